@@ -1,0 +1,49 @@
+# The map of daily work. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL ?= tiny
+PRECISION ?= fp32
+DEMO := build/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-full check format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.runtime ## export, serve and embed once; MODEL=Qwen/Qwen3-Embedding-0.6B for the real one
+	$(BIN)/qwen3-triton export $(MODEL) --repository $(DEMO) --precision $(PRECISION) --force
+	$(BIN)/python examples/demo.py $(DEMO)
+
+test: $(VENV)/.dev ## run the tests on real Triton and real ONNX Runtime (minutes)
+	$(BIN)/pytest -n 2 -m "not full"
+
+test-full: $(VENV)/.dev ## the slow tier at the true 0.6B shape; writes docs/measurements.md
+	$(BIN)/pytest -m full -s --timeout 3600
+
+check: $(VENV)/.dev ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy client export serve examples tests model_repository/qwen3_embedding/1/model.py
+
+format: $(VENV)/.dev ## format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove the environment and everything built; exported models stay
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || \
+		{ echo "Python 3.10, 3.11 or 3.12 is needed; name one: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[export,serve]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.runtime

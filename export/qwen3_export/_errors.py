@@ -1,0 +1,5 @@
+"""The one error that export raises for anything a user can put right."""
+
+
+class ExportError(Exception):
+    """The checkpoint cannot be exported; the message says why and what to do."""

@@ -1,0 +1,78 @@
+"""``qwen3-triton export``: the command line of :func:`qwen3_export.export`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "turn a checkpoint into a Triton model directory"
+EXTRA = "export"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a checkpoint folder, a Hugging Face Hub id such as Qwen/Qwen3-Embedding-0.6B, or 'tiny': "
+        "a random checkpoint made in a second, to try the path (its vectors mean nothing)",
+    )
+    parser.add_argument(
+        "--repository", type=Path, default=Path("model_repository"), help="Triton's model repository (%(default)s)"
+    )
+    parser.add_argument("--name", default="qwen3_embedding", help="the model's name in Triton (%(default)s)")
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "int8"),
+        default="fp32",
+        help="fp32, or int8: weights int8, activations int8 per token (%(default)s)",
+    )
+    parser.add_argument("--revision", metavar="R", help="branch, tag or commit on the Hub")
+    parser.add_argument("--force", action="store_true", help="replace a model exported before")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; returns the exit code."""
+    from tqdm import tqdm
+
+    from ._errors import ExportError
+    from ._export import TINY, export
+
+    with tqdm(
+        unit="B", unit_scale=True, unit_divisor=1024, desc="weights", disable=None, leave=False, file=sys.stderr
+    ) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            exported = export(
+                args.source,
+                repository=args.repository,
+                name=args.name,
+                precision=args.precision,
+                revision=args.revision,
+                force=args.force,
+                progress=show,
+            )
+        except ExportError as error:
+            bar.close()
+            print(f"qwen3-triton export: {error}", file=sys.stderr)
+            return 1
+        except OSError as error:
+            bar.close()
+            print(f"qwen3-triton export: {error}; nothing was left behind", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            bar.close()
+            print("qwen3-triton export: stopped; nothing was left behind", file=sys.stderr)
+            return 130
+    if args.source == TINY:
+        print("tiny is a random checkpoint: its vectors carry no meaning.")
+    print(
+        f"{exported.directory}: Qwen3-Embedding {exported.size}, {exported.dimensions} dimensions, "
+        f"{exported.precision}, {exported.bytes / 1e6:,.1f} MB"
+    )
+    repository = "" if args.repository == Path("model_repository") else f" --repository {args.repository}"
+    print(f"Next: qwen3-triton serve{repository}")
+    return 0

@@ -1,0 +1,68 @@
+"""The model file: the graph with its inputs and outputs, written beside one file of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx_ir as ir
+from onnxscript import GraphBuilder
+
+from ._checkpoint import Checkpoint
+from ._model import EmbeddingModel
+from ._products import Precision
+
+OPSET = 23  # the first with RMSNormalization
+IR_VERSION = 10  # read by every ONNX Runtime that knows opset 23
+IN_FILE_BYTES = 1024  # tensors up to this size stay inside the .onnx file
+ALIGNMENT = 4096  # bytes; weights start on a page, so that mapping them copies nothing
+
+
+def build_embedding_graph(checkpoint: Checkpoint, precision: Precision) -> ir.Model:
+    """Build the graph; weights stay on disk until it is written.
+
+    Inputs: ``input_ids`` INT64 ``[tokens]``, ``lengths`` INT32 ``[batch, 1]``.
+    Output: ``embedding`` FP32 ``[batch, hidden]``.
+    """
+    graph = ir.Graph(
+        [], [], nodes=[], name="qwen3_embedding", opset_imports={"": OPSET, "com.microsoft": 1}
+    )
+    builder = GraphBuilder(graph)
+    input_ids = builder.input("input_ids", ir.DataType.INT64, ["tokens"])
+    lengths = builder.input("lengths", ir.DataType.INT32, ["batch", 1])
+    embedding = EmbeddingModel(checkpoint, precision)(builder.op, input_ids, lengths)
+    builder.add_output(embedding, "embedding")
+    embedding.type = ir.TensorType(ir.DataType.FLOAT)
+    embedding.shape = ir.Shape(["batch", checkpoint.geometry.hidden])
+    return ir.Model(
+        graph,
+        ir_version=IR_VERSION,
+        producer_name="qwen3-triton",
+        producer_version=version("qwen3-triton"),
+    )
+
+
+def write_model(model: ir.Model, path: Path, *, progress: Callable[[int], None]) -> None:
+    """Write ``path`` and its weights, ``path`` + ``.data``, one tensor at a time.
+
+    Args:
+        model: From :func:`build_embedding_graph`.
+        path: Where the ``.onnx`` file goes.
+        progress: Called before each tensor with its size in bytes.
+    """
+    ir.save(
+        model,
+        path,
+        external_data=f"{path.name}.data",
+        size_threshold_bytes=IN_FILE_BYTES,
+        alignment=ALIGNMENT,
+        align_threshold=ALIGNMENT,
+        callback=lambda tensor, _info: progress(tensor.nbytes),
+    )
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Size of all weights that :func:`write_model` reports progress on."""
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    return sum(t.nbytes for t in tensors if t is not None and t.nbytes > IN_FILE_BYTES)

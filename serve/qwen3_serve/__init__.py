@@ -1,0 +1,11 @@
+"""Serving: the genuine Triton, started anywhere.
+
+>>> from qwen3_serve import Triton
+>>> with Triton(Path("model_repository")) as triton:  # doctest: +SKIP
+...     print(triton.grpc_url, triton.http_url)
+"""
+
+from ._errors import ServeError
+from ._server import Triton
+
+__all__ = ["ServeError", "Triton"]

@@ -1,0 +1,88 @@
+"""``qwen3-triton serve``: the command line of :class:`qwen3_serve.Triton`."""
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+HELP = "start Triton on an exported model repository"
+EXTRA = "serve"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "--repository", type=Path, default=Path("model_repository"), help="Triton's model repository (%(default)s)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--http-port", type=int, default=8000, help="port of HTTP (%(default)s)")
+    parser.add_argument("--grpc-port", type=int, default=8001, help="port of gRPC (%(default)s)")
+    parser.add_argument("--metrics-port", type=int, default=8002, help="port of the metrics (%(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="threads of one operator; 0 takes every core (%(default)s)"
+    )
+    parser.add_argument(
+        "--tritonserver", type=Path, metavar="PATH", help="another Triton than the one in the nvidia-pytriton wheel"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal comes; returns the exit code."""
+    import onnxruntime  # noqa: F401 - the host needs it; fail here, with the extra's name, rather than inside Triton
+
+    from ._errors import ServeError
+    from ._server import Triton
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    started = time.monotonic()
+    triton = Triton(
+        args.repository,
+        host=args.host,
+        http_port=args.http_port,
+        grpc_port=args.grpc_port,
+        metrics_port=args.metrics_port,
+        threads=args.threads,
+        tritonserver=args.tritonserver,
+        echo_log=True,
+    )
+    try:
+        print(f"Loading {args.repository} ...", file=sys.stderr, flush=True)
+        with triton:
+            print(_ready(triton, time.monotonic() - started, args.grpc_port), flush=True)
+            code = triton.wait()
+            print(f"qwen3-triton serve: Triton ended by itself, exit code {code}", file=sys.stderr)
+            return 1
+    except ServeError as error:
+        print(f"qwen3-triton serve: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 0
+
+
+def _ready(triton: "Triton", seconds: float, grpc_port: int) -> str:  # type: ignore[name-defined]  # noqa: F821
+    models = [
+        f"{name}: {about['model_family']} {about['model_size']}, {about['dimensions']} dimensions, {about['precision']}"
+        for name, about in triton.models().items()
+    ]
+    url = "" if grpc_port == 8001 else f"--url {triton.grpc_url} "
+    return "\n".join(
+        [
+            f"Triton {triton.server_version()} is ready after {seconds:.1f} s",
+            "",
+            f"  gRPC     {triton.grpc_url}",
+            f"  HTTP     {triton.http_url}",
+            f"  metrics  {triton.metrics_url}",
+            *(f"  model    {model}" for model in models),
+            "",
+            f'Next: qwen3-triton embed {url}--query "What is the capital of China?"',
+            "Stop: Ctrl-C",
+        ]
+    )
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,32 @@
+"""What transformers computes from the same weights: the reference of every fidelity test."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import Qwen3Model
+
+Ids = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
+
+
+def reference_embeddings(folder: Path, texts: Sequence[Ids]) -> Vectors:
+    """Embed each text alone in float32: last token, unit norm. Returns ``[n, hidden]``."""
+    model = Qwen3Model.from_pretrained(folder, dtype=torch.float32)
+    rows = []
+    with torch.inference_mode():
+        for ids in texts:
+            last = model(torch.from_numpy(ids)[None]).last_hidden_state[0, -1]
+            rows.append(torch.nn.functional.normalize(last, dim=-1).numpy())
+    return np.stack(rows)
+
+
+def random_texts(lengths: Sequence[int], *, vocabulary: int = 257, seed: int = 0) -> list[Ids]:
+    """Random token ids, one array a text, the last id being the tokenizer's end token."""
+    random = np.random.default_rng(seed)
+    texts = [random.integers(0, vocabulary - 1, length, dtype=np.int64) for length in lengths]
+    for ids in texts:
+        ids[-1] = vocabulary - 1
+    return texts
