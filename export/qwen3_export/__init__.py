@@ -7,7 +7,20 @@ The path, module by module: ``_checkpoint`` finds and lists the weights, ``_mode
 ``_products`` and ``_ragged``, ``_graph`` writes it, ``_export`` completes the directory around it.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ._errors import ExportError
-from ._export import Exported, export
+
+if TYPE_CHECKING:
+    from ._export import Exported, export
 
 __all__ = ["ExportError", "Exported", "export"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    # Late, so that `qwen3-triton --help` does not wait for onnx, nor need it.
+    if name in ("Exported", "export"):
+        from . import _export
+
+        return getattr(_export, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -93,12 +93,9 @@ def read_checkpoint(folder: Path, *, source: str, revision: str = "", tokenizer:
             "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        files = sorted(set(_read_json(index)["weight_map"].values()))
-    else:
-        files = ["model.safetensors"]
+    files = set(_read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
     tensors: dict[str, StoredTensor] = {}
-    for file in files:
+    for file in sorted(files):
         path = folder / Path(file).name
         if not path.is_file():
             raise ExportError(f"{path} is missing; export reads safetensors, one file or all shards")

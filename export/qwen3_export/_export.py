@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -108,8 +107,8 @@ def _whole_or_not_at_all(target: Path) -> Iterator[Path]:
         fresh.mkdir()
         yield fresh
         if target.exists():
-            os.replace(target, scratch / "old")
-        os.replace(fresh, target)
+            target.replace(scratch / "old")
+        fresh.replace(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -17,7 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "a random checkpoint made in a second, to try the path (its vectors mean nothing)",
     )
     parser.add_argument(
-        "--repository", type=Path, default=Path("model_repository"), help="Triton's model repository (%(default)s)"
+        "--repository",
+        type=Path,
+        default=Path("model_repository"),
+        help="Triton's model repository (%(default)s)",
     )
     parser.add_argument("--name", default="qwen3_embedding", help="the model's name in Triton (%(default)s)")
     parser.add_argument(
@@ -38,7 +41,13 @@ def run(args: argparse.Namespace) -> int:
     from ._export import TINY, export
 
     with tqdm(
-        unit="B", unit_scale=True, unit_divisor=1024, desc="weights", disable=None, leave=False, file=sys.stderr
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        desc="weights",
+        disable=None,
+        leave=False,
+        file=sys.stderr,
     ) as bar:
 
         def show(done: int, total: int) -> None:

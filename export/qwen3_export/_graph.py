@@ -25,9 +25,7 @@ def build_embedding_graph(checkpoint: Checkpoint, precision: Precision) -> ir.Mo
     Inputs: ``input_ids`` INT64 ``[tokens]``, ``lengths`` INT32 ``[batch, 1]``.
     Output: ``embedding`` FP32 ``[batch, hidden]``.
     """
-    graph = ir.Graph(
-        [], [], nodes=[], name="qwen3_embedding", opset_imports={"": OPSET, "com.microsoft": 1}
-    )
+    graph = ir.Graph([], [], nodes=[], name="qwen3_embedding", opset_imports={"": OPSET, "com.microsoft": 1})
     builder = GraphBuilder(graph)
     input_ids = builder.input("input_ids", ir.DataType.INT64, ["tokens"])
     lengths = builder.input("lengths", ir.DataType.INT32, ["batch", 1])

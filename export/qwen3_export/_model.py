@@ -1,7 +1,8 @@
 """Qwen3-Embedding as an ONNX graph over concatenated texts, declared like a torch module.
 
 Read from the bottom: ``EmbeddingModel`` is the whole path from ids to unit vectors. Every value between attention
-blocks is ``[tokens, ...]`` over all texts of the batch; only ``Attention`` knows where one text ends and the next begins.
+blocks is ``[tokens, ...]`` over all texts of the batch; only ``Attention`` knows where one text ends and the next
+begins.
 
 The arithmetic follows transformers' ``modeling_qwen3.py``: per-head RMSNorm of queries and keys before the rotary
 embedding, no biases, SwiGLU.
@@ -21,8 +22,8 @@ from ._ragged import RaggedBatch, ragged_batch
 from ._safetensors import StoredTensor
 
 
-class RMSNorm(nn.Module):
-    """Root-mean-square normalisation of the last axis, times a learned gain."""
+class _Gain(nn.Module):
+    """The learned gain of a normalisation, float32 ``[size]``."""
 
     def __init__(self, gain: StoredTensor, *, eps: float) -> None:
         super().__init__()
@@ -34,16 +35,20 @@ class RMSNorm(nn.Module):
             ),
         )
 
+
+class RMSNorm(_Gain):
+    """Root-mean-square normalisation of the last axis, times a learned gain."""
+
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
         """Normalise ``x [..., size]``."""
         return op.RMSNormalization(x, self.weight, axis=-1, epsilon=self.eps)
 
 
-class AddRMSNorm(RMSNorm):
+class AddRMSNorm(_Gain):
     """Add a block's output to the residual stream and normalise the sum, in one operator."""
 
     def forward(self, op: OpBuilder, residual: ir.Value, block: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """Return the normalised sum and the sum itself, both ``[tokens, hidden]``."""
+        """Return the normalised sum and the sum itself, both ``[rows, hidden]``."""
         normed, _mean, _inverse, total = op.SkipSimplifiedLayerNormalization(
             residual, block, self.weight, epsilon=self.eps, _domain=MICROSOFT, _version=1, _outputs=4
         )
@@ -51,14 +56,15 @@ class AddRMSNorm(RMSNorm):
 
 
 class Rotary(nn.Module):
-    """The tables of the rotary position embedding: cosine and sine ``[max_tokens, head_dim / 2]``."""
+    """The tables of the rotary position embedding: cosine and sine ``[max_tokens + 1, head_dim / 2]``."""
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
         # float32 throughout, as transformers computes it, so that long texts agree too.
         exponents = np.arange(0, geometry.head_dim, 2, dtype=np.float32) / np.float32(geometry.head_dim)
         frequencies = np.float32(1) / np.float32(geometry.rope_theta) ** exponents
-        angles = np.arange(geometry.max_tokens, dtype=np.float32)[:, None] * frequencies
+        positions = np.arange(geometry.max_tokens + 1, dtype=np.float32)  # one for the spare slot, see _ragged
+        angles = positions[:, None] * frequencies
         self.cos = _table(np.cos(angles))
         self.sin = _table(np.sin(angles))
 
@@ -142,9 +148,7 @@ class MLP(nn.Module):
             checkpoint.tensor(f"{prefix}.gate_proj.weight", g.intermediate, g.hidden),
             checkpoint.tensor(f"{prefix}.up_proj.weight", g.intermediate, g.hidden),
         )
-        self.down_proj = product(
-            precision, checkpoint.tensor(f"{prefix}.down_proj.weight", g.hidden, g.intermediate)
-        )
+        self.down_proj = product(precision, checkpoint.tensor(f"{prefix}.down_proj.weight", g.hidden, g.intermediate))
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
         """Map ``x [rows, hidden]`` to ``[rows, hidden]``."""
@@ -161,9 +165,7 @@ class DecoderLayer(nn.Module):
         g = checkpoint.geometry
         prefix = f"layers.{index}"
         norm = RMSNorm if index == 0 else AddRMSNorm  # the first layer has no block before it
-        self.input_layernorm = norm(
-            checkpoint.tensor(f"{prefix}.input_layernorm.weight", g.hidden), eps=g.rms_eps
-        )
+        self.input_layernorm = norm(checkpoint.tensor(f"{prefix}.input_layernorm.weight", g.hidden), eps=g.rms_eps)
         self.self_attn = Attention(checkpoint, f"{prefix}.self_attn", precision)
         self.post_attention_layernorm = AddRMSNorm(
             checkpoint.tensor(f"{prefix}.post_attention_layernorm.weight", g.hidden), eps=g.rms_eps

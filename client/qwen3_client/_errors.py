@@ -1,0 +1,69 @@
+"""The errors that the client raises, named by what the caller must do.
+
+    Qwen3ClientError                 catch this one to catch them all
+    ├── InvalidInputError            (ValueError)       change the call: a text, an option or a URL is wrong
+    ├── ContractMismatchError                           export again, or point at another model or tokenizer
+    ├── TokenizerUnavailableError                       pass tokenizer=, or give access to the Hub
+    ├── ServerUnavailableError       (ConnectionError)  start the server, or correct the URL
+    ├── ServerOverloadedError                           send less at once, or try again later
+    ├── ServerTimeoutError           (TimeoutError)     wait longer, or look at the server's load
+    └── InferenceError                                  look at the server's log: it failed on this text
+
+This module knows nothing about transports; `_transport.error_for` decides which failure becomes which error.
+"""
+
+__all__ = [
+    "ContractMismatchError",
+    "InferenceError",
+    "InvalidInputError",
+    "Qwen3ClientError",
+    "ServerOverloadedError",
+    "ServerTimeoutError",
+    "ServerUnavailableError",
+    "TokenizerUnavailableError",
+]
+
+
+class Qwen3ClientError(Exception):
+    """Any failure of the client.
+
+    Attributes:
+        index: position, counted from 0, of the text that failed among the texts of the call; None when the
+            failure is not about one text.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+    def __str__(self) -> str:
+        message = str(self.args[0])
+        return message if self.index is None else f"text {self.index}: {message}"
+
+
+class InvalidInputError(Qwen3ClientError, ValueError):
+    """A text, an option or a URL that cannot be used; nothing is wrong with the server."""
+
+
+class ContractMismatchError(Qwen3ClientError):
+    """The served model, or the tokenizer, is not what this client works with."""
+
+
+class TokenizerUnavailableError(Qwen3ClientError):
+    """The model's tokenizer.json is neither on this machine nor to be had from the Hub."""
+
+
+class ServerUnavailableError(Qwen3ClientError, ConnectionError):
+    """No server answers at the URL, or it is starting or stopping."""
+
+
+class ServerOverloadedError(Qwen3ClientError):
+    """The server's queue is full; the same request may succeed later."""
+
+
+class ServerTimeoutError(Qwen3ClientError, TimeoutError):
+    """No answer came within `timeout_s`."""
+
+
+class InferenceError(Qwen3ClientError):
+    """The server failed on this request, or gave a vector that is not finite."""

@@ -1,0 +1,76 @@
+"""gRPC: one channel for all threads. The only module of the package that imports tritonclient."""
+
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import (
+    InferenceServerClient,
+    InferenceServerException,
+    InferInput,
+    InferRequestedOutput,
+)
+
+from ._address import Address
+from ._contract import INPUT_NAME, INPUT_TYPE, OUTPUT_NAME
+from ._errors import ContractMismatchError
+from ._transport import error_for
+
+__all__ = ["GrpcTransport"]
+
+_CHANNEL_OPTIONS: list[tuple[str, int]] = [
+    ("grpc.max_send_message_length", -1),  # -1: no limit; gRPC's own is 4 MiB
+    ("grpc.max_receive_message_length", -1),
+    # A server that comes back is found within seconds; gRPC would back off to two minutes.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Two clients of one process shall not share a connection, nor its failures.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+
+class GrpcTransport:
+    """A `Transport` over gRPC. tritonclient's calls other than streams are thread-safe."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._client = InferenceServerClient(address.host_and_port, channel_args=_CHANNEL_OPTIONS)
+
+    def infer(self, model: str, input_ids: NDArray[np.int64], *, timeout_s: float) -> NDArray[np.float32]:
+        """See `Transport.infer`."""
+        tensor = InferInput(INPUT_NAME, list(input_ids.shape), INPUT_TYPE)
+        tensor.set_data_from_numpy(input_ids)
+        try:
+            result = self._client.infer(
+                model, [tensor], outputs=[InferRequestedOutput(OUTPUT_NAME)], client_timeout=timeout_s
+            )
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+        output: NDArray[np.float32] | None = result.as_numpy(OUTPUT_NAME)
+        if output is None:
+            raise ContractMismatchError(f"{self._address} sent no {OUTPUT_NAME!r}")
+        return output
+
+    def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
+        """See `Transport.model_config`."""
+        try:
+            answer = self._client.get_model_config(model, as_json=True, client_timeout=timeout_s)
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+        config: dict[str, Any] = answer.get("config", {})
+        return config
+
+    def is_ready(self, model: str, *, timeout_s: float) -> bool:
+        """See `Transport.is_ready`."""
+        try:
+            return bool(self._client.is_model_ready(model, client_timeout=timeout_s))
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._client.close()
+
+    def _fail(self, error: InferenceServerException, *, timeout_s: float) -> NoReturn:
+        # tritonclient writes the code as "StatusCode.UNAVAILABLE".
+        code = str(error.status()).removeprefix("StatusCode.")
+        raise error_for(code, str(error.message() or ""), address=self._address, timeout_s=timeout_s) from error

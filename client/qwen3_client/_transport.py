@@ -1,0 +1,125 @@
+"""The one thing the client needs from a protocol, and what a protocol's failures mean.
+
+gRPC and HTTP each implement `Transport` in a module of their own; both describe a failure to `error_for`,
+which alone decides what the user sees.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._address import Address
+from ._errors import (
+    ContractMismatchError,
+    InferenceError,
+    InvalidInputError,
+    Qwen3ClientError,
+    ServerOverloadedError,
+    ServerTimeoutError,
+    ServerUnavailableError,
+)
+
+__all__ = ["Transport", "connect", "error_for", "grpc_code"]
+
+# A full queue (max_queue_size) and a time spent in it (default_timeout_microseconds) answer UNAVAILABLE, as a
+# server that is not there does: only the text tells.
+_QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
+
+# What Triton and the proxies in front of it mean by an HTTP status, said with gRPC's words.
+_HTTP_CODES = {
+    400: "INVALID_ARGUMENT",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    429: "RESOURCE_EXHAUSTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+class Transport(Protocol):
+    """Carries requests to one server. Every method may be called by several threads at once."""
+
+    def infer(self, model: str, input_ids: NDArray[np.int64], *, timeout_s: float) -> NDArray[np.float32]:
+        """Sends one text and returns its vector.
+
+        Args:
+            model: name of the model.
+            input_ids: int64 `[1, n]`.
+            timeout_s: seconds to wait for the answer.
+
+        Returns:
+            float32 `[1, dimensions]`, as the server sent it.
+
+        Raises:
+            Qwen3ClientError: the error that `error_for` makes of the failure.
+        """
+        ...
+
+    def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
+        """Returns the model's config as JSON, with the names of Triton's `model_config.proto`."""
+        ...
+
+    def is_ready(self, model: str, *, timeout_s: float) -> bool:
+        """Says whether the server would take a request for the model."""
+        ...
+
+    def close(self) -> None:
+        """Closes all connections; a request that is on its way fails at once."""
+        ...
+
+
+def connect(address: Address) -> Transport:
+    """Returns the transport for an address. Nothing is sent yet."""
+    # Imported here so that a program pays only for the protocol that it uses.
+    if address.protocol == "grpc":
+        from ._grpc_transport import GrpcTransport
+
+        return GrpcTransport(address)
+    from ._http_transport import HttpTransport
+
+    return HttpTransport(address)
+
+
+def grpc_code(failure: int | OSError) -> str:
+    """Says an HTTP status, or a failure of the socket, with the name of the gRPC code that means the same."""
+    if isinstance(failure, TimeoutError):
+        return "DEADLINE_EXCEEDED"
+    if isinstance(failure, OSError):
+        return "UNAVAILABLE"
+    return _HTTP_CODES.get(failure, "UNKNOWN")
+
+
+def error_for(code: str, message: str, *, address: Address, timeout_s: float) -> Qwen3ClientError:
+    """Makes the error for a failure of the protocol.
+
+    Args:
+        code: name of the gRPC status code, such as "UNAVAILABLE"; see `grpc_code` for HTTP.
+        message: what the server or the socket said.
+        address: the server.
+        timeout_s: the deadline that the request had, in seconds.
+    """
+    said = " ".join(message.split()) or "no reason given"
+    if code == "RESOURCE_EXHAUSTED" or (code == "UNAVAILABLE" and any(text in said for text in _QUEUE_REFUSALS)):
+        return ServerOverloadedError(
+            f"{address} is overloaded ({said}); try again later, send less at once with a smaller "
+            "concurrency=, or raise max_queue_size in the model's config.pbtxt"
+        )
+    if code == "UNAVAILABLE":
+        other = "the HTTP port takes http://" if address.protocol == "grpc" else "the gRPC port takes grpc://"
+        return ServerUnavailableError(
+            f"no Triton answers at {address} ({said}); start one with `qwen3-triton serve`, or correct the "
+            f"URL ({other})"
+        )
+    if code == "DEADLINE_EXCEEDED":
+        return ServerTimeoutError(
+            f"no answer from {address} within {timeout_s:g} s; raise timeout_s=, or look at the server's load"
+        )
+    if code == "INVALID_ARGUMENT":
+        return InvalidInputError(f"{address} refused the request: {said}")
+    if code == "NOT_FOUND":
+        return ContractMismatchError(
+            f"{address} has no such model ({said}); name another with model=, or export it with `qwen3-triton export`"
+        )
+    return InferenceError(f"{address} failed on this request ({code}: {said}); see the server's log")

@@ -1,0 +1,59 @@
+"""URLs, as users type them."""
+
+import pytest
+from qwen3_client import InvalidInputError
+from qwen3_client._address import parse_address
+
+
+@pytest.mark.parametrize(
+    ("url", "protocol", "host", "port"),
+    [
+        ("localhost:8001", "grpc", "localhost", 8001),
+        ("localhost", "grpc", "localhost", 8001),
+        ("grpc://triton.example.com:9", "grpc", "triton.example.com", 9),
+        ("grpc://10.0.0.1", "grpc", "10.0.0.1", 8001),
+        ("http://host", "http", "host", 8000),
+        ("http://host:80/", "http", "host", 80),
+        ("HTTP://Host:80", "http", "host", 80),
+        ("[::1]:8001", "grpc", "::1", 8001),
+        ("http://[::1]", "http", "::1", 8000),
+    ],
+)
+def test_accepted(url: str, protocol: str, host: str, port: int) -> None:
+    address = parse_address(url)
+    assert (address.protocol, address.host, address.port) == (protocol, host, port)
+    assert parse_address(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        " ",
+        "local host:8001",
+        "localhost:8001\n",
+        "https://host:8000",
+        "grpcs://host:8001",
+        "ftp://host",
+        "http://",
+        ":8001",
+        "host:0",
+        "host:65536",
+        "host:port",
+        "host:-1",
+        "http://host:8000/v2/models",
+        "http://host:8000?x=1",
+        "http://host#x",
+        "http://user:secret@host",
+        "http://[::1",
+        "::1",
+    ],
+)
+def test_refused_with_what_is_accepted(url: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"grpc://host:8001 for gRPC, http://host:8000 for HTTP"):
+        parse_address(url)
+
+
+def test_tls_is_named() -> None:
+    with pytest.raises(InvalidInputError, match="TLS is not supported"):
+        parse_address("https://host")

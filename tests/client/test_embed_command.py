@@ -1,0 +1,175 @@
+"""`qwen3-triton embed`, from its arguments to its files. The network is a function (see conftest)."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+import pytest
+from qwen3_client import Client, ServerTimeoutError, _embed_command
+
+if TYPE_CHECKING:
+    from client.conftest import FakeTransport
+
+pytestmark = pytest.mark.usefixtures("transport")
+
+
+def embed(*arguments: str) -> int:
+    parser = argparse.ArgumentParser(prog="qwen3-triton embed")
+    _embed_command.add_arguments(parser)
+    return _embed_command.run(parser.parse_args(arguments))
+
+
+def stdin(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def test_texts_become_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert embed("one", "two") == 0
+    output = capsys.readouterr()
+    lines = [json.loads(line) for line in output.out.splitlines()]
+    with Client() as client:
+        expected = client.encode_document(["one", "two"])
+    assert [line["index"] for line in lines] == [0, 1]
+    np.testing.assert_array_equal(np.array([line["embedding"] for line in lines], dtype=np.float32), expected)
+    # No progress bar where nobody looks, and one line that says what happened.
+    assert re.fullmatch(r"wrote stdout: float32 \[2, 64\] in \d+\.\d s \(\d+\.\d texts/s\)\n", output.err), output.err
+
+
+@pytest.mark.parametrize("place", ["file", "stdin", "dash"])
+def test_lines_of_a_file_or_of_stdin(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = "\ufeffжил\r\ntwo\n三".encode()
+    source, target = tmp_path / "texts.txt", tmp_path / "x.npy"
+    source.write_bytes(content)
+    stdin(monkeypatch, content)
+    arguments = {"file": ["--file", str(source)], "stdin": [], "dash": ["--file", "-"]}[place]
+    assert embed(*arguments, "--query", "--instruction", "Sort", "--dimensions", "32", "--output", str(target)) == 0
+    with Client() as client:
+        expected = client.encode_query(["жил", "two", "三"], instruction="Sort", dimensions=32)
+    np.testing.assert_array_equal(np.load(target), expected)
+
+
+def test_jsonl_is_the_same_as_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert embed("one", "two") == 0
+    printed = capsys.readouterr().out
+    assert embed("one", "two", "--output", str(tmp_path / "x.jsonl")) == 0
+    assert (tmp_path / "x.jsonl").read_text(encoding="utf-8") == printed
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a", "--output", "x.csv"], "must end in .jsonl or .npy"),
+        (["a", "--output", "nowhere/x.npy"], "there is no folder nowhere"),
+        (["a", "--file", "texts.txt"], "not both"),
+        (["a", "--instruction", "Sort"], "add --query"),
+        (["--file", os.devnull], "no texts"),
+    ],
+)
+def test_arguments_that_make_no_sense(
+    arguments: list[str],
+    said: str,
+    transport: FakeTransport,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert embed(*arguments) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("qwen3-triton embed: ")
+    assert said in errors
+    assert errors.count("\n") == 1
+    assert transport.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"one\n\nthree\n", "texts.txt, line 2 is blank; remove it"),
+        (b"one\n \t\n", "texts.txt, line 2 is blank"),
+        (b"one\ntwo\n\xff\n", "texts.txt, line 3 is not UTF-8"),
+        (None, "texts.txt: No such file or directory"),
+    ],
+)
+def test_a_bad_file_names_its_line_and_leaves_no_output(
+    content: bytes | None,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        Path("texts.txt").write_bytes(content)
+    assert embed("--file", "texts.txt", "--output", "x.npy") == 1
+    assert f"qwen3-triton embed: {said}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == (["texts.txt"] if content else [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a", "--url", "https://host"], "TLS is not supported"),
+        (["a", "--dimensions", "7"], "from 32 to 64, not 7"),
+        (["a", "--timeout", "0"], "timeout_s must be a positive number"),
+        (["a", "", "b"], "text 1: a text must not be empty"),
+        (["a", "--tokenizer", "/nowhere"], "there is no such folder"),
+    ],
+)
+def test_errors_are_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert embed(*arguments) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("qwen3-triton embed: ")
+    assert said in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_failing_server_is_one_line_too(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
+    def answer(_: object) -> NoReturn:
+        raise ServerTimeoutError("no answer\nat all")
+
+    transport.answer = answer
+    assert embed("a", "b") == 1
+    assert capsys.readouterr().err == "qwen3-triton embed: text 0: no answer at all\n"
+
+
+def test_a_reader_that_has_enough_ends_it_quietly() -> None:
+    # A process of its own, with a genuine pipe: what matters is also what Python says when it exits.
+    program = textwrap.dedent("""
+        import argparse, sys
+        import numpy as np
+        from qwen3_client import _embed_command, _client
+
+        class Endless:
+            class info: dimensions = 64
+            def __init__(self, *_, **__): pass
+            def __enter__(self): return self
+            def __exit__(self, *_): pass
+            def encode_stream(self, texts, **_):
+                while True: yield np.zeros(64, dtype=np.float32)
+
+        _client.Client = Endless
+        parser = argparse.ArgumentParser()
+        _embed_command.add_arguments(parser)
+        sys.exit(_embed_command.run(parser.parse_args(["a"])))
+    """)
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["index"] == 0
+        process.stdout.close()
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == ""

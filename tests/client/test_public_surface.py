@@ -1,0 +1,82 @@
+"""What users import, and what importing it costs."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import qwen3_client
+
+SOURCE = Path(qwen3_client.__file__).parent
+MODULES = sorted(module.name for module in pkgutil.iter_modules([str(SOURCE)]))
+
+
+def test_the_public_surface_is_pinned() -> None:
+    assert qwen3_client.__all__ == [
+        "Client",
+        "ContractMismatchError",
+        "InferenceError",
+        "InvalidInputError",
+        "ModelInfo",
+        "Qwen3ClientError",
+        "ServerOverloadedError",
+        "ServerTimeoutError",
+        "ServerUnavailableError",
+        "TokenizerUnavailableError",
+        "similarity",
+    ]
+    public = [name for name in dir(qwen3_client.Client) if not name.startswith("_")]
+    assert public == ["close", "encode_document", "encode_query", "encode_stream", "info", "is_ready"]
+
+
+def test_the_package_is_typed_and_its_modules_are_private() -> None:
+    assert (SOURCE / "py.typed").is_file()
+    assert all(name.startswith("_") for name in MODULES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_lists_what_it_exports(name: str) -> None:
+    module = importlib.import_module(f"qwen3_client.{name}")
+    assert module.__doc__
+    assert all(hasattr(module, exported) for exported in module.__all__)
+
+
+def test_one_module_imports_tritonclient_and_none_imports_another_package_of_the_project() -> None:
+    importers = []
+    for path in SOURCE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names.append(node.module or "")
+            roots = {name.split(".")[0] for name in names}
+            assert not roots & {"qwen3_export", "qwen3_serve"}, path.name
+            if "tritonclient" in roots:
+                importers.append(path.name)
+    assert importers == ["_grpc_transport.py"]
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        (
+            "import qwen3_client",
+            "torch transformers onnx onnxruntime tritonclient grpc gevent tokenizers huggingface_hub tqdm",
+        ),
+        (
+            "from qwen3_client import Client; Client('http://localhost:8000').close()",
+            "torch transformers onnx onnxruntime tritonclient grpc gevent",
+        ),
+        ("from qwen3_client import Client; Client().close()", "torch transformers onnx onnxruntime gevent"),
+        (
+            "import qwen3_client._embed_command, qwen3_client._main",
+            "tokenizers tqdm tritonclient grpc",
+        ),
+    ],
+)
+def test_importing_loads_nothing_heavy(code: str, absent: str) -> None:
+    check = f"{code}\nimport sys; print(*sorted(set({absent.split()!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == ([], "")

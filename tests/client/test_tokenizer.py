@@ -1,0 +1,122 @@
+"""Text to token ids, with a genuine byte-level tokenizer: one token per byte of UTF-8."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from qwen3_client import ContractMismatchError, InvalidInputError, ModelInfo, TokenizerUnavailableError
+from qwen3_client._tokenizer import TextTokenizer
+from tokenizers import Tokenizer
+
+EOS = 256
+
+
+@pytest.fixture
+def info(config: dict[str, Any]) -> ModelInfo:
+    return ModelInfo.from_config(config)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_folder: Path) -> TextTokenizer:
+    content = (tokenizer_folder / "tokenizer.json").read_bytes()
+    return TextTokenizer(content, max_tokens=128, eos_token_id=EOS)
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60), max_size=20))
+def test_ids_are_the_body_and_one_end_of_text(tokenizer: TextTokenizer, texts: list[str]) -> None:
+    rows = tokenizer.encode(texts, truncate=True)
+    assert len(rows) == len(texts)
+    for text, row in zip(texts, rows, strict=True):
+        assert row.dtype == np.int64
+        if "<|endoftext|>" not in text:
+            assert row.shape == (1, min(len(text.encode()), 127) + 1)
+        assert row[0, -1] == EOS
+
+
+def test_ids_decode_to_the_text(tokenizer: TextTokenizer, tokenizer_folder: Path) -> None:
+    text = "NUL \0, emoji 🙂, Привет, 北京"
+    (row,) = tokenizer.encode([text], truncate=False)
+    decoder = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+    assert decoder.decode(row[0, :-1].tolist()) == text
+
+
+def test_the_file_s_own_truncation_and_padding_are_off(tokenizer: TextTokenizer) -> None:
+    # It says: cut to 7, pad to 9.
+    assert [row.shape[1] for row in tokenizer.encode(["a", "b" * 100], truncate=False)] == [2, 101]
+
+
+@pytest.mark.parametrize("length", [126, 127, 128, 129, 100_000])
+def test_truncation_cuts_the_body_and_keeps_the_end_of_text(tokenizer: TextTokenizer, length: int) -> None:
+    (row,) = tokenizer.encode(["x" * length], truncate=True)
+    assert row.shape == (1, min(length, 127) + 1)
+    assert row[0, -1] == EOS
+    assert EOS not in row[0, :-1]
+
+
+def test_without_truncation_a_long_text_is_named(tokenizer: TextTokenizer) -> None:
+    assert tokenizer.encode(["x" * 127], truncate=False)[0].shape == (1, 128)
+    with pytest.raises(InvalidInputError, match=r"text 11: 129 tokens, .* the model takes 128") as caught:
+        tokenizer.encode(["x", "x" * 128], truncate=False, first_index=10)
+    assert caught.value.index == 11
+
+
+def test_threads_may_share_it(tokenizer: TextTokenizer) -> None:
+    texts = [str(i) * (i % 50 + 1) for i in range(200)]
+    alone = [row.tolist() for row in tokenizer.encode(texts, truncate=True)]
+    with ThreadPoolExecutor(8) as pool:
+        for rows in pool.map(lambda _: tokenizer.encode(texts, truncate=True), range(16)):
+            assert [row.tolist() for row in rows] == alone
+
+
+def test_the_server_s_folder_is_used_by_default_and_another_copy_will_do(info: ModelInfo, tmp_path: Path) -> None:
+    shutil.copy(Path(info.tokenizer) / "tokenizer.json", tmp_path)
+    for place in (None, tmp_path, str(tmp_path)):
+        assert TextTokenizer.load(info, tokenizer=place).encode(["a"], truncate=True)[0].shape == (1, 2)
+
+
+def test_another_tokenizer_is_refused_with_both_hashes(info: ModelInfo, tmp_path: Path) -> None:
+    content = (Path(info.tokenizer) / "tokenizer.json").read_text(encoding="utf-8")
+    (tmp_path / "tokenizer.json").write_text(content + "\n", encoding="utf-8")
+    with pytest.raises(ContractMismatchError, match=rf"sha256 is [0-9a-f]{{64}}, .*{info.tokenizer_sha256}"):
+        TextTokenizer.load(info, tokenizer=tmp_path)
+
+
+@pytest.mark.parametrize("place", ["/nowhere/at/all", "no-such-folder", "./no/such"])
+def test_a_folder_that_is_not_there_says_what_to_pass(info: ModelInfo, place: str) -> None:
+    with pytest.raises(TokenizerUnavailableError, match=r"no such folder.*tokenizer=<folder holding tokenizer.json>"):
+        TextTokenizer.load(replace(info, tokenizer=place))
+
+
+def test_an_empty_folder_says_what_is_missing(info: ModelInfo, tmp_path: Path) -> None:
+    with pytest.raises(TokenizerUnavailableError, match=r"holds no tokenizer.json"):
+        TextTokenizer.load(info, tokenizer=tmp_path)
+
+
+@pytest.mark.parametrize(("place", "revision"), [("Qwen/Qwen3-Embedding-0.6B", "abc123"), ("someone/else", None)])
+def test_the_hub_is_asked_for_the_checkpoint_s_revision(
+    info: ModelInfo, place: str, revision: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def download(repo: str, name: str, *, revision: str | None) -> str:
+        asked.append((repo, name, revision))
+        return str(Path(info.tokenizer) / name)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    hub = replace(info, source="Qwen/Qwen3-Embedding-0.6B", revision="abc123")
+    TextTokenizer.load(hub, tokenizer=place)
+    assert asked == [(place, "tokenizer.json", revision)]
+
+
+def test_a_hub_that_does_not_answer_says_what_to_pass(info: ModelInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(TokenizerUnavailableError, match=r"Hub did not give it.*tokenizer=<folder") as caught:
+        TextTokenizer.load(replace(info, tokenizer="no-such-owner/no-such-model"))
+    assert "\n" not in str(caught.value)

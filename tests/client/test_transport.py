@@ -1,0 +1,271 @@
+"""What a protocol's failures mean, and peers that are no Triton: closed, silent, talking nonsense."""
+
+import contextlib
+import importlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+import numpy as np
+import pytest
+from qwen3_client import (
+    ContractMismatchError,
+    InferenceError,
+    InvalidInputError,
+    Qwen3ClientError,
+    ServerOverloadedError,
+    ServerTimeoutError,
+    ServerUnavailableError,
+)
+from qwen3_client._address import parse_address
+from qwen3_client._http_transport import HttpTransport, decode_response, encode_request
+from qwen3_client._transport import connect, error_for, grpc_code
+
+GRPC_CODES: list[str] = [code.name for code in importlib.import_module("grpc").StatusCode]
+EXPECTED: dict[str, type[Qwen3ClientError]] = {
+    "UNAVAILABLE": ServerUnavailableError,
+    "DEADLINE_EXCEEDED": ServerTimeoutError,
+    "INVALID_ARGUMENT": InvalidInputError,
+    "NOT_FOUND": ContractMismatchError,
+    "RESOURCE_EXHAUSTED": ServerOverloadedError,
+}
+IDS = np.array([[1, 2, 256]], dtype=np.int64)
+
+
+def error_of(code: str, message: str = "because\n of  this") -> Qwen3ClientError:
+    return error_for(code, message, address=parse_address("localhost:8001"), timeout_s=2.5)
+
+
+@pytest.mark.parametrize("code", GRPC_CODES)
+def test_every_grpc_code_has_its_error(code: str) -> None:
+    error = error_of(code)
+    assert type(error) is EXPECTED.get(code, InferenceError)
+    assert "grpc://localhost:8001" in str(error)
+    assert "because of this" in str(error) or code == "DEADLINE_EXCEEDED"
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "message", ["[request id: <id_unknown>] Exceeds maximum queue size", "Request timeout expired"]
+)
+def test_a_queue_that_refuses_is_overload(message: str) -> None:
+    assert type(error_of("UNAVAILABLE", message)) is ServerOverloadedError
+    assert type(error_of("INTERNAL", message)) is InferenceError
+
+
+def test_the_time_out_is_named() -> None:
+    assert "within 2.5 s" in str(error_of("DEADLINE_EXCEEDED"))
+
+
+@pytest.mark.parametrize("status", [status for status in HTTPStatus if status >= 300])
+def test_every_http_status_has_its_error(status: HTTPStatus) -> None:
+    expected = {
+        400: InvalidInputError,
+        404: ContractMismatchError,
+        408: ServerTimeoutError,
+        429: ServerOverloadedError,
+        502: ServerUnavailableError,
+        503: ServerUnavailableError,
+        504: ServerTimeoutError,
+    }
+    assert type(error_of(grpc_code(status))) is expected.get(status, InferenceError)
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (TimeoutError(), ServerTimeoutError),
+        (ConnectionRefusedError(), ServerUnavailableError),
+        (ConnectionResetError(), ServerUnavailableError),
+        (BrokenPipeError(), ServerUnavailableError),
+        (socket.gaierror(-2, "Name or service not known"), ServerUnavailableError),
+        (OSError(101, "Network is unreachable"), ServerUnavailableError),
+    ],
+)
+def test_every_failure_of_the_socket_has_its_error(failure: OSError, expected: type[Qwen3ClientError]) -> None:
+    assert type(error_of(grpc_code(failure))) is expected
+
+
+# --- peers -------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def peer(serve: Callable[[socket.socket, int], object] | None) -> Iterator[int]:
+    """Listens on a free port and gives each connection, and its number, to `serve`; None never answers."""
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+
+        def loop() -> None:
+            connections = []
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    connection = listener.accept()[0]
+                    connection.settimeout(10)
+                    connections.append(connection)
+                    if serve is not None:
+                        serve(connection, len(connections))
+            for connection in connections:
+                connection.close()
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            stop.set()
+            thread.join()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_nobody_there_is_unavailable(protocol: str) -> None:
+    with contextlib.closing(connect(parse_address(f"{protocol}://127.0.0.1:{free_port()}"))) as transport:
+        calls: list[Callable[[], Any]] = [
+            lambda: transport.infer("m", IDS, timeout_s=20),
+            lambda: transport.model_config("m", timeout_s=20),
+            lambda: transport.is_ready("m", timeout_s=20),
+        ]
+        for call in calls:
+            with pytest.raises(ServerUnavailableError, match=r"no Triton answers at .*qwen3-triton serve"):
+                call()
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_silent_peer_times_out(protocol: str) -> None:
+    with (
+        peer(None) as port,
+        contextlib.closing(connect(parse_address(f"{protocol}://127.0.0.1:{port}"))) as transport,
+    ):
+        started = time.monotonic()
+        with pytest.raises(ServerTimeoutError, match=r"within 0\.3 s"):
+            transport.infer("m", IDS, timeout_s=0.3)
+        assert time.monotonic() - started < 10
+
+
+def test_a_peer_that_does_not_speak_http_is_unavailable() -> None:
+    with (
+        peer(lambda connection, _: connection.sendall(b"\0\0\x18\4 what?\n")) as port,
+        contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
+        pytest.raises(ServerUnavailableError, match="the answer is not HTTP"),
+    ):
+        transport.infer("m", IDS, timeout_s=10)
+
+
+def reply(body: bytes, *, status: str = "200 OK") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def test_a_proxy_s_error_page_is_quoted() -> None:
+    def serve(connection: socket.socket, _: int) -> None:
+        connection.recv(65536)
+        connection.sendall(reply(b"<html>out of order</html>", status="502 Bad Gateway"))
+
+    with (
+        peer(serve) as port,
+        contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
+        pytest.raises(ServerUnavailableError, match=r"out of order.*\[HTTP 502\]"),
+    ):
+        transport.model_config("m", timeout_s=10)
+
+
+@pytest.mark.parametrize("body", [b"hello", b"[]", b""])
+def test_what_is_no_config_is_no_triton(body: bytes) -> None:
+    def serve(connection: socket.socket, _: int) -> None:
+        connection.recv(65536)
+        connection.sendall(reply(body))
+
+    with (
+        peer(serve) as port,
+        contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
+        pytest.raises(ContractMismatchError, match="does not answer like a Triton server"),
+    ):
+        transport.model_config("m", timeout_s=10)
+
+
+def test_a_connection_that_the_server_closed_in_between_is_replaced() -> None:
+    seen = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        connection.recv(65536)
+        connection.sendall(reply(json.dumps({"connection": number}).encode()))
+        connection.shutdown(socket.SHUT_RDWR)  # and says nothing of it in its answer
+        seen.append(number)
+
+    with (
+        peer(serve) as port,
+        contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
+    ):
+        assert [transport.model_config("m", timeout_s=10)["connection"] for _ in range(3)] == [1, 2, 3]
+    assert seen == [1, 2, 3]
+
+
+def test_closing_wakes_a_request_that_waits() -> None:
+    with peer(None) as port:
+        transport = HttpTransport(parse_address(f"http://127.0.0.1:{port}"))
+        threading.Timer(0.2, transport.close).start()
+        started = time.monotonic()
+        with pytest.raises(ServerUnavailableError):
+            transport.infer("m", IDS, timeout_s=60)
+        assert time.monotonic() - started < 30
+
+
+# --- the bytes of HTTP -------------------------------------------------------------------------------------
+
+
+def test_a_request_is_a_json_header_and_raw_little_endian_ids() -> None:
+    header, tensor = encode_request(IDS)
+    assert json.loads(header) == {
+        "inputs": [
+            {
+                "name": "input_ids",
+                "datatype": "INT64",
+                "shape": [1, 3],
+                "parameters": {"binary_data_size": 24},
+            }
+        ],
+        "outputs": [{"name": "embedding", "parameters": {"binary_data": True}}],
+    }
+    np.testing.assert_array_equal(np.frombuffer(tensor, dtype="<i8"), IDS[0])
+
+
+def answer(**changes: object) -> tuple[bytes, str]:
+    output = {"name": "embedding", "datatype": "FP32", "shape": [1, 2], **changes}
+    header = json.dumps({"outputs": [output]}).encode()
+    return header + np.array([0.6, 0.8], dtype="<f4").tobytes(), str(len(header))
+
+
+def test_an_answer_is_read_back() -> None:
+    payload, length = answer()
+    output = decode_response(payload, header_length=length)
+    assert output.dtype == np.float32
+    np.testing.assert_array_equal(output, np.array([[0.6, 0.8]], dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        answer(name="score"),
+        answer(datatype="FP16"),
+        answer(shape=[1, 3]),
+        answer(shape="x"),
+        (answer()[0][:-1], answer()[1]),
+        (answer()[0], None),
+        (answer()[0], "3"),
+        (b"{}", "2"),
+        (b"[]", "2"),
+    ],
+)
+def test_a_spoiled_answer_is_refused(spoiled: tuple[bytes, str | None]) -> None:
+    payload, length = spoiled
+    with pytest.raises(ContractMismatchError, match="not one embedding FP32"):
+        decode_response(payload, header_length=length)

@@ -1,0 +1,47 @@
+"""Files of vectors that appear whole or not at all."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qwen3_client._vector_files import vector_file
+
+
+@pytest.mark.parametrize("rows", [0, 1, 9, 10, 12_345])
+def test_npy_is_what_numpy_reads(tmp_path: Path, rows: int) -> None:
+    vectors = np.random.default_rng(0).standard_normal((rows, 32)).astype(np.float32)
+    with vector_file(tmp_path / "x.npy", dimensions=32) as write:
+        for row in vectors:
+            write(row)
+    read = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert read.dtype == np.float32
+    assert read.shape == (rows, 32)
+    np.testing.assert_array_equal(read, vectors)
+
+
+def test_jsonl_keeps_every_bit(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((3, 32)).astype(np.float32)
+    with vector_file(tmp_path / "x.jsonl", dimensions=32) as write:
+        for row in vectors:
+            write(row)
+    lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["index"] for line in lines] == [0, 1, 2]
+    read = np.array([line["embedding"] for line in lines], dtype=np.float32)
+    assert read.tobytes() == vectors.tobytes()
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.jsonl"])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("old", encoding="utf-8")
+
+    def write_half() -> None:
+        with vector_file(tmp_path / name, dimensions=32) as write:
+            write(np.zeros(32, dtype=np.float32))
+            assert (tmp_path / name).read_text(encoding="utf-8") == "old"
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text(encoding="utf-8") == "old"

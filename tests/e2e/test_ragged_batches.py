@@ -1,0 +1,105 @@
+"""The promises that hold inside Triton's batches: own rows for everyone, and the same bits in any company."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from qwen3_client import Client
+from qwen3_serve import Triton
+from support.models import MODELS
+from support.oracle import random_texts
+from support.wire import Wire
+from tritonclient.utils import InferenceServerException
+
+
+@pytest.fixture(params=MODELS)
+def wire(request: pytest.FixtureRequest, triton: Triton) -> Iterator[Wire]:
+    connection = Wire(triton.grpc_url, MODELS[request.param])
+    yield connection
+    connection.close()
+
+
+def _queued_behind_a_long_text(wire: Wire, texts: list[np.ndarray]) -> tuple[list[np.ndarray], set[int]]:  # type: ignore[type-arg]
+    """Send texts while the model is busy, so that Triton batches them; their rows and the new batch sizes."""
+    before = wire.batches()
+    (long,) = random_texts([2048], seed=9)
+    busy = [wire.send(long[None]) for _ in range(3)]
+    rows = wire.embed(texts)
+    for future in busy:
+        future.result(60)
+    after = wire.batches()
+    return rows, {size for size in after if after[size] > before.get(size, 0)}
+
+
+def test_mixed_requests_get_their_own_rows(wire: Wire) -> None:
+    """[b, n] and [1, n] requests in one Triton batch; BATCH_ELEMENT_COUNT would mix up their rows."""
+    shapes = [(3, 5), (1, 7), (2, 5), (1, 300), (4, 1), (1, 5), (2, 64)]
+    random = np.random.default_rng(3)
+    texts = [random.integers(0, 256, shape, dtype=np.int64) for shape in shapes]
+    alone = [np.concatenate([wire.embed([row[None]])[0] for row in ids]) for ids in texts]
+    total = sum(b for b, _ in shapes)
+    for _attempt in range(10):
+        rows, sizes = _queued_behind_a_long_text(wire, texts)
+        for ids, own, expected in zip(texts, rows, alone, strict=True):
+            assert own.shape == (ids.shape[0], 64)
+            np.testing.assert_array_equal(own, expected)
+        if max(sizes) >= total:  # all of them ran together
+            return
+    pytest.fail(f"Triton never ran the {total} texts in one batch; it ran {sorted(sizes)}")
+
+
+def test_one_bad_request_fails_alone(wire: Wire) -> None:
+    good = [ids[None] for ids in random_texts([3, 9, 27, 64, 81])]
+    alone = [wire.embed([ids])[0] for ids in good]
+    bad = {
+        "too long": np.zeros((1, 2049), np.int64),
+        "empty": np.zeros((1, 0), np.int64),
+        "negative": np.array([[1, -1, 2]], np.int64),
+        "outside the vocabulary": np.array([[1, 257, 2]], np.int64),
+    }
+    for name, ids in bad.items():
+        futures = [wire.send(text) for text in good]
+        refused = wire.send(ids)
+        futures += [wire.send(text) for text in good]
+        with pytest.raises(InferenceServerException, match="input_ids") as error:
+            refused.result(60)
+        assert "INVALID_ARGUMENT" in str(error.value.status()), name
+        for future, expected in zip(futures, alone + alone, strict=True):
+            np.testing.assert_array_equal(future.result(60), expected)
+
+
+def test_wrong_types_are_refused_by_triton(wire: Wire) -> None:
+    with pytest.raises(InferenceServerException, match="INT64"):
+        wire.send(np.zeros((1, 3), np.int32), "INT32").result(60)
+    with pytest.raises(InferenceServerException, match=r"batch-size must be <= 32|batch size"):
+        wire.send(np.zeros((33, 3), np.int64)).result(60)
+    with pytest.raises(InferenceServerException, match="shape"):
+        wire.send(np.zeros((1, 1, 3), np.int64)).result(60)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+@pytest.mark.parametrize("precision", MODELS)
+def test_32_concurrent_clients_get_the_bits_of_a_text_alone(triton: Triton, precision: str, protocol: str) -> None:
+    model = MODELS[precision]
+    url = triton.grpc_url if protocol == "grpc" else triton.http_url
+    random = np.random.default_rng(4)
+    texts = ["x" * int(length) for length in random.integers(1, 300, 32)]
+    with Client(url, model=model, concurrency=1) as one:
+        alone = [one.encode_document(text) for text in texts]
+
+    wire = Wire(triton.grpc_url, model)
+    before = wire.batches()
+
+    def embed(seed: int) -> None:
+        order = np.random.default_rng(seed).permutation(len(texts))
+        with Client(url, model=model, concurrency=4) as client:
+            rows = client.encode_document([texts[i] for i in order])
+        for row, i in zip(rows, order, strict=True):
+            np.testing.assert_array_equal(row, alone[i])
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(embed, range(32)))
+    after = wire.batches()
+    wire.close()
+    assert max(size for size in after if after[size] > before.get(size, 0)) > 4, "nothing was batched"

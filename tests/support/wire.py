@@ -1,0 +1,51 @@
+"""Requests as any Triton client could send them, past qwen3_client and its checks."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import numpy as np
+import numpy.typing as npt
+import tritonclient.grpc as grpc
+from tritonclient.utils import InferenceServerException
+
+Ids = npt.NDArray[np.int64]
+
+
+class Wire:
+    """A raw gRPC connection to one model."""
+
+    def __init__(self, url: str, model: str = "qwen3_embedding") -> None:
+        self.client = grpc.InferenceServerClient(url)
+        self.model = model
+
+    def send(self, ids: npt.NDArray[np.generic], datatype: str = "INT64") -> Future[npt.NDArray[np.float32]]:
+        """Send ``ids [b, n]`` without waiting; the future holds ``[b, dimensions]`` or the server's error."""
+        tensor = grpc.InferInput("input_ids", list(ids.shape), datatype)
+        tensor.set_data_from_numpy(ids)
+        future: Future[npt.NDArray[np.float32]] = Future()
+
+        def done(result: grpc.InferResult | None, error: InferenceServerException | None) -> None:
+            if error is not None:
+                future.set_exception(error)
+            else:
+                assert result is not None
+                future.set_result(result.as_numpy("embedding"))
+
+        self.client.async_infer(self.model, [tensor], done, client_timeout=60)
+        return future
+
+    def embed(self, texts: Sequence[Ids]) -> list[npt.NDArray[np.float32]]:
+        """Send requests ``[b_i, n_i]`` at once and wait for all."""
+        return [future.result(60) for future in [self.send(ids) for ids in texts]]
+
+    def batches(self) -> dict[int, int]:
+        """How many batches of which size Triton has executed so far."""
+        statistics = self.client.get_inference_statistics(self.model, as_json=True)
+        return {
+            int(batch["batch_size"]): int(batch["compute_infer"]["count"])
+            for batch in statistics["model_stats"][0].get("batch_stats", [])
+        }
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.client.close()
