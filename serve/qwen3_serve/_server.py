@@ -31,6 +31,7 @@ from ._runtime import Runtime, find_runtime
 
 _POLL_S = 0.05
 _PROBE_TIMEOUT_S = 5.0
+_METRICS_START_S = 5.0
 _KILL_AFTER_S = 5.0  # past the time that Triton may take to stop
 _LOG_LINES = 500
 _PORT_ATTEMPTS = 5
@@ -185,7 +186,6 @@ class Triton:
             "--model-control-mode=explicit",
             *(f"--load-model={name}" for name in models),
             f"--exit-timeout-secs={self._drain_timeout_s}",
-            "--log-info=false",
         ]
         if runtime.config_name is not None:
             arguments.append(f"--model-config-name={runtime.config_name}")
@@ -212,7 +212,7 @@ class Triton:
         with process.stdout as lines:
             for line in lines:
                 self._log.append(line.rstrip("\n"))
-                if self._ready and self._echo_log and _LOG_PREFIX.match(line):
+                if self._ready and self._echo_log and line[0] in "EW" and _LOG_PREFIX.match(line):
                     print(f"triton: {line}", end="", file=sys.stderr, flush=True)  # noqa: T201
 
     def _wait_until_ready(self) -> None:
@@ -229,7 +229,15 @@ class Triton:
                     f"{self._log[-1] if self._log else 'none'}"
                 )
             time.sleep(_POLL_S)
-        if any("failed to start Metrics service" in line for line in self._log):
+        self._check_metrics()
+
+    def _check_metrics(self) -> None:
+        """Metrics start last, and a Triton that lost their port goes on without: only its log tells."""
+        deadline = time.monotonic() + _METRICS_START_S
+        while not any("Started Metrics Service" in line for line in list(self._log)) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # it says so before it binds; the failure follows within milliseconds
+        if any("failed to start Metrics service" in line for line in list(self._log)):
             raise _PortLostError(f"Triton has no metrics: port {self._ports['metrics']} is already in use")
 
     def _is_ready(self) -> bool:
@@ -259,6 +267,7 @@ class Triton:
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
+        self._ports = {}
 
     def _reader_done(self) -> None:
         if self._reader is not None:

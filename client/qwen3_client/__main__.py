@@ -1,0 +1,7 @@
+"""``python -m qwen3_client``: the ``qwen3-triton`` command without its script on PATH."""
+
+import sys
+
+from ._main import main
+
+sys.exit(main())

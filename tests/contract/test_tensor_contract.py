@@ -1,0 +1,123 @@
+"""Three packages that never import one another agree on the tensors: configs, exported graph, client."""
+
+import re
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+import pytest
+from google.protobuf import text_format
+from qwen3_client import _contract as client
+from qwen3_client._prompts import query_prompt
+from qwen3_export import export
+from qwen3_export._export import DEFAULT_INSTRUCTION
+from support.qwen_tokenizer import build_qwen_tokenizer
+from tritonclient.grpc.model_config_pb2 import BatchInput, ModelConfig
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(ROOT.glob("model_repository/*/config.pbtxt")) + sorted(ROOT.glob("model_repository/*/configs/*.pbtxt"))
+
+
+def parse(path: Path) -> ModelConfig:
+    return text_format.Parse(path.read_text(), ModelConfig())
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export("tiny", repository=tmp_path_factory.mktemp("repository")).directory
+
+
+def test_there_are_configs() -> None:
+    assert {path.relative_to(ROOT / "model_repository").as_posix() for path in CONFIGS} >= {
+        "qwen3_embedding/config.pbtxt",
+        "qwen3_embedding/configs/embedded.pbtxt",
+    }
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_committed_config_parses_and_is_commented(path: Path) -> None:
+    config = parse(path)
+    assert config.max_batch_size > 1
+    assert config.HasField("dynamic_batching")
+    assert [group.count for group in config.instance_group] == [1], "a second instance doubles the weights"
+    assert path.read_text().count("\n# ") >= 6
+
+
+@pytest.mark.parametrize("name", ["config.pbtxt", "configs/embedded.pbtxt"])
+def test_config_graph_and_client_name_the_same_tensors(exported: Path, name: str) -> None:
+    config = parse(exported / name)
+    (tensor,) = config.input
+    assert tensor.name == client.INPUT_NAME
+    assert tensor.data_type == onnx_to_triton(onnx.TensorProto.INT64)
+    assert client.INPUT_TYPE == "INT64"
+    assert list(tensor.dims) == [-1]
+    assert tensor.allow_ragged_batch
+    (output,) = config.output
+    assert output.name == client.OUTPUT_NAME
+    assert output.data_type == onnx_to_triton(onnx.TensorProto.FLOAT)
+    assert client.OUTPUT_TYPE == "FP32"
+
+    session = ort.InferenceSession(str(exported / "1" / "model.onnx"), providers=["CPUExecutionProvider"])
+    inputs = {tensor.name: (tensor.type, tensor.shape) for tensor in session.get_inputs()}
+    assert inputs == {
+        client.INPUT_NAME: ("tensor(int64)", ["tokens"]),
+        "lengths": ("tensor(int32)", ["batch", 1]),
+    }
+    (graph_output,) = session.get_outputs()
+    assert (graph_output.name, graph_output.type) == (client.OUTPUT_NAME, "tensor(float)")
+    assert graph_output.shape == ["batch", *output.dims]
+
+    client.ModelInfo.from_config(_as_json(config, "qwen3_embedding"))  # raises if the client would refuse it
+
+
+def test_triton_derives_the_lengths_by_item_shape(exported: Path) -> None:
+    (lengths,) = parse(exported / "config.pbtxt").batch_input
+    assert lengths.kind == BatchInput.BATCH_ITEM_SHAPE
+    assert list(lengths.target_name) == ["lengths"]
+    assert list(lengths.source_input) == [client.INPUT_NAME]
+    assert lengths.data_type == onnx_to_triton(onnx.TensorProto.INT32)
+
+
+@pytest.mark.parametrize("name", ["config.pbtxt", "configs/embedded.pbtxt"])
+def test_an_export_changes_only_what_is_below_the_line(exported: Path, name: str) -> None:
+    above = [
+        re.split(r"^# ---- Below", (folder / name).read_text(), flags=re.MULTILINE)[0]
+        for folder in (ROOT / "model_repository" / "qwen3_embedding", exported)
+    ]
+    assert above[0] == above[1]
+    template = parse(ROOT / "model_repository" / "qwen3_embedding" / name)
+    assert set(template.parameters) == set(parse(exported / name).parameters), "the template shows every parameter"
+
+
+def test_both_hosts_get_the_same_facts(exported: Path) -> None:
+    production, embedded = parse(exported / "config.pbtxt"), parse(exported / "configs" / "embedded.pbtxt")
+    assert production.backend == "onnxruntime"
+    assert embedded.backend == "python"
+    assert production.output == embedded.output
+    assert production.input == embedded.input
+    assert production.max_batch_size == embedded.max_batch_size
+    for key, value in embedded.parameters.items():
+        assert production.parameters[key] == value
+
+
+def test_the_readmes_query_gives_the_genuine_ids() -> None:
+    """Known ids of the model card's first query; the end token is appended by tokenizer and client alike."""
+    text = query_prompt("What is the capital of China?", instruction=DEFAULT_INSTRUCTION)
+    ids = build_qwen_tokenizer().encode(text).ids
+    assert ids[:4] == [641, 1235, 25, 16246]
+    assert ids[-3:] == [5616, 30, 151643]
+    assert len(ids) == 27
+
+
+def onnx_to_triton(element_type: int) -> int:
+    """Triton's DataType for an ONNX element type."""
+    from tritonclient.grpc import model_config_pb2
+
+    names = {onnx.TensorProto.INT64: "TYPE_INT64", onnx.TensorProto.INT32: "TYPE_INT32"}
+    return int(model_config_pb2.DataType.Value(names.get(element_type, "TYPE_FP32")))
+
+
+def _as_json(config: ModelConfig, name: str) -> dict[str, object]:
+    from google.protobuf.json_format import MessageToDict
+
+    return {"name": name, **MessageToDict(config, preserving_proto_field_name=True)}
