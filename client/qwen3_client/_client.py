@@ -46,7 +46,7 @@ class Client:
         model: name of the model on the server.
         tokenizer: folder that holds the model's tokenizer.json, or Hub id; by default the one that the server
             names. One that differs from the server's is refused.
-        timeout_s: seconds that each request may take, counted from when it is sent.
+        timeout_s: seconds that each request may take, its wait in the server's queue included.
         concurrency: most requests on their way at once.
 
     Raises:
@@ -59,7 +59,7 @@ class Client:
         *,
         model: str = DEFAULT_MODEL,
         tokenizer: str | os.PathLike[str] | None = None,
-        timeout_s: float = 60.0,
+        timeout_s: float = 300.0,
         concurrency: int = 64,
     ) -> None:
         address = parse_address(url)

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--instruction", help="task of the queries (default: the model's)")
     parser.add_argument("--dimensions", type=int, metavar="N", help="length of the vectors (default: the model's)")
     parser.add_argument(
-        "--timeout", type=float, default=60.0, metavar="S", help="seconds for each request (%(default)g)"
+        "--timeout", type=float, default=300.0, metavar="S", help="seconds for each request (%(default)g)"
     )
     parser.add_argument("--output", metavar="PATH", help="x.npy or x.jsonl; without it, JSON lines on stdout")
 

@@ -94,7 +94,7 @@ def test_a_taken_port_is_named(repository: Path, protocol: str) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         ports = {f"{protocol}_port": port}
-        with pytest.raises(ServeError, match=f"{protocol} cannot listen on 127.0.0.1:{port}.*--{protocol}-port"):
+        with pytest.raises(ServeError, match=rf"{protocol} cannot listen on 127\.0\.0\.1:{port}.*--{protocol}-port"):
             Triton(repository, **ports).__enter__()  # type: ignore[arg-type]
 
 
@@ -126,7 +126,7 @@ def test_a_model_that_fails_gives_tritons_reason(tmp_path: Path) -> None:
     directory = export("tiny", repository=tmp_path).directory
     with (directory / "1" / "model.onnx.data").open("r+b") as weights:
         weights.truncate(1000)
-    with pytest.raises(ServeError, match="load failed for model 'qwen3_embedding'.*out of bounds"):
+    with pytest.raises(ServeError, match=r"load failed for model 'qwen3_embedding'.*out of bounds"):
         Triton(tmp_path).__enter__()
 
 

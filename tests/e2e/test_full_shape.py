@@ -1,0 +1,197 @@
+"""The slow tier: a random checkpoint of the true 0.6B shape with the genuine vocabulary, through the whole path.
+
+``make test-full``. Writes docs/measurements.md. Speed and memory at this shape are true; what vectors mean is not
+tested, for the weights are random.
+"""
+
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import pytest
+from qwen3_client import Client
+from qwen3_export._random_checkpoint import write_random_checkpoint
+from qwen3_serve import Triton
+from support.measure import anonymous_bytes, run_measured
+from support.models import MODELS
+from support.oracle import reference_embeddings
+from support.qwen_tokenizer import build_qwen_tokenizer
+from tokenizers import Tokenizer
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(3000)]
+
+MEASUREMENTS = Path(__file__).parents[2] / "docs" / "measurements.md"
+
+# Source: Qwen/Qwen3-Embedding-0.6B, config.json
+CONFIG = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "hidden_act": "silu",
+    "hidden_size": 1024,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 3072,
+    "vocab_size": 151_669,
+    "max_position_embeddings": 32_768,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1_000_000,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "torch_dtype": "bfloat16",
+}
+
+SENTENCES = [
+    "What is the capital of China?",
+    "The capital of China is Beijing.",
+    "Процедура банкротства физических лиц",
+    "北京是中华人民共和国的首都。",
+    "重力は物体を引き寄せる力です。",
+    "La gravité attire les corps les uns vers les autres.",
+    "الجاذبية قوة تجذب الأجسام نحو بعضها",
+    "def gravity(m1, m2, r):\n    return G * m1 * m2 / r**2",
+    "🦜🌍",
+    "a",
+]
+
+
+def texts() -> list[str]:
+    """32 texts of about 2 to 400 tokens in eight languages and code."""
+    random = np.random.default_rng(5)
+    made = list(SENTENCES)
+    for words in np.geomspace(5, 250, 22).astype(int):
+        made.append(" ".join(SENTENCES[i] for i in random.integers(0, len(SENTENCES), max(1, words // 6))))
+    return made
+
+
+class Report:
+    """Rows of docs/measurements.md, each with the bound it was held to."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str]] = []
+
+    def add(self, what: str, measured: str, bound: str = "") -> None:
+        self.rows.append((what, measured, bound))
+        print(f"\n  {what}: {measured} {bound}")
+
+    def write(self) -> None:
+        table = "\n".join(f"| {what} | {measured} | {bound} |" for what, measured, bound in self.rows)
+        packages = ", ".join(f"{p} {version(p)}" for p in ("onnxruntime", "torch", "transformers", "numpy", "onnx"))
+        MEASUREMENTS.write_text(
+            "# Measurements\n\n"
+            "Written by `make test-full`: a random bfloat16 checkpoint of the true Qwen3-Embedding-0.6B shape with\n"
+            "the genuine vocabulary, exported, served by Triton and compared with transformers in float32. Times are\n"
+            "of a shared machine; take ratios, not seconds.\n\n"
+            f"Machine: {_processor()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, "
+            f"Python {platform.python_version()}.\nVersions: {packages}, Triton 2.51.0.\n\n"
+            f"| what | measured | must be |\n|---|---|---|\n{table}\n",
+            "utf-8",
+        )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+@pytest.fixture(scope="module")
+def report() -> Iterator[Report]:
+    made = Report()
+    yield made
+    made.write()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint")
+    write_random_checkpoint(folder, CONFIG)
+    build_qwen_tokenizer().save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def repository(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, report: Report) -> Path:
+    folder = tmp_path_factory.mktemp("repository")
+    for precision, name in MODELS.items():
+        command = [sys.executable, "-m", "qwen3_client", "export", str(checkpoint), "--repository", str(folder)]
+        cost = run_measured([*command, "--name", name, "--precision", precision])
+        report.add(f"export {precision}, seconds", f"{cost.seconds:.1f}")
+        report.add(f"export {precision}, peak anonymous memory", f"{cost.peak_bytes / 2**20:.0f} MB", "<= 1,500 MB")
+        assert cost.peak_bytes <= 1.5e9
+        size = sum(path.stat().st_size for path in (folder / name).rglob("*") if path.is_file())
+        report.add(f"model directory {precision}", f"{size / 1e6:,.0f} MB")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(checkpoint: Path) -> npt.NDArray[np.float32]:
+    """What transformers makes of every text, as a document: float32 ``[32, 1024]``."""
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    return reference_embeddings(checkpoint, [np.array(tokenizer.encode(text).ids) for text in texts()])
+
+
+@pytest.mark.parametrize("precision", MODELS)
+def test_served_vectors(
+    repository: Path,
+    reference: npt.NDArray[np.float32],
+    report: Report,
+    precision: str,
+    tmp_path: Path,
+) -> None:
+    model = MODELS[precision]
+    (tmp_path / model).symlink_to(repository / model)
+    started = time.monotonic()
+    with Triton(tmp_path) as triton, Client(triton.grpc_url, model=model) as client:
+        report.add(f"{precision}: Triton ready after", f"{time.monotonic() - started:.1f} s")
+        batch = texts()
+        alone = np.stack([client.encode_document(text) for text in batch])
+
+        cosine = (alone * reference).sum(axis=1).min()
+        largest = np.abs(alone - reference).max()
+        if precision == "fp32":
+            report.add("fp32: smallest cosine with transformers", f"{cosine:.7f}", ">= 0.999999")
+            report.add("fp32: largest difference", f"{largest:.1e}", "<= 1e-5")
+            assert cosine >= 0.999999
+            assert largest <= 1e-5
+        else:
+            report.add("int8: smallest cosine with transformers fp32", f"{cosine:.5f}", ">= 0.998")
+            assert cosine >= 0.998
+
+        def embed(seed: int) -> int:
+            order = np.random.default_rng(seed).permutation(len(batch))[:3]
+            rows = client.encode_document([batch[i] for i in order])
+            return sum(not np.array_equal(row, alone[i]) for row, i in zip(rows, order, strict=True))
+
+        with ThreadPoolExecutor(32) as pool:
+            different = sum(pool.map(embed, range(32)))
+        report.add(f"{precision}: rows of 96 from 32 clients that differ from the text alone", str(different), "0")
+        assert different == 0
+
+        tokenizer = Tokenizer.from_file(str(repository / model / "tokenizer.json"))
+        tokens = sum(len(tokenizer.encode(text).ids) for text in batch)
+        started = time.monotonic()
+        client.encode_document(batch)
+        report.add(f"{precision}: 32 texts, {tokens} tokens", f"{tokens / (time.monotonic() - started):.0f} tokens/s")
+        times = []
+        for _ in range(5):
+            started = time.monotonic()
+            client.encode_query("What is the capital of China?")
+            times.append(time.monotonic() - started)
+        report.add(f"{precision}: one query of 27 tokens, median of 5", f"{1000 * sorted(times)[2]:.0f} ms")
+        memory = sum(anonymous_bytes(process.pid) for process in _processes(triton))
+        report.add(f"{precision}: anonymous memory of Triton and its host", f"{memory / 2**30:.1f} GiB")
+
+
+def _processes(triton: Triton) -> list[psutil.Process]:
+    server = psutil.Process(triton.pid)
+    return [server, *server.children(recursive=True)]

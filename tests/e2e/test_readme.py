@@ -1,0 +1,76 @@
+"""The README's commands and code, run as written against the tiny model."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from qwen3_serve import Triton
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def run_python(code: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_client_example_prints_what_the_readme_shows(triton: Triton, tmp_path: Path) -> None:
+    (code,) = [block for block in blocks("python") if "localhost:8001" in block]
+    shown = blocks("text")[0]
+    for url in (triton.grpc_url, triton.http_url):
+        assert run_python(code.replace("localhost:8001", url), tmp_path) == shown
+
+
+def test_the_server_example_runs(repository: Path, tmp_path: Path) -> None:
+    (code,) = [block for block in blocks("python") if "qwen3_serve" in block]
+    (tmp_path / "model_repository").mkdir()
+    (tmp_path / "model_repository" / "qwen3_embedding").symlink_to(repository / "qwen3_embedding")
+    assert run_python(code, tmp_path) == "tiny (64,)\n"
+
+
+def embed_commands() -> list[str]:
+    lines = [line.partition("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("qwen3-triton embed")]
+
+
+@pytest.mark.parametrize("command", embed_commands())
+def test_the_embed_commands_run(triton: Triton, tmp_path: Path, command: str) -> None:
+    for file in ("texts.txt", "queries.txt"):
+        (tmp_path / file).write_text("one\ntwo\n")
+    command = command.replace("--dimensions 256", "--dimensions 32")  # tiny has 64
+    program = f"{shlex.quote(sys.executable)} -m qwen3_client"
+    command = command.replace("qwen3-triton embed", f"{program} embed --url {triton.grpc_url}")
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_readme_shows_the_commands_it_promises() -> None:
+    assert len(embed_commands()) == 3
+    shown = "\n".join(blocks("sh"))
+    for command in ("make demo", "make test", "qwen3-triton export", "qwen3-triton serve"):
+        assert command in shown
+
+
+def test_every_file_in_the_tree_exists() -> None:
+    (tree,) = [block for block in blocks("text") if "export/qwen3_export/" in block]
+    root, folder = Path(__file__).parents[2], Path()
+    for line in tree.splitlines():
+        names = [word for word in line.split("  ") if word.strip()]
+        if not line.startswith(" "):
+            folder = Path(line.split()[0])
+            assert (root / folder).exists(), folder
+        else:
+            for name in names[:-1] if len(names) > 1 else names:
+                assert (root / folder / name.strip()).exists(), name
