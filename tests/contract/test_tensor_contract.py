@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import onnx
 import onnxruntime as ort
 import pytest
 from google.protobuf import text_format
@@ -12,7 +11,7 @@ from qwen3_client._prompts import query_prompt
 from qwen3_export import export
 from qwen3_export._export import DEFAULT_INSTRUCTION
 from support.qwen_tokenizer import build_qwen_tokenizer
-from tritonclient.grpc.model_config_pb2 import BatchInput, ModelConfig
+from tritonclient.grpc.model_config_pb2 import BatchInput, DataType, ModelConfig
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(ROOT.glob("model_repository/*/config.pbtxt")) + sorted(ROOT.glob("model_repository/*/configs/*.pbtxt"))
@@ -48,13 +47,13 @@ def test_config_graph_and_client_name_the_same_tensors(exported: Path, name: str
     config = parse(exported / name)
     (tensor,) = config.input
     assert tensor.name == client.INPUT_NAME
-    assert tensor.data_type == onnx_to_triton(onnx.TensorProto.INT64)
+    assert tensor.data_type == DataType.Value("TYPE_INT64")
     assert client.INPUT_TYPE == "INT64"
     assert list(tensor.dims) == [-1]
     assert tensor.allow_ragged_batch
     (output,) = config.output
     assert output.name == client.OUTPUT_NAME
-    assert output.data_type == onnx_to_triton(onnx.TensorProto.FLOAT)
+    assert output.data_type == DataType.Value("TYPE_FP32")
     assert client.OUTPUT_TYPE == "FP32"
 
     session = ort.InferenceSession(str(exported / "1" / "model.onnx"), providers=["CPUExecutionProvider"])
@@ -75,7 +74,7 @@ def test_triton_derives_the_lengths_by_item_shape(exported: Path) -> None:
     assert lengths.kind == BatchInput.BATCH_ITEM_SHAPE
     assert list(lengths.target_name) == ["lengths"]
     assert list(lengths.source_input) == [client.INPUT_NAME]
-    assert lengths.data_type == onnx_to_triton(onnx.TensorProto.INT32)
+    assert lengths.data_type == DataType.Value("TYPE_INT32")
 
 
 @pytest.mark.parametrize("name", ["config.pbtxt", "configs/embedded.pbtxt"])
@@ -107,14 +106,6 @@ def test_the_readmes_query_gives_the_genuine_ids() -> None:
     assert ids[:4] == [641, 1235, 25, 16246]
     assert ids[-3:] == [5616, 30, 151643]
     assert len(ids) == 27
-
-
-def onnx_to_triton(element_type: int) -> int:
-    """Triton's DataType for an ONNX element type."""
-    from tritonclient.grpc import model_config_pb2
-
-    names = {onnx.TensorProto.INT64: "TYPE_INT64", onnx.TensorProto.INT32: "TYPE_INT32"}
-    return int(model_config_pb2.DataType.Value(names.get(element_type, "TYPE_FP32")))
 
 
 def _as_json(config: ModelConfig, name: str) -> dict[str, object]:

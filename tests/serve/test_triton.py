@@ -95,7 +95,7 @@ def test_a_taken_port_is_named(repository: Path, protocol: str) -> None:
         port = taken.getsockname()[1]
         ports = {f"{protocol}_port": port}
         with pytest.raises(ServeError, match=rf"{protocol} cannot listen on 127\.0\.0\.1:{port}.*--{protocol}-port"):
-            Triton(repository, **ports).__enter__()  # type: ignore[arg-type]
+            Triton(repository, **ports).__enter__()
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc", "metrics"])
