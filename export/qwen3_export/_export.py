@@ -10,17 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from ._checkpoint import Checkpoint, open_checkpoint, read_checkpoint
 from ._errors import ExportError
-from ._graph import build_embedding_graph, weight_bytes, write_model
+from ._graph import build_graph, weight_bytes, write_model
+from ._kind import FAMILIES, MODEL_NAMES, Judgement, Kind, judge
 from ._manifest import sha256, write_manifest
 from ._products import PRECISIONS, Precision
 from ._tiny import write_tiny_checkpoint
 from ._triton_config import fill_in
+from ._vocabulary import answers, eos_token_id
 
-MODEL_NAME = "qwen3_embedding"
 TINY = "tiny"
 # Source: the model cards' default task.
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
@@ -34,13 +33,15 @@ class Exported:
 
     Attributes:
         directory: The model directory.
+        kind: Embedding or reranker, and why it was taken for that.
         size: Parameters in words, ``0.6B``.
-        dimensions: Elements of a vector.
+        dimensions: Elements of a hidden state, and of an embedding model's vector.
         precision: How products are computed.
         bytes: Size of all its files.
     """
 
     directory: Path
+    kind: Judgement
     size: str
     dimensions: int
     precision: Precision
@@ -51,18 +52,20 @@ def export(
     source: str,
     *,
     repository: Path = Path("model_repository"),
-    name: str = MODEL_NAME,
+    name: str | None = None,
+    kind: Kind | None = None,
     precision: Precision = "fp32",
     revision: str | None = None,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
-    """Write ``repository/name`` from a Qwen3-Embedding checkpoint.
+    """Write ``repository/name`` from a Qwen3-Embedding or Qwen3-Reranker checkpoint.
 
     Args:
         source: A checkpoint folder, a Hugging Face Hub id, or ``tiny``.
         repository: Triton's model repository; made if missing.
-        name: The model's name in Triton.
+        name: The model's name in Triton; by its kind ``qwen3_embedding`` or ``qwen3_reranker`` if None.
+        kind: ``embedding`` or ``reranker``; told from the checkpoint if None.
         precision: ``fp32``, or ``int8``: int8 weights, activations int8 per token.
         revision: Branch, tag or commit on the Hub.
         force: Replace a model that was exported before.
@@ -71,17 +74,26 @@ def export(
     Raises:
         ExportError: It cannot be done; nothing was left behind.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
         raise ExportError(f"{name!r} cannot name a model; use letters, digits, '_', '-' and '.'")
     if precision not in PRECISIONS:
-        raise ExportError(f"there is no precision {precision!r}; choose {' or '.join(PRECISIONS)}")
-    target = repository / name
-    if (target / "1" / "model.onnx").exists() and not force:
-        raise ExportError(f"{target} holds an exported model; --force replaces it, --name writes beside it")
-    with _opened(source, revision) as checkpoint, _whole_or_not_at_all(target) as directory:
-        _write_directory(checkpoint, directory, final=target.resolve(), precision=precision, progress=progress)
-        size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-    return Exported(target, checkpoint.geometry.size, checkpoint.geometry.hidden, precision, size)
+        raise ExportError(f"there is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+    with _opened(source, revision) as checkpoint:
+        judgement = judge(checkpoint.folder, source=source, asked=kind)
+        target = repository / (name or MODEL_NAMES[judgement.kind])
+        if (target / "1" / "model.onnx").exists() and not force:
+            raise ExportError(f"{target} holds an exported model; --force replaces it, --name writes beside it")
+        with _whole_or_not_at_all(target) as directory:
+            _write_directory(
+                checkpoint,
+                directory,
+                final=target.resolve(),
+                kind=judgement.kind,
+                precision=precision,
+                progress=progress,
+            )
+            size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    return Exported(target, judgement, checkpoint.geometry.size, checkpoint.geometry.hidden, precision, size)
 
 
 @contextmanager
@@ -118,17 +130,40 @@ def _write_directory(
     directory: Path,
     *,
     final: Path,
+    kind: Kind,
     precision: Precision,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     for file in _TOKENIZER_FILES:
         if (checkpoint.folder / file).is_file():
             shutil.copyfile(checkpoint.folder / file, directory / file)
-    eos_token_id = _eos_token_id(checkpoint)
+
+    geometry = checkpoint.geometry
+    facts = {
+        "model_family": FAMILIES[kind],
+        "model_size": TINY if checkpoint.source == TINY else geometry.size,
+        "source": checkpoint.source,
+        "revision": checkpoint.revision,
+        "precision": precision,
+    }
+    parameters = {
+        **facts,
+        "max_tokens": str(geometry.max_tokens),
+        "vocabulary": str(geometry.vocabulary),
+        "tokenizer": checkpoint.tokenizer or str(final),
+        "tokenizer_sha256": sha256(directory / "tokenizer.json"),
+        "default_instruction": DEFAULT_INSTRUCTION,
+    }
+    if kind == "embedding":
+        parameters |= {"dimensions": str(geometry.hidden), "eos_token_id": str(eos_token_id(checkpoint))}
+        outputs = {"embedding": geometry.hidden}
+        model = build_graph(checkpoint, precision)
+    else:
+        outputs = {"score": 1, "logit": 1}
+        model = build_graph(checkpoint, precision, answers(checkpoint))
 
     version = directory / "1"
     version.mkdir()
-    model = build_embedding_graph(checkpoint, precision)
     total, done = weight_bytes(model), 0
 
     def advance(tensor_bytes: int) -> None:
@@ -139,67 +174,20 @@ def _write_directory(
 
     write_model(model, version / "model.onnx", progress=advance)
 
-    geometry = checkpoint.geometry
-    facts = {
-        "model_family": "Qwen3-Embedding",
-        "model_size": TINY if checkpoint.source == TINY else geometry.size,
-        "source": checkpoint.source,
-        "revision": checkpoint.revision,
-        "precision": precision,
-    }
-    parameters = {
-        **facts,
-        "dimensions": str(geometry.hidden),
-        "max_tokens": str(geometry.max_tokens),
-        "vocabulary": str(geometry.vocabulary),
-        "tokenizer": checkpoint.tokenizer or str(final),
-        "tokenizer_sha256": sha256(directory / "tokenizer.json"),
-        "eos_token_id": str(eos_token_id),
-        "default_instruction": DEFAULT_INSTRUCTION,
-    }
     templates = _templates()
     (directory / "configs").mkdir()
     for file in ("config.pbtxt", "configs/embedded.pbtxt"):
-        template = (templates / file).read_text("utf-8")
-        text = fill_in(template, output="embedding", dimensions=geometry.hidden, parameters=parameters)
-        (directory / file).write_text(text, "utf-8")
-    shutil.copyfile(templates / "1" / "model.py", version / "model.py")
-    write_manifest(directory, facts)
+        template = (templates / MODEL_NAMES[kind] / file).read_text("utf-8")
+        (directory / file).write_text(fill_in(template, outputs=outputs, parameters=parameters), "utf-8")
+    # One host serves both kinds.
+    shutil.copyfile(templates / MODEL_NAMES["embedding"] / "1" / "model.py", version / "model.py")
+    write_manifest(directory, {"kind": kind, **facts})
 
 
 def _templates() -> Path:
-    """The hand-written model directory: inside an installed wheel, or in the checkout beside this package."""
+    """The hand-written model repository: inside an installed wheel, or in the checkout beside this package."""
     package = Path(__file__).resolve().parent
     for root in (package, package.parents[1]):
-        templates = root / "model_repository" / MODEL_NAME
-        if templates.is_dir():
-            return templates
+        if (root / "model_repository").is_dir():
+            return root / "model_repository"
     raise ExportError("this installation lacks model_repository/; install qwen3-triton again")
-
-
-def _eos_token_id(checkpoint: Checkpoint) -> int:
-    """The id that the tokenizer puts after a text, where last-token pooling reads.
-
-    Raises:
-        ExportError: The tokenizer cannot be read, knows more ids than the model, or appends nothing.
-    """
-    path = checkpoint.folder / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 - tokenizers raises the bare Exception
-        raise ExportError(f"{path} cannot be read: {error}") from None
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    if tokenizer.get_vocab_size(with_added_tokens=True) > checkpoint.geometry.vocabulary:
-        raise ExportError(
-            f"{path} has {tokenizer.get_vocab_size()} tokens, the model only {checkpoint.geometry.vocabulary}; "
-            "they do not belong together"
-        )
-    plain = tokenizer.encode("text", add_special_tokens=False).ids
-    closed: list[int] = tokenizer.encode("text").ids
-    if closed[:-1] != plain:
-        raise ExportError(
-            f"{path} does not append one end token to a text, as Qwen3-Embedding's does; "
-            "take the tokenizer.json of the embedding model"
-        )
-    return closed[-1]

@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("model_repository"),
         help="Triton's model repository (%(default)s)",
     )
-    parser.add_argument("--name", default="qwen3_embedding", help="the model's name in Triton (%(default)s)")
+    parser.add_argument("--name", help="the model's name in Triton (qwen3_embedding or qwen3_reranker, by its kind)")
+    parser.add_argument(
+        "--kind", choices=("embedding", "reranker"), help="what the checkpoint is (told from its files and name)"
+    )
     parser.add_argument(
         "--precision",
         choices=("fp32", "int8"),
@@ -59,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
                 args.source,
                 repository=args.repository,
                 name=args.name,
+                kind=args.kind,
                 precision=args.precision,
                 revision=args.revision,
                 force=args.force,
@@ -78,10 +82,11 @@ def run(args: argparse.Namespace) -> int:
             return 130
     if args.source == TINY:
         print("tiny is a random checkpoint: its vectors carry no meaning.")
-    print(
-        f"{exported.directory}: Qwen3-Embedding {exported.size}, {exported.dimensions} dimensions, "
-        f"{exported.precision}, {exported.bytes / 1e6:,.1f} MB"
-    )
+    vectors = f", {exported.dimensions} dimensions" if exported.kind.kind == "embedding" else ""
+    print(f"{exported.directory}: {exported.size}{vectors}, {exported.precision}, {exported.bytes / 1e6:,.1f} MB")
+    article = "an" if exported.kind.kind == "embedding" else "a"
     repository = "" if args.repository == Path("model_repository") else f" --repository {args.repository}"
-    print(f"Next: qwen3-triton serve{repository}")
+    print(
+        f"Taken for {article} {exported.kind.kind} model: {exported.kind.reason}. Next: qwen3-triton serve{repository}"
+    )
     return 0

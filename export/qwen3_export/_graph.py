@@ -10,8 +10,9 @@ import onnx_ir as ir
 from onnxscript import GraphBuilder
 
 from ._checkpoint import Checkpoint
-from ._model import EmbeddingModel
-from ._products import Precision
+from ._model import EmbeddingModel, RerankerModel
+from ._products import MICROSOFT, Precision
+from ._vocabulary import Answers
 
 OPSET = 23  # the first with RMSNormalization
 IR_VERSION = 10  # read by every ONNX Runtime that knows opset 23
@@ -19,20 +20,31 @@ IN_FILE_BYTES = 1024  # tensors up to this size stay inside the .onnx file
 ALIGNMENT = 4096  # bytes; weights start on a page, so that mapping them copies nothing
 
 
-def build_embedding_graph(checkpoint: Checkpoint, precision: Precision) -> ir.Model:
+def build_graph(checkpoint: Checkpoint, precision: Precision, answers: Answers | None = None) -> ir.Model:
     """Build the graph; weights stay on disk until it is written.
 
     Inputs: ``input_ids`` INT64 ``[tokens]``, ``lengths`` INT32 ``[batch, 1]``.
-    Output: ``embedding`` FP32 ``[batch, hidden]``.
+    Output: ``embedding`` FP32 ``[batch, hidden]``; of a reranker ``score`` and ``logit`` FP32 ``[batch, 1]``.
+
+    Args:
+        checkpoint: The weights.
+        precision: How products are computed.
+        answers: The ids of a reranker's two answers; None for an embedding model.
     """
-    graph = ir.Graph([], [], nodes=[], name="qwen3_embedding", opset_imports={"": OPSET, "com.microsoft": 1})
+    graph = ir.Graph([], [], nodes=[], name="qwen3", opset_imports={"": OPSET, MICROSOFT: 1})
     builder = GraphBuilder(graph)
     input_ids = builder.input("input_ids", ir.DataType.INT64, ["tokens"])
     lengths = builder.input("lengths", ir.DataType.INT32, ["batch", 1])
-    embedding = EmbeddingModel(checkpoint, precision)(builder.op, input_ids, lengths)
-    builder.add_output(embedding, "embedding")
-    embedding.type = ir.TensorType(ir.DataType.FLOAT)
-    embedding.shape = ir.Shape(["batch", checkpoint.geometry.hidden])
+    model: EmbeddingModel | RerankerModel
+    if answers is None:
+        model = EmbeddingModel(checkpoint, precision)
+    else:
+        model = RerankerModel(checkpoint, precision, yes=answers.yes, no=answers.no)
+    size = checkpoint.geometry.hidden if answers is None else 1
+    for name, value in model(builder.op, input_ids, lengths).items():
+        builder.add_output(value, name)
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+        value.shape = ir.Shape(["batch", size])
     return ir.Model(
         graph,
         ir_version=IR_VERSION,
@@ -45,7 +57,7 @@ def write_model(model: ir.Model, path: Path, *, progress: Callable[[int], None])
     """Write ``path`` and its weights, ``path`` + ``.data``, one tensor at a time.
 
     Args:
-        model: From :func:`build_embedding_graph`.
+        model: From :func:`build_graph`.
         path: Where the ``.onnx`` file goes.
         progress: Called before each tensor with its size in bytes.
     """

@@ -1,14 +1,16 @@
-"""Qwen3-Embedding as an ONNX graph over concatenated texts, declared like a torch module.
+"""Qwen3-Embedding and Qwen3-Reranker as ONNX graphs over concatenated texts, declared like torch modules.
 
-Read from the bottom: ``EmbeddingModel`` is the whole path from ids to unit vectors. Every value between attention
-blocks is ``[tokens, ...]`` over all texts of the batch; only ``Attention`` knows where one text ends and the next
-begins.
+Read from the bottom: ``EmbeddingModel`` and ``RerankerModel`` are two heads on one ``Decoder``. Every value between
+attention blocks is ``[rows, ...]`` over all texts of the batch; only ``Attention`` knows where one text ends and the
+next begins.
 
 The arithmetic follows transformers' ``modeling_qwen3.py``: per-head RMSNorm of queries and keys before the rotary
 embedding, no biases, SwiGLU.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -200,12 +202,12 @@ class DecoderLayer(nn.Module):
         return residual, self.mlp(op, normed)
 
 
-class EmbeddingModel(nn.Module):
-    """Token ids of concatenated texts in, one unit vector a text out."""
+class Decoder(nn.Module):
+    """From token ids to the pooled hidden state of each text."""
 
     def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
         super().__init__()
-        g = checkpoint.geometry
+        g = self.geometry = checkpoint.geometry
         # The table keeps the checkpoint's own type: half the size for bfloat16, and exact.
         table = checkpoint.tensor("embed_tokens.weight", g.vocabulary, g.hidden)
         dtype = ir.DataType.from_numpy(table.dtype)
@@ -218,8 +220,8 @@ class EmbeddingModel(nn.Module):
         self.layers = nn.ModuleList([DecoderLayer(checkpoint, i, precision) for i in range(g.layers)])
         self.norm = AddRMSNorm(checkpoint.tensor("norm.weight", g.hidden), eps=g.rms_eps)
 
-    def forward(self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> ir.Value:
-        """Embed.
+    def forward(self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Decode.
 
         Args:
             op: Builder of the graph.
@@ -227,17 +229,58 @@ class EmbeddingModel(nn.Module):
             lengths: INT32 ``[batch, 1]``, summing to ``tokens``.
 
         Returns:
-            FP32 ``[batch, hidden]``: last-token pooling, final norm, Euclidean norm 1.
+            FP32 ``[batch, hidden]``, last-token pooling and final norm; and BOOL ``[batch, 1]``, which texts were
+            admitted: the others' rows mean nothing.
         """
-        batch = ragged_batch(op, lengths)
+        g = self.geometry
+        batch = ragged_batch(op, input_ids, lengths, vocabulary=g.vocabulary, max_tokens=g.max_tokens)
         rotary = self.rotary(op)
-        residual = op.Cast(op.Gather(self.embed_tokens, input_ids), to=ir.DataType.FLOAT)
+        residual = op.Cast(op.Gather(self.embed_tokens, batch.ids), to=ir.DataType.FLOAT)
         block = None
         for layer in self.layers:
             residual, block = layer(op, residual, block, batch, rotary)
         pooled, _ = self.norm(op, residual, block)
-        # As torch.nn.functional.normalize: the floor keeps a zero vector zero instead of NaN.
-        return op.Div(pooled, op.Max(op.ReduceL2(pooled, [-1], keepdims=1), 1e-12))
+        return pooled, batch.admitted
+
+
+class EmbeddingModel(nn.Module):
+    """Token ids of concatenated texts in, one unit vector a text out."""
+
+    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
+        super().__init__()
+        self.model = Decoder(checkpoint, precision)
+
+    def forward(self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> dict[str, ir.Value]:
+        """Return ``embedding`` FP32 ``[batch, hidden]`` of Euclidean norm 1; NaN for a text not admitted."""
+        pooled, admitted = self.model(op, input_ids, lengths)
+        # As torch.nn.functional.normalize: the floor keeps a zero vector zero.
+        unit = op.Div(pooled, op.Max(op.ReduceL2(pooled, [-1], keepdims=1), 1e-12))
+        return {"embedding": op.Where(admitted, unit, math.nan)}
+
+
+class RerankerModel(nn.Module):
+    """Token ids of concatenated prompts in, how likely each is answered "yes" out.
+
+    Of the vocabulary's head only the rows of "yes" and "no" are kept: no other logit is ever computed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, precision: Precision, *, yes: int, no: int) -> None:
+        super().__init__()
+        g = checkpoint.geometry
+        self.model = Decoder(checkpoint, precision)
+        head = checkpoint.tensor("embed_tokens.weight" if g.tied else "lm_head.weight", g.vocabulary, g.hidden)
+        rows = np.ascontiguousarray(head.map()[[yes, no]].astype(np.float32).T)
+        self.yes_no = nn.Parameter([g.hidden, 2], data=ir.Tensor(rows))
+
+    def forward(self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> dict[str, ir.Value]:
+        """Return ``score`` and ``logit``, FP32 ``[batch, 1]``; NaN for a prompt not admitted.
+
+        ``logit`` is logit(yes) - logit(no); its sigmoid, ``score``, is the softmax of the two at "yes".
+        """
+        pooled, admitted = self.model(op, input_ids, lengths)
+        yes, no = op.Split(op.MatMul(pooled, self.yes_no), axis=-1, num_outputs=2, _outputs=2)
+        logit = op.Where(admitted, op.Sub(yes, no), math.nan)
+        return {"score": op.Sigmoid(logit), "logit": logit}
 
 
 def _table(values: npt.NDArray[np.float32]) -> nn.Parameter:

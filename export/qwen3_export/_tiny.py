@@ -21,7 +21,7 @@ TINY_CONFIG: dict[str, Any] = {
     "num_key_value_heads": 2,
     "head_dim": 32,
     "intermediate_size": 160,
-    "vocab_size": 257,
+    "vocab_size": 260,
     "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-6,
     "rope_theta": 1_000_000.0,
@@ -40,9 +40,15 @@ def write_tiny_checkpoint(folder: Path) -> None:
 
 
 def write_byte_tokenizer(folder: Path) -> None:
-    """Write a byte-level tokenizer.json without merges: one token a byte, then ``<|endoftext|>``, id 256."""
+    """Write a byte-level tokenizer.json: one token a byte, ``<|endoftext|>`` (256), and a reranker's two answers."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
+    vocabulary = {symbol: i for i, symbol in enumerate(alphabet)} | {
+        _END_OF_TEXT: 256,
+        "ye": 257,
+        "yes": 258,
+        "no": 259,
+    }
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("y", "e"), ("ye", "s"), ("n", "o")]))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()

@@ -13,13 +13,12 @@ from ._errors import ExportError
 _MARK = "# ---- Below this line `qwen3-triton export` writes"
 
 
-def fill_in(template: str, *, output: str, dimensions: int, parameters: Mapping[str, str]) -> str:
+def fill_in(template: str, *, outputs: Mapping[str, int], parameters: Mapping[str, str]) -> str:
     """Return the config.pbtxt of one export.
 
     Args:
         template: A hand-written config.pbtxt that holds the marked line.
-        output: Name of the output tensor, FP32 ``[dimensions]``.
-        dimensions: Its size.
+        outputs: The size of each output tensor, FP32 ``[size]``.
         parameters: What the server says about itself, all as strings.
 
     Raises:
@@ -30,7 +29,8 @@ def fill_in(template: str, *, output: str, dimensions: int, parameters: Mapping[
         raise ExportError(f"the config template has no line starting with {_MARK!r}")
     marked_line = mark + below.partition("\n")[0]
     facts = ModelConfig()
-    facts.output.add(name=output, data_type="TYPE_FP32", dims=[dimensions])
+    for name, size in outputs.items():
+        facts.output.add(name=name, data_type="TYPE_FP32", dims=[size])
     for key, value in parameters.items():
         facts.parameters[key].string_value = value
     text = f"{hand_written}{marked_line}\n\n{text_format.MessageToString(facts, as_utf8=True)}"

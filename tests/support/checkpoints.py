@@ -29,7 +29,7 @@ def make_checkpoint(folder: Path, shape: Shape, *, seed: int = 0) -> Path:
     """Write a checkpoint of this shape into ``folder`` and return it."""
     torch.manual_seed(seed)
     config = Qwen3Config(
-        vocab_size=257,
+        vocab_size=260,
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
         num_hidden_layers=shape.layers,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import Qwen3Model
+from transformers import Qwen3ForCausalLM, Qwen3Model
 
 Ids = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
@@ -21,6 +21,17 @@ def reference_embeddings(folder: Path, texts: Sequence[Ids]) -> Vectors:
             last = model(torch.from_numpy(ids)[None]).last_hidden_state[0, -1]
             rows.append(torch.nn.functional.normalize(last, dim=-1).numpy())
     return np.stack(rows)
+
+
+def reference_logits(folder: Path, prompts: Sequence[Ids], *, yes: int, no: int) -> Vectors:
+    """logit(yes) - logit(no) at each prompt's last position, each prompt alone in float32. Returns ``[n]``."""
+    model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    values = []
+    with torch.inference_mode():
+        for ids in prompts:
+            last = model(torch.from_numpy(ids)[None]).logits[0, -1]
+            values.append(float(last[yes] - last[no]))
+    return np.array(values, np.float32)
 
 
 def random_texts(lengths: Sequence[int], *, vocabulary: int = 257, seed: int = 0) -> list[Ids]:

@@ -16,8 +16,13 @@ class PackedSession:
             str(model_directory / "1" / "model.onnx"), providers=["CPUExecutionProvider"]
         )
 
-    def embed(self, texts: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
-        """Run texts as one packed batch; returns ``[n, dimensions]``."""
+    def run(self, texts: Sequence[npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.float32]]:
+        """Run texts as one packed batch; returns every output by name, ``[n, size]``."""
         lengths = np.array([[ids.size] for ids in texts], np.int32)
-        (rows,) = self.session.run(None, {"input_ids": np.concatenate(texts), "lengths": lengths})
-        return np.asarray(rows, np.float32)
+        names = [output.name for output in self.session.get_outputs()]
+        rows = self.session.run(names, {"input_ids": np.concatenate(texts), "lengths": lengths})
+        return dict(zip(names, (np.asarray(row, np.float32) for row in rows), strict=True))
+
+    def embed(self, texts: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
+        """Run texts through an embedding model; returns ``[n, dimensions]``."""
+        return self.run(texts)["embedding"]
