@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL ?= tiny
+RERANKER ?= $(subst Embedding,Reranker,$(MODEL))
 PRECISION ?= fp32
 DEMO := build/demo
 
@@ -13,8 +14,9 @@ DEMO := build/demo
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.runtime ## export, serve and embed once; MODEL=Qwen/Qwen3-Embedding-0.6B for the real one
+demo: $(VENV)/.runtime ## export, serve, embed and rerank once; MODEL=Qwen/Qwen3-Embedding-0.6B for the real one
 	$(BIN)/qwen3-triton export $(MODEL) --repository $(DEMO) --precision $(PRECISION) --force
+	$(BIN)/qwen3-triton export $(RERANKER) --kind reranker --repository $(DEMO) --precision $(PRECISION) --force
 	$(BIN)/python examples/demo.py $(DEMO)
 
 test: $(VENV)/.dev ## run the tests on real Triton and real ONNX Runtime (minutes)
@@ -26,7 +28,7 @@ test-full: $(VENV)/.dev ## the slow tier at the true 0.6B shape; writes docs/mea
 check: $(VENV)/.dev ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy client export serve examples tests model_repository/qwen3_embedding/1/model.py
+	$(BIN)/mypy client export serve verify examples tests model_repository/qwen3_embedding/1/model.py
 
 format: $(VENV)/.dev ## format and mend what ruff can mend
 	$(BIN)/ruff format .

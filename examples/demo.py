@@ -29,7 +29,7 @@ def main(repository: Path) -> int:
     """Run the demo; returns the exit code."""
     try:
         with Triton(repository) as triton:
-            (about,) = triton.models().values()
+            about = triton.models()["qwen3_embedding"]
             print(f"\nTriton {triton.server_version()} serves {about['source']} in {about['precision']}.")
             if about["source"] == "tiny":
                 print("These weights are random: the numbers show that the path works, not what texts mean.")
@@ -44,6 +44,11 @@ def main(repository: Path) -> int:
             equal = all(np.array_equal(a, b) for a, b in zip(*rows.values(), strict=True))
             print(f"gRPC and HTTP gave {'the same bits' if equal else 'DIFFERENT vectors'}")
             print(f"batches Triton ran: {batch_sizes(triton)}")
+            if "qwen3_reranker" in triton.models():
+                with Client(triton.grpc_url) as client:
+                    print(f"\nreranked for {QUERIES[0]!r}")
+                    for hit in client.rank(QUERIES[0], DOCUMENTS):
+                        print(f"  {hit.score:.4f}  {hit.index + 1}")
     except ServeError as error:
         print(error, file=sys.stderr)
         return 1

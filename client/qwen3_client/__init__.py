@@ -1,21 +1,24 @@
-"""Embed texts with Qwen3-Embedding on a Triton server.
+"""Embed texts with Qwen3-Embedding, and rank them with Qwen3-Reranker, on a Triton server.
 
     from qwen3_client import Client, similarity
 
     with Client("localhost:8001") as client:
         queries = client.encode_query(["What is the capital of China?"])
         documents = client.encode_document(["The capital of China is Beijing.", "Gravity is a force."])
+        best = client.rank("What is the capital of China?", ["Beijing.", "Gravity is a force."], top_k=1)
     print(similarity(queries, documents))  # float32 [1, 2], higher is closer
+    print(best[0].index, best[0].score)  # position among the documents, P(yes)
 
-The client turns text into token ids, adds the query's instruction, sends one request per text so that the
-server can batch them, and cuts vectors to fewer dimensions. What it needs to know about the model it reads
-from the server. Every error it raises is a `Qwen3ClientError`.
+The client turns text into token ids, adds what the model expects around it, sends one request per text or pair so
+that the server can batch them, and cuts vectors to fewer dimensions. What it needs to know about the models it
+reads from the server. Every error it raises is a `Qwen3ClientError`.
 
-Read on in this order: `_client`, `_prompts`, `_tokenizer`, `_transport`, `_vectors`.
+Read on in this order: `_client`, `_prompts`, `_served_model`, `_tokenizer`, `_connection`, `_transport`, `_vectors`,
+`_ranking`.
 """
 
 from ._client import Client
-from ._contract import ModelInfo
+from ._contract import ModelInfo, RerankerInfo
 from ._errors import (
     ContractMismatchError,
     InferenceError,
@@ -26,6 +29,7 @@ from ._errors import (
     ServerUnavailableError,
     TokenizerUnavailableError,
 )
+from ._ranking import RankedDocument
 from ._vectors import similarity
 
 __all__ = [
@@ -35,6 +39,8 @@ __all__ = [
     "InvalidInputError",
     "ModelInfo",
     "Qwen3ClientError",
+    "RankedDocument",
+    "RerankerInfo",
     "ServerOverloadedError",
     "ServerTimeoutError",
     "ServerUnavailableError",

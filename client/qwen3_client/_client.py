@@ -1,51 +1,47 @@
-"""The client: texts in, unit vectors out, in the same order.
+"""The client: texts in, unit vectors or ranks out.
 
-One path serves every method: a window of texts is tokenized and sent, one request per text, and rows are
-handed out from its front while the rest is on its way. What a text becomes, where it goes and how a vector is
-cut are other modules' business.
+Each method says what its texts become and what it wants of the server's answers; `_served_model` carries them, one
+request per text or pair. How a prompt reads, how a vector is cut and how documents are put in order are other
+modules' business.
 """
 
 import math
 import os
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._address import parse_address
-from ._contract import DEFAULT_MODEL, ModelInfo
-from ._errors import (
-    ContractMismatchError,
-    InvalidInputError,
-    Qwen3ClientError,
-    ServerTimeoutError,
-    ServerUnavailableError,
-)
-from ._prompts import Kind, prompt_for
-from ._texts import as_list, checked_text
-from ._tokenizer import TextTokenizer
-from ._transport import connect
+from ._connection import Connection
+from ._contract import EMBEDDING_NAME, LOGIT_NAME, SCORE_NAME, ModelInfo, RerankerInfo
+from ._errors import ContractMismatchError, InvalidInputError, ServerTimeoutError, ServerUnavailableError
+from ._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, Kind, pair_prompt, prompt_for, task
+from ._ranking import Judgement, RankedDocument, checked_top_k, ranked
+from ._served_model import ServedModel
+from ._texts import as_documents, as_list, as_pairs, checked_text
+from ._transport import Outputs
 from ._vectors import checked_dimensions, checked_row, cut
 
 __all__ = ["Client"]
 
 
 class Client:
-    """A connection to one embedding model on one Triton server.
+    """A connection to one Triton server, to an embedding model and a reranker on it.
 
     Threads may share a client; `concurrency` then bounds all of them together. A process that forks makes its
-    client after the fork. Close it, or use it as a context manager. Nothing is sent before the first call.
+    client after the fork. Close it, or use it as a context manager. Nothing is sent before the first call, and
+    nothing is asked about a model that no call needs.
 
     Args:
         url: `host:8001` or `grpc://host:8001` for gRPC, `http://host:8000` for HTTP.
-        model: name of the model on the server.
-        tokenizer: folder that holds the model's tokenizer.json, or Hub id; by default the one that the server
-            names. One that differs from the server's is refused.
+        model: name of the embedding model on the server; None for the only one there.
+        reranker: name of the reranker on the server; None for the only one there.
+        tokenizer: folder that holds the embedding model's tokenizer.json, or Hub id; by default the one that the
+            server names. One that differs from the server's is refused.
+        reranker_tokenizer: the same for the reranker.
         timeout_s: seconds that each request may take, its wait in the server's queue included.
         concurrency: most requests on their way at once.
 
@@ -57,8 +53,10 @@ class Client:
         self,
         url: str = "localhost:8001",
         *,
-        model: str = DEFAULT_MODEL,
+        model: str | None = None,
+        reranker: str | None = None,
         tokenizer: str | os.PathLike[str] | None = None,
+        reranker_tokenizer: str | os.PathLike[str] | None = None,
         timeout_s: float = 300.0,
         concurrency: int = 64,
     ) -> None:
@@ -67,16 +65,19 @@ class Client:
             raise InvalidInputError(f"timeout_s must be a positive number of seconds, not {timeout_s!r}")
         if concurrency < 1:
             raise InvalidInputError(f"concurrency must be at least 1, not {concurrency!r}")
-        self._model = checked_text(model, what="model")
-        self._tokenizer_place = tokenizer
-        self._timeout_s = timeout_s
-        self._concurrency = concurrency
-        self._is_closed = False
-        self._lock = threading.Lock()
-        self._info: ModelInfo | None = None
-        self._tokenizer: TextTokenizer | None = None
-        self._transport = connect(address)
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="qwen3-client")
+        for option, name in (("model", model), ("reranker", reranker)):
+            if name is not None:
+                checked_text(name, what=option)
+        self._connection = Connection(address, timeout_s=timeout_s, concurrency=concurrency)
+        self._embedding_model = ServedModel(self._connection, ModelInfo, name=model, tokenizer=tokenizer)
+        self._reranker = ServedModel(
+            self._connection,
+            RerankerInfo,
+            name=reranker,
+            tokenizer=reranker_tokenizer,
+            prefix=RERANKER_PREFIX,
+            suffix=RERANKER_SUFFIX,
+        )
 
     def __enter__(self) -> "Client":
         return self
@@ -91,31 +92,38 @@ class Client:
 
     def close(self) -> None:
         """Gives up what is on its way and closes all connections. Closing again does nothing."""
-        self._is_closed = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._transport.close()  # wakes the threads that wait for an answer
-        self._pool.shutdown(wait=True)
+        self._connection.close()
 
     @property
     def info(self) -> ModelInfo:
-        """What the served model says about itself; asked once.
+        """What the served embedding model says about itself; asked once.
 
         Raises:
-            ContractMismatchError: the server has no such model, or one that this client does not work with.
+            ContractMismatchError: the server has no such model, more than one where none was named, or one that
+                this client does not work with.
             ServerUnavailableError: no server answers. (And the other errors of a request.)
         """
-        with self._lock:
-            if self._info is None:
-                self._refuse_if_closed()
-                config = self._transport.model_config(self._model, timeout_s=self._timeout_s)
-                self._info = ModelInfo.from_config(config)
-            return self._info
+        return self._embedding_model.info
+
+    @property
+    def reranker_info(self) -> RerankerInfo:
+        """What the served reranker says about itself; asked once.
+
+        Raises:
+            ContractMismatchError: as for `info`.
+            ServerUnavailableError: no server answers. (And the other errors of a request.)
+        """
+        return self._reranker.info
 
     def is_ready(self) -> bool:
-        """Says whether the server answers and would take a request for the model."""
-        self._refuse_if_closed()
+        """Says whether the server answers and would take requests.
+
+        That is, for every model that was named or used before; without any, for at least one of either kind.
+        """
+        models = (self._embedding_model, self._reranker)
+        known = [model for model in models if model.name is not None]
         try:
-            return self._transport.is_ready(self._model, timeout_s=self._timeout_s)
+            return all(model.is_ready() for model in known) if known else any(model.is_ready() for model in models)
         except (ContractMismatchError, ServerTimeoutError, ServerUnavailableError):
             return False
 
@@ -195,14 +203,70 @@ class Client:
         if isinstance(texts, str):
             raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
         info = self.info
-        return self._rows(
-            texts,
-            prompt=prompt_for(kind, instruction=instruction, default_instruction=info.default_instruction),
-            tokenizer=self._load_tokenizer(info),
-            full=info.dimensions,
-            dimensions=checked_dimensions(dimensions, full=info.dimensions),
-            truncate=truncate,
+        wanted = checked_dimensions(dimensions, full=info.dimensions)
+        prompt = prompt_for(kind, instruction=instruction, default_instruction=info.default_instruction)
+
+        def read(outputs: Outputs) -> NDArray[np.float32]:
+            return cut(checked_row(outputs[EMBEDDING_NAME], width=info.output_width), dimensions=wanted)
+
+        return self._embedding_model.answers(
+            texts, prompt=lambda text: prompt(checked_text(text)), read=read, truncate=truncate, noun="text"
         )
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        instruction: str | None = None,
+        top_k: int | None = None,
+        return_documents: bool = False,
+        truncate: bool = True,
+    ) -> list[RankedDocument]:
+        """Puts documents in order of how well they meet a query, as the reranker judges each.
+
+        Args:
+            query: what is looked for.
+            documents: where it is looked for, such as what a search by embeddings found.
+            instruction: the task, in one English sentence; None for the model's default.
+            top_k: how many documents to return, the best; None for all. All are judged.
+            return_documents: whether to return the documents' texts too.
+            truncate: whether a document that is too long loses its end instead of raising.
+
+        Returns:
+            The documents, the highest score first. Equal scores go by the logit, then by the order of `documents`.
+
+        Raises:
+            InvalidInputError: a text or an option cannot be used.
+            Qwen3ClientError: the first failure, in the order of the documents; the rest is given up.
+        """
+        checked_text(query, what="the query")
+        texts = as_documents(documents)
+        most = checked_top_k(top_k)
+        judgements = list(
+            self._judge([(query, text) for text in texts], instruction=instruction, truncate=truncate, noun="document")
+        )
+        return ranked(judgements, documents=texts if return_documents else None, top_k=most)
+
+    def score(
+        self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
+    ) -> NDArray[np.float32]:
+        """Judges how well documents meet queries.
+
+        Args:
+            pairs: each a query and a document.
+            instruction: the task, in one English sentence; None for the model's default.
+            truncate: whether a document that is too long loses its end instead of raising.
+
+        Returns:
+            float32 `[n]`, from 0 to 1, in the order of the pairs.
+
+        Raises:
+            InvalidInputError: a text or an option cannot be used.
+            Qwen3ClientError: the first failure, in the order of the pairs; the rest is given up.
+        """
+        judgements = self._judge(as_pairs(pairs), instruction=instruction, truncate=truncate, noun="pair")
+        return np.array([judgement.score for judgement in judgements], dtype=np.float32)
 
     def _encode(
         self,
@@ -221,65 +285,16 @@ class Client:
             vectors[index] = row
         return vectors[0] if isinstance(texts, str) else vectors
 
-    def _rows(
-        self,
-        texts: Iterable[str],
-        *,
-        prompt: Callable[[str], str],
-        tokenizer: TextTokenizer,
-        full: int,
-        dimensions: int,
-        truncate: bool,
-    ) -> Iterator[NDArray[np.float32]]:
-        """Keeps a window of requests on their way and yields from its front."""
-        pending: deque[Future[NDArray[np.float32]]] = deque()
-        source = iter(texts)
-        sent = 0
-        try:
-            while group := list(islice(source, self._concurrency)):
-                prompts = [prompt(checked_text(text, index=sent + i)) for i, text in enumerate(group)]
-                for input_ids in tokenizer.encode(prompts, truncate=truncate, first_index=sent):
-                    pending.append(self._submit(input_ids, index=sent, full=full, dimensions=dimensions))
-                    sent += 1
-                # What stays on its way while the next group is read and tokenized.
-                while len(pending) > self._concurrency:
-                    yield self._wait(pending.popleft())
-            while pending:
-                yield self._wait(pending.popleft())
-        finally:
-            for future in pending:
-                future.cancel()
+    def _judge(
+        self, pairs: Iterable[tuple[str, str]], *, instruction: str | None, truncate: bool, noun: str
+    ) -> Iterator[Judgement]:
+        info = self.reranker_info
 
-    def _submit(
-        self, input_ids: NDArray[np.int64], *, index: int, full: int, dimensions: int
-    ) -> Future[NDArray[np.float32]]:
-        def row() -> NDArray[np.float32]:
-            try:
-                output = self._transport.infer(self._model, input_ids, timeout_s=self._timeout_s)
-                return cut(checked_row(output, dimensions=full), dimensions=dimensions)
-            except Qwen3ClientError as error:
-                error.index = index
-                raise
+        def read(outputs: Outputs) -> Judgement:
+            (score,), (logit,) = (
+                checked_row(outputs[name], width=info.output_width).tolist() for name in (SCORE_NAME, LOGIT_NAME)
+            )
+            return Judgement(score=score, logit=logit)
 
-        try:
-            return self._pool.submit(row)
-        except RuntimeError:
-            self._refuse_if_closed()  # the pool takes nothing more, as another thread closed the client
-            raise
-
-    def _wait(self, future: Future[NDArray[np.float32]]) -> NDArray[np.float32]:
-        try:
-            return future.result()
-        except (CancelledError, Qwen3ClientError, ValueError):  # ValueError: gRPC's for a closed channel
-            self._refuse_if_closed()  # if another thread closed the client, that is why this failed
-            raise
-
-    def _load_tokenizer(self, info: ModelInfo) -> TextTokenizer:
-        with self._lock:
-            if self._tokenizer is None:
-                self._tokenizer = TextTokenizer.load(info, tokenizer=self._tokenizer_place)
-            return self._tokenizer
-
-    def _refuse_if_closed(self) -> None:
-        if self._is_closed:
-            raise Qwen3ClientError("this Client is closed; make a new one")
+        prompt = partial(pair_prompt, instruction=task(instruction, default=info.default_instruction))
+        return self._reranker.answers(pairs, prompt=prompt, read=read, truncate=truncate, noun=noun)

@@ -12,6 +12,9 @@
 This module knows nothing about transports; `_transport.error_for` decides which failure becomes which error.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 __all__ = [
     "ContractMismatchError",
     "InferenceError",
@@ -21,6 +24,7 @@ __all__ = [
     "ServerTimeoutError",
     "ServerUnavailableError",
     "TokenizerUnavailableError",
+    "about",
 ]
 
 
@@ -28,17 +32,19 @@ class Qwen3ClientError(Exception):
     """Any failure of the client.
 
     Attributes:
-        index: position, counted from 0, of the text that failed among the texts of the call; None when the
-            failure is not about one text.
+        index: position, counted from 0, of the text, document or pair that failed among those of the call; None
+            when the failure is not about one of them.
+        noun: what `index` counts: "text", "document" or "pair".
     """
 
-    def __init__(self, message: str, *, index: int | None = None) -> None:
+    def __init__(self, message: str, *, index: int | None = None, noun: str = "text") -> None:
         super().__init__(message)
         self.index = index
+        self.noun = noun
 
     def __str__(self) -> str:
         message = str(self.args[0])
-        return message if self.index is None else f"text {self.index}: {message}"
+        return message if self.index is None else f"{self.noun} {self.index}: {message}"
 
 
 class InvalidInputError(Qwen3ClientError, ValueError):
@@ -66,4 +72,14 @@ class ServerTimeoutError(Qwen3ClientError, TimeoutError):
 
 
 class InferenceError(Qwen3ClientError):
-    """The server failed on this request, or gave a vector that is not finite."""
+    """The server failed on this request, or gave numbers that are not finite."""
+
+
+@contextlib.contextmanager
+def about(noun: str, index: int) -> Iterator[None]:
+    """Notes on every error of the block which item of the call it is about."""
+    try:
+        yield
+    except Qwen3ClientError as error:
+        error.noun, error.index = noun, index
+        raise

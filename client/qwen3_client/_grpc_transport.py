@@ -1,5 +1,6 @@
 """gRPC: one channel for all threads. The only module of the package that imports tritonclient."""
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,9 +13,9 @@ from tritonclient.grpc import (
 )
 
 from ._address import Address
-from ._contract import INPUT_NAME, INPUT_TYPE, OUTPUT_NAME
+from ._contract import INPUT_NAME, INPUT_TYPE
 from ._errors import ContractMismatchError
-from ._transport import error_for
+from ._transport import Outputs, error_for, ready_models
 
 __all__ = ["GrpcTransport"]
 
@@ -35,20 +36,30 @@ class GrpcTransport:
         self._address = address
         self._client = InferenceServerClient(address.host_and_port, channel_args=_CHANNEL_OPTIONS)
 
-    def infer(self, model: str, input_ids: NDArray[np.int64], *, timeout_s: float) -> NDArray[np.float32]:
+    def infer(self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float) -> Outputs:
         """See `Transport.infer`."""
         tensor = InferInput(INPUT_NAME, list(input_ids.shape), INPUT_TYPE)
         tensor.set_data_from_numpy(input_ids)
+        wanted = [InferRequestedOutput(name) for name in outputs]
         try:
-            result = self._client.infer(
-                model, [tensor], outputs=[InferRequestedOutput(OUTPUT_NAME)], client_timeout=timeout_s
-            )
+            result = self._client.infer(model, [tensor], outputs=wanted, client_timeout=timeout_s)
         except InferenceServerException as error:
             self._fail(error, timeout_s=timeout_s)
-        output: NDArray[np.float32] | None = result.as_numpy(OUTPUT_NAME)
-        if output is None:
-            raise ContractMismatchError(f"{self._address} sent no {OUTPUT_NAME!r}")
-        return output
+        tensors: Outputs = {}
+        for name in outputs:
+            output = result.as_numpy(name)
+            if output is None:
+                raise ContractMismatchError(f"{self._address} sent no {name!r}")
+            tensors[name] = output
+        return tensors
+
+    def models(self, *, timeout_s: float) -> list[str]:
+        """See `Transport.models`."""
+        try:
+            index = self._client.get_model_repository_index(as_json=True, client_timeout=timeout_s)
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+        return ready_models(index.get("models", []))
 
     def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
         """See `Transport.model_config`."""

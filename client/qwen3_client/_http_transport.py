@@ -7,24 +7,28 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 import json
+import math
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._address import Address
-from ._contract import INPUT_NAME, INPUT_TYPE, OUTPUT_NAME, OUTPUT_TYPE
+from ._contract import INPUT_NAME, INPUT_TYPE, OUTPUT_TYPE
 from ._errors import ContractMismatchError, Qwen3ClientError
-from ._transport import error_for, grpc_code
+from ._transport import Outputs, error_for, grpc_code, ready_models
 
 __all__ = ["HttpTransport"]
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the raw tensors
+
+_Json = TypeVar("_Json", dict[str, Any], list[dict[str, Any]])
 
 
 class HttpTransport:
@@ -37,9 +41,9 @@ class HttpTransport:
         self._busy: set[HTTPConnection] = set()
         self._closed = False
 
-    def infer(self, model: str, input_ids: NDArray[np.int64], *, timeout_s: float) -> NDArray[np.float32]:
+    def infer(self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float) -> Outputs:
         """See `Transport.infer`."""
-        header, body = encode_request(input_ids)
+        header, body = encode_request(input_ids, outputs=outputs)
         response, payload = self._exchange(
             "POST",
             f"/v2/models/{quote(model, safe='')}/infer",
@@ -49,21 +53,16 @@ class HttpTransport:
         )
         if response.status != 200:
             raise self._refusal(response, payload, timeout_s=timeout_s)
-        return decode_response(payload, header_length=response.getheader(_HEADER_LENGTH))
+        return decode_response(payload, outputs=outputs, header_length=response.getheader(_HEADER_LENGTH))
+
+    def models(self, *, timeout_s: float) -> list[str]:
+        """See `Transport.models`."""
+        index = self._json("POST", "/v2/repository/index", list, timeout_s=timeout_s)
+        return ready_models(entry for entry in index if isinstance(entry, dict))
 
     def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
         """See `Transport.model_config`."""
-        path = f"/v2/models/{quote(model, safe='')}/config"
-        response, payload = self._exchange("GET", path, timeout_s=timeout_s)
-        if response.status != 200:
-            raise self._refusal(response, payload, timeout_s=timeout_s)
-        try:
-            config = json.loads(payload)
-        except ValueError:
-            config = None
-        if not isinstance(config, dict):
-            raise ContractMismatchError(f"{self._address} does not answer like a Triton server; correct the URL")
-        return config
+        return self._json("GET", f"/v2/models/{quote(model, safe='')}/config", dict, timeout_s=timeout_s)
 
     def is_ready(self, model: str, *, timeout_s: float) -> bool:
         """See `Transport.is_ready`."""
@@ -84,6 +83,19 @@ class HttpTransport:
                         continue
         for connection in idle:
             connection.close()
+
+    def _json(self, method: str, path: str, kind: type[_Json], *, timeout_s: float) -> _Json:
+        """Sends a request without a body and returns the answer, which must be JSON of one kind."""
+        response, payload = self._exchange(method, path, timeout_s=timeout_s)
+        if response.status != 200:
+            raise self._refusal(response, payload, timeout_s=timeout_s)
+        try:
+            answer = json.loads(payload)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, kind):
+            raise ContractMismatchError(f"{self._address} does not answer like a Triton server; correct the URL")
+        return answer
 
     def _exchange(
         self,
@@ -158,7 +170,7 @@ class HttpTransport:
         )
 
 
-def encode_request(input_ids: NDArray[np.int64]) -> tuple[bytes, bytes]:
+def encode_request(input_ids: NDArray[np.int64], *, outputs: Sequence[str]) -> tuple[bytes, bytes]:
     """Returns the JSON header and the raw tensor (little-endian) of a request for `[1, n]` token ids."""
     tensor = input_ids.astype("<i8", copy=False).tobytes()
     header = {
@@ -170,26 +182,31 @@ def encode_request(input_ids: NDArray[np.int64]) -> tuple[bytes, bytes]:
                 "parameters": {"binary_data_size": len(tensor)},
             }
         ],
-        "outputs": [{"name": OUTPUT_NAME, "parameters": {"binary_data": True}}],
+        "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in outputs],
     }
     return json.dumps(header).encode(), tensor
 
 
-def decode_response(payload: bytes, *, header_length: str | None) -> NDArray[np.float32]:
-    """Returns the float32 `[1, dimensions]` of an answer.
+def decode_response(payload: bytes, *, outputs: Sequence[str], header_length: str | None) -> Outputs:
+    """Returns the float32 tensors of an answer, by name.
 
     Raises:
-        ContractMismatchError: it does not hold exactly that.
+        ContractMismatchError: it does not hold exactly those that were asked for.
     """
+    tensors: Outputs = {}
     try:
-        split = int(header_length or "")
-        (output,) = json.loads(payload[:split])["outputs"]
-        if output["name"] != OUTPUT_NAME or output["datatype"] != OUTPUT_TYPE:
-            raise ValueError(f"{output['name']} {output['datatype']}")
-        tensor: NDArray[np.float32] = np.frombuffer(payload[split:], dtype="<f4").reshape(output["shape"])
+        end = int(header_length or "")
+        for output in json.loads(payload[:end])["outputs"]:
+            name, shape = output["name"], output["shape"]
+            if name not in outputs or name in tensors or output["datatype"] != OUTPUT_TYPE:
+                raise ValueError(f"it holds {name} {output['datatype']}")
+            start, end = end, end + 4 * math.prod(shape)  # the raw tensors follow one another
+            tensors[name] = np.frombuffer(payload[start:end], dtype="<f4").reshape(shape)
+        if len(tensors) != len(outputs) or end != len(payload):
+            raise ValueError(f"it holds {len(tensors)} tensors that end at byte {end} of {len(payload)}")
     except (ValueError, KeyError, TypeError) as error:
+        wanted = ", ".join(f"{name} {OUTPUT_TYPE}" for name in outputs)
         raise ContractMismatchError(
-            f"the server's answer is not one {OUTPUT_NAME} {OUTPUT_TYPE} as raw bytes ({error}); "
-            "does a proxy change it?"
+            f"the server's answer is not [{wanted}] as raw bytes ({error}); does a proxy change it?"
         ) from error
-    return tensor
+    return tensors

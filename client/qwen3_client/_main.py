@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: the command's, 1 when its extra is missing, 2 for wrong usage, 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(
-        prog=_DISTRIBUTION, description="Qwen3-Embedding on NVIDIA Triton: export, serve, embed."
+        prog=_DISTRIBUTION,
+        description="Qwen3-Embedding and Qwen3-Reranker on NVIDIA Triton: export, serve, embed, rerank.",
     )
     parser.add_argument("--version", action="version", version=f"{_DISTRIBUTION} {_version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")

@@ -1,7 +1,8 @@
-"""What the model reads for a query and for a document.
+"""What the models read: for a query, for a document, and for a pair of both.
 
-Qwen3-Embedding is asymmetric: a query names its task, a document is taken as it is. This module knows nothing
-about tokens; the end-of-text token is the tokenizer's business.
+Qwen3-Embedding is asymmetric: a query names its task, a document is taken as it is. Qwen3-Reranker is asked in a
+chat whether a document meets a query, and answers with its next token. This module knows nothing about tokens:
+the end-of-text token of a text, and cutting what is too long, are the tokenizer's business.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,26 @@ from typing import Literal
 from ._errors import InvalidInputError
 from ._texts import checked_text
 
-__all__ = ["Kind", "document_prompt", "prompt_for", "query_prompt"]
+__all__ = [
+    "RERANKER_PREFIX",
+    "RERANKER_SUFFIX",
+    "Kind",
+    "document_prompt",
+    "pair_prompt",
+    "prompt_for",
+    "query_prompt",
+    "task",
+]
 
 Kind = Literal["query", "document"]
+
+# The two ends of a reranker's prompt, from the code of the Qwen3-Reranker model cards. The suffix closes an empty
+# thought, so that the next token is the answer. What is between them may be cut; they may not.
+RERANKER_PREFIX = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+)
+RERANKER_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 
 
 def query_prompt(query: str, *, instruction: str) -> str:
@@ -29,6 +47,15 @@ def document_prompt(document: str) -> str:
     return document
 
 
+def pair_prompt(pair: tuple[str, str], *, instruction: str) -> str:
+    """Puts the task, a query and a document between the reranker's prefix and suffix, which are not part of it.
+
+    This is `format_instruction` of the Qwen3-Reranker model cards; here a space does follow each colon.
+    """
+    query, document = pair
+    return f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
+
+
 def prompt_for(kind: Kind, *, instruction: str | None, default_instruction: str) -> Callable[[str], str]:
     """Chooses the template of one call.
 
@@ -41,10 +68,18 @@ def prompt_for(kind: Kind, *, instruction: str | None, default_instruction: str)
         InvalidInputError: `kind` is unknown, the instruction is not a text, or a document is given one.
     """
     if kind == "query":
-        task = default_instruction if instruction is None else instruction
-        return partial(query_prompt, instruction=checked_text(task, what="instruction"))
+        return partial(query_prompt, instruction=task(instruction, default=default_instruction))
     if kind != "document":
         raise InvalidInputError(f"kind must be 'query' or 'document', not {kind!r}")
     if instruction is not None:
         raise InvalidInputError("documents take no instruction: give it to the queries only")
     return document_prompt
+
+
+def task(instruction: str | None, *, default: str) -> str:
+    """Returns the task to name: the caller's, once checked, or else the model's default.
+
+    Raises:
+        InvalidInputError: the instruction is not a text.
+    """
+    return default if instruction is None else checked_text(instruction, what="instruction")

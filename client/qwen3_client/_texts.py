@@ -1,39 +1,38 @@
-"""What counts as a text, checked before anything is tokenized or sent.
+"""What counts as a text, and as a sequence of texts, checked before anything is tokenized or sent.
 
 Everything that is valid Unicode and not empty is accepted: NUL, emoji, any length. This module knows nothing
 about tokens.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import TypeGuard
 
-from ._errors import InvalidInputError
+from ._errors import InvalidInputError, about
 
-__all__ = ["as_list", "checked_text"]
+__all__ = ["as_documents", "as_list", "as_pairs", "checked_text"]
 
 
-def checked_text(text: object, *, index: int | None = None, what: str = "a text") -> str:
+def checked_text(text: object, *, what: str = "a text") -> str:
     """Returns `text`, once it is known to be one.
 
     Args:
         text: what the caller gave.
-        index: its position among the texts of the call, for the error.
         what: its name in the error.
 
     Raises:
         InvalidInputError: it is not a string, is empty, or holds a lone surrogate.
     """
     if not isinstance(text, str):
-        raise InvalidInputError(f"{what} must be a str, not {type(text).__name__}", index=index)
+        raise InvalidInputError(f"{what} must be a str, not {type(text).__name__}")
     if not text:
-        raise InvalidInputError(f"{what} must not be empty: leave it out", index=index)
+        raise InvalidInputError(f"{what} must not be empty: leave it out")
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidInputError(
                 f"{what} holds a lone surrogate (U+{ord(text[error.start]):04X} at character {error.start}), "
-                "which is not Unicode: decode the source with its real encoding, or with errors='replace'",
-                index=index,
+                "which is not Unicode: decode the source with its real encoding, or with errors='replace'"
             ) from None
     return text
 
@@ -44,6 +43,53 @@ def as_list(texts: object) -> list[str]:
     Raises:
         InvalidInputError: `texts` has no order or is no sequence, or one of its texts is not a text.
     """
-    if isinstance(texts, bytes | bytearray | Mapping | Set) or not isinstance(texts, Iterable):
+    if not _has_order(texts):
         raise InvalidInputError(f"texts must be a str or a sequence of str, not {type(texts).__name__}")
-    return [checked_text(text, index=index) for index, text in enumerate(texts)]
+    return _checked(texts, noun="text")
+
+
+def as_documents(documents: object) -> list[str]:
+    """Returns a sequence of documents as a list, every one of them checked.
+
+    Raises:
+        InvalidInputError: `documents` has no order or is no sequence, or one of them is not a text.
+    """
+    if isinstance(documents, str) or not _has_order(documents):
+        raise InvalidInputError(f"documents must be a sequence of str, not {type(documents).__name__}")
+    return _checked(documents, noun="document")
+
+
+def as_pairs(pairs: object) -> list[tuple[str, str]]:
+    """Returns a sequence of (query, document) as a list, every text in it checked.
+
+    Raises:
+        InvalidInputError: `pairs` has no order or is no sequence, or one of them is not a pair of texts.
+    """
+    if isinstance(pairs, str) or not _has_order(pairs):
+        raise InvalidInputError(f"pairs must be a sequence of (query, document), not {type(pairs).__name__}")
+    checked = []
+    for index, pair in enumerate(pairs):
+        with about("pair", index):
+            # A str of two characters would come apart too.
+            if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(pair) != 2:
+                raise InvalidInputError(f"must be (query, document), not {_shown(pair)}")
+            query, document = pair
+            checked.append((checked_text(query, what="the query"), checked_text(document, what="the document")))
+    return checked
+
+
+def _has_order(items: object) -> TypeGuard[Iterable[object]]:
+    return isinstance(items, Iterable) and not isinstance(items, bytes | bytearray | Mapping | Set)
+
+
+def _checked(texts: Iterable[object], *, noun: str) -> list[str]:
+    checked = []
+    for index, text in enumerate(texts):
+        with about(noun, index):
+            checked.append(checked_text(text, what=f"a {noun}"))
+    return checked
+
+
+def _shown(value: object) -> str:
+    kind = type(value).__name__
+    return f"a {kind} of {len(value)}" if isinstance(value, list | tuple) else f"a {kind}"

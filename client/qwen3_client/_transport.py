@@ -4,7 +4,8 @@ gRPC and HTTP each implement `Transport` in a module of their own; both describe
 which alone decides what the user sees.
 """
 
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,9 @@ from ._errors import (
     ServerUnavailableError,
 )
 
-__all__ = ["Transport", "connect", "error_for", "grpc_code"]
+__all__ = ["Outputs", "Transport", "connect", "error_for", "grpc_code", "ready_models"]
+
+Outputs: TypeAlias = dict[str, NDArray[np.float32]]  # of one text: [1, k] by the tensor's name
 
 # A full queue (max_queue_size) and a time spent in it (default_timeout_microseconds) answer UNAVAILABLE, as a
 # server that is not there does: only the text tells.
@@ -41,20 +44,25 @@ _HTTP_CODES = {
 class Transport(Protocol):
     """Carries requests to one server. Every method may be called by several threads at once."""
 
-    def infer(self, model: str, input_ids: NDArray[np.int64], *, timeout_s: float) -> NDArray[np.float32]:
-        """Sends one text and returns its vector.
+    def infer(self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float) -> Outputs:
+        """Sends one text and returns what the model made of it.
 
         Args:
             model: name of the model.
             input_ids: int64 `[1, n]`.
+            outputs: names of the tensors that are wanted.
             timeout_s: seconds to wait for the answer.
 
         Returns:
-            float32 `[1, dimensions]`, as the server sent it.
+            The wanted tensors, as the server sent them.
 
         Raises:
             Qwen3ClientError: the error that `error_for` makes of the failure.
         """
+        ...
+
+    def models(self, *, timeout_s: float) -> list[str]:
+        """Returns the names of the models that are READY, of every kind, sorted."""
         ...
 
     def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
@@ -80,6 +88,11 @@ def connect(address: Address) -> Transport:
     from ._http_transport import HttpTransport
 
     return HttpTransport(address)
+
+
+def ready_models(index: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Returns the names of the READY models of Triton's repository index, which lists each version, sorted."""
+    return sorted({str(entry["name"]) for entry in index if "name" in entry and entry.get("state") == "READY"})
 
 
 def grpc_code(failure: int | OSError) -> str:
@@ -120,6 +133,7 @@ def error_for(code: str, message: str, *, address: Address, timeout_s: float) ->
         return InvalidInputError(f"{address} refused the request: {said}")
     if code == "NOT_FOUND":
         return ContractMismatchError(
-            f"{address} has no such model ({said}); name another with model=, or export it with `qwen3-triton export`"
+            f"{address} has no such model ({said}); name another with model= or reranker=, or export it "
+            "with `qwen3-triton export`"
         )
     return InferenceError(f"{address} failed on this request ({code}: {said}); see the server's log")

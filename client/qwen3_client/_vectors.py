@@ -35,30 +35,30 @@ def checked_dimensions(dimensions: int | None, *, full: int) -> int:
     return wanted
 
 
-def checked_row(output: NDArray[np.float32], *, dimensions: int) -> NDArray[np.float32]:
-    """Takes the one vector out of a server's answer to one text.
+def checked_row(output: NDArray[np.float32], *, width: int) -> NDArray[np.float32]:
+    """Takes one text's row out of a tensor of the server's answer to it.
 
     Args:
-        output: float32 `[1, dimensions]`, as the server sent it.
-        dimensions: length that the model says its vectors have.
+        output: float32 `[1, width]`, as the server sent it.
+        width: how many numbers the model says it gives.
 
     Returns:
-        float32 `[dimensions]`, a copy that the caller owns.
+        float32 `[width]`, a copy that the caller owns.
 
     Raises:
         ContractMismatchError: another shape or type came back.
-        InferenceError: the vector is not finite.
+        InferenceError: a number is not finite.
     """
-    if output.shape != (1, dimensions) or output.dtype != np.float32:
+    if output.shape != (1, width) or output.dtype != np.float32:
         raise ContractMismatchError(
             f"the server sent {output.dtype} {list(output.shape)} where its config says float32 "
-            f"[1, {dimensions}]; if the model was replaced, make a new Client"
+            f"[1, {width}]; if the model was replaced, make a new Client"
         )
     if not np.isfinite(output).all():
         # The graph answers NaN for a text that it does not admit; every other text of the batch is unharmed.
         raise InferenceError(
-            "the server's vector is not finite: the model did not admit this text (too long, or token ids "
-            "outside its vocabulary) or its arithmetic overflowed; see the server's log"
+            "the server's answer is not finite: the model did not admit this text (empty, over max_tokens, or a "
+            "token id outside its vocabulary; is the tokenizer the right one?), or its arithmetic overflowed"
         )
     row: NDArray[np.float32] = output[0].copy()
     return row

@@ -120,7 +120,7 @@ class Attention(nn.Module):
         q, k, v = op.Split(self.qkv_proj(op, x), [queries, keys, keys], axis=-1, _outputs=3)
         q = op.Reshape(self.q_norm(op, op.Reshape(q, [-1, g.heads, g.head_dim])), [-1, queries])
         k = op.Reshape(self.k_norm(op, op.Reshape(k, [-1, g.kv_heads, g.head_dim])), [-1, keys])
-        attended = op.GroupQueryAttention(
+        attended, keys, values = op.GroupQueryAttention(
             op.Gather(q, batch.to_padded),  # [batch, width, heads * head_dim]
             op.Gather(k, batch.to_padded),
             op.Gather(v, batch.to_padded),
@@ -135,8 +135,12 @@ class Attention(nn.Module):
             _domain=MICROSOFT,
             _version=1,
             _outputs=3,
-        )[0]
-        return self.o_proj(op, op.Gather(op.Reshape(attended, [-1, queries]), wanted))
+        )
+        # ONNX Runtime before 1.27 insists on the outputs for a cache, and an output that nobody reads lives until the
+        # end of the run: gigabytes over the layers of a long text. Their shapes tell the number of slots: read those.
+        slots = op.Mul(op.Shape(keys, start=0, end=1), op.Shape(values, start=2, end=3))
+        attended = op.Reshape(attended, op.Concat(slots, [queries], axis=0))
+        return self.o_proj(op, op.Gather(attended, wanted))
 
 
 class MLP(nn.Module):

@@ -80,7 +80,9 @@ class Int8Product(nn.Module):
         """Multiply ``x [tokens, in]`` to ``[tokens, out]``."""
         largest = op.ReduceMax(op.Abs(x), [-1], keepdims=1)  # [tokens, 1]
         row_scale = op.Div(op.Max(largest, 1e-20), 127.0)  # an all-zero row stays zero
-        quantised = op.QuantizeLinear(op.Div(x, row_scale), 1.0, self.zero_point)
+        quantised = op.QuantizeLinear(
+            op.Div(x, row_scale), 1.0, self.zero_point, _domain=MICROSOFT, _version=1
+        )  # ONNX Runtime 1.23 has no QuantizeLinear of opset 23
         product = op.MatMulIntegerToFloat(
             quantised, self.weight, 1.0, self.scale, self.zero_point, _domain=MICROSOFT, _version=1
         )

@@ -79,7 +79,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _ready(triton: "Triton", seconds: float, grpc_port: int) -> str:  # type: ignore[name-defined]  # noqa: F821
     models = [
-        f"{name}: {about['model_family']} {about['model_size']}, {about['dimensions']} dimensions, {about['precision']}"
+        f"{name}: {about['model_family']} {about['model_size']}, "
+        + (f"{about['dimensions']} dimensions, " if "dimensions" in about else "")
+        + about["precision"]
         for name, about in triton.models().items()
     ]
     url = "" if grpc_port == 8001 else f"--url {triton.grpc_url} "

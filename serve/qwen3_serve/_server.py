@@ -42,7 +42,7 @@ _LOG_PREFIX = re.compile(r"^[EWI]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")
 class Triton:
     """A running Triton that serves every exported model of a repository.
 
-    >>> with Triton(Path("model_repository")) as triton:  # doctest: +SKIP
+    >>> with Triton("model_repository") as triton:  # doctest: +SKIP
     ...     print(triton.grpc_url)
 
     Start and stop it from one thread. If that is the main thread, Triton ends with this process even when the
@@ -65,7 +65,7 @@ class Triton:
 
     def __init__(
         self,
-        repository: Path,
+        repository: str | os.PathLike[str],
         *,
         host: str = "127.0.0.1",
         http_port: int | None = None,
@@ -77,7 +77,7 @@ class Triton:
         drain_timeout_s: int = 10,
         echo_log: bool = False,
     ) -> None:
-        self._repository = repository
+        self._repository = Path(repository)
         self._host = host
         self._wanted_ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         self._threads = threads

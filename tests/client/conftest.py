@@ -1,64 +1,91 @@
-"""What the client's tests share: a small genuine tokenizer, a model's config, a transport without a server.
+"""What the client's tests share: a small genuine tokenizer, models' configs, a transport without a server.
 
-The transport stands in for the network and nothing else: it maps token ids to a vector. Everything that
+The transport stands in for the network and nothing else: it maps token ids to a vector or a judgement. Everything that
 depends on how Triton behaves is tested on a real Triton, in tests/e2e.
 """
 
 import hashlib
+import math
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from qwen3_client import Client
+from qwen3_client import Client, ContractMismatchError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 DIMENSIONS = 64
 MAX_TOKENS = 128
+RERANKER_MAX_TOKENS = 512  # of which the template takes one for each of its bytes
+
+Outputs = dict[str, NDArray[np.float32]]
 
 
 class FakeTransport:
-    """A `qwen3_client._transport.Transport` that answers from a function of the token ids."""
+    """A `qwen3_client._transport.Transport` that answers from functions of the token ids.
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
+    Attributes:
+        configs: of the models that the server has, by name.
+        answer: makes the vector of an embedding model's answer.
+        judge: makes the score and the logit of a reranker's.
+        models_asked: name of the model of each request.
+    """
+
+    def __init__(self, *configs: dict[str, Any]) -> None:
+        self.configs = {str(config["name"]): config for config in configs}
+        self.index_calls = 0
         self.config_calls = 0
-        self.requests = 0
+        self.models_asked: list[str] = []
         self.most_at_once = 0
         self.is_closed = False
         self.delay_s: Callable[[NDArray[np.int64]], float] = lambda _: 0.0
         self.answer: Callable[[NDArray[np.int64]], NDArray[np.float32]] = vector_of
+        self.judge: Callable[[NDArray[np.int64]], tuple[float, float]] = judgement_of
         self._at_once = 0
         self._lock = threading.Lock()
 
-    def infer(self, model: str, input_ids: NDArray[np.int64], *, timeout_s: float) -> NDArray[np.float32]:
-        assert model == "qwen3_embedding"
+    @property
+    def requests(self) -> int:
+        return len(self.models_asked)
+
+    def infer(self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float) -> Outputs:
+        assert list(outputs) == [output["name"] for output in self.configs[model]["output"]]
         assert timeout_s > 0
         assert input_ids.dtype == np.int64
         with self._lock:
-            self.requests += 1
+            self.models_asked.append(model)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:
             time.sleep(self.delay_s(input_ids))
-            return self.answer(input_ids)
+            if "embedding" in outputs:
+                return {"embedding": self.answer(input_ids)}
+            score, logit = self.judge(input_ids)
+            return {"score": np.array([[score]], np.float32), "logit": np.array([[logit]], np.float32)}
         finally:
             with self._lock:
                 self._at_once -= 1
 
+    def models(self, *, timeout_s: float) -> list[str]:
+        assert timeout_s > 0
+        self.index_calls += 1
+        return sorted(self.configs)
+
     def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
-        assert (model, timeout_s > 0) == ("qwen3_embedding", True)
+        assert timeout_s > 0
         self.config_calls += 1
-        return self.config
+        if model not in self.configs:
+            raise ContractMismatchError(f"no such model: {model}")
+        return self.configs[model]
 
     def is_ready(self, model: str, *, timeout_s: float) -> bool:
-        assert (model, timeout_s > 0) == ("qwen3_embedding", True)
-        return not self.is_closed
+        assert timeout_s > 0
+        return model in self.configs and not self.is_closed
 
     def close(self) -> None:
         self.is_closed = True
@@ -70,6 +97,12 @@ def vector_of(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
     vector = rng.standard_normal((1, DIMENSIONS))
     unit: NDArray[np.float32] = (vector / np.linalg.norm(vector)).astype(np.float32)
     return unit
+
+
+def judgement_of(input_ids: NDArray[np.int64]) -> tuple[float, float]:
+    """A score and its logit that depend on every token and on their order; some logits saturate the score."""
+    logit = float(np.random.default_rng(zlib.crc32(input_ids.tobytes())).normal(scale=20))
+    return 1 / (1 + math.exp(-logit)), logit
 
 
 @pytest.fixture(scope="session")
@@ -92,19 +125,13 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(tokenizer_folder: Path) -> dict[str, Any]:
-    """A Triton model config as it comes over HTTP."""
+    """An embedding model's Triton config as it comes over HTTP."""
     parameters = {
-        "source": "tiny",
-        "revision": "",
-        "model_family": "qwen3-embedding",
-        "model_size": "tiny",
-        "precision": "fp32",
+        **common_parameters(tokenizer_folder),
+        "model_family": "Qwen3-Embedding",
         "dimensions": str(DIMENSIONS),
         "max_tokens": str(MAX_TOKENS),
-        "tokenizer": str(tokenizer_folder),
-        "tokenizer_sha256": hashlib.sha256((tokenizer_folder / "tokenizer.json").read_bytes()).hexdigest(),
         "eos_token_id": "256",
-        "default_instruction": "Find it",
     }
     return {
         "name": "qwen3_embedding",
@@ -115,10 +142,41 @@ def config(tokenizer_folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def transport(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> FakeTransport:
+def reranker_config(tokenizer_folder: Path) -> dict[str, Any]:
+    """A reranker's."""
+    parameters = {
+        **common_parameters(tokenizer_folder),
+        "model_family": "Qwen3-Reranker",
+        "max_tokens": str(RERANKER_MAX_TOKENS),
+    }
+    return {
+        "name": "qwen3_reranker",
+        "input": [{"name": "input_ids", "data_type": "TYPE_INT64", "dims": [-1], "optional": False}],
+        "output": [{"name": name, "data_type": "TYPE_FP32", "dims": [1]} for name in ("score", "logit")],
+        "parameters": {key: {"string_value": value} for key, value in parameters.items()},
+    }
+
+
+def common_parameters(tokenizer_folder: Path) -> dict[str, str]:
+    return {
+        "source": "tiny",
+        "revision": "",
+        "model_size": "tiny",
+        "precision": "fp32",
+        "vocabulary": "257",
+        "tokenizer": str(tokenizer_folder),
+        "tokenizer_sha256": hashlib.sha256((tokenizer_folder / "tokenizer.json").read_bytes()).hexdigest(),
+        "default_instruction": "Find it",
+    }
+
+
+@pytest.fixture
+def transport(
+    config: dict[str, Any], reranker_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> FakeTransport:
     """The transport that every `Client` of the test gets, whatever its URL."""
-    fake = FakeTransport(config)
-    monkeypatch.setattr("qwen3_client._client.connect", lambda address: fake)  # noqa: ARG005
+    fake = FakeTransport(config, reranker_config)
+    monkeypatch.setattr("qwen3_client._connection.connect", lambda address: fake)  # noqa: ARG005
     return fake
 
 

@@ -221,21 +221,20 @@ def test_odd_texts_are_texts(make_client: MakeClient, text: str) -> None:
 
 def test_the_model_is_asked_once_by_all_threads(make_client: MakeClient, transport: FakeTransport) -> None:
     client = make_client()
-    assert transport.config_calls == 0
+    assert (transport.index_calls, transport.config_calls) == (0, 0)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: client.encode_document(str(i)), range(50)))
-    assert transport.config_calls == 1
+    assert (transport.index_calls, transport.config_calls) == (1, 2)  # one for each model that the server has
     assert client.info.dimensions == 64
     assert client.is_ready()
 
 
 def test_a_failure_to_reach_the_model_is_not_remembered(make_client: MakeClient, transport: FakeTransport) -> None:
     client = make_client()
-    name = transport.config.pop("name")
-    parameters = transport.config.pop("parameters")
+    parameters = transport.configs["qwen3_embedding"].pop("parameters")
     with pytest.raises(ContractMismatchError, match="no parameter 'source'"):
         client.encode_document("a")
-    transport.config |= {"name": name, "parameters": parameters}
+    transport.configs["qwen3_embedding"]["parameters"] = parameters
     assert client.encode_document("a").shape == (64,)
 
 
@@ -278,6 +277,8 @@ def test_closing_in_another_thread_ends_a_call(make_client: MakeClient, transpor
         {"url": ""},
         {"url": "https://host"},
         {"model": ""},
+        {"reranker": ""},
+        {"reranker": 3},
         {"timeout_s": 0},
         {"timeout_s": -1.0},
         {"timeout_s": float("inf")},

@@ -22,6 +22,8 @@ def test_the_public_surface_is_pinned() -> None:
         "InvalidInputError",
         "ModelInfo",
         "Qwen3ClientError",
+        "RankedDocument",
+        "RerankerInfo",
         "ServerOverloadedError",
         "ServerTimeoutError",
         "ServerUnavailableError",
@@ -29,7 +31,17 @@ def test_the_public_surface_is_pinned() -> None:
         "similarity",
     ]
     public = [name for name in dir(qwen3_client.Client) if not name.startswith("_")]
-    assert public == ["close", "encode_document", "encode_query", "encode_stream", "info", "is_ready"]
+    assert public == [
+        "close",
+        "encode_document",
+        "encode_query",
+        "encode_stream",
+        "info",
+        "is_ready",
+        "rank",
+        "reranker_info",
+        "score",
+    ]
 
 
 def test_the_package_is_typed_and_its_modules_are_private() -> None:
@@ -71,7 +83,7 @@ def test_one_module_imports_tritonclient_and_none_imports_another_package_of_the
         ),
         ("from qwen3_client import Client; Client().close()", "torch transformers onnx onnxruntime gevent"),
         (
-            "import qwen3_client._embed_command, qwen3_client._main",
+            "import qwen3_client._embed_command, qwen3_client._rerank_command, qwen3_client._main",
             "tokenizers tqdm tritonclient grpc",
         ),
     ],

@@ -4,8 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from qwen3_client import InvalidInputError
-from qwen3_client._prompts import document_prompt, prompt_for, query_prompt
-from qwen3_client._texts import as_list, checked_text
+from qwen3_client._prompts import (
+    RERANKER_PREFIX,
+    RERANKER_SUFFIX,
+    document_prompt,
+    pair_prompt,
+    prompt_for,
+    query_prompt,
+    task,
+)
+from qwen3_client._texts import as_documents, as_list, as_pairs, checked_text
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)
 
@@ -43,12 +51,72 @@ def test_what_is_no_sequence_is_refused(texts: object) -> None:
         as_list(texts)
 
 
+@pytest.mark.parametrize("documents", ["one", b"bytes", {"a": 1}, {"a"}, 7, None])
+def test_documents_are_a_sequence_even_when_there_is_one(documents: object) -> None:
+    with pytest.raises(InvalidInputError, match="documents must be a sequence of str, not"):
+        as_documents(documents)
+
+
+def test_documents_and_pairs_come_back_as_they_are() -> None:
+    assert as_documents(("a", "b")) == ["a", "b"]
+    assert as_pairs([("a", "b"), ["c", "d"]]) == [("a", "b"), ("c", "d")]
+    assert as_documents([]) == []
+    assert as_pairs([]) == []
+
+
+@pytest.mark.parametrize("pairs", ["ab", b"ab", {"a": "b"}, {("a", "b")}, 7, None])
+def test_what_is_no_sequence_of_pairs_is_refused(pairs: object) -> None:
+    with pytest.raises(InvalidInputError, match=r"pairs must be a sequence of \(query, document\), not"):
+        as_pairs(pairs)
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("ab", r"must be \(query, document\), not a str"),
+        (("a",), r"must be \(query, document\), not a tuple of 1"),
+        (["a", "b", "c"], r"must be \(query, document\), not a list of 3"),
+        (None, r"must be \(query, document\), not a NoneType"),
+        (("", "b"), "the query must not be empty"),
+        (("a", 3), "the document must be a str, not int"),
+        (("a", "\ud800"), "the document holds a lone surrogate"),
+    ],
+)
+def test_what_is_no_pair_is_named_with_its_position(pair: object, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"^pair 1: {said}") as caught:
+        as_pairs([("fine", "fine"), pair])
+    assert caught.value.index == 1
+
+
 def test_the_query_template_is_the_model_card_s() -> None:
     task = "Given a web search query, retrieve relevant passages that answer the query"
     assert query_prompt("What is the capital of China?", instruction=task) == (
         "Instruct: Given a web search query, retrieve relevant passages that answer the query\n"
         "Query:What is the capital of China?"
     )
+
+
+def test_the_reranker_s_template_is_the_model_card_s() -> None:
+    body = pair_prompt(("What is the capital of China?", "The capital of China is Beijing."), instruction="Find")
+    assert RERANKER_PREFIX + body + RERANKER_SUFFIX == (
+        "<|im_start|>system\n"
+        "Judge whether the Document meets the requirements based on the Query and the Instruct provided. "
+        'Note that the answer can only be "yes" or "no".<|im_end|>\n'
+        "<|im_start|>user\n"
+        "<Instruct>: Find\n"
+        "<Query>: What is the capital of China?\n"
+        "<Document>: The capital of China is Beijing.<|im_end|>\n"
+        "<|im_start|>assistant\n"
+        "<think>\n\n</think>\n\n"
+    )
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_the_reranker_s_template_never_alters_what_it_carries(query: str, document: str, task: str) -> None:
+    body = pair_prompt((query, document), instruction=task)
+    assert body.startswith(f"<Instruct>: {task}\n<Query>: {query}\n<Document>: ")
+    assert body.endswith(document)
+    assert len(body) == len(query) + len(document) + len(task) + len("<Instruct>: \n<Query>: \n<Document>: ")
 
 
 @given(TEXTS, TEXTS)
@@ -63,6 +131,7 @@ def test_a_template_never_alters_what_it_carries(text: str, task: str) -> None:
 def test_the_default_task_is_the_model_s() -> None:
     assert prompt_for("query", instruction=None, default_instruction="Find")("x") == "Instruct: Find\nQuery:x"
     assert prompt_for("document", instruction=None, default_instruction="Find")("x") == "x"
+    assert [task(None, default="Find"), task("Sort", default="Find")] == ["Find", "Sort"]
 
 
 @pytest.mark.parametrize(

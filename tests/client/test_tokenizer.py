@@ -3,6 +3,7 @@
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qwen3_client import ContractMismatchError, InvalidInputError, ModelInfo, TokenizerUnavailableError
+from qwen3_client import ContractMismatchError, InvalidInputError, ModelInfo, RerankerInfo, TokenizerUnavailableError
+from qwen3_client._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
 from qwen3_client._tokenizer import TextTokenizer
 from tokenizers import Tokenizer
 
@@ -64,6 +66,70 @@ def test_without_truncation_a_long_text_is_named(tokenizer: TextTokenizer) -> No
     with pytest.raises(InvalidInputError, match=r"text 11: 129 tokens, .* the model takes 128") as caught:
         tokenizer.encode(["x", "x" * 128], truncate=False, first_index=10)
     assert caught.value.index == 11
+
+
+# --- a reranker's: prefix, text, suffix --------------------------------------------------------------------
+
+FRAME = len((RERANKER_PREFIX + RERANKER_SUFFIX).encode())
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=200)
+
+
+@pytest.fixture(scope="module")
+def framed(tokenizer_folder: Path) -> TextTokenizer:
+    content = (tokenizer_folder / "tokenizer.json").read_bytes()
+    return TextTokenizer(content, max_tokens=FRAME + 100, prefix=RERANKER_PREFIX, suffix=RERANKER_SUFFIX)
+
+
+@pytest.fixture(scope="module")
+def plain(tokenizer_folder: Path) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+@given(TEXTS, TEXTS)
+def test_only_the_body_is_cut_and_only_at_its_end(
+    framed: TextTokenizer, plain: Tokenizer, query: str, document: str
+) -> None:
+    body = pair_prompt((query, document), instruction="Find")
+    (row,) = framed.encode([body], truncate=True)
+    prefix, whole, suffix = (
+        plain.encode(text, add_special_tokens=False).ids for text in (RERANKER_PREFIX, body, RERANKER_SUFFIX)
+    )
+    assert row.tolist() == [[*prefix, *whole[:100], *suffix]]  # the whole body wherever it fits, and no end of text
+
+
+def test_a_reranker_s_ids_decode_to_its_prompt(framed: TextTokenizer, tokenizer_folder: Path) -> None:
+    body = pair_prompt(("Привет 🙂", "北京"), instruction="Find")
+    (row,) = framed.encode([body], truncate=False)
+    decoder = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+    assert decoder.decode(row[0].tolist()) == RERANKER_PREFIX + body + RERANKER_SUFFIX
+
+
+def test_a_reranker_s_long_pair_is_named_and_counted_whole(framed: TextTokenizer) -> None:
+    assert framed.encode(["x" * 100], truncate=False)[0].shape == (1, FRAME + 100)
+    said = rf"pair 3: {FRAME + 101} tokens, .* the model takes {FRAME + 100}"
+    with pytest.raises(InvalidInputError, match=said) as caught:
+        framed.encode(["x", "x" * 101], truncate=False, first_index=2, noun="pair")
+    assert (caught.value.index, caught.value.noun) == (3, "pair")
+
+
+def test_a_model_too_small_for_its_template_is_refused(
+    reranker_config: dict[str, Any],
+) -> None:
+    info = RerankerInfo.from_config(reranker_config)
+    load = partial(TextTokenizer.load, prefix=RERANKER_PREFIX, suffix=RERANKER_SUFFIX)
+    (row,) = load(replace(info, max_tokens=FRAME + 1)).encode(["xyz"], truncate=True)
+    assert row.shape == (1, FRAME + 1)
+    with pytest.raises(ContractMismatchError, match=rf"takes {FRAME} tokens, of which {FRAME} go to its template"):
+        load(replace(info, max_tokens=FRAME))
+
+
+def test_a_reranker_s_missing_tokenizer_names_its_own_option(reranker_config: dict[str, Any]) -> None:
+    info = replace(RerankerInfo.from_config(reranker_config), tokenizer="/nowhere")
+    with pytest.raises(TokenizerUnavailableError, match=r"pass reranker_tokenizer=<folder"):
+        TextTokenizer.load(info)
 
 
 def test_threads_may_share_it(tokenizer: TextTokenizer) -> None:

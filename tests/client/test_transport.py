@@ -23,7 +23,7 @@ from qwen3_client import (
 )
 from qwen3_client._address import parse_address
 from qwen3_client._http_transport import HttpTransport, decode_response, encode_request
-from qwen3_client._transport import connect, error_for, grpc_code
+from qwen3_client._transport import connect, error_for, grpc_code, ready_models
 
 GRPC_CODES: list[str] = [code.name for code in importlib.import_module("grpc").StatusCode]
 EXPECTED: dict[str, type[Qwen3ClientError]] = {
@@ -131,7 +131,8 @@ def free_port() -> int:
 def test_nobody_there_is_unavailable(protocol: str) -> None:
     with contextlib.closing(connect(parse_address(f"{protocol}://127.0.0.1:{free_port()}"))) as transport:
         calls: list[Callable[[], Any]] = [
-            lambda: transport.infer("m", IDS, timeout_s=20),
+            lambda: transport.infer("m", IDS, outputs=["embedding"], timeout_s=20),
+            lambda: transport.models(timeout_s=20),
             lambda: transport.model_config("m", timeout_s=20),
             lambda: transport.is_ready("m", timeout_s=20),
         ]
@@ -148,7 +149,7 @@ def test_a_silent_peer_times_out(protocol: str) -> None:
     ):
         started = time.monotonic()
         with pytest.raises(ServerTimeoutError, match=r"within 0\.3 s"):
-            transport.infer("m", IDS, timeout_s=0.3)
+            transport.infer("m", IDS, outputs=["embedding"], timeout_s=0.3)
         assert time.monotonic() - started < 10
 
 
@@ -158,7 +159,7 @@ def test_a_peer_that_does_not_speak_http_is_unavailable() -> None:
         contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
         pytest.raises(ServerUnavailableError, match="the answer is not HTTP"),
     ):
-        transport.infer("m", IDS, timeout_s=10)
+        transport.infer("m", IDS, outputs=["embedding"], timeout_s=10)
 
 
 def reply(body: bytes, *, status: str = "200 OK") -> bytes:
@@ -215,15 +216,60 @@ def test_closing_wakes_a_request_that_waits() -> None:
         threading.Timer(0.2, transport.close).start()
         started = time.monotonic()
         with pytest.raises(ServerUnavailableError):
-            transport.infer("m", IDS, timeout_s=60)
+            transport.infer("m", IDS, outputs=["embedding"], timeout_s=60)
         assert time.monotonic() - started < 30
+
+
+# --- the repository's index ---------------------------------------------------------------------------------
+
+
+def test_models_are_those_that_are_ready_each_once() -> None:
+    index = [
+        {"name": "b", "version": "1", "state": "READY"},
+        {"name": "a", "version": "1", "state": "READY"},
+        {"name": "a", "version": "2", "state": "READY"},
+        {"name": "c", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"},
+        {"name": "d"},
+        {"version": "1", "state": "READY"},
+    ]
+    assert ready_models(index) == ["a", "b"]
+    assert ready_models([]) == []
+
+
+def test_http_posts_for_the_index() -> None:
+    seen = []
+
+    def serve(connection: socket.socket, _: int) -> None:
+        seen.append(connection.recv(65536))
+        connection.sendall(reply(b'[{"name": "m", "version": "1", "state": "READY"}, 7]'))
+
+    with (
+        peer(serve) as port,
+        contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
+    ):
+        assert transport.models(timeout_s=10) == ["m"]
+    assert seen[0].startswith(b"POST /v2/repository/index HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("body", [b"hello", b"{}", b""])
+def test_what_is_no_index_is_no_triton(body: bytes) -> None:
+    def serve(connection: socket.socket, _: int) -> None:
+        connection.recv(65536)
+        connection.sendall(reply(body))
+
+    with (
+        peer(serve) as port,
+        contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
+        pytest.raises(ContractMismatchError, match="does not answer like a Triton server"),
+    ):
+        transport.models(timeout_s=10)
 
 
 # --- the bytes of HTTP -------------------------------------------------------------------------------------
 
 
 def test_a_request_is_a_json_header_and_raw_little_endian_ids() -> None:
-    header, tensor = encode_request(IDS)
+    header, tensor = encode_request(IDS, outputs=("score", "logit"))
     assert json.loads(header) == {
         "inputs": [
             {
@@ -233,39 +279,62 @@ def test_a_request_is_a_json_header_and_raw_little_endian_ids() -> None:
                 "parameters": {"binary_data_size": 24},
             }
         ],
-        "outputs": [{"name": "embedding", "parameters": {"binary_data": True}}],
+        "outputs": [
+            {"name": "score", "parameters": {"binary_data": True}},
+            {"name": "logit", "parameters": {"binary_data": True}},
+        ],
     }
     np.testing.assert_array_equal(np.frombuffer(tensor, dtype="<i8"), IDS[0])
 
 
-def answer(**changes: object) -> tuple[bytes, str]:
-    output = {"name": "embedding", "datatype": "FP32", "shape": [1, 2], **changes}
-    header = json.dumps({"outputs": [output]}).encode()
-    return header + np.array([0.6, 0.8], dtype="<f4").tobytes(), str(len(header))
+def answer(*names: str, **changes: object) -> tuple[bytes, str]:
+    """An answer of one tensor [1, 2] for each name, and the length of its header."""
+    outputs = [{"name": name, "datatype": "FP32", "shape": [1, 2], **changes} for name in names]
+    header = json.dumps({"outputs": outputs}).encode()
+    values = np.arange(2 * len(names), dtype="<f4") / 10
+    return header + values.tobytes(), str(len(header))
 
 
 def test_an_answer_is_read_back() -> None:
-    payload, length = answer()
-    output = decode_response(payload, header_length=length)
+    payload, length = answer("embedding")
+    (output,) = decode_response(payload, outputs=["embedding"], header_length=length).values()
     assert output.dtype == np.float32
-    np.testing.assert_array_equal(output, np.array([[0.6, 0.8]], dtype=np.float32))
+    np.testing.assert_array_equal(output, np.array([[0.0, 0.1]], dtype=np.float32))
+
+
+def test_tensors_are_told_apart_by_their_names_not_by_their_order() -> None:
+    payload, length = answer("logit", "score")
+    outputs = decode_response(payload, outputs=["score", "logit"], header_length=length)
+    np.testing.assert_array_equal(outputs["logit"], np.array([[0.0, 0.1]], dtype=np.float32))
+    np.testing.assert_array_equal(outputs["score"], np.array([[0.2, 0.3]], dtype=np.float32))
+
+
+PAYLOAD, LENGTH = answer("score", "logit")
 
 
 @pytest.mark.parametrize(
     "spoiled",
     [
-        answer(name="score"),
-        answer(datatype="FP16"),
-        answer(shape=[1, 3]),
-        answer(shape="x"),
-        (answer()[0][:-1], answer()[1]),
-        (answer()[0], None),
-        (answer()[0], "3"),
+        answer(),
+        answer("score"),
+        answer("score", "score"),
+        answer("score", "other"),
+        answer("score", "logit", "embedding"),
+        answer("score", "logit", datatype="FP16"),
+        answer("score", "logit", shape=[1, 3]),
+        answer("score", "logit", shape=[1, 1]),
+        answer("score", "logit", shape=[1, -2]),
+        answer("score", "logit", shape="x"),
+        answer("score", "logit", shape=None),
+        (PAYLOAD[:-1], LENGTH),
+        (PAYLOAD + b"\0\0\0\0", LENGTH),
+        (PAYLOAD, None),
+        (PAYLOAD, "3"),
         (b"{}", "2"),
         (b"[]", "2"),
     ],
 )
 def test_a_spoiled_answer_is_refused(spoiled: tuple[bytes, str | None]) -> None:
     payload, length = spoiled
-    with pytest.raises(ContractMismatchError, match="not one embedding FP32"):
-        decode_response(payload, header_length=length)
+    with pytest.raises(ContractMismatchError, match=r"not \[score FP32, logit FP32\] as raw bytes"):
+        decode_response(payload, outputs=["score", "logit"], header_length=length)

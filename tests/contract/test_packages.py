@@ -10,7 +10,7 @@ import qwen3_export
 import qwen3_serve
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"qwen3_client": "client", "qwen3_export": "export", "qwen3_serve": "serve"}
+PACKAGES = {"qwen3_client": "client", "qwen3_export": "export", "qwen3_serve": "serve", "qwen3_verify": "verify"}
 
 
 def test_the_public_surfaces_are_pinned() -> None:
@@ -38,6 +38,7 @@ def test_no_package_imports_another(package: str) -> None:
         ("import qwen3_client", "torch transformers onnx onnxruntime onnx_ir gevent"),
         ("import qwen3_export._export_command", "torch transformers onnx onnxruntime onnx_ir"),
         ("from qwen3_export import export", "torch transformers onnxruntime"),
+        ("import qwen3_verify._verify_command", "torch transformers onnx onnxruntime numpy"),
         ("import qwen3_serve._serve_command", "torch transformers onnx onnxruntime numpy"),
     ],
 )

@@ -20,7 +20,6 @@ from qwen3_client import Client
 from qwen3_export._random_checkpoint import write_random_checkpoint
 from qwen3_serve import Triton
 from support.measure import anonymous_bytes, run_measured
-from support.models import MODELS
 from support.oracle import reference_embeddings
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tokenizers import Tokenizer
@@ -48,6 +47,8 @@ CONFIG = {
     "attention_bias": False,
     "torch_dtype": "bfloat16",
 }
+
+MODELS = {"fp32": "qwen3_embedding", "int8": "qwen3_embedding_int8"}
 
 SENTENCES = [
     "What is the capital of China?",

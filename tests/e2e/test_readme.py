@@ -25,10 +25,17 @@ def run_python(code: str, cwd: Path) -> str:
 
 
 def test_the_client_example_prints_what_the_readme_shows(triton: Triton, tmp_path: Path) -> None:
-    (code,) = [block for block in blocks("python") if "localhost:8001" in block]
+    (code,) = [block for block in blocks("python") if "similarity" in block]
     shown = blocks("text")[0]
     for url in (triton.grpc_url, triton.http_url):
         assert run_python(code.replace("localhost:8001", url), tmp_path) == shown
+
+
+def test_the_rerank_example_runs(triton: Triton, tmp_path: Path) -> None:
+    (code,) = [block for block in blocks("python") if "client.rank" in block]
+    printed = run_python(code.replace("localhost:8001", triton.grpc_url), tmp_path).splitlines()
+    assert len(printed) == 2
+    assert printed[0].split()[0] in ("0", "1")
 
 
 def test_the_server_example_runs(repository: Path, tmp_path: Path) -> None:
@@ -40,7 +47,7 @@ def test_the_server_example_runs(repository: Path, tmp_path: Path) -> None:
 
 def embed_commands() -> list[str]:
     lines = [line.partition("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line.startswith("qwen3-triton embed")]
+    return [line for line in lines if line.startswith(("qwen3-triton embed", "qwen3-triton rerank"))]
 
 
 @pytest.mark.parametrize("command", embed_commands())
@@ -49,7 +56,9 @@ def test_the_embed_commands_run(triton: Triton, tmp_path: Path, command: str) ->
         (tmp_path / file).write_text("one\ntwo\n")
     command = command.replace("--dimensions 256", "--dimensions 32")  # tiny has 64
     program = f"{shlex.quote(sys.executable)} -m qwen3_client"
-    command = command.replace("qwen3-triton embed", f"{program} embed --url {triton.grpc_url}")
+    command = command.replace("qwen3-triton", program) + f" --url {triton.grpc_url}"
+    if "<" in command:  # redirections last
+        command = command.replace(" <", f" --url {triton.grpc_url} <").rpartition(" --url")[0]
     done = subprocess.run(
         ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
@@ -57,7 +66,7 @@ def test_the_embed_commands_run(triton: Triton, tmp_path: Path, command: str) ->
 
 
 def test_the_readme_shows_the_commands_it_promises() -> None:
-    assert len(embed_commands()) == 3
+    assert len(embed_commands()) == 4
     shown = "\n".join(blocks("sh"))
     for command in ("make demo", "make test", "qwen3-triton export", "qwen3-triton serve"):
         assert command in shown

@@ -1,8 +1,8 @@
-"""The embedded host: requests become one packed batch, rows become responses.
+"""The embedded host: requests become packed batches, rows become responses.
 
-Triton's python backend loads this file and hands over every batch that its scheduler formed. The host concatenates the
-texts, runs the same ``model.onnx`` that the onnxruntime backend would run, and gives each request its own rows. It
-knows nothing about text, tokenizers or pooling.
+Triton's python backend loads this file and hands over every batch that its scheduler formed. The host orders the texts
+by length, cuts them into packed batches that suit a CPU, runs the same ``model.onnx`` that the onnxruntime backend
+would run, and gives each request its own rows. It knows nothing about text, tokenizers or pooling.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         self._max_tokens = int(parameters["max_tokens"]["string_value"])
         self._vocabulary = int(parameters["vocabulary"]["string_value"])
+        self._max_batch_tokens = int(parameters["max_batch_tokens"]["string_value"])
+        self._max_slots_per_token = float(parameters["max_slots_per_token"]["string_value"])
         options = ort.SessionOptions()
         # `qwen3-triton serve --threads`; 0, the default, takes every core.
         options.intra_op_num_threads = int(os.environ.get("QWEN3_TRITON_THREADS", "0"))
@@ -75,26 +77,62 @@ class TritonPythonModel:
             return f"input_ids must lie between 0 and {self._vocabulary - 1}; is this the model's own tokenizer?"
         return None
 
-    def _run(self, texts: list[Ids]) -> list[pb_utils.InferenceResponse]:
-        """Run requests ``[b_i, n_i]`` as one packed batch and split its rows among them."""
-        if not texts:
-            return []
-        packed = {
-            "input_ids": np.concatenate([ids.reshape(-1) for ids in texts]),
-            "lengths": np.concatenate([np.full((ids.shape[0], 1), ids.shape[1], np.int32) for ids in texts]),
-        }
+    def _run(self, requests: list[Ids]) -> list[pb_utils.InferenceResponse]:
+        """Answer requests ``[b_i, n_i]``, in their order."""
+        texts = [row for ids in requests for row in ids]
+        rows = [np.empty((len(texts), *output.shape[1:]), np.float32) for output in self._session.get_outputs()]
         try:
-            results = self._session.run(self._outputs, packed)
+            for batch in packed_batches(
+                [text.size for text in texts],
+                max_tokens=self._max_batch_tokens,
+                max_slots_per_token=self._max_slots_per_token,
+            ):
+                packed = {
+                    "input_ids": np.concatenate([texts[i] for i in batch]),
+                    "lengths": np.array([[texts[i].size] for i in batch], np.int32),
+                }
+                for all_rows, own in zip(rows, self._session.run(self._outputs, packed), strict=True):
+                    all_rows[batch] = own
         except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime says, the requests must be answered
-            return [_error(f"ONNX Runtime failed: {error}", pb_utils.TritonError.INTERNAL)] * len(texts)
-        ends = np.cumsum([ids.shape[0] for ids in texts])[:-1]
-        split = [np.split(result, ends) for result in results]
+            return [_error(f"ONNX Runtime failed: {error}", pb_utils.TritonError.INTERNAL)] * len(requests)
+        ends = np.cumsum([ids.shape[0] for ids in requests])
         return [
             pb_utils.InferenceResponse(
-                [pb_utils.Tensor(name, rows) for name, rows in zip(self._outputs, request_rows, strict=True)]
+                [
+                    pb_utils.Tensor(name, all_rows[end - ids.shape[0] : end])
+                    for name, all_rows in zip(self._outputs, rows, strict=True)
+                ]
             )
-            for request_rows in zip(*split, strict=True)
+            for ids, end in zip(requests, ends, strict=True)
         ]
+
+
+def packed_batches(lengths: Sequence[int], *, max_tokens: int, max_slots_per_token: float) -> list[list[int]]:
+    """Cut texts into packed batches of like lengths.
+
+    Attention computes a rectangle as wide as the longest text of its batch, so one long text among short ones would
+    cost as much as if all were long; and small batches, whose activations stay in the cache, run faster on a CPU.
+
+    Args:
+        lengths: Tokens of each text, at least 1.
+        max_tokens: Most tokens of a batch; a longer text makes a batch of its own.
+        max_slots_per_token: Most slots of attention's rectangle for each token in it; 1 allows no padding at all.
+
+    Returns:
+        For each batch the places of its texts, shorter texts first. Every text is in exactly one batch.
+    """
+    batches: list[list[int]] = []
+    tokens = 0
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        length = lengths[place]
+        tokens += length
+        # Texts come in ascending order: this one is the longest so far.
+        slots = (len(batches[-1]) + 1) * length if batches else 0
+        if not batches or tokens > max_tokens or slots > max_slots_per_token * tokens:
+            batches.append([])
+            tokens = length
+        batches[-1].append(place)
+    return batches
 
 
 def _error(message: str, code: int) -> pb_utils.InferenceResponse:

@@ -1,0 +1,109 @@
+"""What the commands `embed` and `rerank` share: texts from arguments, a file or stdin, and failures in one line."""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+__all__ = ["UsageError", "add_server_arguments", "open_texts", "run_in_one_line"]
+
+
+class UsageError(Exception):
+    """The arguments contradict one another; nothing was sent."""
+
+
+def add_server_arguments(parser: argparse.ArgumentParser, *, noun: str) -> None:
+    """Declares where the server is, and which of its models to use.
+
+    Args:
+        parser: the command's.
+        noun: what the command calls its kind of model.
+    """
+    parser.add_argument("--url", default="localhost:8001", help="host:port of gRPC, or http://host:port (%(default)s)")
+    parser.add_argument(
+        "--model", metavar="NAME", help=f"the {noun}'s name on the server (default: the only {noun} there)"
+    )
+    parser.add_argument("--tokenizer", help="folder with tokenizer.json, or Hub id (default: what the server names)")
+    parser.add_argument(
+        "--timeout", type=float, default=300.0, metavar="S", help="seconds for each request (%(default)g)"
+    )
+
+
+@contextlib.contextmanager
+def open_texts(texts: Sequence[str], *, file: str | None, noun: str) -> Iterator[Iterator[str]]:
+    """Gives the texts of the command: its arguments, or without any the lines of a file.
+
+    Args:
+        texts: the arguments.
+        file: path of a UTF-8 file with a text per line; "-" or None for stdin.
+        noun: what the command calls a text.
+
+    Raises:
+        UsageError: there are arguments and a file too, or, when the last text was read, no texts at all.
+        InvalidInputError: a line is blank or not UTF-8, when it is read.
+        OSError: the file cannot be read.
+    """
+    if texts and file is not None:
+        raise UsageError(f"give {noun}s as arguments or in --file, not both")
+    if texts:
+        yield iter(texts)
+    elif file is None or file == "-":
+        if sys.stdin.isatty():
+            print(f"reading {noun}s from the keyboard, one per line; Ctrl-D ends", file=sys.stderr)
+        yield _lines(sys.stdin.buffer, name="stdin", noun=noun)
+    else:
+        with Path(file).open("rb") as opened:
+            yield _lines(opened, name=file, noun=noun)
+
+
+def run_in_one_line(command: str, action: Callable[[], object]) -> int:
+    """Does what the command is for, and says what failed in one line on stderr.
+
+    Args:
+        command: the command's name.
+        action: what it does.
+
+    Returns:
+        The exit status: 0, or 1 when something failed, or 2 when the arguments make no sense.
+    """
+    from ._errors import Qwen3ClientError
+
+    try:
+        action()
+    except UsageError as error:
+        return _complain(command, str(error), status=2)
+    except Qwen3ClientError as error:
+        return _complain(command, str(error), status=1)
+    except BrokenPipeError:
+        # The reader of stdout has enough (`| head`). Python would complain again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return _complain(command, said, status=1)
+    return 0
+
+
+def _lines(file: IO[bytes], *, name: str, noun: str) -> Iterator[str]:
+    """Yields the lines of a UTF-8 file without their ends. CRLF and a byte order mark are fine."""
+    from ._errors import InvalidInputError
+
+    number = 0
+    for number, line in enumerate(file, start=1):
+        try:
+            text = line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidInputError(f"{name}, line {number} is not UTF-8 ({error.reason}); convert the file") from None
+        if not text.strip():
+            raise InvalidInputError(f"{name}, line {number} is blank; remove it")
+        yield text
+    if number == 0:
+        raise UsageError(f"no {noun}s: give some as arguments, in --file, or on stdin")
+
+
+def _complain(command: str, message: str, *, status: int) -> int:
+    # One line, whatever a server put into its message.
+    print(f"qwen3-triton {command}: {' '.join(message.split())}", file=sys.stderr)
+    return status

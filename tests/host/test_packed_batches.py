@@ -1,0 +1,64 @@
+"""How the embedded host cuts a Triton batch into packed batches; the rest of it is tested inside Triton."""
+
+import importlib.util
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+MODEL = Path(__file__).parents[2] / "model_repository" / "qwen3_embedding" / "1" / "model.py"
+
+
+def _load() -> Callable[..., list[list[int]]]:
+    # triton_python_backend_utils exists inside Triton only; the function under test does not touch it.
+    name = "triton_python_backend_utils"
+    stand_in = types.ModuleType(name)
+    for attribute in ("InferenceRequest", "InferenceResponse"):
+        setattr(stand_in, attribute, object)
+    before = sys.modules.get(name)
+    sys.modules[name] = stand_in
+    try:
+        spec = importlib.util.spec_from_file_location("embedded_host", MODEL)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        if before is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before
+    function: Callable[..., list[list[int]]] = module.packed_batches
+    return function
+
+
+packed_batches = _load()
+
+
+@given(st.lists(st.integers(1, 5000), max_size=64), st.integers(1, 4096), st.floats(1, 10))
+def test_laws(lengths: list[int], max_tokens: int, max_slots_per_token: float) -> None:
+    batches = packed_batches(lengths, max_tokens=max_tokens, max_slots_per_token=max_slots_per_token)
+    assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
+    for batch in batches:
+        tokens = sum(lengths[i] for i in batch)
+        longest = max(lengths[i] for i in batch)
+        assert len(batch) == 1 or tokens <= max_tokens
+        assert longest * len(batch) <= max_slots_per_token * tokens * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([8192] + [16] * 31, [list(range(1, 32)), [0]]),
+        ([3, 3, 3], [[0, 1, 2]]),
+        ([600], [[0]]),
+        ([300, 300], [[0], [1]]),
+        ([], []),
+    ],
+)
+def test_examples(lengths: list[int], expected: list[list[int]]) -> None:
+    assert packed_batches(lengths, max_tokens=512, max_slots_per_token=1.25) == expected

@@ -1,0 +1,66 @@
+"""``qwen3-triton verify --url``: the answers of a real Triton."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qwen3_serve import Triton
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def triton(repository: Path) -> Iterator[Triton]:
+    with Triton(repository, threads=1) as server:
+        yield server
+
+
+def test_a_running_server_passes(triton: Triton, repository: Path, run: Run) -> None:
+    done = run(repository, "--url", triton.grpc_url)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith("3 of 3 models pass.\n")
+    assert f"qwen3_embedding (fp32, {triton.grpc_url}) against transformers on" in done.out
+    assert done.out.count("24 of 24 the same bits") == 3
+    assert done.out.count("(24 texts shared one)") == 3
+    # What Triton leaves in the directory while it runs is no fault of the files.
+    assert run(repository, "--files").code == 0
+
+
+def test_a_server_that_serves_another_export_is_refused(triton: Triton, copy: Path, run: Run) -> None:
+    path = copy / "qwen3_embedding" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "source": "Qwen/Qwen3-Embedding-0.6B"}))
+    done = run(copy, "--url", triton.grpc_url)
+    assert done.code == 1
+    assert "serves another qwen3_embedding: its source is" in done.err
+
+
+def test_a_model_that_the_server_does_not_have(triton: Triton, copy: Path, run: Run) -> None:
+    (copy / "qwen3_embedding").rename(copy / "other")
+    done = run(copy, "--url", triton.grpc_url)
+    assert done.code == 1
+    assert "serves no other" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_no_server(repository: Path, run: Run) -> None:
+    done = run(repository, "--name", "qwen3_embedding", "--url", "127.0.0.1:9")
+    assert done.code == 1
+    assert done.err == (
+        "qwen3-triton verify: no server answers at 127.0.0.1:9; start one with `qwen3-triton serve`, or correct --url\n"
+    )
+
+
+def test_a_server_that_never_batches_proves_nothing_about_batches(copy: Path, run: Run) -> None:
+    served = copy.parent / "served"
+    shutil.copytree(copy, served)
+    for file in ("config.pbtxt", "configs/embedded.pbtxt"):
+        path = served / "qwen3_embedding" / file
+        path.write_text(path.read_text().replace("dynamic_batching", "# dynamic_batching"))
+    with Triton(served, threads=1) as server:
+        done = run(copy, "--url", server.grpc_url, "--max-tokens", "64")
+    assert done.code == 1
+    assert "the server ran every text alone, so batches were not compared" in done.out
+    assert "qwen3_embedding: FAIL" in done.out
