@@ -15,7 +15,8 @@ from ._errors import ExportError
 from ._graph import build_graph, weight_bytes, write_model
 from ._kind import FAMILIES, MODEL_NAMES, Judgement, Kind, judge
 from ._manifest import sha256, write_manifest
-from ._products import PRECISIONS, Precision
+from ._model import Arithmetic
+from ._products import HALF, PRECISIONS, Precision
 from ._tiny import write_tiny_checkpoint
 from ._triton_config import fill_in
 from ._vocabulary import answers, eos_token_id
@@ -66,7 +67,8 @@ def export(
         repository: Triton's model repository; made if missing.
         name: The model's name in Triton; by its kind ``qwen3_embedding`` or ``qwen3_reranker`` if None.
         kind: ``embedding`` or ``reranker``; told from the checkpoint if None.
-        precision: ``fp32``, or ``int8``: int8 weights, activations int8 per token.
+        precision: For CPUs ``fp32``; ``int8``: int8 weights, activations int8 per token; ``int8-weight`` and
+            ``int4-weight``: weights in blocks of 32. For CUDA ``bf16`` and ``fp16``.
         revision: Branch, tag or commit on the Hub.
         force: Replace a model that was exported before.
         progress: Called with bytes done and bytes in all while weights are written.
@@ -157,10 +159,10 @@ def _write_directory(
     if kind == "embedding":
         parameters |= {"dimensions": str(geometry.hidden), "eos_token_id": str(eos_token_id(checkpoint))}
         outputs = {"embedding": geometry.hidden}
-        model = build_graph(checkpoint, precision)
+        model = build_graph(checkpoint, Arithmetic(precision))
     else:
         outputs = {"score": 1, "logit": 1}
-        model = build_graph(checkpoint, precision, answers(checkpoint))
+        model = build_graph(checkpoint, Arithmetic(precision), answers(checkpoint))
 
     version = directory / "1"
     version.mkdir()
@@ -175,12 +177,14 @@ def _write_directory(
     write_model(model, version / "model.onnx", progress=advance)
 
     templates = _templates()
-    (directory / "configs").mkdir()
-    for file in ("config.pbtxt", "configs/embedded.pbtxt"):
+    # The embedded host runs on CPUs, which lack the kernels of the half precisions.
+    gpu = precision in HALF
+    for file in ("config.pbtxt",) if gpu else ("config.pbtxt", "configs/embedded.pbtxt"):
         template = (templates / MODEL_NAMES[kind] / file).read_text("utf-8")
-        (directory / file).write_text(fill_in(template, outputs=outputs, parameters=parameters), "utf-8")
-    # One host serves both kinds.
-    shutil.copyfile(templates / MODEL_NAMES["embedding"] / "1" / "model.py", version / "model.py")
+        (directory / file).parent.mkdir(exist_ok=True)
+        (directory / file).write_text(fill_in(template, outputs=outputs, gpu=gpu, parameters=parameters), "utf-8")
+    if not gpu:  # one host serves both kinds
+        shutil.copyfile(templates / MODEL_NAMES["embedding"] / "1" / "model.py", version / "model.py")
     write_manifest(directory, {"kind": kind, **facts})
 
 

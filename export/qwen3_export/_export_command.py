@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=("fp32", "int8"),
+        choices=("fp32", "int8", "int8-weight", "int4-weight", "bf16", "fp16"),
         default="fp32",
-        help="fp32, or int8: weights int8, activations int8 per token (%(default)s)",
+        help="CPU: fp32; int8, the fastest; int8-weight and int4-weight, the smallest. CUDA: bf16, fp16 (%(default)s)",
     )
     parser.add_argument("--revision", metavar="R", help="branch, tag or commit on the Hub")
     parser.add_argument("--force", action="store_true", help="replace a model exported before")
@@ -84,9 +84,10 @@ def run(args: argparse.Namespace) -> int:
         print("tiny is a random checkpoint: its vectors carry no meaning.")
     vectors = f", {exported.dimensions} dimensions" if exported.kind.kind == "embedding" else ""
     print(f"{exported.directory}: {exported.size}{vectors}, {exported.precision}, {exported.bytes / 1e6:,.1f} MB")
-    article = "an" if exported.kind.kind == "embedding" else "a"
+    kind = {"embedding": "an embedding model", "reranker": "a reranker"}[exported.kind.kind]
     repository = "" if args.repository == Path("model_repository") else f" --repository {args.repository}"
-    print(
-        f"Taken for {article} {exported.kind.kind} model: {exported.kind.reason}. Next: qwen3-triton serve{repository}"
-    )
+    following = f"qwen3-triton serve{repository}"
+    if exported.precision in ("bf16", "fp16"):
+        following = "serve it with CUDA, in Triton's container"
+    print(f"Taken for {kind}: {exported.kind.reason}. Next: {following}")
     return 0

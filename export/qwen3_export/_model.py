@@ -11,6 +11,7 @@ embedding, no biases, SwiGLU.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,41 @@ from onnxscript import OpBuilder, nn
 
 from ._checkpoint import Checkpoint
 from ._geometry import Geometry
-from ._products import MICROSOFT, Precision, product
+from ._products import HALF, MICROSOFT, Precision, Product, product
 from ._ragged import RaggedBatch, ragged_batch
 from ._safetensors import StoredTensor
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """What products and attention compute in; everything else is float32.
+
+    Attributes:
+        precision: As exported.
+        emulated: Round to a half precision where it would be used, but compute in float32, for a processor that
+            lacks the kernels. Tests compare with it what they cannot run.
+    """
+
+    precision: Precision
+    emulated: bool = False
+
+    def product(self, *parts: StoredTensor) -> Product:
+        """A product of matrices side by side."""
+        return product(self.precision, *parts, emulated=self.emulated)
+
+    def enter(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+        """From float32 to the type that attention takes."""
+        if self.precision not in HALF:
+            return x
+        x = op.Cast(x, to=HALF[self.precision])
+        return op.Cast(x, to=ir.DataType.FLOAT) if self.emulated else x
+
+    def leave(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+        """Back to float32."""
+        if self.precision not in HALF:
+            return x
+        x = op.Cast(x, to=HALF[self.precision]) if self.emulated else x
+        return op.Cast(x, to=ir.DataType.FLOAT)
 
 
 class _Gain(nn.Module):
@@ -81,19 +114,19 @@ class Attention(nn.Module):
     The rotary embedding happens inside GroupQueryAttention, by each row's place in its own text.
     """
 
-    def __init__(self, checkpoint: Checkpoint, prefix: str, precision: Precision) -> None:
+    def __init__(self, checkpoint: Checkpoint, prefix: str, arithmetic: Arithmetic) -> None:
         super().__init__()
         g = self.geometry = checkpoint.geometry
+        self.arithmetic = arithmetic
         queries, keys = g.heads * g.head_dim, g.kv_heads * g.head_dim
-        self.qkv_proj = product(
-            precision,
+        self.qkv_proj = arithmetic.product(
             checkpoint.tensor(f"{prefix}.q_proj.weight", queries, g.hidden),
             checkpoint.tensor(f"{prefix}.k_proj.weight", keys, g.hidden),
             checkpoint.tensor(f"{prefix}.v_proj.weight", keys, g.hidden),
         )
         self.q_norm = RMSNorm(checkpoint.tensor(f"{prefix}.q_norm.weight", g.head_dim), eps=g.rms_eps)
         self.k_norm = RMSNorm(checkpoint.tensor(f"{prefix}.k_norm.weight", g.head_dim), eps=g.rms_eps)
-        self.o_proj = product(precision, checkpoint.tensor(f"{prefix}.o_proj.weight", g.hidden, queries))
+        self.o_proj = arithmetic.product(checkpoint.tensor(f"{prefix}.o_proj.weight", g.hidden, queries))
 
     def forward(
         self,
@@ -121,9 +154,9 @@ class Attention(nn.Module):
         q = op.Reshape(self.q_norm(op, op.Reshape(q, [-1, g.heads, g.head_dim])), [-1, queries])
         k = op.Reshape(self.k_norm(op, op.Reshape(k, [-1, g.kv_heads, g.head_dim])), [-1, keys])
         attended, keys, values = op.GroupQueryAttention(
-            op.Gather(q, batch.to_padded),  # [batch, width, heads * head_dim]
-            op.Gather(k, batch.to_padded),
-            op.Gather(v, batch.to_padded),
+            op.Gather(self.arithmetic.enter(op, q), batch.to_padded),  # [batch, width, heads * head_dim]
+            op.Gather(self.arithmetic.enter(op, k), batch.to_padded),
+            op.Gather(self.arithmetic.enter(op, v), batch.to_padded),
             None,  # no past keys
             None,  # no past values
             batch.last_positions,
@@ -140,21 +173,20 @@ class Attention(nn.Module):
         # end of the run: gigabytes over the layers of a long text. Their shapes tell the number of slots: read those.
         slots = op.Mul(op.Shape(keys, start=0, end=1), op.Shape(values, start=2, end=3))
         attended = op.Reshape(attended, op.Concat(slots, [queries], axis=0))
-        return self.o_proj(op, op.Gather(attended, wanted))
+        return self.o_proj(op, self.arithmetic.leave(op, op.Gather(attended, wanted)))
 
 
 class MLP(nn.Module):
     """SwiGLU: ``down(silu(gate(x)) * up(x))``."""
 
-    def __init__(self, checkpoint: Checkpoint, prefix: str, precision: Precision) -> None:
+    def __init__(self, checkpoint: Checkpoint, prefix: str, arithmetic: Arithmetic) -> None:
         super().__init__()
         g = checkpoint.geometry
-        self.gate_up_proj = product(
-            precision,
+        self.gate_up_proj = arithmetic.product(
             checkpoint.tensor(f"{prefix}.gate_proj.weight", g.intermediate, g.hidden),
             checkpoint.tensor(f"{prefix}.up_proj.weight", g.intermediate, g.hidden),
         )
-        self.down_proj = product(precision, checkpoint.tensor(f"{prefix}.down_proj.weight", g.hidden, g.intermediate))
+        self.down_proj = arithmetic.product(checkpoint.tensor(f"{prefix}.down_proj.weight", g.hidden, g.intermediate))
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
         """Map ``x [rows, hidden]`` to ``[rows, hidden]``."""
@@ -166,17 +198,17 @@ class MLP(nn.Module):
 class DecoderLayer(nn.Module):
     """One layer. Takes and gives the residual stream and the block output still to be added to it."""
 
-    def __init__(self, checkpoint: Checkpoint, index: int, precision: Precision) -> None:
+    def __init__(self, checkpoint: Checkpoint, index: int, arithmetic: Arithmetic) -> None:
         super().__init__()
         g = checkpoint.geometry
         prefix = f"layers.{index}"
         norm = RMSNorm if index == 0 else AddRMSNorm  # the first layer has no block before it
         self.input_layernorm = norm(checkpoint.tensor(f"{prefix}.input_layernorm.weight", g.hidden), eps=g.rms_eps)
-        self.self_attn = Attention(checkpoint, f"{prefix}.self_attn", precision)
+        self.self_attn = Attention(checkpoint, f"{prefix}.self_attn", arithmetic)
         self.post_attention_layernorm = AddRMSNorm(
             checkpoint.tensor(f"{prefix}.post_attention_layernorm.weight", g.hidden), eps=g.rms_eps
         )
-        self.mlp = MLP(checkpoint, f"{prefix}.mlp", precision)
+        self.mlp = MLP(checkpoint, f"{prefix}.mlp", arithmetic)
         self.is_last = index == g.layers - 1
 
     def forward(
@@ -209,9 +241,10 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """From token ids to the pooled hidden state of each text."""
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
+    def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic) -> None:
         super().__init__()
         g = self.geometry = checkpoint.geometry
+        self.arithmetic = arithmetic
         # The table keeps the checkpoint's own type: half the size for bfloat16, and exact.
         table = checkpoint.tensor("embed_tokens.weight", g.vocabulary, g.hidden)
         dtype = ir.DataType.from_numpy(table.dtype)
@@ -221,7 +254,7 @@ class Decoder(nn.Module):
             data=ir.LazyTensor(lambda: ir.Tensor(table.map()), dtype, ir.Shape([g.vocabulary, g.hidden])),
         )
         self.rotary = Rotary(g)
-        self.layers = nn.ModuleList([DecoderLayer(checkpoint, i, precision) for i in range(g.layers)])
+        self.layers = nn.ModuleList([DecoderLayer(checkpoint, i, arithmetic) for i in range(g.layers)])
         self.norm = AddRMSNorm(checkpoint.tensor("norm.weight", g.hidden), eps=g.rms_eps)
 
     def forward(self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -238,7 +271,8 @@ class Decoder(nn.Module):
         """
         g = self.geometry
         batch = ragged_batch(op, input_ids, lengths, vocabulary=g.vocabulary, max_tokens=g.max_tokens)
-        rotary = self.rotary(op)
+        cos, sin = self.rotary(op)
+        rotary = (self.arithmetic.enter(op, cos), self.arithmetic.enter(op, sin))
         residual = op.Cast(op.Gather(self.embed_tokens, batch.ids), to=ir.DataType.FLOAT)
         block = None
         for layer in self.layers:
@@ -250,9 +284,9 @@ class Decoder(nn.Module):
 class EmbeddingModel(nn.Module):
     """Token ids of concatenated texts in, one unit vector a text out."""
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
+    def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic) -> None:
         super().__init__()
-        self.model = Decoder(checkpoint, precision)
+        self.model = Decoder(checkpoint, arithmetic)
 
     def forward(self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> dict[str, ir.Value]:
         """Return ``embedding`` FP32 ``[batch, hidden]`` of Euclidean norm 1; NaN for a text not admitted."""
@@ -268,10 +302,10 @@ class RerankerModel(nn.Module):
     Of the vocabulary's head only the rows of "yes" and "no" are kept: no other logit is ever computed.
     """
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision, *, yes: int, no: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, *, yes: int, no: int) -> None:
         super().__init__()
         g = checkpoint.geometry
-        self.model = Decoder(checkpoint, precision)
+        self.model = Decoder(checkpoint, arithmetic)
         head = checkpoint.tensor("embed_tokens.weight" if g.tied else "lm_head.weight", g.vocabulary, g.hidden)
         rows = np.ascontiguousarray(head.map()[[yes, no]].astype(np.float32).T)
         self.yes_no = nn.Parameter([g.hidden, 2], data=ir.Tensor(rows))

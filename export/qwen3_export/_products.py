@@ -1,4 +1,4 @@
-"""The matrix products of the model, one class a precision.
+"""The matrix products of the model: how a precision stores weights and multiplies.
 
 A product knows how its weights are stored and how it multiplies; it knows nothing about the layer it serves.
 Weights are read when the file is written, one matrix at a time: see ``onnx_ir.LazyTensor``.
@@ -15,8 +15,10 @@ from onnxscript import OpBuilder, nn
 
 from ._safetensors import StoredTensor
 
-Precision = Literal["fp32", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
+Precision = Literal["fp32", "int8", "int8-weight", "int4-weight", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int8-weight", "int4-weight", "bf16", "fp16")
+# Type of products and attention; the residual stream and all norms are float32 in every precision.
+HALF: dict[Precision, ir.DataType] = {"bf16": ir.DataType.BFLOAT16, "fp16": ir.DataType.FLOAT16}
 
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
 
@@ -89,9 +91,99 @@ class Int8Product(nn.Module):
         return op.Mul(product, row_scale)
 
 
-def product(precision: Precision, *parts: StoredTensor) -> Float32Product | Int8Product:
-    """The product of ``parts`` in a precision."""
-    return Int8Product(*parts) if precision == "int8" else Float32Product(*parts)
+class BlockProduct(nn.Module):
+    """``x @ W.T`` with weights in blocks of 32 along the input, 8 or 4 bits each, one scale a block.
+
+    MatMulNBits quantises activations by the same blocks (accuracy_level 4), within each row: a channel with large
+    values spoils its own block only, and no row depends on another.
+
+    Args:
+        parts: Matrices ``[out_i, in]``; the product has ``sum(out_i)`` columns, in this order.
+        bits: 8 or 4.
+    """
+
+    BLOCK = 32  # the smallest block for which ONNX Runtime's CPU kernels are fast
+
+    def __init__(self, *parts: StoredTensor, bits: Literal[8, 4]) -> None:
+        super().__init__()
+        self.bits = bits
+        self.rows, self.columns = _transposed_shape(parts)
+        blocks = -(-self.rows // self.BLOCK)
+        packed_shape = ir.Shape([self.columns, blocks, self.BLOCK * bits // 8])
+        scale_shape = ir.Shape([self.columns, blocks])
+
+        def read_weight() -> ir.TensorProtocol:
+            return ir.Tensor(np.concatenate([_quantise_blocks(part, blocks, bits)[0] for part in parts]))
+
+        def read_scale() -> ir.TensorProtocol:
+            return ir.Tensor(np.concatenate([_quantise_blocks(part, blocks, bits)[1] for part in parts]))
+
+        self.weight = nn.Parameter(
+            packed_shape.numpy(),
+            ir.DataType.UINT8,
+            data=ir.LazyTensor(read_weight, ir.DataType.UINT8, packed_shape),
+        )
+        self.scale = nn.Parameter(scale_shape.numpy(), data=ir.LazyTensor(read_scale, ir.DataType.FLOAT, scale_shape))
+
+    def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+        """Multiply ``x [tokens, in]`` to ``[tokens, out]``."""
+        return op.MatMulNBits(
+            x,
+            self.weight,
+            self.scale,
+            K=self.rows,
+            N=self.columns,
+            bits=self.bits,
+            block_size=self.BLOCK,
+            accuracy_level=4,
+            _domain=MICROSOFT,
+            _version=1,
+        )
+
+
+class HalfProduct(nn.Module):
+    """``x @ W.T`` in bfloat16 or float16, from and to float32.
+
+    Args:
+        parts: Matrices ``[out_i, in]``; the product has ``sum(out_i)`` columns, in this order.
+        dtype: BFLOAT16 or FLOAT16.
+        emulated: Multiply in float32 what has been rounded to ``dtype``: the same graph for a processor without the
+            kernels, to test with.
+    """
+
+    def __init__(self, *parts: StoredTensor, dtype: ir.DataType, emulated: bool) -> None:
+        super().__init__()
+        self.dtype, self.emulated = dtype, emulated
+        shape = ir.Shape(_transposed_shape(parts))
+
+        def read() -> ir.TensorProtocol:
+            return ir.Tensor(_read_transposed(parts).astype(dtype.numpy()))
+
+        self.weight = nn.Parameter(shape.numpy(), dtype, data=ir.LazyTensor(read, dtype, shape))
+
+    def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+        """Multiply ``x [tokens, in]`` to ``[tokens, out]``."""
+        x, weight = op.Cast(x, to=self.dtype), self.weight
+        if self.emulated:
+            x, weight = op.Cast(x, to=ir.DataType.FLOAT), op.Cast(weight, to=ir.DataType.FLOAT)
+            return op.Cast(op.Cast(op.MatMul(x, weight), to=self.dtype), to=ir.DataType.FLOAT)
+        return op.Cast(op.MatMul(x, weight), to=ir.DataType.FLOAT)
+
+
+Product = Float32Product | Int8Product | BlockProduct | HalfProduct
+
+
+def product(precision: Precision, *parts: StoredTensor, emulated: bool = False) -> Product:
+    """The product of ``parts`` in a precision; ``emulated`` as in :class:`HalfProduct`."""
+    if precision == "fp32":
+        return Float32Product(*parts)
+    if precision == "int8":
+        return Int8Product(*parts)
+    if precision == "int8-weight":
+        return BlockProduct(*parts, bits=8)
+    if precision == "int4-weight":
+        return BlockProduct(*parts, bits=4)
+    return HalfProduct(*parts, dtype=HALF[precision], emulated=emulated)
 
 
 def _transposed_shape(parts: tuple[StoredTensor, ...]) -> tuple[int, int]:
@@ -114,3 +206,30 @@ def _channel_scales(weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     largest = np.maximum(weight.max(axis=0), -weight.min(axis=0))
     scales: npt.NDArray[np.float32] = np.maximum(largest, np.float32(1e-20)) / np.float32(127)
     return scales
+
+
+def _quantise_blocks(
+    part: StoredTensor, blocks: int, bits: Literal[8, 4]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Quantise a matrix ``[out, in]`` block by block, as MatMulNBits reads it.
+
+    Returns:
+        uint8 ``[out, blocks, 32 * bits / 8]``, around 128 or 8, two to a byte for 4 bits, the earlier in the lower
+        half; and scales ``[out, blocks]``.
+    """
+    columns, rows = part.shape
+    padded = np.zeros((columns, blocks * BlockProduct.BLOCK), np.float32)
+    padded[:, :rows] = part.map()
+    values = padded.reshape(columns, blocks, BlockProduct.BLOCK)
+    if bits == 8:
+        scale = np.abs(values).max(axis=-1) / np.float32(127)
+    else:
+        # The value of largest magnitude becomes -8, the end that has one step more.
+        largest = np.take_along_axis(values, np.abs(values).argmax(axis=-1)[..., None], axis=-1)[..., 0]
+        scale = largest / np.float32(-8)
+    scale[scale == 0] = 1
+    middle = 1 << (bits - 1)
+    quantised = np.clip(np.rint(values / scale[..., None]) + middle, 0, 2 * middle - 1).astype(np.uint8)
+    if bits == 4:
+        quantised = quantised[..., 0::2] | (quantised[..., 1::2] << 4)
+    return quantised, scale.astype(np.float32)

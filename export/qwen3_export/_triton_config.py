@@ -13,12 +13,13 @@ from ._errors import ExportError
 _MARK = "# ---- Below this line `qwen3-triton export` writes"
 
 
-def fill_in(template: str, *, outputs: Mapping[str, int], parameters: Mapping[str, str]) -> str:
+def fill_in(template: str, *, outputs: Mapping[str, int], gpu: bool, parameters: Mapping[str, str]) -> str:
     """Return the config.pbtxt of one export.
 
     Args:
         template: A hand-written config.pbtxt that holds the marked line.
         outputs: The size of each output tensor, FP32 ``[size]``.
+        gpu: Whether the model runs on a GPU.
         parameters: What the server says about itself, all as strings.
 
     Raises:
@@ -29,6 +30,7 @@ def fill_in(template: str, *, outputs: Mapping[str, int], parameters: Mapping[st
         raise ExportError(f"the config template has no line starting with {_MARK!r}")
     marked_line = mark + below.partition("\n")[0]
     facts = ModelConfig()
+    facts.instance_group.add(count=1, kind="KIND_GPU" if gpu else "KIND_CPU")
     for name, size in outputs.items():
         facts.output.add(name=name, data_type="TYPE_FP32", dims=[size])
     for key, value in parameters.items():

@@ -21,5 +21,19 @@ def exported_models(repository: Path) -> list[str]:
     return names
 
 
+def check_config(repository: Path, models: list[str], config_name: str | None) -> None:
+    """Make sure that every model has the configuration that this Triton will ask for.
+
+    Raises:
+        ServeError: One was exported for a Triton with other backends.
+    """
+    for name in models:
+        if config_name is not None and not (repository / name / "configs" / f"{config_name}.pbtxt").is_file():
+            raise ServeError(
+                f"{repository / name} was exported for CUDA and this Triton runs on the CPU; export it again with "
+                "--precision fp32 or int8, or name a Triton with the onnxruntime backend: --tritonserver"
+            )
+
+
 def _has_weights(model: Path) -> bool:
     return any(version.parent.name.isdecimal() for version in model.glob("*/model.onnx"))

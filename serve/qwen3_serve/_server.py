@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any
 
 from ._errors import ServeError
-from ._repository import exported_models
+from ._repository import check_config, exported_models
 from ._runtime import Runtime, find_runtime
 
 _POLL_S = 0.05
@@ -146,6 +146,7 @@ class Triton:
         """
         models = exported_models(self._repository)
         runtime = find_runtime(self._tritonserver)
+        check_config(self._repository, models, runtime.config_name)
         for attempt in range(_PORT_ATTEMPTS):
             self._ports = _choose_ports(self._host, self._wanted_ports)
             try:
