@@ -9,7 +9,7 @@ PRECISION ?= fp32
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check format clean
+.PHONY: help demo test test-full fidelity check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,10 +25,13 @@ test: $(VENV)/.dev ## run the tests on real Triton and real ONNX Runtime (minute
 test-full: $(VENV)/.dev ## the slow tier at the true 0.6B shape; writes docs/measurements.md
 	$(BIN)/pytest -m full -s --timeout 3600
 
+fidelity: $(VENV)/.dev ## cosine, size, memory and speed of every precision; writes docs/fidelity.md
+	$(BIN)/python bench/fidelity.py build/fidelity
+
 check: $(VENV)/.dev ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy client export serve verify examples tests model_repository/qwen3_embedding/1/model.py
+	$(BIN)/mypy bench client export serve verify examples tests model_repository/qwen3_embedding/1/model.py
 
 format: $(VENV)/.dev ## format and mend what ruff can mend
 	$(BIN)/ruff format .

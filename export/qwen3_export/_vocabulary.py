@@ -32,7 +32,7 @@ def eos_token_id(checkpoint: Checkpoint) -> int:
             f"{checkpoint.folder}/tokenizer.json does not append one end token to a text, as Qwen3-Embedding's does; "
             "take the embedding model's own, or say --kind reranker if this is one"
         )
-    return closed[-1]
+    return _inside(checkpoint, closed[-1])
 
 
 def answers(checkpoint: Checkpoint) -> Answers:
@@ -49,7 +49,7 @@ def answers(checkpoint: Checkpoint) -> Answers:
             raise ExportError(
                 f'{checkpoint.folder}/tokenizer.json has no token "{word}", with which a reranker answers'
             )
-        found[word] = ids[0]
+        found[word] = _inside(checkpoint, ids[0])
     return Answers(**found)
 
 
@@ -61,9 +61,18 @@ def _tokenizer(checkpoint: Checkpoint) -> Tokenizer:
         raise ExportError(f"{path} cannot be read: {error}") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    size = tokenizer.get_vocab_size(with_added_tokens=True)
-    if size > checkpoint.geometry.vocabulary:
-        raise ExportError(
-            f"{path} has {size} tokens, the model only {checkpoint.geometry.vocabulary}; they do not belong together"
-        )
     return tokenizer
+
+
+def _inside(checkpoint: Checkpoint, token_id: int) -> int:
+    """Check one id; a published tokenizer may well know a few more tokens than its model, as long as none is needed.
+
+    Raises:
+        ExportError: The model has no row for it.
+    """
+    if token_id >= checkpoint.geometry.vocabulary:
+        raise ExportError(
+            f"{checkpoint.folder}/tokenizer.json needs token {token_id}, but the model's vocabulary ends at "
+            f"{checkpoint.geometry.vocabulary - 1}; they do not belong together"
+        )
+    return token_id

@@ -167,6 +167,21 @@ def test_a_tokenizer_that_appends_nothing_is_refused(tmp_path: Path) -> None:
         export(str(checkpoint), repository=tmp_path / "repository")
 
 
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape())
+    content = (checkpoint / "tokenizer.json").read_text()
+    # One token more than the model has rows is no harm while it is not needed ...
+    tokenizer = json.loads(content)
+    tokenizer["added_tokens"].append(tokenizer["added_tokens"][0] | {"id": 260, "content": "<more>"})
+    (checkpoint / "tokenizer.json").write_text(json.dumps(tokenizer))
+    export(str(checkpoint), repository=tmp_path / "repository")
+    # ... but the end token must have a row.
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps(config | {"vocab_size": 256}))
+    with pytest.raises(ExportError, match=r"token 256.*do not belong together"):
+        export(str(checkpoint), repository=tmp_path / "repository", force=True)
+
+
 def test_another_pooling_is_refused(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape())
     (checkpoint / "1_Pooling").mkdir()
