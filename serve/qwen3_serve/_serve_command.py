@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="another Triton than the one in the nvidia-pytriton wheel",
     )
+    parser.add_argument(
+        "--check",
+        choices=("quick", "full"),
+        default="quick",
+        help="compare files with the manifest first: sizes and small files, or every byte (%(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         metrics_port=args.metrics_port,
         threads=args.threads,
         tritonserver=args.tritonserver,
+        check=args.check,
         echo_log=True,
     )
     try:

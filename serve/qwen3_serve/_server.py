@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any
 
 from ._errors import ServeError
+from ._integrity import Check, check_integrity
 from ._repository import check_config, exported_models
 from ._runtime import Runtime, find_runtime
 
@@ -56,6 +57,8 @@ class Triton:
         metrics_port: Port of the Prometheus metrics.
         threads: Threads of one operator of the embedded host; 0 takes every core.
         tritonserver: Another Triton than the one in the nvidia-pytriton wheel.
+        check: ``quick`` compares sizes and the hashes of small files with the manifest before starting; ``full``
+            hashes the weights too.
         ready_timeout_s: How long loading may take.
         drain_timeout_s: How long stopping may take: Triton finishes accepted requests, and waits for HTTP clients
             to close their connections, idle ones too. Whole seconds.
@@ -73,6 +76,7 @@ class Triton:
         metrics_port: int | None = None,
         threads: int = 0,
         tritonserver: Path | None = None,
+        check: Check = "quick",
         ready_timeout_s: float = 600.0,
         drain_timeout_s: int = 10,
         echo_log: bool = False,
@@ -82,6 +86,7 @@ class Triton:
         self._wanted_ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         self._threads = threads
         self._tritonserver = tritonserver
+        self._check = check
         self._ready_timeout_s = ready_timeout_s
         self._drain_timeout_s = drain_timeout_s
         self._echo_log = echo_log
@@ -147,6 +152,8 @@ class Triton:
         models = exported_models(self._repository)
         runtime = find_runtime(self._tritonserver)
         check_config(self._repository, models, runtime.config_name)
+        for name in models:
+            check_integrity(self._repository / name, self._check)
         for attempt in range(_PORT_ATTEMPTS):
             self._ports = _choose_ports(self._host, self._wanted_ports)
             try:

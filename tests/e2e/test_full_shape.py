@@ -22,6 +22,7 @@ from qwen3_serve import Triton
 from support.measure import anonymous_bytes, run_measured
 from support.oracle import reference_embeddings
 from support.qwen_tokenizer import build_qwen_tokenizer
+from support.wire import Wire
 from tokenizers import Tokenizer
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(3000)]
@@ -191,6 +192,40 @@ def test_served_vectors(
         report.add(f"{precision}: one query of 27 tokens, median of 5", f"{1000 * sorted(times)[2]:.0f} ms")
         memory = sum(anonymous_bytes(process.pid) for process in _processes(triton))
         report.add(f"{precision}: anonymous memory of Triton and its host", f"{memory / 2**30:.1f} GiB")
+
+
+def test_a_long_text_costs_its_neighbours_nothing(repository: Path, report: Report, tmp_path: Path) -> None:
+    """One text of 4,096 tokens and 31 of 16, in one Triton batch, against the two apart."""
+    model = MODELS["int8"]
+    (tmp_path / model).symlink_to(repository / model)
+    random = np.random.default_rng(6)
+    long = random.integers(0, 151_643, (1, 4096))
+    short = [random.integers(0, 151_643, (1, 16)) for _ in range(31)]
+    with Triton(tmp_path) as triton:
+        wire = Wire(triton.grpc_url, model)
+        wire.embed(short)
+
+        def seconds(texts: list[npt.NDArray[np.int64]]) -> tuple[float, list[npt.NDArray[np.float32]]]:
+            started = time.monotonic()
+            rows = wire.embed(texts)
+            return time.monotonic() - started, rows
+
+        def memory() -> int:
+            return sum(anonymous_bytes(process.pid) for process in _processes(triton))
+
+        alone, long_row = seconds([long])
+        memory_alone = memory()
+        few, short_rows = seconds(short)
+        together, rows = seconds([short[0], long, *short[1:]])
+        ratio = together / (alone + few)
+        report.add("int8: one text of 4,096 tokens with 31 of 16, against the two apart", f"{ratio:.2f}", "<= 1.15")
+        growth = memory() / memory_alone
+        report.add("int8: memory after it, against after the long text alone", f"{growth:.2f}", "<= 1.10")
+        for row, expected in zip(rows, [short_rows[0], *long_row, *short_rows[1:]], strict=True):
+            np.testing.assert_array_equal(row, expected)
+        wire.close()
+        assert ratio <= 1.15
+        assert growth <= 1.10
 
 
 def _processes(triton: Triton) -> list[psutil.Process]:

@@ -1,6 +1,7 @@
 """The life of a Triton process: ready, refused, failed, stopped, and nothing left behind."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -124,10 +125,43 @@ def _free_port() -> int:
 
 def test_a_model_that_fails_gives_tritons_reason(tmp_path: Path) -> None:
     directory = export("tiny", repository=tmp_path).directory
-    with (directory / "1" / "model.onnx.data").open("r+b") as weights:
-        weights.truncate(1000)
-    with pytest.raises(ServeError, match=r"load failed for model 'qwen3_embedding'.*out of bounds"):
+    config = directory / "configs" / "embedded.pbtxt"
+    config.write_text(config.read_text().replace('value { string_value: "512" }', 'value { string_value: "many" }'))
+    with pytest.raises(ServeError, match=r"load failed for model 'qwen3_embedding'.*invalid literal for int.*many"):
         Triton(tmp_path).__enter__()
+
+
+def test_damaged_files_are_found_before_triton_starts(tmp_path: Path) -> None:
+    directory = export("tiny", repository=tmp_path).directory
+    originals = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    for name in ("1/model.onnx", "1/model.onnx.data", "1/model.py", "tokenizer.json"):
+        path = directory / name
+        content = bytearray(originals[path])
+        content[len(content) // 2] ^= 1
+        for damage, message in ((bytes(content), "sha256 differs"), (originals[path][:-1], "bytes instead of")):
+            path.write_bytes(damage)
+            with pytest.raises(ServeError, match=f"{path.name}.*{message}.*export it again"):
+                Triton(tmp_path).__enter__()
+        path.unlink()
+        with pytest.raises(ServeError, match=f"{path.name} is missing|no exported model yet"):
+            Triton(tmp_path).__enter__()
+        path.write_bytes(originals[path])
+    (directory / "manifest.json").unlink()
+    with pytest.raises(ServeError, match="no readable manifest"):
+        Triton(tmp_path).__enter__()
+
+
+def test_large_files_are_hashed_on_demand(repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(repository, tmp_path / "copy")
+    weights = tmp_path / "copy" / "qwen3_embedding" / "1" / "model.onnx.data"
+    content = bytearray(weights.read_bytes())
+    content[100] ^= 1
+    weights.write_bytes(content)
+    monkeypatch.setattr("qwen3_serve._integrity._SMALL_BYTES", 100_000)  # now the weights count as large
+    with Triton(tmp_path / "copy", threads=1) as triton:
+        assert triton.models()
+    with pytest.raises(ServeError, match="sha256 differs"):
+        Triton(tmp_path / "copy", check="full").__enter__()
 
 
 def test_it_gives_up_when_loading_takes_too_long(repository: Path) -> None:

@@ -1,0 +1,47 @@
+"""Whether a model directory still is what was exported: its files against manifest.json.
+
+Quick, before every start: sizes of all files, and the sha256 of the small ones, which includes the tokenizer. Full: the
+sha256 of all. Configurations are left out: above their marked line they are the operator's.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from ._errors import ServeError
+
+Check = Literal["quick", "full"]
+_SMALL_BYTES = 32 * 2**20
+
+
+def check_integrity(model: Path, check: Check) -> None:
+    """Compare a model directory with its manifest.
+
+    Raises:
+        ServeError: A file is missing or altered; the message names it and the remedy.
+    """
+    remedy = "export it again, with --force"
+    try:
+        files = json.loads((model / "manifest.json").read_text("utf-8"))["files"]
+    except (OSError, ValueError, KeyError):
+        raise ServeError(f"{model} has no readable manifest.json; {remedy}") from None
+    for name, entry in files.items():
+        path = model / name
+        if path.suffix == ".pbtxt":
+            continue
+        if not path.is_file():
+            raise ServeError(f"{path} is missing; {remedy}")
+        size = path.stat().st_size
+        if size != entry["bytes"]:
+            raise ServeError(f"{path} has {size:,} bytes instead of {entry['bytes']:,}; {remedy}")
+        if (check == "full" or size <= _SMALL_BYTES) and _sha256(path) != entry["sha256"]:
+            raise ServeError(f"{path} is not the file that was exported: its sha256 differs; {remedy}")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
