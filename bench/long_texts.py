@@ -2,8 +2,8 @@
 
     python bench/long_texts.py model_repository/qwen3_embedding 8192
 
-One process a length, ONNX Runtime only, the whole text in one call. The last argument is the longest length; 32,768 takes
-a quarter of an hour or more on two cores.
+One process a length, ONNX Runtime only, the whole text in one call. The last argument is the longest length; 32,768
+takes the better part of an hour on two cores.
 """
 
 from __future__ import annotations
