@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ._checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from ._equalise import equalise
 from ._errors import ExportError
 from ._graph import build_graph, weight_bytes, write_model
 from ._kind import FAMILIES, MODEL_NAMES, Judgement, Kind, judge
 from ._manifest import sha256, write_manifest
 from ._model import Arithmetic
-from ._products import HALF, PRECISIONS, Precision
+from ._products import HALF, PRECISIONS, QUANTISED, Precision
 from ._tiny import write_tiny_checkpoint
 from ._triton_config import fill_in
 from ._vocabulary import answers, eos_token_id
@@ -156,13 +157,14 @@ def _write_directory(
         "tokenizer_sha256": sha256(directory / "tokenizer.json"),
         "default_instruction": DEFAULT_INSTRUCTION,
     }
+    weights = equalise(checkpoint) if precision in QUANTISED else checkpoint
     if kind == "embedding":
         parameters |= {"dimensions": str(geometry.hidden), "eos_token_id": str(eos_token_id(checkpoint))}
         outputs = {"embedding": geometry.hidden}
-        model = build_graph(checkpoint, Arithmetic(precision))
+        model = build_graph(weights, Arithmetic(precision))
     else:
         outputs = {"score": 1, "logit": 1}
-        model = build_graph(checkpoint, Arithmetic(precision), answers(checkpoint))
+        model = build_graph(weights, Arithmetic(precision), answers(checkpoint))
 
     version = directory / "1"
     version.mkdir()

@@ -17,6 +17,7 @@ from ._safetensors import StoredTensor
 
 Precision = Literal["fp32", "int8", "int8-weight", "int4-weight", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int8-weight", "int4-weight", "bf16", "fp16")
+QUANTISED: tuple[Precision, ...] = ("int8", "int8-weight", "int4-weight")
 # Type of products and attention; the residual stream and all norms are float32 in every precision.
 HALF: dict[Precision, ir.DataType] = {"bf16": ir.DataType.BFLOAT16, "fp16": ir.DataType.FLOAT16}
 
