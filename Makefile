@@ -9,10 +9,10 @@ PRECISION ?= fp32
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full fidelity check format clean
+.PHONY: help demo test test-full test-8b fidelity check format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.runtime ## export, serve, embed and rerank once; MODEL=Qwen/Qwen3-Embedding-0.6B for the real one
 	$(BIN)/qwen3-triton export $(MODEL) --repository $(DEMO) --precision $(PRECISION) --force
@@ -20,10 +20,13 @@ demo: $(VENV)/.runtime ## export, serve, embed and rerank once; MODEL=Qwen/Qwen3
 	$(BIN)/python examples/demo.py $(DEMO)
 
 test: $(VENV)/.dev ## run the tests on real Triton and real ONNX Runtime (minutes)
-	$(BIN)/pytest -n 2 -m "not full"
+	$(BIN)/pytest -n 2 -m "not full and not huge"
 
 test-full: $(VENV)/.dev ## the slow tier at the true 0.6B shape; writes docs/measurements.md
 	$(BIN)/pytest -m full -s --timeout 3600
+
+test-8b: $(VENV)/.dev ## export and serve the true 8B shape, if the disk has room
+	$(BIN)/pytest -m huge -s --timeout 3600
 
 fidelity: $(VENV)/.dev ## cosine, size, memory and speed of every precision; writes docs/fidelity.md
 	$(BIN)/python bench/fidelity.py build/fidelity

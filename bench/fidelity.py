@@ -5,10 +5,10 @@
 
 Random weights of the true shape: speed and memory are true, and so is the arithmetic; what vectors mean is not tested.
 Random weights have tame activations. Trained decoders have a few channels whose activations are larger by orders of
-magnitude, which is what breaks int8. The outlier checkpoint has them too: channels of every norm's gain and of the MLP's
-inner activations times 50 to 1000, and what reads them divided by as much. In float32 it is the same function; only the
-activations between are hard to quantise. (Without the division, the random network becomes chaotic: no precision but
-fp32 follows it, which says nothing of any.)
+magnitude, which is what breaks int8. The outlier checkpoint has them too: channels of every norm's gain and of the
+MLP's inner activations times 50 to 1000, and what reads them divided by as much. In float32 it is the same function;
+only the activations between are hard to quantise. (Without the division, the random network becomes chaotic: no
+precision but fp32 follows it, which says nothing of any.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +29,7 @@ import onnxruntime as ort
 import safetensors.numpy
 from qwen3_export import export
 from qwen3_export._products import HALF, PRECISIONS, Precision
-from qwen3_export._random_checkpoint import write_random_checkpoint
+from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
 from qwen3_export._safetensors import read_index
 from qwen3_export._tiny import write_byte_tokenizer
 
@@ -38,22 +37,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "fidelity.md"
 ON_CPU: list[Precision] = [precision for precision in PRECISIONS if precision not in HALF]
 ROUNDS = 3
 
-# Source: Qwen/Qwen3-Embedding-0.6B, config.json
-CONFIG: dict[str, Any] = {
-    "model_type": "qwen3",
-    "hidden_act": "silu",
-    "hidden_size": 1024,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_size": 3072,
-    "vocab_size": 151_669,
-    "max_position_embeddings": 32_768,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 1_000_000,
-    "tie_word_embeddings": True,
-}
+CONFIG = published_config("0.6B")
 OUTLIERS = np.array([50, 100, 200, 500, 1000], np.float32)  # factors of the enlarged channels
 
 Texts = Sequence[npt.NDArray[np.int64]]

@@ -11,11 +11,23 @@ from typing import TypeVar
 
 from ._address import Address
 from ._errors import Qwen3ClientError
-from ._transport import Transport, connect
+from ._transport import Transport
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "connect"]
 
 _Result = TypeVar("_Result")
+
+
+def connect(address: Address) -> Transport:
+    """Returns the transport for an address. Nothing is sent yet."""
+    # Imported here so that a program pays only for the protocol that it uses.
+    if address.protocol == "grpc":
+        from ._grpc_transport import GrpcTransport
+
+        return GrpcTransport(address)
+    from ._http_transport import HttpTransport
+
+    return HttpTransport(address)
 
 
 class Connection:

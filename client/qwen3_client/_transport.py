@@ -21,7 +21,7 @@ from ._errors import (
     ServerUnavailableError,
 )
 
-__all__ = ["Outputs", "Transport", "connect", "error_for", "grpc_code", "ready_models"]
+__all__ = ["Outputs", "Transport", "error_for", "grpc_code", "ready_models"]
 
 Outputs: TypeAlias = dict[str, NDArray[np.float32]]  # of one text: [1, k] by the tensor's name
 
@@ -76,18 +76,6 @@ class Transport(Protocol):
     def close(self) -> None:
         """Closes all connections; a request that is on its way fails at once."""
         ...
-
-
-def connect(address: Address) -> Transport:
-    """Returns the transport for an address. Nothing is sent yet."""
-    # Imported here so that a program pays only for the protocol that it uses.
-    if address.protocol == "grpc":
-        from ._grpc_transport import GrpcTransport
-
-        return GrpcTransport(address)
-    from ._http_transport import HttpTransport
-
-    return HttpTransport(address)
 
 
 def ready_models(index: Iterable[Mapping[str, Any]]) -> list[str]:

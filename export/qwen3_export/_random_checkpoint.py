@@ -16,7 +16,36 @@ import safetensors.numpy
 
 from ._geometry import Geometry
 
+# Layers, hidden, MLP, heads, vocabulary, positions. Source: config.json of Qwen/Qwen3-Embedding-0.6B, -4B and -8B.
+_PUBLISHED = {
+    "0.6B": (28, 1024, 3072, 16, 151_669, 32_768),
+    "4B": (36, 2560, 9728, 32, 151_665, 40_960),
+    "8B": (36, 4096, 12_288, 32, 151_665, 40_960),
+}
 _ROWS = 8192  # of a matrix made at once; bounds the memory of the random numbers
+
+
+def published_config(size: str) -> dict[str, Any]:
+    """The ``config.json`` of the published embedding model of a size: ``0.6B``, ``4B`` or ``8B``."""
+    layers, hidden, intermediate, heads, vocabulary, positions = _PUBLISHED[size]
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "hidden_act": "silu",
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": intermediate,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": positions,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1_000_000,
+        "tie_word_embeddings": size == "0.6B",
+        "attention_bias": False,
+        "torch_dtype": "bfloat16",
+    }
 
 
 def write_random_checkpoint(folder: Path, config: Mapping[str, Any], *, std: float = 0.02, seed: int = 0) -> None:

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from typing import Any
 
 from ._errors import ServeError
 from ._integrity import Check, check_integrity
+from ._ports import PortLostError, choose_ports
 from ._repository import check_config, exported_models
 from ._runtime import Runtime, find_runtime
 
@@ -155,11 +155,11 @@ class Triton:
         for name in models:
             check_integrity(self._repository / name, self._check)
         for attempt in range(_PORT_ATTEMPTS):
-            self._ports = _choose_ports(self._host, self._wanted_ports)
+            self._ports = choose_ports(self._host, self._wanted_ports)
             try:
                 self._start(runtime, models)
                 self._wait_until_ready()
-            except _PortLostError:
+            except PortLostError:
                 # Another process took a port between our choice and Triton's bind.
                 self._stop()
                 if None not in self._wanted_ports.values() or attempt == _PORT_ATTEMPTS - 1:
@@ -229,7 +229,7 @@ class Triton:
             if self._running.poll() is not None:
                 self._reader_done()
                 reason = _failure(self._log)
-                error = _PortLostError if "already in use" in reason else ServeError
+                error = PortLostError if "already in use" in reason else ServeError
                 raise error(f"Triton did not start: {reason}")
             if time.monotonic() > deadline:
                 raise ServeError(
@@ -246,7 +246,7 @@ class Triton:
             time.sleep(_POLL_S)
         time.sleep(_POLL_S)  # it says so before it binds; the failure follows within milliseconds
         if any("failed to start Metrics service" in line for line in list(self._log)):
-            raise _PortLostError(f"Triton has no metrics: port {self._ports['metrics']} is already in use")
+            raise PortLostError(f"Triton has no metrics: port {self._ports['metrics']} is already in use")
 
     def _is_ready(self) -> bool:
         """Whether this Triton is ready; on a port lost to another server, that one's answer does not count."""
@@ -305,37 +305,6 @@ class Triton:
 
     def _get_json(self, path: str) -> Any:  # noqa: ANN401
         return json.loads(self._get(path)[1])
-
-
-class _PortLostError(ServeError):
-    """Triton could not bind a port."""
-
-
-def _choose_ports(host: str, wanted: dict[str, int | None]) -> dict[str, int]:
-    """Check the wanted ports and pick free ones for the rest.
-
-    Raises:
-        ServeError: A wanted port is taken.
-    """
-    ports, sockets = {}, []
-    try:
-        for protocol, port in wanted.items():
-            listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-            sockets.append(listener)  # held until all are chosen, so that no two are the same
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind((host, port or 0))
-                listener.listen()
-            except OSError as error:
-                raise ServeError(
-                    f"{protocol} cannot listen on {host}:{port}: {error.strerror}; "
-                    f"choose another with --{protocol}-port"
-                ) from None
-            ports[protocol] = int(listener.getsockname()[1])
-    finally:
-        for listener in sockets:
-            listener.close()
-    return ports
 
 
 def _failure(log: collections.deque[str]) -> str:

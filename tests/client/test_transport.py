@@ -22,8 +22,9 @@ from qwen3_client import (
     ServerUnavailableError,
 )
 from qwen3_client._address import parse_address
+from qwen3_client._connection import connect
 from qwen3_client._http_transport import HttpTransport, decode_response, encode_request
-from qwen3_client._transport import connect, error_for, grpc_code, ready_models
+from qwen3_client._transport import error_for, grpc_code, ready_models
 
 GRPC_CODES: list[str] = [code.name for code in importlib.import_module("grpc").StatusCode]
 EXPECTED: dict[str, type[Qwen3ClientError]] = {

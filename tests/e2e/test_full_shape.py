@@ -17,7 +17,7 @@ import numpy.typing as npt
 import psutil
 import pytest
 from qwen3_client import Client
-from qwen3_export._random_checkpoint import write_random_checkpoint
+from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
 from qwen3_serve import Triton
 from support.measure import anonymous_bytes, run_measured
 from support.oracle import reference_embeddings
@@ -28,26 +28,6 @@ from tokenizers import Tokenizer
 pytestmark = [pytest.mark.full, pytest.mark.timeout(3000)]
 
 MEASUREMENTS = Path(__file__).parents[2] / "docs" / "measurements.md"
-
-# Source: Qwen/Qwen3-Embedding-0.6B, config.json
-CONFIG = {
-    "architectures": ["Qwen3ForCausalLM"],
-    "model_type": "qwen3",
-    "hidden_act": "silu",
-    "hidden_size": 1024,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_size": 3072,
-    "vocab_size": 151_669,
-    "max_position_embeddings": 32_768,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 1_000_000,
-    "tie_word_embeddings": True,
-    "attention_bias": False,
-    "torch_dtype": "bfloat16",
-}
 
 MODELS = {"fp32": "qwen3_embedding", "int8": "qwen3_embedding_int8"}
 
@@ -116,7 +96,7 @@ def report() -> Iterator[Report]:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoint")
-    write_random_checkpoint(folder, CONFIG)
+    write_random_checkpoint(folder, published_config("0.6B"))
     build_qwen_tokenizer().save(str(folder / "tokenizer.json"))
     return folder
 

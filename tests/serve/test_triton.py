@@ -107,12 +107,12 @@ def test_a_port_lost_after_the_check_is_not_mistaken_for_ours(
     with Triton(repository, threads=1) as other:
         chosen = {name: _free_port() for name in ("http", "grpc", "metrics")}
         chosen[protocol] = other._ports[protocol]
-        monkeypatch.setattr("qwen3_serve._server._choose_ports", lambda *_: dict(chosen))
+        monkeypatch.setattr("qwen3_serve._server.choose_ports", lambda *_: dict(chosen))
         with pytest.raises(ServeError, match="already in use"):
             Triton(repository, threads=1, http_port=1, grpc_port=1, metrics_port=1).__enter__()
         # With ports of our own choice the next attempt takes others.
         attempts = iter([chosen, {name: _free_port() for name in chosen}])
-        monkeypatch.setattr("qwen3_serve._server._choose_ports", lambda *_: dict(next(attempts)))
+        monkeypatch.setattr("qwen3_serve._server.choose_ports", lambda *_: dict(next(attempts)))
         with Triton(repository, threads=1) as triton:
             assert triton.models()
 

@@ -1,0 +1,36 @@
+"""Ports: the wanted ones checked, free ones for the rest."""
+
+import socket
+
+from ._errors import ServeError
+
+
+class PortLostError(ServeError):
+    """Triton could not bind a port."""
+
+
+def choose_ports(host: str, wanted: dict[str, int | None]) -> dict[str, int]:
+    """Check the wanted ports and pick free ones for the rest.
+
+    Raises:
+        ServeError: A wanted port is taken.
+    """
+    ports, sockets = {}, []
+    try:
+        for protocol, port in wanted.items():
+            listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+            sockets.append(listener)  # held until all are chosen, so that no two are the same
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((host, port or 0))
+                listener.listen()
+            except OSError as error:
+                raise ServeError(
+                    f"{protocol} cannot listen on {host}:{port}: {error.strerror}; "
+                    f"choose another with --{protocol}-port"
+                ) from None
+            ports[protocol] = int(listener.getsockname()[1])
+    finally:
+        for listener in sockets:
+            listener.close()
+    return ports
