@@ -28,13 +28,13 @@ import numpy.typing as npt
 import onnxruntime as ort
 import safetensors.numpy
 from qwen3_export import export
-from qwen3_export._products import HALF, PRECISIONS, Precision
+from qwen3_export._precision import FOR_CUDA, PRECISIONS, Precision
 from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
 from qwen3_export._safetensors import read_index
 from qwen3_export._tiny import write_byte_tokenizer
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "fidelity.md"
-ON_CPU: list[Precision] = [precision for precision in PRECISIONS if precision not in HALF]
+ON_CPU: list[Precision] = [precision for precision in PRECISIONS if precision not in FOR_CUDA]
 ROUNDS = 3
 
 CONFIG = published_config("0.6B")

@@ -51,9 +51,6 @@ def equalise(checkpoint: Checkpoint) -> Checkpoint:
     g = checkpoint.geometry
     tensors = dict(checkpoint.tensors)
 
-    def matrix(name: str, *shape: int) -> StoredTensor:
-        return checkpoint.tensor(name, *shape)
-
     def scale(name: str, *, rows: Factors | None = None, columns: Factors | None = None) -> None:
         stored = tensors[name]
         if not isinstance(stored, ScaledTensor):
@@ -71,8 +68,10 @@ def equalise(checkpoint: Checkpoint) -> Checkpoint:
         gate_up = [(f"{mlp}.{p}_proj.weight", g.intermediate) for p in ("gate", "up")]
         for norm, readers in (("input_layernorm", qkv), ("post_attention_layernorm", gate_up)):
             gain = f"layers.{layer}.{norm}.weight"
-            size = np.abs(matrix(gain, g.hidden).map().astype(np.float32))
-            read_by = np.max([_largest(matrix(name, rows, g.hidden), axis=0) for name, rows in readers], axis=0)
+            size = np.abs(checkpoint.tensor(gain, g.hidden).map().astype(np.float32))
+            read_by = np.max(
+                [_largest(checkpoint.tensor(name, rows, g.hidden), axis=0) for name, rows in readers], axis=0
+            )
             factors = _factors(size, read_by)
             scale(gain, rows=1 / factors)
             for name, _ in readers:
@@ -80,16 +79,16 @@ def equalise(checkpoint: Checkpoint) -> Checkpoint:
 
         value, output = f"{attention}.v_proj.weight", f"{attention}.o_proj.weight"
         # Heads of a group read the same values.
-        grouped = _largest(matrix(output, g.hidden, queries), axis=0).reshape(g.kv_heads, -1, g.head_dim)
-        factors = _factors(_largest(matrix(value, keys, g.hidden), axis=1), grouped.max(axis=1).reshape(-1))
+        grouped = _largest(checkpoint.tensor(output, g.hidden, queries), axis=0).reshape(g.kv_heads, -1, g.head_dim)
+        factors = _factors(_largest(checkpoint.tensor(value, keys, g.hidden), axis=1), grouped.max(axis=1).reshape(-1))
         scale(value, rows=1 / factors)
         per_head = np.repeat(factors.reshape(g.kv_heads, 1, g.head_dim), g.heads // g.kv_heads, axis=1)
         scale(output, columns=per_head.reshape(-1))
 
         up, down = f"{mlp}.up_proj.weight", f"{mlp}.down_proj.weight"
         factors = _factors(
-            _largest(matrix(up, g.intermediate, g.hidden), axis=1),
-            _largest(matrix(down, g.hidden, g.intermediate), axis=0),
+            _largest(checkpoint.tensor(up, g.intermediate, g.hidden), axis=1),
+            _largest(checkpoint.tensor(down, g.hidden, g.intermediate), axis=0),
         )
         scale(up, rows=1 / factors)
         scale(down, columns=factors)
@@ -108,6 +107,6 @@ def _factors(first: Factors, second: Factors) -> Factors:
 
 def _largest(matrix: StoredTensor, *, axis: int) -> Factors:
     """Largest magnitude of each column (axis 0) or row (axis 1)."""
-    values = matrix.map()
-    largest: Factors = np.maximum(values.max(axis=axis), -values.min(axis=axis)).astype(np.float32)
+    values = matrix.map().astype(np.float32)  # numpy compares bfloat16 one by one
+    largest: Factors = np.maximum(values.max(axis=axis), -values.min(axis=axis))
     return largest

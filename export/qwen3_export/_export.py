@@ -17,7 +17,7 @@ from ._graph import build_graph, weight_bytes, write_model
 from ._kind import FAMILIES, MODEL_NAMES, Judgement, Kind, judge
 from ._manifest import sha256, write_manifest
 from ._model import Arithmetic
-from ._products import HALF, PRECISIONS, QUANTISED, Precision
+from ._precision import FOR_CUDA, PRECISIONS, QUANTISED, Precision
 from ._tiny import write_tiny_checkpoint
 from ._triton_config import fill_in
 from ._vocabulary import answers, eos_token_id
@@ -180,7 +180,7 @@ def _write_directory(
 
     templates = _templates()
     # The embedded host runs on CPUs, which lack the kernels of the half precisions.
-    gpu = precision in HALF
+    gpu = precision in FOR_CUDA
     for file in ("config.pbtxt",) if gpu else ("config.pbtxt", "configs/embedded.pbtxt"):
         template = (templates / MODEL_NAMES[kind] / file).read_text("utf-8")
         (directory / file).parent.mkdir(exist_ok=True)

@@ -4,6 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from ._kind import KINDS
+from ._precision import FOR_CUDA, PRECISIONS
+
 HELP = "turn a checkpoint into a Triton model directory"
 EXTRA = "export"
 
@@ -23,12 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Triton's model repository (%(default)s)",
     )
     parser.add_argument("--name", help="the model's name in Triton (qwen3_embedding or qwen3_reranker, by its kind)")
-    parser.add_argument(
-        "--kind", choices=("embedding", "reranker"), help="what the checkpoint is (told from its files and name)"
-    )
+    parser.add_argument("--kind", choices=KINDS, help="what the checkpoint is (told from its files and name)")
     parser.add_argument(
         "--precision",
-        choices=("fp32", "int8", "int8-weight", "int4-weight", "bf16", "fp16"),
+        choices=PRECISIONS,
         default="fp32",
         help="CPU: fp32; int8, the fastest; int8-weight and int4-weight, the smallest. CUDA: bf16, fp16 (%(default)s)",
     )
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     kind = {"embedding": "an embedding model", "reranker": "a reranker"}[exported.kind.kind]
     repository = "" if args.repository == Path("model_repository") else f" --repository {args.repository}"
     following = f"qwen3-triton serve{repository}"
-    if exported.precision in ("bf16", "fp16"):
+    if exported.precision in FOR_CUDA:
         following = "serve it with CUDA, in Triton's container"
     print(f"Taken for {kind}: {exported.kind.reason}. Next: {following}")
     return 0

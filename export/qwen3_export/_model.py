@@ -20,7 +20,8 @@ from onnxscript import OpBuilder, nn
 
 from ._checkpoint import Checkpoint
 from ._geometry import Geometry
-from ._products import HALF, MICROSOFT, Precision, Product, product
+from ._precision import Precision
+from ._products import HALF, MICROSOFT, Product, product
 from ._ragged import RaggedBatch, ragged_batch
 from ._safetensors import StoredTensor
 
@@ -153,7 +154,7 @@ class Attention(nn.Module):
         q, k, v = op.Split(self.qkv_proj(op, x), [queries, keys, keys], axis=-1, _outputs=3)
         q = op.Reshape(self.q_norm(op, op.Reshape(q, [-1, g.heads, g.head_dim])), [-1, queries])
         k = op.Reshape(self.k_norm(op, op.Reshape(k, [-1, g.kv_heads, g.head_dim])), [-1, keys])
-        attended, keys, values = op.GroupQueryAttention(
+        attended, present_keys, present_values = op.GroupQueryAttention(
             op.Gather(self.arithmetic.enter(op, q), batch.to_padded),  # [batch, width, heads * head_dim]
             op.Gather(self.arithmetic.enter(op, k), batch.to_padded),
             op.Gather(self.arithmetic.enter(op, v), batch.to_padded),
@@ -171,7 +172,7 @@ class Attention(nn.Module):
         )
         # ONNX Runtime before 1.27 insists on the outputs for a cache, and an output that nobody reads lives until the
         # end of the run: gigabytes over the layers of a long text. Their shapes tell the number of slots: read those.
-        slots = op.Mul(op.Shape(keys, start=0, end=1), op.Shape(values, start=2, end=3))
+        slots = op.Mul(op.Shape(present_keys, start=0, end=1), op.Shape(present_values, start=2, end=3))
         attended = op.Reshape(attended, op.Concat(slots, [queries], axis=0))
         return self.o_proj(op, self.arithmetic.leave(op, op.Gather(attended, wanted)))
 

@@ -13,11 +13,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnxscript import OpBuilder, nn
 
+from ._precision import Precision
 from ._safetensors import StoredTensor
 
-Precision = Literal["fp32", "int8", "int8-weight", "int4-weight", "bf16", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int8-weight", "int4-weight", "bf16", "fp16")
-QUANTISED: tuple[Precision, ...] = ("int8", "int8-weight", "int4-weight")
 # Type of products and attention; the residual stream and all norms are float32 in every precision.
 HALF: dict[Precision, ir.DataType] = {"bf16": ir.DataType.BFLOAT16, "fp16": ir.DataType.FLOAT16}
 
@@ -114,10 +112,10 @@ class BlockProduct(nn.Module):
         scale_shape = ir.Shape([self.columns, blocks])
 
         def read_weight() -> ir.TensorProtocol:
-            return ir.Tensor(np.concatenate([_quantise_blocks(part, blocks, bits)[0] for part in parts]))
+            return ir.Tensor(np.concatenate([_quantise_blocks(_blocks(part, blocks), bits) for part in parts]))
 
         def read_scale() -> ir.TensorProtocol:
-            return ir.Tensor(np.concatenate([_quantise_blocks(part, blocks, bits)[1] for part in parts]))
+            return ir.Tensor(np.concatenate([_block_scales(_blocks(part, blocks), bits) for part in parts]))
 
         self.weight = nn.Parameter(
             packed_shape.numpy(),
@@ -209,19 +207,16 @@ def _channel_scales(weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return scales
 
 
-def _quantise_blocks(
-    part: StoredTensor, blocks: int, bits: Literal[8, 4]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Quantise a matrix ``[out, in]`` block by block, as MatMulNBits reads it.
-
-    Returns:
-        uint8 ``[out, blocks, 32 * bits / 8]``, around 128 or 8, two to a byte for 4 bits, the earlier in the lower
-        half; and scales ``[out, blocks]``.
-    """
+def _blocks(part: StoredTensor, blocks: int) -> npt.NDArray[np.float32]:
+    """A matrix ``[out, in]`` as float32 ``[out, blocks, 32]``, the last block filled with zeros."""
     columns, rows = part.shape
     padded = np.zeros((columns, blocks * BlockProduct.BLOCK), np.float32)
     padded[:, :rows] = part.map()
-    values = padded.reshape(columns, blocks, BlockProduct.BLOCK)
+    return padded.reshape(columns, blocks, BlockProduct.BLOCK)
+
+
+def _block_scales(values: npt.NDArray[np.float32], bits: Literal[8, 4]) -> npt.NDArray[np.float32]:
+    """One scale a block of ``values [out, blocks, 32]``: ``[out, blocks]``."""
     if bits == 8:
         scale = np.abs(values).max(axis=-1) / np.float32(127)
     else:
@@ -229,8 +224,19 @@ def _quantise_blocks(
         largest = np.take_along_axis(values, np.abs(values).argmax(axis=-1)[..., None], axis=-1)[..., 0]
         scale = largest / np.float32(-8)
     scale[scale == 0] = 1
+    return scale.astype(np.float32)
+
+
+def _quantise_blocks(values: npt.NDArray[np.float32], bits: Literal[8, 4]) -> npt.NDArray[np.uint8]:
+    """Quantise ``values [out, blocks, 32]`` as MatMulNBits reads them.
+
+    Returns:
+        uint8 ``[out, blocks, 32 * bits / 8]``, around 128 or 8, two to a byte for 4 bits, the earlier in the lower
+        half.
+    """
     middle = 1 << (bits - 1)
-    quantised = np.clip(np.rint(values / scale[..., None]) + middle, 0, 2 * middle - 1).astype(np.uint8)
+    steps = np.rint(values / _block_scales(values, bits)[..., None])
+    quantised = np.clip(steps + middle, 0, 2 * middle - 1).astype(np.uint8)
     if bits == 4:
         quantised = quantised[..., 0::2] | (quantised[..., 1::2] << 4)
-    return quantised, scale.astype(np.float32)
+    return quantised

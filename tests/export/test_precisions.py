@@ -11,14 +11,15 @@ from qwen3_export import export
 from qwen3_export._checkpoint import open_checkpoint
 from qwen3_export._graph import build_graph, write_model
 from qwen3_export._model import Arithmetic
-from qwen3_export._products import HALF, PRECISIONS, Precision
+from qwen3_export._precision import FOR_CUDA, PRECISIONS, Precision
+from qwen3_export._products import HALF
 from qwen3_serve import ServeError, Triton
 from support.checkpoints import Shape, make_checkpoint
 from support.oracle import random_texts, reference_embeddings
 from support.packed import PackedSession
 
 LENGTHS = [1, 2, 3, 7, 7, 16, 33, 100, 257, 300]
-ON_CPU: list[Precision] = [precision for precision in PRECISIONS if precision not in HALF]
+ON_CPU: list[Precision] = [precision for precision in PRECISIONS if precision not in FOR_CUDA]
 # Smallest cosine on a tiny random model, which amplifies rounding.
 COSINE: dict[Precision, float] = {"fp32": 0.999999, "int8": 0.99, "int8-weight": 0.99, "int4-weight": 0.9}
 
@@ -45,7 +46,7 @@ def test_fewer_bits_make_smaller_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["embedding", "reranker"])
-@pytest.mark.parametrize("precision", HALF)
+@pytest.mark.parametrize("precision", FOR_CUDA)
 def test_half_graphs_keep_the_residual_stream_and_norms_in_float32(
     tmp_path: Path, precision: Precision, kind: str
 ) -> None:

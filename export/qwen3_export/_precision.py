@@ -1,0 +1,8 @@
+"""The names of the precisions, apart from what they mean, so that ``--help`` need not load ONNX."""
+
+from typing import Literal
+
+Precision = Literal["fp32", "int8", "int8-weight", "int4-weight", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int8-weight", "int4-weight", "bf16", "fp16")
+QUANTISED: tuple[Precision, ...] = ("int8", "int8-weight", "int4-weight")
+FOR_CUDA: tuple[Precision, ...] = ("bf16", "fp16")
