@@ -236,7 +236,7 @@ def _quantise_blocks(values: npt.NDArray[np.float32], bits: Literal[8, 4]) -> np
     """
     middle = 1 << (bits - 1)
     steps = np.rint(values / _block_scales(values, bits)[..., None])
-    quantised = np.clip(steps + middle, 0, 2 * middle - 1).astype(np.uint8)
+    quantised: npt.NDArray[np.uint8] = np.clip(steps + middle, 0, 2 * middle - 1).astype(np.uint8)
     if bits == 4:
-        quantised = quantised[..., 0::2] | (quantised[..., 1::2] << 4)
+        quantised = quantised[..., 0::2] | (quantised[..., 1::2] << np.uint8(4))
     return quantised
