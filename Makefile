@@ -34,7 +34,7 @@ fidelity: $(VENV)/.dev ## cosine, size, memory and speed of every precision; wri
 check: $(VENV)/.dev ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy bench client export serve verify examples tests model_repository/qwen3_embedding/1/model.py
+	$(BIN)/mypy bench client export gateway serve verify examples tests model_repository/qwen3_embedding/1/model.py
 
 format: $(VENV)/.dev ## format and mend what ruff can mend
 	$(BIN)/ruff format .

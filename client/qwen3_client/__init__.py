@@ -13,12 +13,16 @@ The client turns text into token ids, adds what the model expects around it, sen
 that the server can batch them, and cuts vectors to fewer dimensions. What it needs to know about the models it
 reads from the server. Every error it raises is a `Qwen3ClientError`.
 
-Read on in this order: `_client`, `_prompts`, `_served_model`, `_tokenizer`, `_connection`, `_transport`, `_vectors`,
-`_ranking`.
+`AsyncClient` has the same methods, to be awaited.
+
+Read on in this order: `_client`, `_core`, `_prompts`, `_served_model`, `_tokenizer`, `_connection`, `_transport`,
+`_vectors`, `_ranking`.
 """
 
+from ._async_client import AsyncClient
 from ._client import Client
 from ._contract import ModelInfo, RerankerInfo
+from ._credentials import Tls
 from ._errors import (
     ContractMismatchError,
     InferenceError,
@@ -29,14 +33,18 @@ from ._errors import (
     ServerUnavailableError,
     TokenizerUnavailableError,
 )
-from ._ranking import RankedDocument
+from ._quantisation import Calibration, dequantise, quantise
+from ._ranking import Judgement, RankedDocument
 from ._vectors import similarity
 
 __all__ = [
+    "AsyncClient",
+    "Calibration",
     "Client",
     "ContractMismatchError",
     "InferenceError",
     "InvalidInputError",
+    "Judgement",
     "ModelInfo",
     "Qwen3ClientError",
     "RankedDocument",
@@ -44,6 +52,9 @@ __all__ = [
     "ServerOverloadedError",
     "ServerTimeoutError",
     "ServerUnavailableError",
+    "Tls",
     "TokenizerUnavailableError",
+    "dequantise",
+    "quantise",
     "similarity",
 ]

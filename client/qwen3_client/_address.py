@@ -4,15 +4,15 @@ This module opens no connection.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NoReturn, cast
+from typing import Literal, NoReturn
 from urllib.parse import urlsplit
 
 from ._errors import InvalidInputError
 
 __all__ = ["Address", "parse_address"]
 
-# Triton's own defaults.
-_DEFAULT_PORTS: dict[str, int] = {"grpc": 8001, "http": 8000}
+# Triton's own defaults; HTTP over TLS is what a proxy before it speaks.
+_DEFAULT_PORTS: dict[str, int] = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 443}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +23,13 @@ class Address:
         protocol: "grpc" or "http".
         host: name or IP address; an IPv6 address without its brackets.
         port: 1 to 65535.
+        is_secure: whether all is sent over TLS.
     """
 
     protocol: Literal["grpc", "http"]
     host: str
     port: int
+    is_secure: bool = False
 
     @property
     def host_and_port(self) -> str:
@@ -36,11 +38,11 @@ class Address:
         return f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        return f"{self.protocol}://{self.host_and_port}"
+        return f"{self.protocol}{'s' if self.is_secure else ''}://{self.host_and_port}"
 
 
 def parse_address(url: str) -> Address:
-    """Reads `host:port`, `grpc://host:port` or `http://host:port`; without a port, Triton's default.
+    """Reads `host:port`, `grpc://host:port`, `http://host:port`, or with `grpcs` or `https`; a port may be missing.
 
     Raises:
         InvalidInputError: it is anything else.
@@ -54,21 +56,24 @@ def parse_address(url: str) -> Address:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         _refuse(url, str(error))
-    protocol = parts.scheme
-    if protocol in ("https", "grpcs"):
-        _refuse(url, "TLS is not supported yet")
-    if protocol not in _DEFAULT_PORTS:
-        _refuse(url, f"{protocol}:// is not known")
+    if parts.scheme not in _DEFAULT_PORTS:
+        _refuse(url, f"{parts.scheme}:// is not known")
     if not host:
         _refuse(url, "it names no host")
     if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
         _refuse(url, "there is more than a host and a port")
     if port == 0:
         _refuse(url, "there is no port 0")
-    return Address(protocol=cast(Literal["grpc", "http"], protocol), host=host, port=port or _DEFAULT_PORTS[protocol])
+    return Address(
+        protocol="grpc" if parts.scheme.startswith("grpc") else "http",
+        host=host,
+        port=port or _DEFAULT_PORTS[parts.scheme],
+        is_secure=parts.scheme.endswith("s"),
+    )
 
 
 def _refuse(url: object, reason: str) -> NoReturn:
     raise InvalidInputError(
-        f"cannot use the URL {url!r}: {reason}; give host:8001 or grpc://host:8001 for gRPC, http://host:8000 for HTTP"
+        f"cannot use the URL {url!r}: {reason}; give host:8001 or grpc://host:8001 for gRPC, http://host:8000 for "
+        "HTTP, grpcs:// or https:// for TLS"
     )

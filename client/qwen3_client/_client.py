@@ -1,49 +1,59 @@
 """The client: texts in, unit vectors or ranks out.
 
-Each method says what its texts become and what it wants of the server's answers; `_served_model` carries them, one
-request per text or pair. How a prompt reads, how a vector is cut and how documents are put in order are other
-modules' business.
+Each method hands its arguments to `_core`, where the work is, and waits. `_async_client` is the same for programs
+with an event loop of their own.
 """
 
-import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from itertools import islice
 from types import TracebackType
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ._address import parse_address
-from ._connection import Connection
-from ._contract import EMBEDDING_NAME, LOGIT_NAME, SCORE_NAME, ModelInfo, RerankerInfo
-from ._errors import ContractMismatchError, InvalidInputError, ServerTimeoutError, ServerUnavailableError
-from ._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, Kind, pair_prompt, prompt_for, task
-from ._ranking import Judgement, RankedDocument, checked_top_k, ranked
-from ._served_model import ServedModel
-from ._texts import as_documents, as_list, as_pairs, checked_text
-from ._transport import Outputs
-from ._vectors import checked_dimensions, checked_row, cut
+from ._contract import ModelInfo, RerankerInfo
+from ._core import Core
+from ._credentials import Tls
+from ._errors import InvalidInputError
+from ._prompts import Kind
+from ._ranking import Judgement, RankedDocument
+from ._served_model import Answers
+from ._texts import Truncate, as_list
 
 __all__ = ["Client"]
+
+_T = TypeVar("_T")
 
 
 class Client:
     """A connection to one Triton server, to an embedding model and a reranker on it.
 
-    Threads may share a client; `concurrency` then bounds all of them together. A process that forks makes its
-    client after the fork. Close it, or use it as a context manager. Nothing is sent before the first call, and
-    nothing is asked about a model that no call needs.
+    Threads may share a client; `concurrency` then bounds all of them together. It works inside a running event loop
+    too, which it blocks: there, use `AsyncClient`. A process that forks uses a client of its own, made or first used
+    after the fork. Close it, or use it as a context manager. Nothing is sent before the first call, and nothing is
+    asked about a model that no call needs.
+
+    A request that finds the server away, restarting or its queue full is tried again for `retry_s` seconds, unless the
+    server was never there; while its queue is full, fewer requests are sent at once.
 
     Args:
-        url: `host:8001` or `grpc://host:8001` for gRPC, `http://host:8000` for HTTP.
+        url: `host:8001` or `grpc://host:8001` for gRPC, `http://host:8000` for HTTP; `grpcs://` and `https://` for TLS.
         model: name of the embedding model on the server; None for the only one there.
         reranker: name of the reranker on the server; None for the only one there.
         tokenizer: folder that holds the embedding model's tokenizer.json, or Hub id; by default the one that the
             server names. One that differs from the server's is refused.
         reranker_tokenizer: the same for the reranker.
-        timeout_s: seconds that each request may take, its wait in the server's queue included.
+        timeout_s: seconds that each request may take once it was sent, its wait in the server's queue and all its
+            tries included.
+        retry_s: seconds for which a request is tried again; 0 for never.
         concurrency: most requests on their way at once.
+        tls: certificates, where the system's authorities are not enough.
+        token: bearer token, sent with every request.
+        headers: more headers of every request; gRPC calls them metadata.
 
     Raises:
         InvalidInputError: an argument cannot be used.
@@ -58,25 +68,24 @@ class Client:
         tokenizer: str | os.PathLike[str] | None = None,
         reranker_tokenizer: str | os.PathLike[str] | None = None,
         timeout_s: float = 300.0,
+        retry_s: float = 60.0,
         concurrency: int = 64,
+        tls: Tls | None = None,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        address = parse_address(url)
-        if not 0 < timeout_s < math.inf:
-            raise InvalidInputError(f"timeout_s must be a positive number of seconds, not {timeout_s!r}")
-        if concurrency < 1:
-            raise InvalidInputError(f"concurrency must be at least 1, not {concurrency!r}")
-        for option, name in (("model", model), ("reranker", reranker)):
-            if name is not None:
-                checked_text(name, what=option)
-        self._connection = Connection(address, timeout_s=timeout_s, concurrency=concurrency)
-        self._embedding_model = ServedModel(self._connection, ModelInfo, name=model, tokenizer=tokenizer)
-        self._reranker = ServedModel(
-            self._connection,
-            RerankerInfo,
-            name=reranker,
-            tokenizer=reranker_tokenizer,
-            prefix=RERANKER_PREFIX,
-            suffix=RERANKER_SUFFIX,
+        self._core = Core(
+            url,
+            model=model,
+            reranker=reranker,
+            tokenizer=tokenizer,
+            reranker_tokenizer=reranker_tokenizer,
+            timeout_s=timeout_s,
+            retry_s=retry_s,
+            concurrency=concurrency,
+            tls=tls,
+            token=token,
+            headers=headers,
         )
 
     def __enter__(self) -> "Client":
@@ -92,40 +101,34 @@ class Client:
 
     def close(self) -> None:
         """Gives up what is on its way and closes all connections. Closing again does nothing."""
-        self._connection.close()
+        if (closing := self._core.connection.close_soon()) is not None:
+            closing.result()
 
-    @property
     def info(self) -> ModelInfo:
-        """What the served embedding model says about itself; asked once.
+        """Says what the served embedding model says about itself; asked once.
 
         Raises:
             ContractMismatchError: the server has no such model, more than one where none was named, or one that
                 this client does not work with.
             ServerUnavailableError: no server answers. (And the other errors of a request.)
         """
-        return self._embedding_model.info
+        return self._run(self._core.info())
 
-    @property
     def reranker_info(self) -> RerankerInfo:
-        """What the served reranker says about itself; asked once.
+        """Says what the served reranker says about itself; asked once.
 
         Raises:
             ContractMismatchError: as for `info`.
             ServerUnavailableError: no server answers. (And the other errors of a request.)
         """
-        return self._reranker.info
+        return self._run(self._core.reranker_info())
 
     def is_ready(self) -> bool:
         """Says whether the server answers and would take requests.
 
         That is, for every model that was named or used before; without any, for at least one of either kind.
         """
-        models = (self._embedding_model, self._reranker)
-        known = [model for model in models if model.name is not None]
-        try:
-            return all(model.is_ready() for model in known) if known else any(model.is_ready() for model in models)
-        except (ContractMismatchError, ServerTimeoutError, ServerUnavailableError):
-            return False
+        return self._run(self._core.is_ready())
 
     def encode_query(
         self,
@@ -133,7 +136,7 @@ class Client:
         *,
         instruction: str | None = None,
         dimensions: int | None = None,
-        truncate: bool = True,
+        truncate: Truncate = True,
     ) -> NDArray[np.float32]:
         """Embeds queries: texts that look for documents.
 
@@ -141,7 +144,8 @@ class Client:
             texts: one query, or several.
             instruction: the task, in one English sentence; None for the model's default.
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
-            truncate: whether a query that is too long loses its end instead of raising.
+            truncate: what a query that is too long loses: True or "end" its end, "start" its beginning, the
+                instruction with it; False raises instead.
 
         Returns:
             float32 `[dimensions]` for one query, `[n, dimensions]` for several, in their order; unit norm.
@@ -150,17 +154,20 @@ class Client:
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the first failure, in the order of the texts; the rest is given up.
         """
-        return self._encode(texts, kind="query", instruction=instruction, dimensions=dimensions, truncate=truncate)
+        return self._run(
+            self._core.encode(texts, kind="query", instruction=instruction, dimensions=dimensions, truncate=truncate)
+        )
 
     def encode_document(
-        self, texts: str | Sequence[str], *, dimensions: int | None = None, truncate: bool = True
+        self, texts: str | Sequence[str], *, dimensions: int | None = None, truncate: Truncate = True
     ) -> NDArray[np.float32]:
         """Embeds documents: texts that are found.
 
         Args:
             texts: one document, or several.
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
-            truncate: whether a document that is too long loses its end instead of raising.
+            truncate: what a document that is too long loses: True or "end" its end, "start" its beginning; False
+                raises instead.
 
         Returns:
             float32 `[dimensions]` for one document, `[n, dimensions]` for several, in their order; unit norm.
@@ -169,7 +176,7 @@ class Client:
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the first failure, in the order of the texts; the rest is given up.
         """
-        return self._encode(texts, kind="document", instruction=None, dimensions=dimensions, truncate=truncate)
+        return self._run(self._core.encode(texts, kind="document", dimensions=dimensions, truncate=truncate))
 
     def encode_stream(
         self,
@@ -178,7 +185,7 @@ class Client:
         kind: Kind = "document",
         instruction: str | None = None,
         dimensions: int | None = None,
-        truncate: bool = True,
+        truncate: Truncate = True,
     ) -> Iterator[NDArray[np.float32]]:
         """Embeds any number of texts in bounded memory.
 
@@ -190,7 +197,7 @@ class Client:
             kind: whether they are queries or documents.
             instruction: the task of the queries; None for the model's default. Documents take none.
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
-            truncate: whether a text that is too long loses its end instead of raising.
+            truncate: what a text that is too long loses, as for `encode_query`.
 
         Yields:
             One vector for each text, in their order: float32 `[dimensions]`, unit norm.
@@ -202,16 +209,27 @@ class Client:
         """
         if isinstance(texts, str):
             raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
-        info = self.info
-        wanted = checked_dimensions(dimensions, full=info.dimensions)
-        prompt = prompt_for(kind, instruction=instruction, default_instruction=info.default_instruction)
-
-        def read(outputs: Outputs) -> NDArray[np.float32]:
-            return cut(checked_row(outputs[EMBEDDING_NAME], width=info.output_width), dimensions=wanted)
-
-        return self._embedding_model.answers(
-            texts, prompt=lambda text: prompt(checked_text(text)), read=read, truncate=truncate, noun="text"
+        embed = self._run(
+            self._core.stream(kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate)
         )
+
+        def rows() -> Iterator[NDArray[np.float32]]:
+            source, index = iter(texts), 0
+            pending: deque[Future[Answers[NDArray[np.float32]]]] = deque()
+            try:
+                while group := list(islice(source, self._core.group_size)):
+                    batch = as_list(group, first_index=index)
+                    pending.append(self._core.connection.start(embed(batch, first_index=index)))
+                    index += len(group)
+                    if len(pending) > 1:  # one group stays on its way while its caller uses the rows of another
+                        yield from _given_out(_wait(pending.popleft()))
+                while pending:
+                    yield from _given_out(_wait(pending.popleft()))
+            finally:
+                for future in pending:
+                    future.cancel()
+
+        return rows()
 
     def rank(
         self,
@@ -240,13 +258,16 @@ class Client:
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the first failure, in the order of the documents; the rest is given up.
         """
-        checked_text(query, what="the query")
-        texts = as_documents(documents)
-        most = checked_top_k(top_k)
-        judgements = list(
-            self._judge([(query, text) for text in texts], instruction=instruction, truncate=truncate, noun="document")
+        return self._run(
+            self._core.rank(
+                query,
+                documents,
+                instruction=instruction,
+                top_k=top_k,
+                return_documents=return_documents,
+                truncate=truncate,
+            )
         )
-        return ranked(judgements, documents=texts if return_documents else None, top_k=most)
 
     def score(
         self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
@@ -265,36 +286,95 @@ class Client:
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the first failure, in the order of the pairs; the rest is given up.
         """
-        judgements = self._judge(as_pairs(pairs), instruction=instruction, truncate=truncate, noun="pair")
-        return np.array([judgement.score for judgement in judgements], dtype=np.float32)
+        return self._run(self._core.score(pairs, instruction=instruction, truncate=truncate))
 
-    def _encode(
+    def tokenize(
         self,
-        texts: str | Sequence[str],
+        texts: Sequence[str],
         *,
-        kind: Kind,
-        instruction: str | None,
-        dimensions: int | None,
-        truncate: bool,
-    ) -> NDArray[np.float32]:
-        # All texts are checked before the first is sent, so that a bad one costs nothing.
-        batch = as_list([texts] if isinstance(texts, str) else texts)
-        rows = self.encode_stream(batch, kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate)
-        vectors = np.empty((len(batch), checked_dimensions(dimensions, full=self.info.dimensions)), dtype=np.float32)
-        for index, row in enumerate(rows):
-            vectors[index] = row
-        return vectors[0] if isinstance(texts, str) else vectors
+        kind: Kind = "document",
+        instruction: str | None = None,
+        truncate: Truncate = True,
+    ) -> list[NDArray[np.int64]]:
+        """Turns texts into token ids as the embedding model reads them: the first half of encoding them.
 
-    def _judge(
-        self, pairs: Iterable[tuple[str, str]], *, instruction: str | None, truncate: bool, noun: str
-    ) -> Iterator[Judgement]:
-        info = self.reranker_info
+        Args:
+            texts: the texts.
+            kind: whether they are queries or documents.
+            instruction: the task of the queries; None for the model's default. Documents take none.
+            truncate: what a text that is too long loses, as for `encode_query`.
 
-        def read(outputs: Outputs) -> Judgement:
-            (score,), (logit,) = (
-                checked_row(outputs[name], width=info.output_width).tolist() for name in (SCORE_NAME, LOGIT_NAME)
-            )
-            return Judgement(score=score, logit=logit)
+        Returns:
+            For each text, int64 `[n]`, the end-of-text token included.
 
-        prompt = partial(pair_prompt, instruction=task(instruction, default=info.default_instruction))
-        return self._reranker.answers(pairs, prompt=prompt, read=read, truncate=truncate, noun=noun)
+        Raises:
+            InvalidInputError: a text or an option cannot be used.
+            Qwen3ClientError: the tokenizer cannot be had.
+        """
+        return self._run(self._core.tokenize(texts, kind=kind, instruction=instruction, truncate=truncate))
+
+    def encode_tokens(self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None) -> NDArray[np.float32]:
+        """Embeds token ids: the second half of encoding texts.
+
+        Args:
+            input_ids: whole numbers `[n]` for each text, as from `tokenize`.
+            dimensions: length of the vectors, from 32 to the model's; None for the model's.
+
+        Returns:
+            float32 `[n, dimensions]`, in the order of the texts; unit norm.
+
+        Raises:
+            InvalidInputError: an array or an option cannot be used, or the server refuses its ids.
+            Qwen3ClientError: the first failure, in the order of the texts; the rest is given up.
+        """
+        return self._run(self._core.encode_tokens(input_ids, dimensions=dimensions))
+
+    def tokenize_pairs(
+        self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
+    ) -> list[NDArray[np.int64]]:
+        """Turns pairs into token ids as the reranker reads them: the first half of scoring them.
+
+        Args:
+            pairs: each a query and a document.
+            instruction: the task, in one English sentence; None for the model's default.
+            truncate: whether a document that is too long loses its end instead of raising.
+
+        Returns:
+            For each pair, int64 `[n]`, the whole official prompt.
+
+        Raises:
+            InvalidInputError: a text or an option cannot be used.
+            Qwen3ClientError: the tokenizer cannot be had.
+        """
+        return self._run(self._core.tokenize_pairs(pairs, instruction=instruction, truncate=truncate))
+
+    def score_tokens(self, input_ids: Sequence[ArrayLike]) -> list[Judgement]:
+        """Judges token ids: the second half of scoring pairs.
+
+        Args:
+            input_ids: whole numbers `[n]` for each pair, as from `tokenize_pairs`.
+
+        Returns:
+            Score and logit, in the order of the pairs.
+
+        Raises:
+            InvalidInputError: an array cannot be used, or the server refuses its ids.
+            Qwen3ClientError: the first failure, in the order of the pairs; the rest is given up.
+        """
+        return self._run(self._core.score_tokens(input_ids))
+
+    def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        return _wait(self._core.connection.start(coroutine))
+
+
+def _wait(future: "Future[_T]") -> _T:
+    try:
+        return future.result()
+    except BaseException:  # such as Ctrl-C: what nobody waits for is given up
+        future.cancel()
+        raise
+
+
+def _given_out(answers: Answers[_T]) -> Iterator[_T]:
+    yield from answers.results
+    answers.all()  # raises where one failed

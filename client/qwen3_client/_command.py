@@ -6,9 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-__all__ = ["UsageError", "add_server_arguments", "open_texts", "run_in_one_line"]
+if TYPE_CHECKING:
+    from ._client import Client
+
+__all__ = ["UsageError", "add_server_arguments", "open_client", "open_texts", "run_in_one_line"]
 
 
 class UsageError(Exception):
@@ -27,8 +30,41 @@ def add_server_arguments(parser: argparse.ArgumentParser, *, noun: str) -> None:
         "--model", metavar="NAME", help=f"the {noun}'s name on the server (default: the only {noun} there)"
     )
     parser.add_argument("--tokenizer", help="folder with tokenizer.json, or Hub id (default: what the server names)")
+    parser.add_argument("--token-file", metavar="PATH", help="file with a bearer token to send with every request")
+    parser.add_argument("--ca", metavar="PEM", help="authorities that vouch for a grpcs:// or https:// server")
+    parser.add_argument("--certificate", metavar="PEM", help="this client's certificate, where the server asks for one")
+    parser.add_argument("--key", metavar="PEM", help="its private key")
     parser.add_argument(
         "--timeout", type=float, default=300.0, metavar="S", help="seconds for each request (%(default)g)"
+    )
+
+
+def open_client(args: argparse.Namespace, *, noun: str) -> "Client":
+    """Returns a client for the server that the arguments name.
+
+    Args:
+        args: the command's.
+        noun: as for `add_server_arguments`.
+
+    Raises:
+        InvalidInputError: an argument cannot be used.
+        OSError: the file with the token cannot be read.
+    """
+    from ._client import Client
+    from ._credentials import Tls
+
+    named = {"ca": args.ca, "certificate": args.certificate, "key": args.key}
+    token = None if args.token_file is None else Path(args.token_file).read_text(encoding="utf-8").strip()
+    is_reranker = noun == "reranker"
+    return Client(
+        args.url,
+        model=None if is_reranker else args.model,
+        tokenizer=None if is_reranker else args.tokenizer,
+        reranker=args.model if is_reranker else None,
+        reranker_tokenizer=args.tokenizer if is_reranker else None,
+        timeout_s=args.timeout,
+        tls=Tls(**named) if any(named.values()) else None,
+        token=token,
     )
 
 

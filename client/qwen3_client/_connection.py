@@ -1,104 +1,195 @@
-"""One server: the transport to it, and the threads that wait for its answers.
+"""One server: the transport to it, how many requests are on their way, and what is tried again.
 
-This module knows nothing about texts or models: it runs calls, a bounded number at once, and gives their results
-in order.
+This module knows nothing about texts or models. All coroutines run on the thread of `_io_thread`; `start` brings
+them there from any other.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from typing import TypeVar
+import asyncio
+import logging
+import os
+import random
+import weakref
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _io_thread
 from ._address import Address
-from ._errors import Qwen3ClientError
-from ._transport import Transport
+from ._credentials import Credentials
+from ._errors import Qwen3ClientError, ServerOverloadedError, ServerUnavailableError
+from ._transport import Outputs, Transport
+from ._window import Window
 
-__all__ = ["Connection", "connect"]
+__all__ = ["Connection", "connect", "pause_s"]
 
-_Result = TypeVar("_Result")
+_T = TypeVar("_T")
+
+_log = logging.getLogger("qwen3_client")
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 2.0
 
 
-def connect(address: Address) -> Transport:
-    """Returns the transport for an address. Nothing is sent yet."""
+def connect(address: Address, credentials: Credentials) -> Transport:
+    """Returns the transport for an address, for the event loop that runs. Nothing is sent yet."""
     # Imported here so that a program pays only for the protocol that it uses.
     if address.protocol == "grpc":
         from ._grpc_transport import GrpcTransport
 
-        return GrpcTransport(address)
+        return GrpcTransport(address, credentials)
     from ._http_transport import HttpTransport
 
-    return HttpTransport(address)
+    return HttpTransport(address, credentials)
+
+
+def pause_s(tries: int) -> float:
+    """Seconds to wait before the next try: twice as long each time, up to a limit, and by chance up to half less.
+
+    Chance keeps clients that were refused together from coming back together.
+    """
+    longest: float = min(_FIRST_PAUSE_S * 2 ** min(tries - 1, 10), _LONGEST_PAUSE_S)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret about it
 
 
 class Connection:
-    """A transport, and a pool of threads that all callers share. Nothing is sent before the first call.
+    """A transport, opened by the first call. A process that forks opens its own after the fork.
 
     Args:
         address: the server.
-        timeout_s: seconds that each request may take.
-        concurrency: most calls that run at once.
+        credentials: what shows who we are.
+        timeout_s: seconds that each request may take once it was sent, all its tries together.
+        retry_s: seconds for which a request is tried again that finds the server away or its queue full.
+        concurrency: most requests on their way at once.
     """
 
-    def __init__(self, address: Address, *, timeout_s: float, concurrency: int) -> None:
+    def __init__(
+        self, address: Address, *, credentials: Credentials, timeout_s: float, retry_s: float, concurrency: int
+    ) -> None:
         self.timeout_s = timeout_s
         self.concurrency = concurrency
+        self._address = address
+        self._credentials = credentials
+        self._retry_s = retry_s
+        self._window = Window(concurrency)
+        self._transport: Transport | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._process: int | None = None  # that opened the transport
         self._is_closed = False
-        self._transport = connect(address)
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="qwen3-client")
+        self._is_away = False
+
+    def start(self, coroutine: Coroutine[Any, Any, _T]) -> "Future[_T]":
+        """Runs a coroutine, on the thread of `_io_thread`, until this connection is closed.
+
+        Raises:
+            Qwen3ClientError: the connection is closed, or another process opened it.
+        """
+        try:
+            if self._process not in (None, os.getpid()):
+                raise Qwen3ClientError(
+                    "this client was used before the process forked, and its connections are the parent's; "
+                    "make a new client in the child"
+                )
+            self._refuse_if_closed()
+            self._process = os.getpid()
+            return _io_thread.submit(self._until_closed(coroutine))
+        except Exception:  # not Ctrl-C, which may come when it runs already
+            coroutine.close()  # it never will
+            raise
+
+    async def infer(self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str]) -> Outputs:
+        """Sends one text, when there is room for it, and again when the server was away or its queue full.
+
+        A text may be sent any number of times: inference changes nothing on the server.
+
+        Args:
+            model: name of the model.
+            input_ids: int64 `[1, n]`.
+            outputs: names of the tensors that are wanted.
+
+        Raises:
+            Qwen3ClientError: what came of it in the end.
+        """
+        clock = asyncio.get_running_loop().time
+        slot = await self._window.enter()
+        deadline = clock() + self.timeout_s
+        refused_since: float | None = None
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                answer = await self.transport.infer(
+                    model, input_ids, outputs=outputs, timeout_s=max(deadline - clock(), 0.001)
+                )
+            except (ServerOverloadedError, ServerUnavailableError) as error:
+                if isinstance(error, ServerOverloadedError):
+                    self._window.shrink(slot)  # which is what helps; a long pause would leave the server idle
+                    pause = pause_s(1)
+                else:
+                    pause = pause_s(tries)
+                refused_since = refused_since or clock()
+                if clock() + pause >= min(refused_since + self._retry_s, deadline):
+                    if tries == 1:
+                        raise
+                    raise type(error)(f"{error.args[0]} (tried {tries} times)") from error
+                self._warn(error)
+            else:
+                self._window.grow()
+                self._is_away = False
+                return answer
+            finally:
+                self._window.leave()
+            await asyncio.sleep(pause)
+            slot = await self._window.enter(first=True)
 
     @property
     def transport(self) -> Transport:
-        """The transport, as long as it is open.
-
-        Raises:
-            Qwen3ClientError: it was closed.
-        """
-        self._refuse_if_closed()
+        """The transport; for the thread of `_io_thread`."""
+        if self._transport is None:
+            self._transport = connect(self._address, self._credentials)
+            _io_thread.keep(self._transport)
+            # One that nobody closed is closed when nobody can any more.
+            weakref.finalize(self, _io_thread.close_soon, self._transport).atexit = False
         return self._transport
 
-    def in_order(self, groups: Iterable[list[Callable[[], _Result]]]) -> Iterator[_Result]:
-        """Runs calls at once and yields their results in order.
-
-        A group is taken once no more than `concurrency` results are still to come. Closing the iterator gives up
-        what is pending.
-
-        Raises:
-            Qwen3ClientError: the first failure, in the order of the calls, after the results before it.
-        """
-        pending: deque[Future[_Result]] = deque()
-        try:
-            for calls in groups:
-                pending.extend(self._submit(call) for call in calls)
-                # What stays on its way while the next group is made.
-                while len(pending) > self.concurrency:
-                    yield self._wait(pending.popleft())
-            while pending:
-                yield self._wait(pending.popleft())
-        finally:
-            for future in pending:
-                future.cancel()
-
-    def close(self) -> None:
+    async def close(self) -> None:
         """Gives up what is on its way and closes the transport. Closing again does nothing."""
         self._is_closed = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._transport.close()  # wakes the threads that wait for an answer
-        self._pool.shutdown(wait=True)
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not current]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._transport is not None:
+            transport, self._transport = self._transport, None
+            _io_thread.forget(transport)
+            await transport.close()
 
-    def _submit(self, call: Callable[[], _Result]) -> Future[_Result]:
-        try:
-            return self._pool.submit(call)
-        except RuntimeError:
-            self._refuse_if_closed()  # the pool takes nothing more, as another thread closed the client
-            raise
+    def close_soon(self) -> "Future[None] | None":
+        """Starts to close, from any thread; None when there is nothing to close in this process."""
+        self._is_closed = True
+        return _io_thread.submit(self.close()) if self._process == os.getpid() else None
 
-    def _wait(self, future: Future[_Result]) -> _Result:
+    async def _until_closed(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        self._tasks.add(task)
         try:
-            return future.result()
-        except (CancelledError, Qwen3ClientError, ValueError):  # ValueError: gRPC's for a closed channel
-            self._refuse_if_closed()  # if another thread closed the client, that is why this failed
+            return await coroutine
+        except asyncio.CancelledError:
+            self._refuse_if_closed()  # that is why; else the caller gave it up
             raise
+        finally:
+            self._tasks.discard(task)
 
     def _refuse_if_closed(self) -> None:
         if self._is_closed:
-            raise Qwen3ClientError("this Client is closed; make a new one")
+            raise Qwen3ClientError("this client is closed; make a new one")
+
+    def _warn(self, error: Qwen3ClientError) -> None:
+        """Says once, for all requests, that the server is away."""
+        if isinstance(error, ServerUnavailableError) and not self._is_away:
+            self._is_away = True
+            _log.warning("%s; trying again for %g s", error, min(self._retry_s, self.timeout_s))

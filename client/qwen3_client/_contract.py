@@ -62,6 +62,7 @@ class ServedInfo:
         model_size: such as "0.6B".
         precision: such as "fp32" or "int8".
         max_tokens: most tokens in one prompt, with all that the client adds.
+        vocabulary: number of tokens that it knows; ids count from 0.
         tokenizer: Hub id or folder that holds the tokenizer.json.
         tokenizer_sha256: sha256 of the bytes of the tokenizer.json, 64 lower-case hexadecimal digits.
         default_instruction: the task that is named when the caller names none.
@@ -80,6 +81,7 @@ class ServedInfo:
     model_size: str
     precision: str
     max_tokens: int
+    vocabulary: int
     tokenizer: str
     tokenizer_sha256: str
     default_instruction: str

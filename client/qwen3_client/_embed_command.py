@@ -1,22 +1,28 @@
-"""`qwen3-triton embed`: texts from the command line, a file or stdin to vectors on stdout or in a file."""
+"""`qwen3-triton embed`: texts from the command line, a file or stdin to vectors on stdout or in a file.
+
+With `--text-column`, the argument is a corpus and not a text: `_bulk_command` takes it from there.
+"""
 
 import argparse
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._command import UsageError, add_server_arguments, open_texts, run_in_one_line
+from ._command import UsageError, add_server_arguments, open_client, open_texts, run_in_one_line
+from ._quantisation import DTYPES
 
 if TYPE_CHECKING:
     from ._client import Client
+    from ._quantisation import Calibration, Dtype
 
 __all__ = ["EXTRA", "HELP", "add_arguments", "run"]
 
 HELP = "embed texts with a running server"
-EXTRA: str | None = None
+EXTRA: str | None = "bulk"  # pyarrow; only a corpus needs it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +38,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(kind="document")
     parser.add_argument("--instruction", help="task of the queries (default: the model's)")
     parser.add_argument("--dimensions", type=int, metavar="N", help="length of the vectors (default: the model's)")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="how vectors are written (%(default)s)")
+    parser.add_argument(
+        "--calibration", metavar="PATH", help="x.calibration.npz with the ranges for int8 and uint8, as a corpus leaves"
+    )
     parser.add_argument("--output", metavar="PATH", help="x.npy or x.jsonl; without it, JSON lines on stdout")
+    corpus = parser.add_argument_group(
+        "a corpus",
+        "qwen3-triton embed corpus.parquet --text-column text --output vectors.parquet embeds a column of a .parquet, "
+        ".csv, .jsonl or .txt, of any size; the same command again goes on where a run was stopped.",
+    )
+    corpus.add_argument("--text-column", metavar="NAME", help='TEXT is a file, and this its column ("text" in a .txt)')
+    corpus.add_argument("--id-column", metavar="NAME", help="column to name the vectors by (default: the row's number)")
+    corpus.add_argument("--skip-empty", action="store_true", help="leave out rows without a text")
+    corpus.add_argument("--restart", action="store_true", help="give up what an unfinished run left")
+    corpus.add_argument(
+        "--block-rows", type=int, default=4096, metavar="N", help="texts that are kept at a time (%(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,63 +62,126 @@ def run(args: argparse.Namespace) -> int:
 
     Returns:
         0, or 1 when something failed, or 2 when the arguments make no sense.
+
+    Raises:
+        ModuleNotFoundError: a corpus is to be embedded, and the bulk extra is not installed.
     """
-    from ._client import Client
 
     def embed() -> None:
-        output = _checked_output(args)
-        # The file is opened before the server is asked: a wrong path should cost nothing.
-        with (
-            open_texts(args.texts, file=args.file, noun="text") as texts,
-            Client(args.url, model=args.model, tokenizer=args.tokenizer, timeout_s=args.timeout) as client,
-        ):
-            _embed(args, client, texts, output)
+        from ._quantisation import Calibration
+
+        output = _checked_arguments(args)
+        dtype: Dtype = args.dtype
+        calibration = None if args.calibration is None else Calibration.load(args.calibration)
+        if args.text_column is None:
+            _embed_texts(args, output, dtype=dtype, calibration=calibration)
+        else:
+            from ._bulk_command import embed_corpus
+
+            embed_corpus(args, Path(args.texts[0]), Path(args.output), dtype=dtype, calibration=calibration)
 
     return run_in_one_line("embed", embed)
 
 
-def _embed(args: argparse.Namespace, client: "Client", texts: Iterator[str], output: Path | None) -> None:
+def _embed_texts(
+    args: argparse.Namespace, output: Path | None, *, dtype: "Dtype", calibration: "Calibration | None"
+) -> None:
+    # The file is opened before the server is asked: a wrong path should cost nothing.
+    with (
+        open_texts(args.texts, file=args.file, noun="text") as texts,
+        open_client(args, noun="embedding model") as client,
+    ):
+        _write_rows(args, client, texts, output, dtype=dtype, calibration=calibration)
+
+
+def _write_rows(
+    args: argparse.Namespace,
+    client: "Client",
+    texts: Iterator[str],
+    output: Path | None,
+    *,
+    dtype: "Dtype",
+    calibration: "Calibration | None",
+) -> None:
     from tqdm import tqdm
 
+    from ._quantisation import quantise, stored_as
     from ._vector_files import json_line, vector_file
     from ._vectors import checked_dimensions
 
     started = time.monotonic()
     rows = client.encode_stream(texts, kind=args.kind, instruction=args.instruction, dimensions=args.dimensions)
-    dimensions = checked_dimensions(args.dimensions, full=client.info.dimensions)
+    dimensions = checked_dimensions(args.dimensions, full=client.info().dimensions)
+    stored, width = stored_as(dtype, dimensions=dimensions)
     count = 0
     with contextlib.ExitStack() as stack:
-        write = stack.enter_context(vector_file(output, dimensions=dimensions)) if output else None
+        write = stack.enter_context(vector_file(output, width=width, dtype=stored)) if output else None
         # A bar and lines of JSON on one terminal would write over each other.
         is_quiet = not sys.stderr.isatty() or (write is None and sys.stdout.isatty())
         bar = stack.enter_context(tqdm(total=len(args.texts) or None, unit=" texts", file=sys.stderr, disable=is_quiet))
         for row in rows:
+            codes = quantise(row, dtype, calibration=calibration)
             if write is None:
-                print(json_line(count, row), flush=True)
+                print(json_line(count, codes), flush=True)
             else:
-                write(row)
+                write(codes)
             count += 1
             bar.update()
     seconds = time.monotonic() - started
     print(
-        f"wrote {output or 'stdout'}: float32 [{count}, {dimensions}] in {seconds:.1f} s "
-        f"({count / seconds:.1f} texts/s)",
+        f"wrote {output or 'stdout'}: {dtype} [{count}, {width}] in {seconds:.1f} s ({count / seconds:.1f} texts/s)",
         file=sys.stderr,
     )
 
 
-def _checked_output(args: argparse.Namespace) -> Path | None:
-    from ._vector_files import SUFFIXES
+def _checked_arguments(args: argparse.Namespace) -> Path | None:
+    """Returns where the vectors go, None for stdout, once the arguments are known to make sense together."""
+    from ._quantisation import needs_calibration
 
     if args.instruction is not None and args.kind != "query":
         raise UsageError("--instruction is for queries: add --query")
+    if args.calibration is not None and not needs_calibration(args.dtype):
+        raise UsageError("--calibration is for --dtype int8 and uint8")
+    if args.text_column is None:
+        _check_arguments_of_texts(args)
+    elif len(args.texts) != 1 or args.file is not None:
+        raise UsageError("with --text-column, give one file as the argument and nothing else")
+    elif args.output is None:
+        raise UsageError("with --text-column, say where the vectors go: --output x.parquet or x.npy")
     if args.output is None:
         return None
     output = Path(args.output)
-    if output.suffix not in SUFFIXES:
-        raise UsageError(f"cannot write {output}: the name must end in {' or '.join(SUFFIXES)}")
     if not output.parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
     if output.is_dir():
         raise UsageError(f"cannot write {output}: it is a folder")
     return output
+
+
+def _check_arguments_of_texts(args: argparse.Namespace) -> None:
+    from ._quantisation import needs_calibration
+    from ._vector_files import SUFFIXES
+
+    for option, is_given in (
+        ("--id-column", args.id_column is not None),
+        ("--skip-empty", args.skip_empty),
+        ("--restart", args.restart),
+    ):
+        if is_given:
+            raise UsageError(f"{option} is for a corpus: add --text-column")
+    if len(args.texts) == 1 and _is_file(args.texts[0]):
+        raise UsageError(
+            f"{args.texts[0]} is a file: add --text-column and --output to embed a column of it, or give it in --file "
+            "to embed its lines"
+        )
+    if needs_calibration(args.dtype) and args.calibration is None:
+        raise UsageError(
+            f"--dtype {args.dtype} needs --calibration, the x.calibration.npz that embedding a corpus leaves"
+        )
+    if args.output is not None and Path(args.output).suffix not in SUFFIXES:
+        raise UsageError(f"cannot write {args.output}: the name must end in {' or '.join(SUFFIXES)}")
+
+
+def _is_file(text: str) -> bool:
+    """Says whether a text is rather meant as the file of that name."""
+    return "." in text and os.path.isfile(text)  # noqa: PTH113 - Path raises where a text is too long for a path

@@ -1,19 +1,16 @@
-"""gRPC: one channel for all threads. The only module of the package that imports tritonclient."""
+"""gRPC: one channel for all requests. The only module of the package that imports tritonclient."""
 
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc import (
-    InferenceServerClient,
-    InferenceServerException,
-    InferInput,
-    InferRequestedOutput,
-)
+from tritonclient.grpc import InferenceServerException, InferInput, InferRequestedOutput
+from tritonclient.grpc.aio import InferenceServerClient
 
 from ._address import Address
 from ._contract import INPUT_NAME, INPUT_TYPE
+from ._credentials import Credentials
 from ._errors import ContractMismatchError
 from ._transport import Outputs, error_for, ready_models
 
@@ -30,19 +27,34 @@ _CHANNEL_OPTIONS: list[tuple[str, int]] = [
 
 
 class GrpcTransport:
-    """A `Transport` over gRPC. tritonclient's calls other than streams are thread-safe."""
+    """A `Transport` over gRPC."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, credentials: Credentials) -> None:
         self._address = address
-        self._client = InferenceServerClient(address.host_and_port, channel_args=_CHANNEL_OPTIONS)
+        self._headers = dict(credentials.headers)
+        tls = credentials.tls
+        if tls is not None:
+            tls.context()  # gRPC would report a broken file as a server that is not there
+        self._client = InferenceServerClient(
+            address.host_and_port,
+            ssl=tls is not None,
+            root_certificates=None if tls is None else tls.ca,
+            private_key=None if tls is None else tls.key,
+            certificate_chain=None if tls is None else tls.certificate,
+            channel_args=_CHANNEL_OPTIONS,
+        )
 
-    def infer(self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float) -> Outputs:
+    async def infer(
+        self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float
+    ) -> Outputs:
         """See `Transport.infer`."""
         tensor = InferInput(INPUT_NAME, list(input_ids.shape), INPUT_TYPE)
         tensor.set_data_from_numpy(input_ids)
         wanted = [InferRequestedOutput(name) for name in outputs]
         try:
-            result = self._client.infer(model, [tensor], outputs=wanted, client_timeout=timeout_s)
+            result = await self._client.infer(
+                model, [tensor], outputs=wanted, headers=self._headers, client_timeout=timeout_s
+            )
         except InferenceServerException as error:
             self._fail(error, timeout_s=timeout_s)
         tensors: Outputs = {}
@@ -53,33 +65,37 @@ class GrpcTransport:
             tensors[name] = output
         return tensors
 
-    def models(self, *, timeout_s: float) -> list[str]:
+    async def models(self, *, timeout_s: float) -> list[str]:
         """See `Transport.models`."""
         try:
-            index = self._client.get_model_repository_index(as_json=True, client_timeout=timeout_s)
+            index = await self._client.get_model_repository_index(
+                headers=self._headers, as_json=True, client_timeout=timeout_s
+            )
         except InferenceServerException as error:
             self._fail(error, timeout_s=timeout_s)
         return ready_models(index.get("models", []))
 
-    def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
+    async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
         """See `Transport.model_config`."""
         try:
-            answer = self._client.get_model_config(model, as_json=True, client_timeout=timeout_s)
+            answer = await self._client.get_model_config(
+                model, headers=self._headers, as_json=True, client_timeout=timeout_s
+            )
         except InferenceServerException as error:
             self._fail(error, timeout_s=timeout_s)
         config: dict[str, Any] = answer.get("config", {})
         return config
 
-    def is_ready(self, model: str, *, timeout_s: float) -> bool:
+    async def is_ready(self, model: str, *, timeout_s: float) -> bool:
         """See `Transport.is_ready`."""
         try:
-            return bool(self._client.is_model_ready(model, client_timeout=timeout_s))
+            return bool(await self._client.is_model_ready(model, headers=self._headers, client_timeout=timeout_s))
         except InferenceServerException as error:
             self._fail(error, timeout_s=timeout_s)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """See `Transport.close`."""
-        self._client.close()
+        await self._client.close()
 
     def _fail(self, error: InferenceServerException, *, timeout_s: float) -> NoReturn:
         # tritonclient writes the code as "StatusCode.UNAVAILABLE".

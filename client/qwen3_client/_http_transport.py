@@ -1,26 +1,24 @@
-"""HTTP: the KServe v2 protocol with Triton's binary tensors, over connections that threads share.
+"""HTTP: the KServe v2 protocol with Triton's binary tensors.
 
-Built on the standard library. tritonclient's HTTP client is built on gevent: it belongs to the thread that
-made it and leaves three open files behind for each thread that ends, so a pool of threads should not use it.
 What travels is a small JSON header and raw bytes:
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
 
+import asyncio
 import json
 import math
-import socket
-import threading
-import time
-from collections.abc import Sequence
-from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from http.client import OK
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
+import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 
 from ._address import Address
 from ._contract import INPUT_NAME, INPUT_TYPE, OUTPUT_TYPE
+from ._credentials import Credentials
 from ._errors import ContractMismatchError, Qwen3ClientError
 from ._transport import Outputs, error_for, grpc_code, ready_models
 
@@ -31,140 +29,118 @@ _HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the r
 _Json = TypeVar("_Json", dict[str, Any], list[dict[str, Any]])
 
 
+class _Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class HttpTransport:
     """A `Transport` over HTTP. Keeps as many connections as there were requests at once."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, credentials: Credentials) -> None:
         self._address = address
-        self._lock = threading.Lock()
-        self._idle: list[HTTPConnection] = []
-        self._busy: set[HTTPConnection] = set()
-        self._closed = False
+        tls = credentials.tls
+        # aiohttp takes no proxy from the environment: one for the Internet must not come between us and the server.
+        self._session = aiohttp.ClientSession(
+            str(address),
+            # Triton would compress what does not get smaller, at ten times the cost of all the rest.
+            headers={"Accept-Encoding": "identity", **credentials.headers},
+            connector=aiohttp.TCPConnector(limit=0, ssl=True if tls is None else tls.context()),
+        )
 
-    def infer(self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float) -> Outputs:
+    async def infer(
+        self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float
+    ) -> Outputs:
         """See `Transport.infer`."""
         header, body = encode_request(input_ids, outputs=outputs)
-        response, payload = self._exchange(
+        answer = await self._exchange(
             "POST",
             f"/v2/models/{quote(model, safe='')}/infer",
             body=header + body,
             headers={_HEADER_LENGTH: str(len(header)), "Content-Type": "application/octet-stream"},
             timeout_s=timeout_s,
         )
-        if response.status != 200:
-            raise self._refusal(response, payload, timeout_s=timeout_s)
-        return decode_response(payload, outputs=outputs, header_length=response.getheader(_HEADER_LENGTH))
+        if answer.status != OK:
+            raise self._refusal(answer, timeout_s=timeout_s)
+        return decode_response(answer.body, outputs=outputs, header_length=answer.headers.get(_HEADER_LENGTH))
 
-    def models(self, *, timeout_s: float) -> list[str]:
+    async def models(self, *, timeout_s: float) -> list[str]:
         """See `Transport.models`."""
-        index = self._json("POST", "/v2/repository/index", list, timeout_s=timeout_s)
+        index = await self._json("POST", "/v2/repository/index", list, timeout_s=timeout_s)
         return ready_models(entry for entry in index if isinstance(entry, dict))
 
-    def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
+    async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
         """See `Transport.model_config`."""
-        return self._json("GET", f"/v2/models/{quote(model, safe='')}/config", dict, timeout_s=timeout_s)
+        return await self._json("GET", f"/v2/models/{quote(model, safe='')}/config", dict, timeout_s=timeout_s)
 
-    def is_ready(self, model: str, *, timeout_s: float) -> bool:
+    async def is_ready(self, model: str, *, timeout_s: float) -> bool:
         """See `Transport.is_ready`."""
         path = f"/v2/models/{quote(model, safe='')}/ready"
-        return self._exchange("GET", path, timeout_s=timeout_s)[0].status == 200
+        return (await self._exchange("GET", path, timeout_s=timeout_s)).status == OK
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """See `Transport.close`."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-            for connection in self._busy:
-                # Wakes the thread that reads from it; that thread closes it.
-                if (sock := connection.sock) is not None:
-                    try:
-                        sock.shutdown(socket.SHUT_RDWR)
-                    except OSError:  # already gone
-                        continue
-        for connection in idle:
-            connection.close()
+        await self._session.close()
 
-    def _json(self, method: str, path: str, kind: type[_Json], *, timeout_s: float) -> _Json:
+    async def _json(self, method: str, path: str, kind: type[_Json], *, timeout_s: float) -> _Json:
         """Sends a request without a body and returns the answer, which must be JSON of one kind."""
-        response, payload = self._exchange(method, path, timeout_s=timeout_s)
-        if response.status != 200:
-            raise self._refusal(response, payload, timeout_s=timeout_s)
+        answer = await self._exchange(method, path, timeout_s=timeout_s)
+        if answer.status != OK:
+            raise self._refusal(answer, timeout_s=timeout_s)
         try:
-            answer = json.loads(payload)
+            said = json.loads(answer.body)
         except ValueError:
-            answer = None
-        if not isinstance(answer, kind):
+            said = None
+        if not isinstance(said, kind):
             raise ContractMismatchError(f"{self._address} does not answer like a Triton server; correct the URL")
-        return answer
+        return said
 
-    def _exchange(
+    async def _exchange(
         self,
         method: str,
         path: str,
         *,
         timeout_s: float,
         body: bytes | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> tuple[HTTPResponse, bytes]:
+        headers: Mapping[str, str] | None = None,
+    ) -> _Answer:
         """Sends a request and reads the whole answer, whatever its status."""
-        deadline = time.monotonic() + timeout_s
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        may_be_stale = True
         while True:
-            connection, is_reused = self._borrow()
-            is_good = False
+            remaining = aiohttp.ClientTimeout(total=max(deadline - asyncio.get_running_loop().time(), 0.001))
             try:
-                # http.client applies the time-out to each wait on the socket: connect, send, receive.
-                connection.timeout = max(deadline - time.monotonic(), 0.001)
-                if connection.sock is not None:
-                    connection.sock.settimeout(connection.timeout)
-                connection.request(method, path, body=body, headers=headers or {})
-                response = connection.getresponse()
-                payload = response.read()
-                is_good = not response.will_close
-            except (ConnectionResetError, BrokenPipeError) as error:
-                # The server may close an idle connection at any time; only a new one tells whether it is
-                # there. Sending again is safe: inference changes nothing.
-                if is_reused and not self._closed:
+                async with self._session.request(
+                    method, path, data=body, headers=headers, timeout=remaining, allow_redirects=False
+                ) as response:
+                    return _Answer(response.status, response.headers, await response.read())
+            except asyncio.TimeoutError as error:
+                raise error_for("DEADLINE_EXCEEDED", "", address=self._address, timeout_s=timeout_s) from error
+            except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:
+                # The server may close an idle connection at any time. Sending again is safe: inference changes
+                # nothing.
+                if may_be_stale:
+                    may_be_stale = False
                     continue
-                raise self._failure(error, timeout_s=timeout_s) from error
-            except (OSError, HTTPException) as error:
-                raise self._failure(error, timeout_s=timeout_s) from error
-            else:
-                return response, payload
-            finally:
-                self._give_back(connection, is_good=is_good)
+                said = "the connection was closed"
+                raise error_for("UNAVAILABLE", said, address=self._address, timeout_s=timeout_s) from error
+            except aiohttp.ClientResponseError as error:  # its text may be the peer's raw bytes
+                said = "the answer is not HTTP"
+                raise error_for("UNAVAILABLE", said, address=self._address, timeout_s=timeout_s) from error
+            except (aiohttp.ClientError, OSError) as error:
+                said = str(error) or type(error).__name__
+                raise error_for("UNAVAILABLE", said, address=self._address, timeout_s=timeout_s) from error
 
-    def _borrow(self) -> tuple[HTTPConnection, bool]:
-        with self._lock:
-            is_reused = bool(self._idle)
-            connection = self._idle.pop() if is_reused else HTTPConnection(self._address.host, self._address.port)
-            self._busy.add(connection)
-        return connection, is_reused
-
-    def _give_back(self, connection: HTTPConnection, *, is_good: bool) -> None:
-        with self._lock:
-            self._busy.discard(connection)
-            if is_good and not self._closed:
-                self._idle.append(connection)
-                return
-        connection.close()
-
-    def _failure(self, error: OSError | HTTPException, *, timeout_s: float) -> Qwen3ClientError:
-        """The error for a connection that failed; an answer that is not HTTP counts as no server."""
-        if isinstance(error, OSError):
-            code, said = grpc_code(error), str(error) or type(error).__name__
-        else:  # the text of an HTTPException may be the peer's raw bytes
-            code, said = "UNAVAILABLE", f"the answer is not HTTP: {type(error).__name__}"
-        return error_for(code, said, address=self._address, timeout_s=timeout_s)
-
-    def _refusal(self, response: HTTPResponse, payload: bytes, *, timeout_s: float) -> Qwen3ClientError:
+    def _refusal(self, answer: _Answer, *, timeout_s: float) -> Qwen3ClientError:
         """The error for a status other than 200. Triton's reason is JSON, a proxy's may be anything."""
         try:
-            said = str(json.loads(payload)["error"])
+            said = str(json.loads(answer.body)["error"])
         except (ValueError, KeyError, TypeError):
-            said = payload[:200].decode(errors="replace")
+            said = answer.body[:200].decode(errors="replace")
         return error_for(
-            grpc_code(response.status),
-            f"{said} [HTTP {response.status}]",
+            grpc_code(answer.status),
+            f"{said} [HTTP {answer.status}]",
             address=self._address,
             timeout_s=timeout_s,
         )

@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ._command import add_server_arguments, open_texts, run_in_one_line
+from ._command import add_server_arguments, open_client, open_texts, run_in_one_line
 
 if TYPE_CHECKING:
     from ._ranking import RankedDocument
@@ -36,12 +36,10 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 when something failed, or 2 when the arguments make no sense.
     """
-    from ._client import Client
-
     def rerank() -> None:
         with (
             open_texts(args.documents, file=args.file, noun="document") as documents,
-            Client(args.url, reranker=args.model, reranker_tokenizer=args.tokenizer, timeout_s=args.timeout) as client,
+            open_client(args, noun="reranker") as client,
         ):
             best = client.rank(
                 args.query, list(documents), instruction=args.instruction, top_k=args.top_k, return_documents=True

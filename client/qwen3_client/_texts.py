@@ -5,11 +5,13 @@ about tokens.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import TypeGuard
+from typing import Literal, TypeAlias, TypeGuard
 
 from ._errors import InvalidInputError, about
 
-__all__ = ["as_documents", "as_list", "as_pairs", "checked_text"]
+__all__ = ["Truncate", "as_documents", "as_list", "as_pairs", "checked_text", "checked_truncate"]
+
+Truncate: TypeAlias = bool | Literal["start", "end"]  # True means "end"
 
 
 def checked_text(text: object, *, what: str = "a text") -> str:
@@ -37,15 +39,30 @@ def checked_text(text: object, *, what: str = "a text") -> str:
     return text
 
 
-def as_list(texts: object) -> list[str]:
+def checked_truncate(truncate: Truncate) -> Truncate:
+    """Returns which part a text that is too long shall lose.
+
+    Raises:
+        InvalidInputError: it is none of the four values.
+    """
+    if truncate not in (True, False, "start", "end"):
+        raise InvalidInputError(f"truncate must be True, False, 'start' or 'end', not {truncate!r}")
+    return truncate
+
+
+def as_list(texts: object, *, first_index: int = 0) -> list[str]:
     """Returns a sequence of texts as a list, every one of them checked.
+
+    Args:
+        texts: what the caller gave.
+        first_index: position of the first of them in the caller's call, for errors.
 
     Raises:
         InvalidInputError: `texts` has no order or is no sequence, or one of its texts is not a text.
     """
     if not _has_order(texts):
         raise InvalidInputError(f"texts must be a str or a sequence of str, not {type(texts).__name__}")
-    return _checked(texts, noun="text")
+    return _checked(texts, noun="text", first_index=first_index)
 
 
 def as_documents(documents: object) -> list[str]:
@@ -82,9 +99,9 @@ def _has_order(items: object) -> TypeGuard[Iterable[object]]:
     return isinstance(items, Iterable) and not isinstance(items, bytes | bytearray | Mapping | Set)
 
 
-def _checked(texts: Iterable[object], *, noun: str) -> list[str]:
+def _checked(texts: Iterable[object], *, noun: str, first_index: int = 0) -> list[str]:
     checked = []
-    for index, text in enumerate(texts):
+    for index, text in enumerate(texts, start=first_index):
         with about(noun, index):
             checked.append(checked_text(text, what=f"a {noun}"))
     return checked

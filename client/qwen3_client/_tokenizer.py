@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ._contract import ModelInfo, ServedInfo
 from ._errors import ContractMismatchError, InvalidInputError, TokenizerUnavailableError
+from ._texts import Truncate
 
 __all__ = ["TextTokenizer"]
 
@@ -98,27 +99,28 @@ class TextTokenizer:
         return cls(content, max_tokens=info.max_tokens, prefix=prefix, suffix=suffix, eos_token_id=eos_token_id)
 
     def encode(
-        self, texts: Sequence[str], *, truncate: bool, first_index: int = 0, noun: str = "text"
+        self, texts: Sequence[str], *, truncate: Truncate, first_index: int = 0, noun: str = "text"
     ) -> list[NDArray[np.int64]]:
         """Turns prompts into token ids.
 
         Args:
             texts: what the model shall read between prefix and suffix.
-            truncate: whether a text that is too long loses its end; what comes after it stays.
+            truncate: which part a text that is too long loses; what comes before and after it stays.
             first_index: position of `texts[0]` in the caller's call, for errors.
             noun: what the caller calls a text, for errors.
 
         Returns:
-            For each text, int64 `[1, n]` with n at most `max_tokens`.
+            For each text, int64 `[n]` with n at most `max_tokens`.
 
         Raises:
             InvalidInputError: a text is too long and `truncate` is False.
         """
+        kept = slice(-self._room, None) if truncate == "start" else slice(self._room)
         rows = []
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         for index, encoding in enumerate(encodings, start=first_index):
             body = encoding.ids
-            if len(body) > self._room and not truncate:
+            if len(body) > self._room and truncate is False:
                 raise InvalidInputError(
                     f"{len(body) + self._max_tokens - self._room} tokens, with instruction and all that the client "
                     f"adds, but the model takes {self._max_tokens}; shorten or split the text, or let truncate=True "
@@ -126,7 +128,7 @@ class TextTokenizer:
                     index=index,
                     noun=noun,
                 )
-            rows.append(np.array([[*self._head, *body[: self._room], *self._tail]], dtype=np.int64))
+            rows.append(np.array([*self._head, *body[kept], *self._tail], dtype=np.int64))
         return rows
 
 

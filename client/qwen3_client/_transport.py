@@ -1,4 +1,4 @@
-"""The one thing the client needs from a protocol, and what a protocol's failures mean.
+"""The one thing the clients need from a protocol, and what a protocol's failures mean.
 
 gRPC and HTTP each implement `Transport` in a module of their own; both describe a failure to `error_for`,
 which alone decides what the user sees.
@@ -29,9 +29,17 @@ Outputs: TypeAlias = dict[str, NDArray[np.float32]]  # of one text: [1, k] by th
 # server that is not there does: only the text tells.
 _QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
 
+# What Triton says, with other codes, of a model whose host was killed, or that is just being loaded.
+_MODEL_IS_AWAY = ("Stub process", "has no available versions")
+
+# What Triton says, with UNAVAILABLE, to who lacks the header that --grpc-restricted-protocol asks for.
+_LOCKED = "This protocol is restricted"
+
 # What Triton and the proxies in front of it mean by an HTTP status, said with gRPC's words.
 _HTTP_CODES = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     408: "DEADLINE_EXCEEDED",
     429: "RESOURCE_EXHAUSTED",
@@ -42,9 +50,11 @@ _HTTP_CODES = {
 
 
 class Transport(Protocol):
-    """Carries requests to one server. Every method may be called by several threads at once."""
+    """Carries requests to one server, for one event loop. Cancelling a call gives it up on the server too."""
 
-    def infer(self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float) -> Outputs:
+    async def infer(
+        self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float
+    ) -> Outputs:
         """Sends one text and returns what the model made of it.
 
         Args:
@@ -61,19 +71,19 @@ class Transport(Protocol):
         """
         ...
 
-    def models(self, *, timeout_s: float) -> list[str]:
+    async def models(self, *, timeout_s: float) -> list[str]:
         """Returns the names of the models that are READY, of every kind, sorted."""
         ...
 
-    def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
+    async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
         """Returns the model's config as JSON, with the names of Triton's `model_config.proto`."""
         ...
 
-    def is_ready(self, model: str, *, timeout_s: float) -> bool:
+    async def is_ready(self, model: str, *, timeout_s: float) -> bool:
         """Says whether the server would take a request for the model."""
         ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Closes all connections; a request that is on its way fails at once."""
         ...
 
@@ -83,13 +93,9 @@ def ready_models(index: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted({str(entry["name"]) for entry in index if "name" in entry and entry.get("state") == "READY"})
 
 
-def grpc_code(failure: int | OSError) -> str:
-    """Says an HTTP status, or a failure of the socket, with the name of the gRPC code that means the same."""
-    if isinstance(failure, TimeoutError):
-        return "DEADLINE_EXCEEDED"
-    if isinstance(failure, OSError):
-        return "UNAVAILABLE"
-    return _HTTP_CODES.get(failure, "UNKNOWN")
+def grpc_code(status: int) -> str:
+    """Says an HTTP status with the name of the gRPC code that means the same."""
+    return _HTTP_CODES.get(status, "UNKNOWN")
 
 
 def error_for(code: str, message: str, *, address: Address, timeout_s: float) -> Qwen3ClientError:
@@ -107,7 +113,9 @@ def error_for(code: str, message: str, *, address: Address, timeout_s: float) ->
             f"{address} is overloaded ({said}); try again later, send less at once with a smaller "
             "concurrency=, or raise max_queue_size in the model's config.pbtxt"
         )
-    if code == "UNAVAILABLE":
+    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or _LOCKED in said:
+        return InvalidInputError(f"{address} does not let this client in ({said}); pass token=, headers= or tls=")
+    if code == "UNAVAILABLE" or any(text in said for text in _MODEL_IS_AWAY):
         other = "the HTTP port takes http://" if address.protocol == "grpc" else "the gRPC port takes grpc://"
         return ServerUnavailableError(
             f"no Triton answers at {address} ({said}); start one with `qwen3-triton serve`, or correct the "
@@ -115,7 +123,7 @@ def error_for(code: str, message: str, *, address: Address, timeout_s: float) ->
         )
     if code == "DEADLINE_EXCEEDED":
         return ServerTimeoutError(
-            f"no answer from {address} within {timeout_s:g} s; raise timeout_s=, or look at the server's load"
+            f"no answer from {address} within {timeout_s:.3g} s; raise timeout_s=, or look at the server's load"
         )
     if code == "INVALID_ARGUMENT":
         return InvalidInputError(f"{address} refused the request: {said}")

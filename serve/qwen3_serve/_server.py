@@ -19,12 +19,15 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Sequence
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ._errors import ServeError
+from ._hosts import HostWatch
 from ._integrity import Check, check_integrity
 from ._ports import PortLostError, choose_ports
 from ._repository import check_config, exported_models
@@ -64,6 +67,7 @@ class Triton:
             to close their connections, idle ones too. Whole seconds.
         echo_log: Pass Triton's warnings and errors on to stderr, once it is ready; what it says before that
             (about missing GPUs, mostly) is in ``log``, and in the error if it fails.
+        arguments: More arguments for tritonserver, such as ``--grpc-use-ssl=1``.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Triton:
         ready_timeout_s: float = 600.0,
         drain_timeout_s: int = 10,
         echo_log: bool = False,
+        arguments: Sequence[str] = (),
     ) -> None:
         self._repository = Path(repository)
         self._host = host
@@ -90,6 +95,7 @@ class Triton:
         self._ready_timeout_s = ready_timeout_s
         self._drain_timeout_s = drain_timeout_s
         self._echo_log = echo_log
+        self._more_arguments = list(arguments)
         self._ports: dict[str, int] = {}
         self._log: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
         self._process: subprocess.Popen[str] | None = None
@@ -97,6 +103,7 @@ class Triton:
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._id = ""  # names this one server: in its answers and in /dev/shm
         self._ready = False
+        self._watch: HostWatch | None = None
 
     # -- what the block sees --------------------------------------------------------------------------------
 
@@ -170,6 +177,7 @@ class Triton:
             else:
                 break
         self._ready = True
+        self._watch = HostWatch(self._running.pid, is_wanted=self._is_model_ready, end=self._running.terminate)
         return self
 
     def __exit__(
@@ -199,6 +207,7 @@ class Triton:
             arguments.append(f"--model-config-name={runtime.config_name}")
         for protocol, port in self._ports.items():
             arguments += [f"--{protocol}-address={self._host}", f"--{protocol}-port={port}"]
+        arguments += self._more_arguments
         environment = runtime.environment()
         environment["QWEN3_TRITON_THREADS"] = str(self._threads)
         self._process = subprocess.Popen(
@@ -210,7 +219,7 @@ class Triton:
             text=True,
             errors="replace",
             start_new_session=True,  # a Ctrl-C in the terminal reaches us alone, and we stop Triton in order
-            preexec_fn=_die_with_parent(),
+            preexec_fn=die_with_parent(),
         )
         self._reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
         self._reader.start()
@@ -257,6 +266,9 @@ class Triton:
 
     def _stop(self) -> None:
         self._ready = False
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
         if self._process is not None:
             process, self._process = self._process, None
             try:
@@ -293,6 +305,12 @@ class Triton:
             raise ServeError("Triton is not running; use it inside its `with` block")
         return "127.0.0.1" if self._host == "0.0.0.0" else self._host  # noqa: S104
 
+    def _is_model_ready(self, model: str) -> bool:
+        try:
+            return self._get(f"/v2/models/{model}/ready")[0] == HTTPStatus.OK
+        except (OSError, HTTPException):  # Triton itself is gone
+            return False
+
     def _get(self, path: str) -> tuple[int, bytes]:
         # Not urllib: a proxy in the environment must not come between us and our own child.
         connection = HTTPConnection(self._reachable_host, self._ports["http"], timeout=_PROBE_TIMEOUT_S)
@@ -317,7 +335,7 @@ def _failure(log: collections.deque[str]) -> str:
     return "\n  ".join(reasons)
 
 
-def _die_with_parent() -> Any:  # noqa: ANN401
+def die_with_parent() -> Any:  # noqa: ANN401
     """A hook for the child that has Linux end Triton when this process is killed.
 
     Linux ties the child to the thread that started it, so only the main thread may ask for this.

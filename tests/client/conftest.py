@@ -4,10 +4,10 @@ The transport stands in for the network and nothing else: it maps token ids to a
 depends on how Triton behaves is tested on a real Triton, in tests/e2e.
 """
 
+import asyncio
 import hashlib
 import math
 import threading
-import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,7 +53,9 @@ class FakeTransport:
     def requests(self) -> int:
         return len(self.models_asked)
 
-    def infer(self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float) -> Outputs:
+    async def infer(
+        self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float
+    ) -> Outputs:
         assert list(outputs) == [output["name"] for output in self.configs[model]["output"]]
         assert timeout_s > 0
         assert input_ids.dtype == np.int64
@@ -62,32 +64,33 @@ class FakeTransport:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            time.sleep(self.delay_s(input_ids))
+            await asyncio.sleep(self.delay_s(input_ids))
+            # In a thread, so that a test's function may wait for something.
             if "embedding" in outputs:
-                return {"embedding": self.answer(input_ids)}
-            score, logit = self.judge(input_ids)
+                return {"embedding": await asyncio.to_thread(self.answer, input_ids)}
+            score, logit = await asyncio.to_thread(self.judge, input_ids)
             return {"score": np.array([[score]], np.float32), "logit": np.array([[logit]], np.float32)}
         finally:
             with self._lock:
                 self._at_once -= 1
 
-    def models(self, *, timeout_s: float) -> list[str]:
+    async def models(self, *, timeout_s: float) -> list[str]:
         assert timeout_s > 0
         self.index_calls += 1
         return sorted(self.configs)
 
-    def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
+    async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
         assert timeout_s > 0
         self.config_calls += 1
         if model not in self.configs:
             raise ContractMismatchError(f"no such model: {model}")
         return self.configs[model]
 
-    def is_ready(self, model: str, *, timeout_s: float) -> bool:
+    async def is_ready(self, model: str, *, timeout_s: float) -> bool:
         assert timeout_s > 0
         return model in self.configs and not self.is_closed
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.is_closed = True
 
 
@@ -176,7 +179,7 @@ def transport(
 ) -> FakeTransport:
     """The transport that every `Client` of the test gets, whatever its URL."""
     fake = FakeTransport(config, reranker_config)
-    monkeypatch.setattr("qwen3_client._connection.connect", lambda address: fake)  # noqa: ARG005
+    monkeypatch.setattr("qwen3_client._connection.connect", lambda address, credentials: fake)  # noqa: ARG005
     return fake
 
 

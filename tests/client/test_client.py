@@ -20,7 +20,10 @@ from qwen3_client import (
     InferenceError,
     InvalidInputError,
     Qwen3ClientError,
+    ServerOverloadedError,
+    ServerTimeoutError,
     ServerUnavailableError,
+    Tls,
 )
 
 if TYPE_CHECKING:
@@ -152,7 +155,7 @@ def test_the_first_error_in_order_is_raised_after_the_rows_before_it(
 
     def answer(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         if input_ids.shape[1] == 6:
-            raise ServerUnavailableError("gone")
+            raise InferenceError("gone")
         return plain(input_ids)
 
     transport.answer = answer
@@ -160,10 +163,10 @@ def test_the_first_error_in_order_is_raised_after_the_rows_before_it(
     client = make_client(concurrency=4)
     rows = client.encode_stream(texts)
     assert len([next(rows) for _ in range(10)]) == 10
-    with pytest.raises(ServerUnavailableError, match="text 10: gone") as caught:
+    with pytest.raises(InferenceError, match="text 10: gone") as caught:
         next(rows)
     assert caught.value.index == 10
-    with pytest.raises(ServerUnavailableError, match="text 10: gone"):
+    with pytest.raises(InferenceError, match="text 10: gone"):
         client.encode_document(texts)
     assert transport.requests < 60
     assert client.encode_document("fine").shape == (64,)
@@ -181,6 +184,85 @@ def test_a_vector_that_is_not_finite_is_an_error_for_its_text(
     transport.answer = answer
     with pytest.raises(InferenceError, match=r"text 7: .*not finite"):
         make_client().encode_document(["a"] * 7 + ["aaaaa"])
+
+
+def test_what_is_refused_for_a_while_is_sent_again(make_client: MakeClient, transport: FakeTransport) -> None:
+    plain, refused = transport.answer, 0
+
+    def answer(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        nonlocal refused
+        if transport.requests % 3 == 0:
+            refused += 1
+            raise ServerOverloadedError("full") if refused % 2 else ServerUnavailableError("away")
+        return plain(input_ids)
+
+    texts = [str(i) for i in range(50)]
+    expected = make_client().encode_document(texts)
+    transport.answer = answer
+    np.testing.assert_array_equal(make_client().encode_document(texts), expected)
+    assert refused > 10
+
+
+def test_other_failures_are_not_tried_again(make_client: MakeClient, transport: FakeTransport) -> None:
+    for failure in (InferenceError("no"), ServerTimeoutError("late"), ContractMismatchError("other")):
+
+        def answer(_: NDArray[np.int64], failure: Exception = failure) -> NDArray[np.float32]:
+            raise failure
+
+        transport.answer = answer
+        before = transport.requests
+        with pytest.raises(type(failure)):
+            make_client().encode_document("a")
+        assert transport.requests == before + 1
+
+
+def test_tries_end_with_the_deadline(transport: FakeTransport) -> None:
+    def answer(_: NDArray[np.int64]) -> NDArray[np.float32]:
+        raise ServerUnavailableError("away")
+
+    transport.answer = answer
+    for client in (Client(timeout_s=0.5), Client(retry_s=0.5)):
+        with (
+            client,
+            pytest.raises(ServerUnavailableError, match=r"^text 0: away \(tried \d+ times"),
+        ):
+            client.encode_document("a")
+    before = transport.requests
+    with Client(retry_s=0) as client, pytest.raises(ServerUnavailableError, match=r"^text 0: away$"):
+        client.encode_document("a")
+    assert transport.requests == before + 1
+
+
+def test_tokens_are_the_two_halves_of_encoding(make_client: MakeClient) -> None:
+    client = make_client()
+    texts = ["a", "bc", "x" * 300]
+    for kind, encode in (("document", client.encode_document), ("query", client.encode_query)):
+        ids = client.tokenize(texts, kind=kind)  # type: ignore[arg-type]
+        assert [row.dtype for row in ids] == [np.int64] * 3
+        assert ids[-1].size == 128
+        np.testing.assert_array_equal(client.encode_tokens(ids, dimensions=32), encode(texts, dimensions=32))
+    rows = [client.encode_tokens([ids]) for ids in ([1, 2, 256], (1, 2, 256), np.array([1, 2, 256], np.uint16))]
+    assert rows[0].tolist() == rows[1].tolist() == rows[2].tolist()
+    pairs = [("q", "a"), ("q", "b")]
+    judgements = client.score_tokens(client.tokenize_pairs(pairs))
+    assert [judgement.score for judgement in judgements] == client.score(pairs).tolist()
+    assert client.encode_tokens([]).shape == (0, 64)
+
+
+@pytest.mark.parametrize("bad", [[], [[1]], [1.0], ["a"], [257], [-1], [2**63], [1] * 129, None, 3])
+def test_bad_token_ids_are_named_before_anything_is_sent(
+    make_client: MakeClient, transport: FakeTransport, bad: object
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"^text 1: ") as caught:
+        make_client().encode_tokens([[1, 256], bad])  # type: ignore[list-item]
+    assert caught.value.index == 1
+    assert transport.requests == 0
+
+
+@pytest.mark.parametrize("truncate", ["both", None, 2, "END"])
+def test_truncate_is_one_of_four(make_client: MakeClient, truncate: object) -> None:
+    with pytest.raises(InvalidInputError, match="truncate must be True, False, 'start' or 'end'"):
+        make_client().encode_document("a", truncate=truncate)  # type: ignore[arg-type]
 
 
 def test_a_vector_of_another_length_is_a_mismatch(make_client: MakeClient, transport: FakeTransport) -> None:
@@ -225,7 +307,7 @@ def test_the_model_is_asked_once_by_all_threads(make_client: MakeClient, transpo
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: client.encode_document(str(i)), range(50)))
     assert (transport.index_calls, transport.config_calls) == (1, 2)  # one for each model that the server has
-    assert client.info.dimensions == 64
+    assert client.info().dimensions == 64
     assert client.is_ready()
 
 
@@ -250,7 +332,7 @@ def test_a_closed_client_says_so(make_client: MakeClient, transport: FakeTranspo
         lambda: client.encode_document("a"),
         client.is_ready,
     ):
-        with pytest.raises(Qwen3ClientError, match="this Client is closed"):
+        with pytest.raises(Qwen3ClientError, match="this client is closed"):
             call()
 
 
@@ -267,7 +349,7 @@ def test_closing_in_another_thread_ends_a_call(make_client: MakeClient, transpor
     transport.answer = answer
     client = make_client(concurrency=2)
     threading.Timer(0.1, client.close).start()
-    with pytest.raises(Qwen3ClientError, match="this Client is closed"):
+    with pytest.raises(Qwen3ClientError, match="this client is closed"):
         client.encode_document(["aa"] * 100)
 
 
@@ -275,7 +357,7 @@ def test_closing_in_another_thread_ends_a_call(make_client: MakeClient, transpor
     "options",
     [
         {"url": ""},
-        {"url": "https://host"},
+        {"url": "https://host/path"},
         {"model": ""},
         {"reranker": ""},
         {"reranker": 3},
@@ -284,6 +366,16 @@ def test_closing_in_another_thread_ends_a_call(make_client: MakeClient, transpor
         {"timeout_s": float("inf")},
         {"timeout_s": float("nan")},
         {"concurrency": 0},
+        {"retry_s": -1},
+        {"retry_s": float("nan")},
+        {"tls": Tls()},
+        {"token": "two\nlines"},
+        {"token": "x", "headers": {"Authorization": "y"}},
+        {"headers": {"Content-Length": "1"}},
+        {"headers": {"grpc-timeout": "1"}},
+        {"headers": {"": "1"}},
+        {"headers": {"x": "é"}},
+        {"headers": {"x": 3}},
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 import pytest
 from qwen3_client import Client, ServerTimeoutError, _embed_command
+from qwen3_client._quantisation import Calibration, Dtype, quantise
 
 if TYPE_CHECKING:
     from client.conftest import FakeTransport
@@ -66,6 +67,33 @@ def test_jsonl_is_the_same_as_stdout(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("dtype", ["float16", "int8", "uint8", "binary", "ubinary"])
+def test_every_dtype_in_files_and_lines(dtype: Dtype, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Client() as client:
+        vectors = client.encode_document([str(number) for number in range(100)])
+    calibration = Calibration.of(vectors) if dtype in ("int8", "uint8") else None
+    arguments = ["0", "1", "2", "--dtype", dtype]
+    if calibration is not None:
+        calibration.save(tmp_path / "x.npz")
+        arguments += ["--calibration", str(tmp_path / "x.npz")]
+    expected = quantise(vectors[:3], dtype, calibration=calibration)
+    assert embed(*arguments) == 0
+    output = capsys.readouterr()
+    lines = [json.loads(line) for line in output.out.splitlines()]
+    np.testing.assert_array_equal(np.array([line["embedding"] for line in lines]), expected)
+    assert f"wrote stdout: {dtype} [3, {expected.shape[1]}] in" in output.err
+    assert embed(*arguments, "--output", str(tmp_path / "x.npy")) == 0
+    read = np.load(tmp_path / "x.npy")
+    assert read.dtype == expected.dtype
+    np.testing.assert_array_equal(read, expected)
+
+
+def test_a_text_that_looks_like_a_file_which_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert embed("nowhere.csv") == 0
+    assert embed("x" * 100 + ".csv" + "\0" + "y" * 5000) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -74,6 +102,12 @@ def test_jsonl_is_the_same_as_stdout(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["a", "--file", "texts.txt"], "not both"),
         (["a", "--instruction", "Sort"], "add --query"),
         (["--file", os.devnull], "no texts"),
+        (["a", "--dtype", "int8"], "--dtype int8 needs --calibration"),
+        (["a", "--calibration", "x.npz"], "--calibration is for --dtype int8 and uint8"),
+        (["a", "--id-column", "id"], "--id-column is for a corpus: add --text-column"),
+        (["a", "--skip-empty"], "--skip-empty is for a corpus"),
+        (["a", "--restart"], "--restart is for a corpus"),
+        (["here.csv"], "here.csv is a file: add --text-column"),
     ],
 )
 def test_arguments_that_make_no_sense(
@@ -85,6 +119,7 @@ def test_arguments_that_make_no_sense(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("here.csv").write_text("text\none\n", encoding="utf-8")
     assert embed(*arguments) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("qwen3-triton embed: ")
@@ -120,10 +155,11 @@ def test_a_bad_file_names_its_line_and_leaves_no_output(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["a", "--url", "https://host"], "TLS is not supported"),
+        (["a", "--url", "ftp://host"], "ftp"),
         (["a", "--dimensions", "7"], "from 32 to 64, not 7"),
         (["a", "--timeout", "0"], "timeout_s must be a positive number"),
         (["a", "", "b"], "text 1: a text must not be empty"),
+        (["a", "--dtype", "int8", "--calibration", "/nowhere.npz"], "/nowhere.npz: No such file"),
         (["a", "--tokenizer", "/nowhere"], "there is no such folder"),
     ],
 )
@@ -152,7 +188,7 @@ def test_a_reader_that_has_enough_ends_it_quietly() -> None:
         from qwen3_client import _embed_command, _client
 
         class Endless:
-            class info: dimensions = 64
+            class info: dimensions = 64  # to call it is to make one
             def __init__(self, *_, **__): pass
             def __enter__(self): return self
             def __exit__(self, *_): pass

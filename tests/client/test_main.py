@@ -112,7 +112,7 @@ def test_ctrl_c_is_130(declare: Declare, capsys: pytest.CaptureFixture[str]) -> 
 def test_the_real_commands_are_as_main_expects() -> None:
     from qwen3_client import _embed_command, _rerank_command
 
-    assert (_embed_command.HELP, _embed_command.EXTRA) == ("embed texts with a running server", None)
+    assert (_embed_command.HELP, _embed_command.EXTRA) == ("embed texts with a running server", "bulk")
     assert _rerank_command.HELP.startswith("rank documents")
     assert _rerank_command.EXTRA is None
     for command in (_embed_command, _rerank_command):

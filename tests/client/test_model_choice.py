@@ -29,7 +29,7 @@ def add(transport: FakeTransport, config: dict[str, Any], *, name: str) -> None:
 def test_the_only_model_of_each_kind_needs_no_name(make_client: MakeClient, transport: FakeTransport) -> None:
     add(transport, FOREIGN, name="bge")
     client = make_client()
-    assert (client.info.name, client.reranker_info.name) == ("qwen3_embedding", "qwen3_reranker")
+    assert (client.info().name, client.reranker_info().name) == ("qwen3_embedding", "qwen3_reranker")
     client.encode_document("a")
     client.score([("a", "b")])
     assert transport.models_asked == ["qwen3_embedding", "qwen3_reranker"]
@@ -102,7 +102,7 @@ def test_the_choice_is_made_once_by_all_threads(make_client: MakeClient, transpo
 
     def ask(_: int) -> str:
         barrier.wait(timeout=30)
-        return client.reranker_info.name
+        return client.reranker_info().name
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(8))) == {"qwen3_reranker"}
@@ -121,8 +121,11 @@ def test_a_choice_that_failed_is_made_again(make_client: MakeClient, transport: 
 def test_a_model_that_is_unloaded_meanwhile_is_not_there(
     make_client: MakeClient, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "models", lambda *, timeout_s: ["gone", "qwen3_embedding"])  # noqa: ARG005
-    assert make_client().info.name == "qwen3_embedding"
+    async def models(*, timeout_s: float) -> list[str]:  # noqa: ARG001
+        return ["gone", "qwen3_embedding"]
+
+    monkeypatch.setattr(transport, "models", models)
+    assert make_client().info().name == "qwen3_embedding"
 
 
 def test_ready_means_the_models_that_were_named_or_used_or_else_any(
@@ -145,7 +148,7 @@ def test_ready_means_the_models_that_were_named_or_used_or_else_any(
     transport.configs = {"bge": FOREIGN}
     assert not is_ready()
 
-    def gone(*, timeout_s: float) -> list[str]:
+    async def gone(*, timeout_s: float) -> list[str]:
         raise ServerUnavailableError(f"no server within {timeout_s} s")
 
     monkeypatch.setattr(transport, "models", gone)

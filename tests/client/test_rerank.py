@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from qwen3_client import Client, InferenceError, InvalidInputError, RankedDocument, ServerUnavailableError
+from qwen3_client import Client, InferenceError, InvalidInputError, RankedDocument
 from qwen3_client._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
 from qwen3_client._ranking import Judgement, checked_top_k, ranked
 from qwen3_client._tokenizer import TextTokenizer
@@ -221,11 +221,11 @@ def test_the_first_error_in_order_is_raised(make_client: MakeClient, transport: 
 
     def judge(input_ids: NDArray[np.int64]) -> tuple[float, float]:
         if input_ids.shape[1] > plain:
-            raise ServerUnavailableError("gone")
+            raise InferenceError("gone")
         return 0.5, 0.0
 
     transport.judge = judge
-    with pytest.raises(ServerUnavailableError, match=r"^document 10: gone$"):
+    with pytest.raises(InferenceError, match=r"^document 10: gone$"):
         make_client().rank("q", ["a"] * 10 + ["aa", "aaa"] + ["a"] * 1000)
     assert transport.requests < 60
 
@@ -245,7 +245,7 @@ def genuine_framed(genuine: Tokenizer) -> TextTokenizer:
 
 def test_the_template_s_genuine_ids(genuine: Tokenizer, genuine_framed: TextTokenizer) -> None:
     body = pair_prompt(("What is the capital of China?", "Beijing.\n"), instruction="Find")
-    ids = genuine_framed.encode([body], truncate=False)[0][0].tolist()
+    ids = genuine_framed.encode([body], truncate=False)[0].tolist()
     assert ids[:3] == [151644, 8948, 198]  # <|im_start|>system\n
     # <|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n, and no end-of-text token: the answer comes next
     assert ids[-9:] == [151645, 198, 151644, 77091, 198, 151667, 271, 151668, 271]
@@ -257,7 +257,7 @@ def test_negative_control_without_the_template_other_ids_are_sent(
     genuine: Tokenizer, genuine_framed: TextTokenizer
 ) -> None:
     query, document = "What is the capital of China?", "Beijing."
-    sent = genuine_framed.encode([pair_prompt((query, document), instruction="Find")], truncate=False)[0][0].tolist()
+    sent = genuine_framed.encode([pair_prompt((query, document), instruction="Find")], truncate=False)[0].tolist()
     for raw in (f"{query} {document}", f"{query}\n{document}", pair_prompt((query, document), instruction="Find")):
         ids = genuine.encode(raw, add_special_tokens=False).ids
         assert ids != sent

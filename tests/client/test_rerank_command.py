@@ -108,7 +108,7 @@ def test_what_the_terminal_cannot_write_is_a_question_mark(monkeypatch: pytest.M
         (["q", "a", "--top-k", "0"], 1, "top_k must be a whole number of at least 1"),
         (["", "a"], 1, "the query must not be empty"),
         (["q", "a", ""], 1, "document 1: a document must not be empty"),
-        (["q", "a", "--url", "https://host"], 1, "TLS is not supported"),
+        (["q", "a", "--url", "ftp://host"], 1, "ftp:// is not known"),
         (["q", "a", "--timeout", "0"], 1, "timeout_s must be a positive number"),
         (["q", "a", "--tokenizer", "/nowhere"], 1, "there is no such folder"),
         (["q", "a", "--model", "nonesuch"], 1, "no such model: nonesuch"),

@@ -37,32 +37,41 @@ def test_ids_are_the_body_and_one_end_of_text(tokenizer: TextTokenizer, texts: l
     for text, row in zip(texts, rows, strict=True):
         assert row.dtype == np.int64
         if "<|endoftext|>" not in text:
-            assert row.shape == (1, min(len(text.encode()), 127) + 1)
-        assert row[0, -1] == EOS
+            assert row.shape == (min(len(text.encode()), 127) + 1,)
+        assert row[-1] == EOS
 
 
 def test_ids_decode_to_the_text(tokenizer: TextTokenizer, tokenizer_folder: Path) -> None:
     text = "NUL \0, emoji 🙂, Привет, 北京"
     (row,) = tokenizer.encode([text], truncate=False)
     decoder = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
-    assert decoder.decode(row[0, :-1].tolist()) == text
+    assert decoder.decode(row[:-1].tolist()) == text
 
 
 def test_the_file_s_own_truncation_and_padding_are_off(tokenizer: TextTokenizer) -> None:
     # It says: cut to 7, pad to 9.
-    assert [row.shape[1] for row in tokenizer.encode(["a", "b" * 100], truncate=False)] == [2, 101]
+    assert [row.size for row in tokenizer.encode(["a", "b" * 100], truncate=False)] == [2, 101]
 
 
 @pytest.mark.parametrize("length", [126, 127, 128, 129, 100_000])
 def test_truncation_cuts_the_body_and_keeps_the_end_of_text(tokenizer: TextTokenizer, length: int) -> None:
     (row,) = tokenizer.encode(["x" * length], truncate=True)
-    assert row.shape == (1, min(length, 127) + 1)
-    assert row[0, -1] == EOS
-    assert EOS not in row[0, :-1]
+    assert row.shape == (min(length, 127) + 1,)
+    assert row[-1] == EOS
+    assert EOS not in row[:-1]
+
+
+def test_a_text_may_lose_its_beginning_instead(tokenizer: TextTokenizer) -> None:
+    text = "".join(chr(ord("a") + i % 26) for i in range(200))
+    (row,) = tokenizer.encode([text], truncate="start")
+    (end,) = tokenizer.encode([text[-127:]], truncate=False)
+    assert row.tolist() == end.tolist()
+    (short,) = tokenizer.encode(["abc"], truncate="start")
+    assert short.tolist() == tokenizer.encode(["abc"], truncate="end")[0].tolist()
 
 
 def test_without_truncation_a_long_text_is_named(tokenizer: TextTokenizer) -> None:
-    assert tokenizer.encode(["x" * 127], truncate=False)[0].shape == (1, 128)
+    assert tokenizer.encode(["x" * 127], truncate=False)[0].shape == (128,)
     with pytest.raises(InvalidInputError, match=r"text 11: 129 tokens, .* the model takes 128") as caught:
         tokenizer.encode(["x", "x" * 128], truncate=False, first_index=10)
     assert caught.value.index == 11
@@ -97,18 +106,18 @@ def test_only_the_body_is_cut_and_only_at_its_end(
     prefix, whole, suffix = (
         plain.encode(text, add_special_tokens=False).ids for text in (RERANKER_PREFIX, body, RERANKER_SUFFIX)
     )
-    assert row.tolist() == [[*prefix, *whole[:100], *suffix]]  # the whole body wherever it fits, and no end of text
+    assert row.tolist() == [*prefix, *whole[:100], *suffix]  # the whole body wherever it fits, and no end of text
 
 
 def test_a_reranker_s_ids_decode_to_its_prompt(framed: TextTokenizer, tokenizer_folder: Path) -> None:
     body = pair_prompt(("Привет 🙂", "北京"), instruction="Find")
     (row,) = framed.encode([body], truncate=False)
     decoder = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
-    assert decoder.decode(row[0].tolist()) == RERANKER_PREFIX + body + RERANKER_SUFFIX
+    assert decoder.decode(row.tolist()) == RERANKER_PREFIX + body + RERANKER_SUFFIX
 
 
 def test_a_reranker_s_long_pair_is_named_and_counted_whole(framed: TextTokenizer) -> None:
-    assert framed.encode(["x" * 100], truncate=False)[0].shape == (1, FRAME + 100)
+    assert framed.encode(["x" * 100], truncate=False)[0].shape == (FRAME + 100,)
     said = rf"pair 3: {FRAME + 101} tokens, .* the model takes {FRAME + 100}"
     with pytest.raises(InvalidInputError, match=said) as caught:
         framed.encode(["x", "x" * 101], truncate=False, first_index=2, noun="pair")
@@ -121,7 +130,7 @@ def test_a_model_too_small_for_its_template_is_refused(
     info = RerankerInfo.from_config(reranker_config)
     load = partial(TextTokenizer.load, prefix=RERANKER_PREFIX, suffix=RERANKER_SUFFIX)
     (row,) = load(replace(info, max_tokens=FRAME + 1)).encode(["xyz"], truncate=True)
-    assert row.shape == (1, FRAME + 1)
+    assert row.shape == (FRAME + 1,)
     with pytest.raises(ContractMismatchError, match=rf"takes {FRAME} tokens, of which {FRAME} go to its template"):
         load(replace(info, max_tokens=FRAME))
 
@@ -143,7 +152,7 @@ def test_threads_may_share_it(tokenizer: TextTokenizer) -> None:
 def test_the_server_s_folder_is_used_by_default_and_another_copy_will_do(info: ModelInfo, tmp_path: Path) -> None:
     shutil.copy(Path(info.tokenizer) / "tokenizer.json", tmp_path)
     for place in (None, tmp_path, str(tmp_path)):
-        assert TextTokenizer.load(info, tokenizer=place).encode(["a"], truncate=True)[0].shape == (1, 2)
+        assert TextTokenizer.load(info, tokenizer=place).encode(["a"], truncate=True)[0].shape == (2,)
 
 
 def test_another_tokenizer_is_refused_with_both_hashes(info: ModelInfo, tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from http import HTTPStatus
 from typing import Any
 
 import numpy as np
 import pytest
 from qwen3_client import (
+    Client,
     ContractMismatchError,
     InferenceError,
     InvalidInputError,
@@ -23,8 +24,10 @@ from qwen3_client import (
 )
 from qwen3_client._address import parse_address
 from qwen3_client._connection import connect
-from qwen3_client._http_transport import HttpTransport, decode_response, encode_request
-from qwen3_client._transport import error_for, grpc_code, ready_models
+from qwen3_client._credentials import Credentials
+from qwen3_client._http_transport import decode_response, encode_request
+from qwen3_client._io_thread import submit
+from qwen3_client._transport import Transport, error_for, grpc_code, ready_models
 
 GRPC_CODES: list[str] = [code.name for code in importlib.import_module("grpc").StatusCode]
 EXPECTED: dict[str, type[Qwen3ClientError]] = {
@@ -33,6 +36,8 @@ EXPECTED: dict[str, type[Qwen3ClientError]] = {
     "INVALID_ARGUMENT": InvalidInputError,
     "NOT_FOUND": ContractMismatchError,
     "RESOURCE_EXHAUSTED": ServerOverloadedError,
+    "UNAUTHENTICATED": InvalidInputError,
+    "PERMISSION_DENIED": InvalidInputError,
 }
 IDS = np.array([[1, 2, 256]], dtype=np.int64)
 
@@ -66,6 +71,8 @@ def test_the_time_out_is_named() -> None:
 def test_every_http_status_has_its_error(status: HTTPStatus) -> None:
     expected = {
         400: InvalidInputError,
+        401: InvalidInputError,
+        403: InvalidInputError,
         404: ContractMismatchError,
         408: ServerTimeoutError,
         429: ServerOverloadedError,
@@ -76,19 +83,9 @@ def test_every_http_status_has_its_error(status: HTTPStatus) -> None:
     assert type(error_of(grpc_code(status))) is expected.get(status, InferenceError)
 
 
-@pytest.mark.parametrize(
-    ("failure", "expected"),
-    [
-        (TimeoutError(), ServerTimeoutError),
-        (ConnectionRefusedError(), ServerUnavailableError),
-        (ConnectionResetError(), ServerUnavailableError),
-        (BrokenPipeError(), ServerUnavailableError),
-        (socket.gaierror(-2, "Name or service not known"), ServerUnavailableError),
-        (OSError(101, "Network is unreachable"), ServerUnavailableError),
-    ],
-)
-def test_every_failure_of_the_socket_has_its_error(failure: OSError, expected: type[Qwen3ClientError]) -> None:
-    assert type(error_of(grpc_code(failure))) is expected
+def test_a_host_that_is_started_anew_is_away() -> None:
+    said = "Failed to process the request(s), message: Stub process 'm_0_0' is not healthy."
+    assert type(error_of("INTERNAL", said)) is ServerUnavailableError
 
 
 # --- peers -------------------------------------------------------------------------------------------------
@@ -122,6 +119,19 @@ def peer(serve: Callable[[socket.socket, int], object] | None) -> Iterator[int]:
             thread.join()
 
 
+def ask(url: str, *calls: Callable[[Transport], Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Makes a transport, and calls that wait for one another, where the clients make theirs."""
+
+    async def run() -> list[Any]:
+        transport = connect(parse_address(url), Credentials())
+        try:
+            return [await call(transport) for call in calls]
+        finally:
+            await transport.close()
+
+    return submit(run()).result(60)
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -130,37 +140,33 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_nobody_there_is_unavailable(protocol: str) -> None:
-    with contextlib.closing(connect(parse_address(f"{protocol}://127.0.0.1:{free_port()}"))) as transport:
-        calls: list[Callable[[], Any]] = [
-            lambda: transport.infer("m", IDS, outputs=["embedding"], timeout_s=20),
-            lambda: transport.models(timeout_s=20),
-            lambda: transport.model_config("m", timeout_s=20),
-            lambda: transport.is_ready("m", timeout_s=20),
-        ]
-        for call in calls:
-            with pytest.raises(ServerUnavailableError, match=r"no Triton answers at .*qwen3-triton serve"):
-                call()
+    calls: list[Callable[[Transport], Coroutine[Any, Any, Any]]] = [
+        lambda transport: transport.infer("m", IDS, outputs=["embedding"], timeout_s=20),
+        lambda transport: transport.models(timeout_s=20),
+        lambda transport: transport.model_config("m", timeout_s=20),
+        lambda transport: transport.is_ready("m", timeout_s=20),
+    ]
+    url = f"{protocol}://127.0.0.1:{free_port()}"
+    for call in calls:
+        with pytest.raises(ServerUnavailableError, match=r"no Triton answers at .*qwen3-triton serve"):
+            ask(url, call)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_a_silent_peer_times_out(protocol: str) -> None:
-    with (
-        peer(None) as port,
-        contextlib.closing(connect(parse_address(f"{protocol}://127.0.0.1:{port}"))) as transport,
-    ):
+    with peer(None) as port:
         started = time.monotonic()
         with pytest.raises(ServerTimeoutError, match=r"within 0\.3 s"):
-            transport.infer("m", IDS, outputs=["embedding"], timeout_s=0.3)
+            ask(f"{protocol}://127.0.0.1:{port}", lambda t: t.infer("m", IDS, outputs=["embedding"], timeout_s=0.3))
         assert time.monotonic() - started < 10
 
 
 def test_a_peer_that_does_not_speak_http_is_unavailable() -> None:
     with (
         peer(lambda connection, _: connection.sendall(b"\0\0\x18\4 what?\n")) as port,
-        contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
         pytest.raises(ServerUnavailableError, match="the answer is not HTTP"),
     ):
-        transport.infer("m", IDS, outputs=["embedding"], timeout_s=10)
+        ask(f"http://127.0.0.1:{port}", lambda t: t.infer("m", IDS, outputs=["embedding"], timeout_s=10))
 
 
 def reply(body: bytes, *, status: str = "200 OK") -> bytes:
@@ -174,10 +180,9 @@ def test_a_proxy_s_error_page_is_quoted() -> None:
 
     with (
         peer(serve) as port,
-        contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
         pytest.raises(ServerUnavailableError, match=r"out of order.*\[HTTP 502\]"),
     ):
-        transport.model_config("m", timeout_s=10)
+        ask(f"http://127.0.0.1:{port}", lambda t: t.model_config("m", timeout_s=10))
 
 
 @pytest.mark.parametrize("body", [b"hello", b"[]", b""])
@@ -188,10 +193,9 @@ def test_what_is_no_config_is_no_triton(body: bytes) -> None:
 
     with (
         peer(serve) as port,
-        contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
         pytest.raises(ContractMismatchError, match="does not answer like a Triton server"),
     ):
-        transport.model_config("m", timeout_s=10)
+        ask(f"http://127.0.0.1:{port}", lambda t: t.model_config("m", timeout_s=10))
 
 
 def test_a_connection_that_the_server_closed_in_between_is_replaced() -> None:
@@ -203,21 +207,20 @@ def test_a_connection_that_the_server_closed_in_between_is_replaced() -> None:
         connection.shutdown(socket.SHUT_RDWR)  # and says nothing of it in its answer
         seen.append(number)
 
-    with (
-        peer(serve) as port,
-        contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
-    ):
-        assert [transport.model_config("m", timeout_s=10)["connection"] for _ in range(3)] == [1, 2, 3]
+    with peer(serve) as port:
+        answers = ask(f"http://127.0.0.1:{port}", *[lambda t: t.model_config("m", timeout_s=10)] * 3)
+    assert [answer["connection"] for answer in answers] == [1, 2, 3]
     assert seen == [1, 2, 3]
 
 
-def test_closing_wakes_a_request_that_waits() -> None:
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_closing_ends_a_request_that_waits(protocol: str) -> None:
     with peer(None) as port:
-        transport = HttpTransport(parse_address(f"http://127.0.0.1:{port}"))
-        threading.Timer(0.2, transport.close).start()
+        client = Client(f"{protocol}://127.0.0.1:{port}", model="m", timeout_s=60)
+        threading.Timer(0.2, client.close).start()
         started = time.monotonic()
-        with pytest.raises(ServerUnavailableError):
-            transport.infer("m", IDS, outputs=["embedding"], timeout_s=60)
+        with pytest.raises(Qwen3ClientError, match="this client is closed"):
+            client.encode_document("a")
         assert time.monotonic() - started < 30
 
 
@@ -244,11 +247,8 @@ def test_http_posts_for_the_index() -> None:
         seen.append(connection.recv(65536))
         connection.sendall(reply(b'[{"name": "m", "version": "1", "state": "READY"}, 7]'))
 
-    with (
-        peer(serve) as port,
-        contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
-    ):
-        assert transport.models(timeout_s=10) == ["m"]
+    with peer(serve) as port:
+        assert ask(f"http://127.0.0.1:{port}", lambda t: t.models(timeout_s=10)) == [["m"]]
     assert seen[0].startswith(b"POST /v2/repository/index HTTP/1.1\r\n")
 
 
@@ -260,10 +260,9 @@ def test_what_is_no_index_is_no_triton(body: bytes) -> None:
 
     with (
         peer(serve) as port,
-        contextlib.closing(HttpTransport(parse_address(f"http://127.0.0.1:{port}"))) as transport,
         pytest.raises(ContractMismatchError, match="does not answer like a Triton server"),
     ):
-        transport.models(timeout_s=10)
+        ask(f"http://127.0.0.1:{port}", lambda t: t.models(timeout_s=10))
 
 
 # --- the bytes of HTTP -------------------------------------------------------------------------------------

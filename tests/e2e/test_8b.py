@@ -35,7 +35,7 @@ def test_export_and_serve(tmp_path: Path) -> None:
     shutil.rmtree(checkpoint)
 
     with Triton(repository) as triton, Client(triton.grpc_url) as client:
-        assert client.info.dimensions == 4096
+        assert client.info().dimensions == 4096
         texts = ["What is the capital of China?", "Процедура банкротства физических лиц", "北京"]
         together = client.encode_document(texts)
         np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-5)

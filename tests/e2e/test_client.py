@@ -98,7 +98,7 @@ def test_bad_texts_are_named(client: Client, bad: object) -> None:
 
 
 def test_what_the_server_says_about_itself(client: Client) -> None:
-    info = client.info
+    info = client.info()
     assert (info.source, info.precision, info.dimensions, info.max_tokens) == ("tiny", "fp32", 64, 2048)
     assert info.default_instruction == TASK
     assert client.is_ready()
@@ -140,7 +140,7 @@ def test_a_deadline_is_kept(triton: Triton) -> None:
 def test_a_server_that_goes_away(tmp_path: Path) -> None:
     export("tiny", repository=tmp_path)
     triton = Triton(tmp_path, threads=1, drain_timeout_s=1)  # the open HTTP connection would hold it longer
-    with triton, Client(triton.grpc_url) as grpc, Client(triton.http_url) as http:
+    with triton, Client(triton.grpc_url, retry_s=0) as grpc, Client(triton.http_url, retry_s=0) as http:
         for client in (grpc, http):
             client.encode_document("warm")
         triton.__exit__(None, None, None)

@@ -69,7 +69,7 @@ def test_ranks_are_sorted_and_scores_keep_their_order(client: Client) -> None:
 def test_one_client_embeds_and_reranks(client: Client) -> None:
     assert client.encode_query(QUERY).shape == (64,)
     assert client.rank(QUERY, DOCUMENTS)
-    assert (client.info.name, client.reranker_info.name) == ("qwen3_embedding", "qwen3_reranker")
+    assert (client.info().name, client.reranker_info().name) == ("qwen3_embedding", "qwen3_reranker")
 
 
 def test_a_pair_keeps_its_bits_in_any_company(client: Client) -> None:

@@ -12,11 +12,12 @@ Ids = npt.NDArray[np.int64]
 
 
 class Wire:
-    """A raw gRPC connection to one model."""
+    """A raw gRPC connection to one model; ``timeout_s`` is for each request."""
 
-    def __init__(self, url: str, model: str = "qwen3_embedding") -> None:
+    def __init__(self, url: str, model: str = "qwen3_embedding", *, timeout_s: int = 60) -> None:
         self.client = grpc.InferenceServerClient(url)
         self.model = model
+        self.timeout_s = timeout_s
 
     def send(self, ids: npt.NDArray[np.generic], datatype: str = "INT64") -> Future[npt.NDArray[np.float32]]:
         """Send ``ids [b, n]`` without waiting; the future holds ``[b, dimensions]`` or the server's error."""
@@ -31,12 +32,12 @@ class Wire:
                 assert result is not None
                 future.set_result(result.as_numpy("embedding"))
 
-        self.client.async_infer(self.model, [tensor], done, client_timeout=60)
+        self.client.async_infer(self.model, [tensor], done, client_timeout=self.timeout_s)
         return future
 
     def embed(self, texts: Sequence[Ids]) -> list[npt.NDArray[np.float32]]:
         """Send requests ``[b_i, n_i]`` at once and wait for all."""
-        return [future.result(60) for future in [self.send(ids) for ids in texts]]
+        return [future.result(self.timeout_s) for future in [self.send(ids) for ids in texts]]
 
     def batches(self) -> dict[int, int]:
         """How many batches of which size Triton has executed so far."""

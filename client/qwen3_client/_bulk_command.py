@@ -1,0 +1,184 @@
+"""`qwen3-triton embed CORPUS --text-column NAME`: a file's texts to a file of vectors, however often it is killed.
+
+This module makes a job of the command's arguments, sends the corpus through the pipeline into the output, and says
+how far it is.
+"""
+
+import argparse
+import hashlib
+import itertools
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from ._bulk_output import OUTPUT_SUFFIXES, VECTOR_COLUMN, BulkOutput
+from ._bulk_parts import open_parts
+from ._bulk_pipeline import embed_blocks
+from ._command import UsageError, open_client
+from ._contract import ModelInfo
+from ._corpus import Corpus
+from ._errors import InvalidInputError
+from ._prompts import task
+from ._quantisation import Calibration, Dtype, checked_dtype
+from ._vectors import checked_dimensions
+
+__all__ = ["embed_corpus"]
+
+_JOB_VERSION = 1  # of what the parts hold: raised when a newer client could not go on with an older one's
+
+
+def embed_corpus(
+    args: argparse.Namespace, path: Path, output: Path, *, dtype: Dtype, calibration: Calibration | None
+) -> None:
+    """Embeds a file, or goes on where an earlier run of the same command ended.
+
+    Args:
+        args: the command's.
+        path: the corpus.
+        output: where the vectors go.
+        dtype: how they are written.
+        calibration: the ranges for int8 and uint8; None to make them from the first rows.
+
+    Raises:
+        UsageError: the arguments contradict one another.
+        InvalidInputError: the corpus cannot be used, or the output holds the work of another job.
+        Qwen3ClientError: the server failed; what was finished is kept.
+        OSError: a file cannot be read or written.
+    """
+    _check_output(args, output)
+    corpus = Corpus(
+        path,
+        text_column=args.text_column,
+        id_column=args.id_column,
+        block_rows=args.block_rows,
+        skips_empty=args.skip_empty,
+    )
+    with open_client(args, noun="embedding model") as client:
+        info = client.info()
+        dimensions = checked_dimensions(args.dimensions, full=info.dimensions)
+        checked_dtype(dtype, dimensions=dimensions)
+        about = _about(args, info, dtype=dtype, dimensions=dimensions)
+        source = _source(corpus)
+        job = {**source, **about, "block_rows": args.block_rows, "calibration": _digest(calibration)}
+        folder = output.with_name(f"{output.name}.parts")
+        with open_parts(folder, job=job, restarts=args.restart) as parts:
+            if parts:
+                print(f"resumed at row {parts.next_row} of {path}", file=sys.stderr)
+            result = BulkOutput(
+                output,
+                parts,
+                key=pa.field(corpus.key_name, corpus.key_type),
+                dtype=dtype,
+                dimensions=dimensions,
+                calibration=calibration,
+                about=about,
+            )
+            blocks = corpus.blocks(start=parts.next_row)
+            first = list(itertools.islice(blocks, 1))  # to know where the bar begins
+            with _Progress(corpus.size, begin=first[0].begin if first else corpus.size) as progress:
+                embedded = embed_blocks(
+                    client,
+                    itertools.chain(first, blocks),
+                    kind=args.kind,
+                    instruction=args.instruction,
+                    dimensions=dimensions,
+                    advance=progress.advance,
+                )
+                with closing(embedded):
+                    for done in embedded:
+                        result.add(done.block.keys, done.vectors, stop=done.block.stop)
+            if not parts:
+                raise InvalidInputError(f"{path} holds no texts")
+            if _source(corpus) != source:
+                raise InvalidInputError(f"{path} changed while it was read; embed it again with --restart")
+            count = result.finish()
+    print(f"wrote {output}: {dtype} [{count}, {result.width}] in {progress.summary()}", file=sys.stderr)
+
+
+def _check_output(args: argparse.Namespace, output: Path) -> None:
+    if output.suffix not in OUTPUT_SUFFIXES:
+        raise UsageError(f"cannot write {output}: for a corpus the name must end in {' or '.join(OUTPUT_SUFFIXES)}")
+    if output.suffix == ".npy" and (args.id_column is not None or args.skip_empty):
+        raise UsageError("a .npy has a vector for each row and no names: write a .parquet")
+    if args.id_column == VECTOR_COLUMN:
+        raise UsageError(f"{VECTOR_COLUMN} is what the column of vectors is called: rename the ids")
+
+
+def _source(corpus: Corpus) -> dict[str, object]:
+    """Returns what is embedded, and what would tell that the file is another now."""
+    path = corpus.path.resolve()
+    status = path.stat()
+    return {
+        "version": _JOB_VERSION,
+        "corpus": str(path),
+        "bytes": status.st_size,
+        "modified_ns": status.st_mtime_ns,
+        "text_column": corpus.text_column,
+        "id_column": corpus.id_column,
+    }
+
+
+def _about(args: argparse.Namespace, info: ModelInfo, *, dtype: Dtype, dimensions: int) -> dict[str, object]:
+    """Returns what the vectors are: all that decides on their numbers, but for the text."""
+    is_query = args.kind == "query"
+    return {
+        "source": info.source,
+        "revision": info.revision,
+        "precision": info.precision,
+        "tokenizer_sha256": info.tokenizer_sha256,
+        "max_tokens": info.max_tokens,
+        "kind": args.kind,
+        "instruction": task(args.instruction, default=info.default_instruction) if is_query else None,
+        "dimensions": dimensions,
+        "dtype": dtype,
+    }
+
+
+def _digest(calibration: Calibration | None) -> str | None:
+    if calibration is None:
+        return None
+    return hashlib.sha256(calibration.low.tobytes() + calibration.high.tobytes()).hexdigest()
+
+
+class _Progress:
+    """How much is done, for a bar on a terminal and for the last line.
+
+    Args:
+        size: how much there is to read, in units of the corpus.
+        begin: how much of it an earlier run did.
+    """
+
+    def __init__(self, size: int, *, begin: int) -> None:
+        self._started = time.monotonic()
+        self._texts = 0
+        self._tokens = 0
+        self._bar = tqdm(
+            total=size,
+            initial=begin,
+            bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}",
+            file=sys.stderr,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, units: float, texts: int, tokens: int) -> None:
+        """Notes that texts are done."""
+        self._texts += texts
+        self._tokens += tokens
+        rate = self._tokens / (time.monotonic() - self._started)
+        self._bar.set_postfix_str(f"{self._texts:,} texts, {rate:,.0f} tokens/s", refresh=False)
+        self._bar.update(units)
+
+    def summary(self) -> str:
+        """Says how long it took, and how fast that was: what an earlier run did is not counted."""
+        seconds = time.monotonic() - self._started
+        return f"{seconds:.1f} s ({self._texts / seconds:.1f} texts/s, {self._tokens / seconds:.1f} tokens/s)"

@@ -1,0 +1,72 @@
+"""The embedded hosts: one process a model, which Triton starts and, should it be killed, does not start again.
+
+A host holds the weights, so it is what the system kills when memory runs out. Triton goes on, calls the model ready,
+and refuses every request for it; or crashes. ``HostWatch`` makes that one clear end, for whatever supervises the
+server to start it again. It knows Linux's ``/proc``, and nothing about requests.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+_POLL_S = 0.5
+_STUB = "triton_python_backend_stub"
+
+
+class HostWatch:
+    """Watches the hosts of one Triton until it is stopped.
+
+    Args:
+        triton: Process id of Triton.
+        is_wanted: Whether a model is meant to be loaded; False once somebody unloaded it.
+        end: Ends Triton.
+    """
+
+    def __init__(self, triton: int, *, is_wanted: Callable[[str], bool], end: Callable[[], None]) -> None:
+        self._triton = triton
+        self._is_wanted = is_wanted
+        self._end = end
+        self._alive = set(hosts(triton))
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="qwen3-host-watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching; before Triton is stopped, whose hosts then end as they should."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_POLL_S):
+            now = set(hosts(self._triton))
+            if gone := [name for name in sorted(self._alive - now) if self._is_wanted(name)]:
+                print(  # noqa: T201 - the operator must know
+                    f"qwen3-triton serve: the process of {', '.join(gone)} was killed (out of memory?)",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                self._end()
+                return
+            self._alive = now
+
+
+def hosts(triton: int) -> dict[str, int]:
+    """The processes that run models for a Triton, by the model's name; those that ended do not count."""
+    found = {}
+    for children in Path(f"/proc/{triton}/task").glob("*/children"):
+        try:
+            pids = [int(pid) for pid in children.read_text().split()]
+        except OSError:  # the thread is gone
+            continue
+        for pid in pids:
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except OSError:  # so is the process
+                continue
+            # "…/triton_python_backend_stub /repository/<model>/1/model.py …"; of a zombie nothing is left to read
+            if command[0].decode().endswith(_STUB):
+                found[Path(command[1].decode()).parents[1].name] = pid
+    return found

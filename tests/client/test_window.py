@@ -1,0 +1,99 @@
+"""How many requests may be on their way, and how long a refused one waits."""
+
+import asyncio
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from qwen3_client._connection import pause_s
+from qwen3_client._window import Window
+
+
+def test_there_are_never_more_than_the_window_allows() -> None:
+    async def run() -> None:
+        window, at_once, most = Window(3), 0, 0
+
+        async def request() -> None:
+            nonlocal at_once, most
+            await window.enter()
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(0)
+            at_once -= 1
+            window.leave()
+
+        await asyncio.gather(*(request() for _ in range(50)))
+        assert (at_once, most) == (0, 3)
+
+    asyncio.run(run())
+
+
+def test_it_halves_once_for_requests_that_were_refused_together_and_grows_again() -> None:
+    async def run() -> None:
+        window = Window(16)
+        slots = [await window.enter() for _ in range(16)]
+        for slot in slots:
+            window.shrink(slot)
+            window.leave()
+        assert window.limit == 8
+        for _ in range(10):
+            window.shrink(await window.enter())
+            window.leave()
+        assert window.limit == 1
+        for _ in range(200):
+            window.grow()
+        assert window.limit == 16
+
+    asyncio.run(run())
+
+
+def test_a_refused_request_goes_before_those_that_wait() -> None:
+    async def run() -> None:
+        window, order = Window(1), []
+        await window.enter()
+
+        async def request(name: str, *, first: bool) -> None:
+            await window.enter(first=first)
+            order.append(name)
+            window.leave()
+
+        tasks = [asyncio.create_task(request(name, first=name == "again")) for name in ("new", "newer", "again")]
+        await asyncio.sleep(0)
+        window.leave()
+        await asyncio.gather(*tasks)
+        assert order == ["again", "new", "newer"]
+
+    asyncio.run(run())
+
+
+@given(st.integers(1, 4), st.integers(0, 2**32))
+def test_whoever_gives_up_takes_no_slot_along(most: int, seed: int) -> None:
+    async def run() -> None:
+        window, random = Window(most), Random(seed)
+
+        async def request() -> None:
+            await window.enter()
+            try:
+                await asyncio.sleep(random.choice([0, 0.0001]))
+            finally:
+                window.leave()
+
+        tasks = [asyncio.create_task(request()) for _ in range(20)]
+        for task in tasks:
+            if random.random() < 0.5:
+                await asyncio.sleep(0)
+            if random.random() < 0.7:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(most):  # all slots are there
+            await asyncio.wait_for(window.enter(), timeout=10)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("tries", "longest"), [(1, 0.05), (2, 0.1), (3, 0.2), (7, 2.0), (50, 2.0), (2000, 2.0)])
+def test_pauses_double_up_to_a_limit_and_differ(tries: int, longest: float) -> None:
+    pauses = {pause_s(tries) for _ in range(50)}
+    assert len(pauses) > 1
+    assert all(longest / 2 <= pause <= longest for pause in pauses)

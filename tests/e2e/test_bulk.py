@@ -1,0 +1,156 @@
+"""A corpus through real Triton: every format and dtype, a kill in the middle, what a terminal shows."""
+
+import csv
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from qwen3_client import Client
+from qwen3_client._quantisation import DTYPES, Calibration, Dtype, quantise
+from qwen3_serve import Triton
+from support.wire import Wire
+
+TEXTS = [f"№{number} " + '"q",三\n😀 ' * (number * 7 % 3) for number in range(150)]
+
+
+def command(triton: Triton, *arguments: str) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "qwen3_client",
+        "embed",
+        "--url",
+        triton.grpc_url,
+        "--text-column",
+        "text",
+        *arguments,
+    ]
+
+
+def embed(triton: Triton, *arguments: str, cwd: Path) -> str:
+    """Runs the command to its end and returns what it said."""
+    done = subprocess.run(
+        command(triton, *arguments), cwd=cwd, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    return done.stderr
+
+
+def texts_done(triton: Triton) -> int:
+    """How many texts the server has embedded so far."""
+    wire = Wire(triton.grpc_url)
+    try:
+        return sum(size * count for size, count in wire.batches().items())
+    finally:
+        wire.close()
+
+
+def test_every_format_gives_the_vectors_of_single_texts(triton: Triton, tmp_path: Path) -> None:
+    lines = [" ".join(text.split()) for text in TEXTS]
+    rows = [{"id": number, "text": text} for number, text in enumerate(TEXTS)]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "c.parquet")
+    with (tmp_path / "c.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("id", "text"), *enumerate(TEXTS)])
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (tmp_path / "c.txt").write_text("\n".join(lines), encoding="utf-8")
+    with Client(triton.grpc_url) as client:
+        expected = {"c.txt": client.encode_document(lines)}
+        expected |= dict.fromkeys(("c.parquet", "c.csv", "c.jsonl"), client.encode_document(TEXTS))
+    for name, vectors in expected.items():
+        said = embed(triton, name, "--output", "v.npy", "--block-rows", "64", cwd=tmp_path)
+        assert said.startswith("wrote v.npy: float32 [150, 64] in ")
+        np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), vectors, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_is_the_quantised_vector(dtype: Dtype, triton: Triton, tmp_path: Path) -> None:
+    parquet.write_table(
+        pa.table({"id": [f"d{number}" for number in range(150)], "text": TEXTS}), tmp_path / "c.parquet"
+    )
+    arguments = ["c.parquet", "--id-column", "id", "--dtype", dtype, "--dimensions", "32", "--block-rows", "64"]
+    embed(triton, *arguments, "--output", "v.parquet", cwd=tmp_path)
+    with Client(triton.grpc_url) as client:
+        vectors = client.encode_document(TEXTS, dimensions=32)
+    calibration = Calibration.of(vectors) if dtype in ("int8", "uint8") else None
+    expected = quantise(vectors, dtype, calibration=calibration)
+    table = parquet.read_table(tmp_path / "v.parquet")
+    assert table["id"].to_pylist() == [f"d{number}" for number in range(150)]
+    assert table.schema.field("embedding").type == pa.list_(pa.from_numpy_dtype(expected.dtype), expected.shape[1])
+    np.testing.assert_array_equal(np.array(table["embedding"].to_pylist(), expected.dtype), expected)
+
+
+@pytest.mark.parametrize(
+    ("output", "dtype"), [("v.parquet", "float32"), ("v.npy", "int8")], ids=["parquet-float32", "npy-int8"]
+)
+def test_kill_9_in_the_middle_loses_and_repeats_nothing(
+    output: str, dtype: str, triton: Triton, tmp_path: Path
+) -> None:
+    rows = 1500
+    parquet.write_table(
+        pa.table({"text": [f"{number} {number % 7}" for number in range(rows)]}), tmp_path / "c.parquet"
+    )
+    arguments = ["c.parquet", "--dtype", dtype, "--block-rows", "50", "--output", output]
+    parts = tmp_path / f"{output}.parts"
+
+    stops: list[int] = []
+    for wanted in (3, 12):  # killed, and killed again
+        with subprocess.Popen(command(triton, *arguments), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 120
+            while len(list(parts.glob("rows-*.arrow"))) < wanted and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
+            said = process.stderr.read() if process.stderr else ""
+        assert process.returncode == -signal.SIGKILL, said
+        assert (f"resumed at row {stops[-1]} of c.parquet" if stops else "") in said
+        stops.append(50 * len(list(parts.glob("rows-*.arrow"))))
+        assert not (tmp_path / output).exists()
+    assert 0 < stops[0] < stops[1] < rows
+
+    before = -1
+    while before != (before := texts_done(triton)):  # what the killed client had sent is still being answered
+        time.sleep(0.3)
+    said = embed(triton, *arguments, cwd=tmp_path)
+    assert said.startswith(f"resumed at row {stops[1]} of c.parquet\nwrote {output}: {dtype} [{rows}, 64] in ")
+    assert texts_done(triton) - before == rows - stops[1]
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert f"{output}.parts" not in left
+
+    # An undisturbed run writes the same bytes.
+    for name in left.keys() - {"c.parquet"}:
+        (tmp_path / name).unlink()
+    assert "resumed" not in embed(triton, *arguments, cwd=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == left
+
+
+def test_a_terminal_shows_how_far_it_is(triton: Triton, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("".join(f"text {number}\n" for number in range(600)), encoding="utf-8")
+    primary, secondary = pty.openpty()
+    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # a bar needs columns
+    arguments = ["c.txt", "--output", "v.npy", "--block-rows", "100"]
+    with subprocess.Popen(command(triton, *arguments), cwd=tmp_path, stderr=secondary) as process:
+        os.close(secondary)
+        shown = b""
+        try:
+            while piece := os.read(primary, 4096):
+                shown += piece
+        except OSError:  # the terminal closed with the process
+            pass
+    os.close(primary)
+    assert process.returncode == 0, shown.decode()
+    bars = re.findall(r"(\d+)%\|[^|]*\| [\d:]+<[\d:?]+, ([\d,]+) texts, [\d,]+ tokens/s", shown.decode())
+    assert bars, shown.decode()
+    assert ("100", "600") in bars
