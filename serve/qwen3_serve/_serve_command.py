@@ -1,11 +1,17 @@
 """``qwen3-triton serve``: the command line of :class:`qwen3_serve.Triton`."""
 
 import argparse
+import contextlib
 import signal
 import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._gateway import Gateway
+    from ._server import Triton
 
 HELP = "start Triton on an exported model repository"
 EXTRA = "serve"
@@ -42,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="quick",
         help="compare files with the manifest first: sizes and small files, or every byte (%(default)s)",
     )
+    parser.add_argument(
+        "--gateway", action="store_true", help="start the HTTP gateway too (see `qwen3-triton gateway --help`)"
+    )
+    parser.add_argument("--gateway-port", type=int, default=8080, help="port of the gateway (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     import onnxruntime  # noqa: F401 - the host needs it; fail here, with the extra's name, rather than inside Triton
 
     from ._errors import ServeError
+    from ._gateway import Gateway, first_to_end
     from ._server import Triton
 
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -67,14 +78,18 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         print(f"Loading {args.repository} ...", file=sys.stderr, flush=True)
-        with triton:
-            print(_ready(triton, time.monotonic() - started, args.grpc_port), flush=True)
+        with triton, contextlib.ExitStack() as stack:
+            gateway = None
+            if args.gateway:
+                # Within Triton's block: it finishes what it accepted before Triton stops.
+                gateway = stack.enter_context(Gateway(triton.grpc_url, host=args.host, port=args.gateway_port))
+            print(_ready(triton, time.monotonic() - started, args.grpc_port, gateway), flush=True)
             try:
-                code = triton.wait()
+                name, code = first_to_end(triton, gateway)
             except KeyboardInterrupt:
                 print("Stopping; again to stop at once.", file=sys.stderr, flush=True)
                 raise
-            print(f"qwen3-triton serve: Triton ended by itself, exit code {code}", file=sys.stderr)
+            print(f"qwen3-triton serve: {name} ended by itself, exit code {code}", file=sys.stderr)
             return 1
     except ServeError as error:
         print(f"qwen3-triton serve: {error}", file=sys.stderr)
@@ -84,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
 
-def _ready(triton: "Triton", seconds: float, grpc_port: int) -> str:  # type: ignore[name-defined]  # noqa: F821
+def _ready(triton: "Triton", seconds: float, grpc_port: int, gateway: "Gateway | None") -> str:
     models = [
         f"{name}: {about['model_family']} {about['model_size']}, "
         + (f"{about['dimensions']} dimensions, " if "dimensions" in about else "")
@@ -99,6 +114,7 @@ def _ready(triton: "Triton", seconds: float, grpc_port: int) -> str:  # type: ig
             f"  gRPC     {triton.grpc_url}",
             f"  HTTP     {triton.http_url}",
             f"  metrics  {triton.metrics_url}",
+            *([f"  gateway  {gateway.url}"] if gateway else []),
             *(f"  model    {model}" for model in models),
             "",
             f'Next: qwen3-triton embed {url}--query "What is the capital of China?"',

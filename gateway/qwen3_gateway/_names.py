@@ -1,0 +1,52 @@
+"""Which names mean a served model.
+
+Every API has names of its own for the same checkpoint: Hugging Face's `Qwen/Qwen3-Embedding-8B`, Ollama's
+`qwen3-embedding:8b`, OpenRouter's `qwen/qwen3-embedding-8b`. Pure functions; nothing here asks a server.
+"""
+
+import re
+
+from qwen3_client import ModelInfo, RerankerInfo
+
+__all__ = ["means", "ollama_name", "public_name"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def public_name(info: ModelInfo | RerankerInfo) -> str:
+    """Returns the name under which the APIs list a model: its Hub id, or its name on Triton where it has none."""
+    return info.source if _HUB_ID.fullmatch(info.source) else info.name
+
+
+def ollama_name(info: ModelInfo | RerankerInfo) -> str:
+    """Returns the name under which Ollama's API lists a model, such as `qwen3-embedding:8b`."""
+    return f"{info.model_family}:{info.model_size}".lower()
+
+
+def means(name: str, info: ModelInfo | RerankerInfo, *, aliases: tuple[str, ...] = ()) -> bool:
+    """Says whether a request that names `name` means this model.
+
+    Upper and lower case are alike, and whose repository it is does not matter: `anyone/Qwen3-Embedding-8B` means the
+    8B model. Another size, or a tag that names a quantisation, does not.
+
+    Args:
+        name: as the request has it.
+        info: what the model says about itself.
+        aliases: further names for it.
+    """
+    family, size = info.model_family.lower(), info.model_size.lower()
+    known = {
+        info.name.lower(),
+        info.source.lower(),
+        _last_part(info.source).lower(),
+        f"{family}-{size}",
+        family,
+        f"{family}:latest",
+        f"{family}:{size}",
+        *(alias.lower() for alias in aliases),
+    }
+    return name.lower() in known or _last_part(name).lower() in known
+
+
+def _last_part(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]

@@ -1,0 +1,120 @@
+"""The HTTP gateway as a process beside Triton, for ``qwen3-triton serve --gateway``.
+
+It is started as its own command, so this package needs to know no more of it than its options.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from types import TracebackType
+
+from ._errors import ServeError
+from ._ports import choose_ports
+from ._server import Triton, die_with_parent
+
+_POLL_S = 0.05
+_START_S = 60.0
+_DRAIN_S = 30
+_KILL_AFTER_S = 5.0  # past the time that it may take to stop
+
+
+class Gateway:
+    """A running gateway.
+
+    Args:
+        triton: ``host:port`` of Triton's gRPC.
+        host: Address to listen on.
+        port: Port to listen on.
+    """
+
+    def __init__(self, triton: str, *, host: str, port: int) -> None:
+        self._triton = triton
+        self._host = host
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{self._reachable_host}:{self._port}"
+
+    def __enter__(self) -> Gateway:
+        """Start, and return once it listens.
+
+        Raises:
+            ServeError: It is not installed, its port is taken, or it does not start.
+        """
+        if importlib.util.find_spec("fastapi") is None:
+            raise ServeError("--gateway needs the gateway extra: pip install 'qwen3-triton[gateway]'")
+        choose_ports(self._host, {"gateway": self._port})  # so that nobody else's answer is taken for its
+        options = {"triton": self._triton, "host": self._host, "port": self._port, "drain-timeout": _DRAIN_S}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "qwen3_gateway", *(f"--{name}={value}" for name, value in options.items())],
+            start_new_session=True,  # a Ctrl-C in the terminal reaches us alone, and we stop it in order
+            preexec_fn=die_with_parent(),
+        )
+        try:
+            self._wait_until_listening(self._process)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Let it finish the requests that it accepted, then stop it."""
+        self._stop()
+
+    def wait(self) -> int:
+        """Block until it ends by itself; its exit code."""
+        if self._process is None:
+            raise ServeError("the gateway is not running; use it inside its `with` block")
+        return self._process.wait()
+
+    def _wait_until_listening(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START_S
+        while not self._is_listening():
+            if process.poll() is not None:
+                raise ServeError(f"the gateway did not start, exit code {process.returncode}; its reason is above")
+            if time.monotonic() > deadline:
+                raise ServeError(f"the gateway did not listen on {self.url} within {_START_S:.0f} s")
+            time.sleep(_POLL_S)
+
+    def _is_listening(self) -> bool:
+        try:
+            socket.create_connection((self._reachable_host, self._port), timeout=_POLL_S).close()
+        except OSError:
+            return False
+        return True
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(_DRAIN_S + _KILL_AFTER_S)
+        finally:
+            process.kill()  # nothing happens to one that has ended
+            process.wait()
+
+    @property
+    def _reachable_host(self) -> str:
+        return "127.0.0.1" if self._host == "0.0.0.0" else self._host  # noqa: S104
+
+
+def first_to_end(triton: Triton, gateway: Gateway | None) -> tuple[str, int]:
+    """Block until one of the two ends by itself; its name and exit code."""
+    ended: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
+    for name, server in (("Triton", triton), ("the gateway", gateway)):
+        if server is not None:
+            wait = server.wait
+            threading.Thread(target=lambda name=name, wait=wait: ended.put((name, wait())), daemon=True).start()
+    return ended.get()

@@ -1,0 +1,151 @@
+"""Gateways that run in front of a real Triton, and the forms that their failures must have."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import uvicorn
+from fastapi import FastAPI
+from qwen3_export import export
+from qwen3_gateway import Settings, create_app
+from qwen3_serve import Triton
+
+DIMENSIONS = 64
+MAX_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A running gateway."""
+
+    url: str
+    app: FastAPI
+
+    @property
+    def in_progress(self) -> tuple[int, int]:
+        """Items and tokens that are admitted and not yet answered."""
+        admission = self.app.state.engine._admission
+        return admission.items, admission.tokens
+
+
+@contextlib.contextmanager
+def running(settings: Settings) -> Iterator[Gateway]:
+    """Runs a gateway on a free port, in a thread of its own."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "uvicorn did not start"
+            time.sleep(0.01)
+        yield Gateway(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", app)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextlib.contextmanager
+def standing_still(triton: Triton) -> Iterator[None]:
+    """Stops a Triton from working for as long as the block lasts: what is sent to it waits."""
+    processes = [psutil.Process(triton.pid), *psutil.Process(triton.pid).children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+@contextlib.contextmanager
+def command(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Runs the command on a port that was free, and ends it with the block; gives its process and the port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qwen3_gateway", "--port", str(port), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
+    try:
+        wait_until(lambda: is_listening(port) or process.poll() is not None, what="the command does not listen")
+        yield process, port
+    finally:
+        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        if process.stdout is not None and not process.stdout.closed:
+            process.communicate()
+
+
+def is_listening(port: int) -> bool:
+    """Says whether somebody accepts connections on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(condition: Callable[[], bool], *, what: str) -> None:
+    """Waits for something that must come true."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def export_as_8b(folder: Path, *, kind: Literal["embedding", "reranker"]) -> None:
+    """Exports the tiny model, and has it say that it is the published one with 8B parameters."""
+    export("tiny", repository=folder, kind=kind)
+    name, checkpoint = {
+        "embedding": ("qwen3_embedding", "Qwen/Qwen3-Embedding-8B"),
+        "reranker": ("qwen3_reranker", "Qwen/Qwen3-Reranker-8B"),
+    }[kind]
+    for config in (folder / name).rglob("*.pbtxt"):
+        text = config.read_text()
+        for key, value in (("source", checkpoint), ("model_size", "8B")):
+            before = f'key: "{key}"\n  value {{\n    string_value: "tiny"'
+            assert before in text
+            text = text.replace(before, before.replace('"tiny"', f'"{value}"'))
+        config.write_text(text)
+
+
+def failure_text(path: str, body: dict[str, Any]) -> str:
+    """Returns the message of a failure, once it has the form that the API of the path gives it."""
+    if path.startswith("/api/"):
+        assert set(body) == {"error"}
+        message = body["error"]
+    elif path in ("/v1/rerank", "/v2/rerank"):
+        assert set(body) == {"id", "message", "detail"}
+        assert body["message"] == body["detail"]
+        message = body["message"]
+    elif path in ("/", "/embed", "/rerank", "/similarity", "/tokenize", "/info"):
+        assert set(body) == {"error", "error_type"}
+        assert body["error_type"] in ("unhealthy", "backend", "overloaded", "validation", "tokenizer", "empty")
+        message = body["error"]
+    else:
+        assert set(body) == {"error"}
+        assert set(body["error"]) == {"message", "type", "param", "code"}
+        message = body["error"]["message"]
+    assert isinstance(message, str)
+    assert message
+    return message
