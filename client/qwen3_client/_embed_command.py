@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         if args.text_column is None:
             _embed_texts(args, output, dtype=dtype, calibration=calibration)
         else:
-            from ._bulk_command import embed_corpus
+            from ._bulk._bulk_command import embed_corpus
 
             embed_corpus(args, Path(args.texts[0]), Path(args.output), dtype=dtype, calibration=calibration)
 

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 when something failed, or 2 when the arguments make no sense.
     """
+
     def rerank() -> None:
         with (
             open_texts(args.documents, file=args.file, noun="document") as documents,

@@ -17,7 +17,8 @@ import pytest
 from client.conftest import vector_of
 from numpy.typing import NDArray
 from pyarrow import parquet
-from qwen3_client import Client, InferenceError, _bulk_output, _embed_command
+from qwen3_client import Client, InferenceError, _embed_command
+from qwen3_client._bulk import _output
 from qwen3_client._quantisation import DTYPES, Calibration, Dtype, quantise
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def test_every_dtype_with_fewer_dimensions_too(
 
 
 def test_a_calibration_is_made_from_the_first_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_bulk_output, "_CALIBRATION_ROWS", 150)  # which the block of rows 100 to 199 reaches
+    monkeypatch.setattr(_output, "_CALIBRATION_ROWS", 150)  # which the block of rows 100 to 199 reaches
     arguments = ["--text-column", "text", "--dtype", "int8", "--block-rows", "100", "--output", "v.parquet"]
     assert embed("c.parquet", *arguments) == 0
     np.testing.assert_array_equal(read("v.parquet"), expected("int8", sample=200))
@@ -204,7 +205,7 @@ def test_the_same_command_goes_on_after_a_failure(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(_bulk_output, "_CALIBRATION_ROWS", 100)
+    monkeypatch.setattr(_output, "_CALIBRATION_ROWS", 100)
     job = [argument for argument in JOB if output.endswith(".parquet") or argument not in ("--id-column", "id")]
     command = [*job, "--dtype", dtype, "--output", output]
     assert embed(*command) == 0

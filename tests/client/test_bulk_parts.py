@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from qwen3_client import InvalidInputError
-from qwen3_client._bulk_parts import open_parts
+from qwen3_client._bulk._parts import open_parts
 
 JOB = {"corpus": "c.txt", "dtype": "int8", "instruction": None}
 
@@ -147,7 +147,7 @@ def test_two_processes_do_not_share_a_job(tmp_path: Path) -> None:
     begin(folder)
     program = f"""
 import pathlib
-from qwen3_client._bulk_parts import open_parts
+from qwen3_client._bulk._parts import open_parts
 with open_parts(pathlib.Path({str(folder)!r}), job={JOB!r}):
     print("held", flush=True)
     input()

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qwen3_client import Client, InferenceError, InvalidInputError, Qwen3ClientError
-from qwen3_client._bulk_output import BulkOutput
-from qwen3_client._bulk_parts import open_parts
-from qwen3_client._bulk_pipeline import EmbeddedBlock, TokenEmbedder, embed_blocks
-from qwen3_client._corpus import Block, Corpus
+from qwen3_client._bulk._corpus import Block, Corpus
+from qwen3_client._bulk._output import BulkOutput
+from qwen3_client._bulk._parts import open_parts
+from qwen3_client._bulk._pipeline import EmbeddedBlock, TokenEmbedder, embed_blocks
 
 DIMENSIONS = 32
 Ids = NDArray[np.int64]

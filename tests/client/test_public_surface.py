@@ -12,7 +12,11 @@ import pytest
 import qwen3_client
 
 SOURCE = Path(qwen3_client.__file__).parent
-MODULES = sorted(m.name for m in pkgutil.iter_modules([str(SOURCE)]) if m.name not in ("__main__", "adapters"))
+MODULES = sorted(
+    m.name.removeprefix("qwen3_client.")
+    for m in pkgutil.walk_packages([str(SOURCE)], "qwen3_client.")
+    if ".adapters" not in m.name and not m.name.endswith("__main__")
+)
 
 
 def test_the_public_surface_is_pinned() -> None:
@@ -78,7 +82,7 @@ def test_every_module_lists_what_it_exports(name: str) -> None:
 
 def test_one_module_imports_tritonclient_and_none_imports_another_package_of_the_project() -> None:
     importers = []
-    for path in SOURCE.glob("*.py"):
+    for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):

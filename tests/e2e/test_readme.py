@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 from qwen3_serve import Triton
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -54,6 +56,9 @@ def embed_commands() -> list[str]:
 def test_the_embed_commands_run(triton: Triton, tmp_path: Path, command: str) -> None:
     for file in ("texts.txt", "queries.txt"):
         (tmp_path / file).write_text("one\ntwo\n")
+    rows = range(100)
+    corpus = pyarrow.table({"id": [f"d{i}" for i in rows], "text": [f"text {i}" for i in rows]})
+    parquet.write_table(corpus, tmp_path / "corpus.parquet")
     command = command.replace("--dimensions 256", "--dimensions 32")  # tiny has 64
     program = f"{shlex.quote(sys.executable)} -m qwen3_client"
     command = command.replace("qwen3-triton", program) + f" --url {triton.grpc_url}"
@@ -66,7 +71,7 @@ def test_the_embed_commands_run(triton: Triton, tmp_path: Path, command: str) ->
 
 
 def test_the_readme_shows_the_commands_it_promises() -> None:
-    assert len(embed_commands()) == 4
+    assert len(embed_commands()) == 5
     shown = "\n".join(blocks("sh"))
     for command in ("make demo", "make test", "qwen3-triton export", "qwen3-triton serve"):
         assert command in shown

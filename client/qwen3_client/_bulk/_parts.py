@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ._durable_file import durable_file
-from ._errors import InvalidInputError
+from .._durable_file import durable_file
+from .._errors import InvalidInputError
 
 __all__ = ["Parts", "open_parts"]
 

@@ -15,16 +15,16 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from ._bulk_output import OUTPUT_SUFFIXES, VECTOR_COLUMN, BulkOutput
-from ._bulk_parts import open_parts
-from ._bulk_pipeline import embed_blocks
-from ._command import UsageError, open_client
-from ._contract import ModelInfo
+from .._command import UsageError, open_client
+from .._contract import ModelInfo
+from .._errors import InvalidInputError
+from .._prompts import task
+from .._quantisation import Calibration, Dtype, checked_dtype
+from .._vectors import checked_dimensions
 from ._corpus import Corpus
-from ._errors import InvalidInputError
-from ._prompts import task
-from ._quantisation import Calibration, Dtype, checked_dtype
-from ._vectors import checked_dimensions
+from ._output import OUTPUT_SUFFIXES, VECTOR_COLUMN, BulkOutput
+from ._parts import open_parts
+from ._pipeline import embed_blocks
 
 __all__ = ["embed_corpus"]
 

@@ -19,9 +19,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import Qwen3ClientError
+from .._prompts import Kind
 from ._corpus import Block
-from ._errors import Qwen3ClientError
-from ._prompts import Kind
 
 __all__ = ["EmbeddedBlock", "TokenEmbedder", "embed_blocks"]
 

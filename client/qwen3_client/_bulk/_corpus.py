@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from .._errors import InvalidInputError
+from .._texts import checked_text
 from ._corpus_files import CorpusFile, open_corpus_file
-from ._errors import InvalidInputError
-from ._texts import checked_text
 
 __all__ = ["ROW_COLUMN", "Block", "Corpus"]
 

@@ -17,10 +17,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from ._bulk_parts import Parts
-from ._durable_file import durable_file
-from ._quantisation import Calibration, Dtype, needs_calibration, quantise, stored_as
-from ._vector_files import vector_file
+from .._durable_file import durable_file
+from .._quantisation import Calibration, Dtype, needs_calibration, quantise, stored_as
+from .._vector_files import vector_file
+from ._parts import Parts
 
 __all__ = ["OUTPUT_SUFFIXES", "VECTOR_COLUMN", "BulkOutput", "calibration_beside"]
 

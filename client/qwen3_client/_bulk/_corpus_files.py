@@ -18,7 +18,7 @@ from typing import IO, Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from ._errors import InvalidInputError
+from .._errors import InvalidInputError
 
 __all__ = ["LINE_COLUMN", "SUFFIXES", "CorpusFile", "open_corpus_file"]
 
