@@ -5,9 +5,8 @@ nor a slow server ever holds one of them up.
 """
 
 import asyncio
-import os
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -15,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._contract import ModelInfo, RerankerInfo
-from ._core import Core
-from ._credentials import Tls
+from ._core import BaseClient
 from ._errors import InvalidInputError
 from ._prompts import Kind
 from ._ranking import Judgement, RankedDocument
@@ -28,41 +26,12 @@ __all__ = ["AsyncClient"]
 _T = TypeVar("_T")
 
 
-class AsyncClient:
+class AsyncClient(BaseClient):
     """A connection to one Triton server, to an embedding model and a reranker on it, for asyncio.
 
     It takes the arguments of `Client`, and its methods take and give what those of `Client` do. Tasks, event loops and
     threads may share one. Cancelling a call gives up its requests on the server too.
     """
-
-    def __init__(
-        self,
-        url: str = "localhost:8001",
-        *,
-        model: str | None = None,
-        reranker: str | None = None,
-        tokenizer: str | os.PathLike[str] | None = None,
-        reranker_tokenizer: str | os.PathLike[str] | None = None,
-        timeout_s: float = 300.0,
-        retry_s: float = 60.0,
-        concurrency: int = 64,
-        tls: Tls | None = None,
-        token: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self._core = Core(
-            url,
-            model=model,
-            reranker=reranker,
-            tokenizer=tokenizer,
-            reranker_tokenizer=reranker_tokenizer,
-            timeout_s=timeout_s,
-            retry_s=retry_s,
-            concurrency=concurrency,
-            tls=tls,
-            token=token,
-            headers=headers,
-        )
 
     async def __aenter__(self) -> "AsyncClient":
         return self

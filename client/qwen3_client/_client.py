@@ -4,9 +4,8 @@ Each method hands its arguments to `_core`, where the work is, and waits. `_asyn
 with an event loop of their own.
 """
 
-import os
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from types import TracebackType
@@ -16,8 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._contract import ModelInfo, RerankerInfo
-from ._core import Core
-from ._credentials import Tls
+from ._core import BaseClient
 from ._errors import InvalidInputError
 from ._prompts import Kind
 from ._ranking import Judgement, RankedDocument
@@ -29,7 +27,7 @@ __all__ = ["Client"]
 _T = TypeVar("_T")
 
 
-class Client:
+class Client(BaseClient):
     """A connection to one Triton server, to an embedding model and a reranker on it.
 
     Threads may share a client; `concurrency` then bounds all of them together. It works inside a running event loop
@@ -58,35 +56,6 @@ class Client:
     Raises:
         InvalidInputError: an argument cannot be used.
     """
-
-    def __init__(
-        self,
-        url: str = "localhost:8001",
-        *,
-        model: str | None = None,
-        reranker: str | None = None,
-        tokenizer: str | os.PathLike[str] | None = None,
-        reranker_tokenizer: str | os.PathLike[str] | None = None,
-        timeout_s: float = 300.0,
-        retry_s: float = 60.0,
-        concurrency: int = 64,
-        tls: Tls | None = None,
-        token: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self._core = Core(
-            url,
-            model=model,
-            reranker=reranker,
-            tokenizer=tokenizer,
-            reranker_tokenizer=reranker_tokenizer,
-            timeout_s=timeout_s,
-            retry_s=retry_s,
-            concurrency=concurrency,
-            tls=tls,
-            token=token,
-            headers=headers,
-        )
 
     def __enter__(self) -> "Client":
         return self

@@ -31,7 +31,7 @@ from ._texts import Truncate, as_documents, as_list, as_pairs, checked_text, che
 from ._transport import Outputs
 from ._vectors import checked_dimensions, checked_row, cut
 
-__all__ = ["Core", "EmbedGroup", "Later"]
+__all__ = ["BaseClient", "Core", "EmbedGroup", "Later"]
 
 _T = TypeVar("_T")
 
@@ -267,6 +267,39 @@ class Core:
             pairs, prompt=prompt, read=_read_judgement, truncate=bool(truncate), noun=noun
         )
         return answers.all()
+
+
+class BaseClient:
+    """What makes a client, of either kind."""
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        *,
+        model: str | None = None,
+        reranker: str | None = None,
+        tokenizer: str | os.PathLike[str] | None = None,
+        reranker_tokenizer: str | os.PathLike[str] | None = None,
+        timeout_s: float = 300.0,
+        retry_s: float = 60.0,
+        concurrency: int = 64,
+        tls: Tls | None = None,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._core = Core(
+            url,
+            model=model,
+            reranker=reranker,
+            tokenizer=tokenizer,
+            reranker_tokenizer=reranker_tokenizer,
+            timeout_s=timeout_s,
+            retry_s=retry_s,
+            concurrency=concurrency,
+            tls=tls,
+            token=token,
+            headers=headers,
+        )
 
 
 def read_vector(outputs: Outputs, *, width: int, dimensions: int) -> Vector:
