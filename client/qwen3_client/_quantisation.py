@@ -107,7 +107,10 @@ class Calibration:
             OSError: it cannot be read.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            arrays = np.load(path, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise ValueError("one array alone")
+            with arrays:
                 return cls(low=arrays["low"], high=arrays["high"])
         except (EOFError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, InvalidInputError):
@@ -160,9 +163,10 @@ def quantise(vectors: ArrayLike, dtype: Dtype, *, calibration: Calibration | Non
             return (packed ^ np.uint8(0x80)).view(np.int8) if dtype == "binary" else packed
         return values.astype(dtype)
     low, step = _levels(dtype, calibration, dimensions=dimensions)
-    # A dimension that never varies has one level.
-    levels = np.divide(values - low, step, out=np.zeros_like(values), where=step > 0)
-    codes: NDArray[np.uint8] = np.clip(np.rint(levels), 0, _STEPS).astype(np.uint8)
+    # Clipped first, and in float64: a range may be as narrow as float32 can tell. One that has no width has one level.
+    above = np.clip(values, low, low + step * _STEPS) - low
+    levels = np.divide(above, step, out=np.zeros_like(above), where=step > 0)
+    codes: NDArray[np.uint8] = np.rint(levels).astype(np.uint8)
     return (codes ^ np.uint8(0x80)).view(np.int8) if dtype == "int8" else codes
 
 
@@ -194,7 +198,7 @@ def dequantise(codes: ArrayLike, dtype: Dtype, *, calibration: Calibration | Non
         unit = np.float32(1 / np.sqrt(bits.shape[-1]))
         return np.where(bits == 1, unit, -unit)
     low, step = _levels(dtype, calibration, dimensions=array.shape[-1])
-    numbers: NDArray[np.float32] = low + step * unsigned.astype(np.float32)
+    numbers: NDArray[np.float32] = (low + step * unsigned).astype(np.float32)
     return numbers
 
 
@@ -237,8 +241,8 @@ def _checked_vectors(vectors: ArrayLike) -> NDArray[np.float32]:
 
 def _levels(
     dtype: Dtype, calibration: Calibration | None, *, dimensions: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Returns the lowest level of each dimension and the distance between two, both float32 `[d]`."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the lowest level of each dimension and the distance between two, both float64 `[d]`."""
     if calibration is None:
         raise InvalidInputError(
             f"{dtype} needs the range of each dimension: pass calibration=Calibration.of(vectors), made once from "
@@ -249,4 +253,5 @@ def _levels(
             f"the calibration is for {calibration.dimensions} dimensions, the vectors have {dimensions}: make it "
             "from vectors that are cut as these are"
         )
-    return calibration.low, (calibration.high - calibration.low) / np.float32(_STEPS)
+    low = calibration.low.astype(np.float64)
+    return low, (calibration.high - low) / _STEPS

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -43,6 +43,10 @@ def test_codes_of_calibrated_numbers_are_within_half_a_level(vectors: Floats) ->
 
 
 @given(tables(least=100), tables())
+@example(
+    np.full((100, 8), 0, np.float32) + np.eye(100, 8, dtype=np.float32) * np.float32(1.2e-38),
+    np.ones((1, 8), np.float32),
+)
 def test_int8_is_uint8_less_128_and_keeps_order_and_ends(sample: Floats, vectors: Floats) -> None:
     vectors = np.resize(vectors, (len(vectors), sample.shape[1]))
     calibration = Calibration.of(sample)
