@@ -1,7 +1,7 @@
 """What each CPU precision costs in fidelity, and gives in size, memory and speed, at the true 0.6B shape.
 
-    make fidelity                    # writes docs/fidelity.md; about ten minutes on two cores
-    python bench/fidelity.py WORK    # WORK keeps the checkpoints and exports, some 8 GB
+    make fidelity                    # writes docs/fidelity.md; about half an hour on two cores
+    python bench/fidelity.py WORK    # WORK keeps the checkpoints and exports, some 12 GB
 
 Random weights of the true shape: speed and memory are true, and so is the arithmetic; what vectors mean is not tested.
 Random weights have tame activations. Trained decoders have a few channels whose activations are larger by orders of
@@ -9,16 +9,20 @@ magnitude, which is what breaks int8. The outlier checkpoint has them too: chann
 MLP's inner activations times 50 to 1000, and what reads them divided by as much. In float32 it is the same function;
 only the activations between are hard to quantise. (Without the division, the random network becomes chaotic: no
 precision but fp32 follows it, which says nothing of any.)
+
+Beside the precisions that export offers stand mixtures that it does not: down_proj, which reads the MLP's inner
+activations, in another precision than the rest of int8; and each of them without equalised channels.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -28,14 +32,18 @@ import numpy.typing as npt
 import onnxruntime as ort
 import safetensors.numpy
 from qwen3_export import export
-from qwen3_export._precision import FOR_CUDA, PRECISIONS, Precision
+from qwen3_export._arithmetic import Arithmetic
+from qwen3_export._checkpoint import open_checkpoint
+from qwen3_export._equalise import equalise
+from qwen3_export._graph import build_graph, write_model
+from qwen3_export._precision import FOR_CUDA, PRECISIONS, QUANTISED, Precision
+from qwen3_export._products import Product, product
 from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
-from qwen3_export._safetensors import read_index
+from qwen3_export._safetensors import StoredTensor, read_index
 from qwen3_export._tiny import write_byte_tokenizer
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "fidelity.md"
-ON_CPU: list[Precision] = [precision for precision in PRECISIONS if precision not in FOR_CUDA]
-ROUNDS = 3
+ROUNDS = 5
 
 CONFIG = published_config("0.6B")
 OUTLIERS = np.array([50, 100, 200, 500, 1000], np.float32)  # factors of the enlarged channels
@@ -43,14 +51,52 @@ OUTLIERS = np.array([50, 100, 200, 500, 1000], np.float32)  # factors of the enl
 Texts = Sequence[npt.NDArray[np.int64]]
 
 
-@dataclass(slots=True)
-class Row:
-    """The figures of one precision."""
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the products of a model are computed.
+
+    Attributes:
+        precision: Of every product but down_proj.
+        down: Of down_proj.
+        equalised: Whether channels are equalised first.
+    """
 
     precision: Precision
+    down: Precision
+    equalised: bool
+
+    @property
+    def name(self) -> str:
+        """A name for a folder."""
+        if self in EXPORTED:
+            return self.precision
+        return f"{self.precision}-down-{self.down}-{'' if self.equalised else 'un'}equalised"
+
+
+EXPORTED = [Recipe(p, p, p in QUANTISED) for p in PRECISIONS if p not in FOR_CUDA]
+FP32, INT8 = EXPORTED[:2]
+MIXTURES = [Recipe("int8", down, equalised) for down in ("int8", "int8-weight", "fp32") for equalised in (True, False)]
+
+
+@dataclass(frozen=True)
+class MixedArithmetic(Arithmetic):
+    """Arithmetic with a precision of its own for down_proj."""
+
+    down: Precision = "fp32"
+
+    def product(self, *parts: StoredTensor) -> Product:
+        """A product of matrices side by side."""
+        return product(self.down if parts[0].name.endswith("down_proj.weight") else self.precision, *parts)
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was measured of one recipe."""
+
     megabytes: float = 0
     memory_gib: float = 0
     tokens_per_s: float = 0
+    processor_s: float = 0
     query_ms: float = 0
     largest: float = 0
     cosine: dict[str, float] = field(default_factory=dict)
@@ -68,30 +114,39 @@ def main(work: Path) -> None:
     write_outliers(checkpoints["plain"], checkpoints["outliers"])
 
     texts = documents()
-    rows = {precision: Row(precision) for precision in ON_CPU}
+    figures = {recipe: Figures() for recipe in [*EXPORTED, *MIXTURES]}
     for name, checkpoint in checkpoints.items():
         reference = None
-        for precision in ON_CPU:
-            exported = export(
-                str(checkpoint),
-                repository=work / "exports",
-                name=f"{name}-{precision}",
-                precision=precision,
-                force=True,
-            )
-            vectors = embed(session(exported.directory), texts)
+        for recipe, measured in figures.items():
+            directory = work / "exports" / name / recipe.name
+            write_model_directory(recipe, checkpoint, directory)
+            vectors = embed(session(directory), texts)
             reference = vectors if reference is None else reference
-            row = rows[precision]
-            row.cosine[name] = float((vectors * reference).sum(axis=1).min())
-            print(f"{name:8} {precision:12} smallest cosine with fp32 {row.cosine[name]:.5f}", flush=True)
+            measured.cosine[name] = float((vectors * reference).sum(axis=1).min())
+            print(f"{name:8} {recipe.name:32} smallest cosine with fp32 {measured.cosine[name]:.5f}", flush=True)
             if name == "plain":
-                row.largest = float(np.abs(vectors - reference).max())
-                row.megabytes = exported.bytes / 1e6
+                measured.largest = float(np.abs(vectors - reference).max())
+                measured.megabytes = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) / 1e6
             else:
-                shutil.rmtree(exported.directory)
-    measure_speed(work, rows)
-    DOCUMENT.write_text(page(list(rows.values())), "utf-8")
+                shutil.rmtree(directory)
+    measure_speed(work / "exports" / "plain", figures)
+    DOCUMENT.write_text(page(figures), "utf-8")
     print(f"wrote {DOCUMENT}")
+
+
+def write_model_directory(recipe: Recipe, checkpoint: Path, directory: Path) -> None:
+    """Export a checkpoint; of a mixture write the graph and its weights only, which is nearly all."""
+    if recipe in EXPORTED:
+        export(
+            str(checkpoint), repository=directory.parent, name=directory.name, precision=recipe.precision, force=True
+        )
+        return
+    opened = open_checkpoint(str(checkpoint))
+    model = build_graph(
+        equalise(opened) if recipe.equalised else opened, MixedArithmetic(recipe.precision, down=recipe.down)
+    )
+    (directory / "1").mkdir(parents=True, exist_ok=True)
+    write_model(model, directory / "1" / "model.onnx", progress=lambda _: None)
 
 
 def documents() -> list[npt.NDArray[np.int64]]:
@@ -147,77 +202,97 @@ def embed(model: ort.InferenceSession, texts: Texts) -> npt.NDArray[np.float32]:
     return np.stack(rows)
 
 
-def measure_speed(work: Path, rows: dict[Precision, Row]) -> None:
-    """Interleave the precisions, one process each and round, and keep medians."""
-    samples: dict[Precision, list[tuple[float, float, float]]] = {precision: [] for precision in rows}
+def measure_speed(exports: Path, figures: dict[Recipe, Figures]) -> None:
+    """Interleave the recipes, one process each and round, and keep the best: other work only ever slows things down."""
+    samples: dict[Recipe, list[list[float]]] = {recipe: [] for recipe in figures}
     for _ in range(ROUNDS):
-        for precision in rows:
-            command = [sys.executable, __file__, "--one", str(work / "exports" / f"plain-{precision}")]
-            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            speed, query, memory = map(float, output.split())
-            samples[precision].append((speed, query, memory))
-    for precision, taken in samples.items():
-        rows[precision].tokens_per_s, rows[precision].query_ms, rows[precision].memory_gib = np.median(taken, axis=0)
+        for recipe, taken in samples.items():
+            command = [sys.executable, __file__, "--one", str(exports / recipe.name)]
+            taken.append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
+    for recipe, taken in samples.items():
+        seconds, processor_s, query_s, memory = np.min(taken, axis=0)
+        measured = figures[recipe]
+        measured.tokens_per_s = sum(text.size for text in documents()) / seconds
+        measured.processor_s, measured.query_ms, measured.memory_gib = processor_s, 1000 * query_s, memory / 2**30
 
 
 def one(directory: Path) -> None:
-    """In a process of its own: tokens/s of the documents, ms of one 16-token query, GiB of anonymous memory."""
+    """In a process of its own: seconds of the documents, by the clock and of processors, of a short query; bytes."""
     model, texts = session(directory), documents()
     query = texts[0][:1].repeat(16)
     embed(model, texts[:4])
-    speed = sum(text.size for text in texts) / timed(lambda: embed(model, texts))
-    query_s = float(np.median([timed(lambda: embed(model, [query])) for _ in range(5)]))
+    seconds, processor_s = timed(lambda: embed(model, texts))
+    query_s = min(timed(lambda: embed(model, [query]))[0] for _ in range(5))
     status = Path("/proc/self/status").read_text()
-    anonymous = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
-    print(speed, 1000 * query_s, anonymous / 2**20)
+    anonymous = next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
+    print(json.dumps([seconds, processor_s, query_s, anonymous]))
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that it takes."""
-    started = time.perf_counter()
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds that it takes, by the clock and of all processors."""
+    started, processor_started = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - processor_started
 
 
-def page(rows: list[Row]) -> str:
+def table(titles: str, rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; titles are separated by ``|``."""
+    rule = " | ".join("---" for _ in titles.split("|"))
+    return "\n".join(f"| {line} |" for line in [titles, rule, *map(" | ".join, rows)])
+
+
+def page(figures: dict[Recipe, Figures]) -> str:
     """docs/fidelity.md."""
     processors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    titles = [
-        "precision",
-        "cosine",
-        "max abs",
-        "cosine, outliers",
-        "directory",
-        "anonymous memory",
-        "tokens/s",
-        "one query of 16",
-    ]
-    table = [titles, ["---"] * len(titles)]
-    for row in rows:
-        table.append(
+    precisions = table(
+        "precision | cosine | max abs | cosine, outliers | directory | anonymous memory | tokens/s | one query of 16",
+        (
             [
-                row.precision,
-                f"{row.cosine['plain']:.5f}",
-                f"{row.largest:.1e}",
-                f"{row.cosine['outliers']:.5f}",
-                f"{row.megabytes:,.0f} MB",
-                f"{row.memory_gib:.1f} GiB",
-                f"{row.tokens_per_s:.0f} ({row.tokens_per_s / rows[0].tokens_per_s:.1f}x)",
-                f"{row.query_ms:.0f} ms",
+                recipe.precision,
+                f"{measured.cosine['plain']:.5f}",
+                f"{measured.largest:.1e}",
+                f"{measured.cosine['outliers']:.5f}",
+                f"{measured.megabytes:,.0f} MB",
+                f"{measured.memory_gib:.1f} GiB",
+                f"{measured.tokens_per_s:.0f} ({figures[FP32].processor_s / measured.processor_s:.1f}x)",
+                f"{measured.query_ms:.0f} ms",
             ]
-        )
-    lines = "\n".join("| " + " | ".join(cells) + " |" for cells in table)
+            for recipe, measured in ((recipe, figures[recipe]) for recipe in EXPORTED)
+        ),
+    )
+    mixtures = table(
+        "down_proj | equalised | cosine | cosine, outliers | directory | tokens/s against int8",
+        (
+            [
+                recipe.down,
+                "yes" if recipe.equalised else "no",
+                f"{measured.cosine['plain']:.5f}",
+                f"{measured.cosine['outliers']:.5f}",
+                f"{measured.megabytes:,.0f} MB",
+                f"{figures[INT8].processor_s / measured.processor_s:.2f}x",
+            ]
+            for recipe, measured in ((recipe, figures[recipe]) for recipe in MIXTURES)
+        ),
+    )
     return f"""# Fidelity of the CPU precisions
 
 Written by `make fidelity` (bench/fidelity.py, which says how): random weights of the true Qwen3-Embedding-0.6B shape,
 24 texts of 8 to 256 tokens, each precision against fp32 on the same weights. Cosines are the smallest of all texts.
-Speeds are medians of {ROUNDS} interleaved rounds in process, ONNX Runtime only, on a shared machine: take the ratios.
+Speeds are the best of {ROUNDS} interleaved rounds, ONNX Runtime only, on a shared machine: take the ratios, which are
+of processor time.
 
-{lines}
+{precisions}
 
 Outliers: a few channels of every norm and MLP enlarged 50 to 1000 times, as trained decoders have them, and what reads
 them divided by as much: float32 computes the same function, and only quantisation suffers. Export equalises channels
-(`_equalise.py`) for the quantised precisions; before it did, int8 had a cosine of -0.02 here and int8-weight of 0.77.
+(`_equalise.py`) for the quantised precisions.
+
+## Mixed int8
+
+int8 with down_proj, whose inputs have the largest outliers, in another precision; with and without equalised channels.
+The first row is what `--precision int8` exports.
+
+{mixtures}
 
 Machine: {processors[0].partition(":")[2].strip()}, {os.cpu_count()} cores. onnxruntime {version("onnxruntime")}.
 """

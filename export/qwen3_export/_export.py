@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ._arithmetic import Arithmetic
 from ._checkpoint import Checkpoint, open_checkpoint, read_checkpoint
 from ._equalise import equalise
 from ._errors import ExportError
 from ._graph import build_graph, weight_bytes, write_model
 from ._kind import FAMILIES, MODEL_NAMES, Judgement, Kind, judge
 from ._manifest import sha256, write_manifest
-from ._model import Arithmetic
-from ._precision import FOR_CUDA, PRECISIONS, QUANTISED, Precision
+from ._precision import QUANTISED, Precision
+from ._target import Attention, Device, Target, choose_precision, choose_target
 from ._tiny import write_tiny_checkpoint
 from ._triton_config import fill_in
 from ._vocabulary import answers, eos_token_id
@@ -38,6 +39,7 @@ class Exported:
         kind: Embedding or reranker, and why it was taken for that.
         size: Parameters in words, ``0.6B``.
         dimensions: Elements of a hidden state, and of an embedding model's vector.
+        device: ``cpu`` or ``cuda``.
         precision: How products are computed.
         bytes: Size of all its files.
     """
@@ -46,6 +48,7 @@ class Exported:
     kind: Judgement
     size: str
     dimensions: int
+    device: Device
     precision: Precision
     bytes: int
 
@@ -56,7 +59,10 @@ def export(
     repository: Path = Path("model_repository"),
     name: str | None = None,
     kind: Kind | None = None,
-    precision: Precision = "fp32",
+    device: Device = "cpu",
+    precision: Precision | None = None,
+    ort_version: str | None = None,
+    attention: Attention | None = None,
     revision: str | None = None,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -68,8 +74,12 @@ def export(
         repository: Triton's model repository; made if missing.
         name: The model's name in Triton; by its kind ``qwen3_embedding`` or ``qwen3_reranker`` if None.
         kind: ``embedding`` or ``reranker``; told from the checkpoint if None.
-        precision: For CPUs ``fp32``; ``int8``: int8 weights, activations int8 per token; ``int8-weight`` and
-            ``int4-weight``: weights in blocks of 32. For CUDA ``bf16`` and ``fp16``.
+        device: ``cpu``, or ``cuda`` for ONNX Runtime's CUDA provider.
+        precision: For CPUs ``fp32``, the default; ``int8``: int8 weights, activations int8 per token; ``int8-weight``
+            and ``int4-weight``: weights in blocks of 32. For CUDA ``bf16``, the default, and ``fp16``.
+        ort_version: The release of ONNX Runtime that will run the graph; 1.27, that of Triton's container 26.07, for
+            CUDA if None, and any from 1.23 on for CPUs.
+        attention: ``paged`` or ``gqa``, see :class:`Target`; the best that the release has for the device if None.
         revision: Branch, tag or commit on the Hub.
         force: Replace a model that was exported before.
         progress: Called with bytes done and bytes in all while weights are written.
@@ -79,24 +89,25 @@ def export(
     """
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
         raise ExportError(f"{name!r} cannot name a model; use letters, digits, '_', '-' and '.'")
-    if precision not in PRECISIONS:
-        raise ExportError(f"there is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+    precision = choose_precision(device, precision)
+    target = choose_target(device=device, precision=precision, ort_version=ort_version, attention=attention)
     with _opened(source, revision) as checkpoint:
         judgement = judge(checkpoint.folder, source=source, asked=kind)
-        target = repository / (name or MODEL_NAMES[judgement.kind])
-        if (target / "1" / "model.onnx").exists() and not force:
-            raise ExportError(f"{target} holds an exported model; --force replaces it, --name writes beside it")
-        with _whole_or_not_at_all(target) as directory:
+        place = repository / (name or MODEL_NAMES[judgement.kind])
+        if (place / "1" / "model.onnx").exists() and not force:
+            raise ExportError(f"{place} holds an exported model; --force replaces it, --name writes beside it")
+        with _whole_or_not_at_all(place) as directory:
             _write_directory(
                 checkpoint,
                 directory,
-                final=target.resolve(),
+                final=place.resolve(),
                 kind=judgement.kind,
+                target=target,
                 precision=precision,
                 progress=progress,
             )
             size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-    return Exported(target, judgement, checkpoint.geometry.size, checkpoint.geometry.hidden, precision, size)
+    return Exported(place, judgement, checkpoint.geometry.size, checkpoint.geometry.hidden, device, precision, size)
 
 
 @contextmanager
@@ -134,6 +145,7 @@ def _write_directory(
     *,
     final: Path,
     kind: Kind,
+    target: Target,
     precision: Precision,
     progress: Callable[[int, int], None] | None,
 ) -> None:
@@ -147,6 +159,7 @@ def _write_directory(
         "model_size": TINY if checkpoint.source == TINY else geometry.size,
         "source": checkpoint.source,
         "revision": checkpoint.revision,
+        "device": target.device,
         "precision": precision,
     }
     parameters = {
@@ -161,10 +174,10 @@ def _write_directory(
     if kind == "embedding":
         parameters |= {"dimensions": str(geometry.hidden), "eos_token_id": str(eos_token_id(checkpoint))}
         outputs = {"embedding": geometry.hidden}
-        model = build_graph(weights, Arithmetic(precision))
+        model = build_graph(weights, Arithmetic(precision), target=target)
     else:
         outputs = {"score": 1, "logit": 1}
-        model = build_graph(weights, Arithmetic(precision), answers(checkpoint))
+        model = build_graph(weights, Arithmetic(precision), answers(checkpoint), target=target)
 
     version = directory / "1"
     version.mkdir()
@@ -179,15 +192,14 @@ def _write_directory(
     write_model(model, version / "model.onnx", progress=advance)
 
     templates = _templates()
-    # The embedded host runs on CPUs, which lack the kernels of the half precisions.
-    gpu = precision in FOR_CUDA
+    gpu = target.device == "cuda"  # for which there is no embedded host
     for file in ("config.pbtxt",) if gpu else ("config.pbtxt", "configs/embedded.pbtxt"):
         template = (templates / MODEL_NAMES[kind] / file).read_text("utf-8")
         (directory / file).parent.mkdir(exist_ok=True)
         (directory / file).write_text(fill_in(template, outputs=outputs, gpu=gpu, parameters=parameters), "utf-8")
     if not gpu:  # one host serves both kinds
         shutil.copyfile(templates / MODEL_NAMES["embedding"] / "1" / "model.py", version / "model.py")
-    write_manifest(directory, {"kind": kind, **facts})
+    write_manifest(directory, {"kind": kind, **facts, "onnxruntime": target.ort_version, "attention": target.attention})
 
 
 def _templates() -> Path:

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from ._kind import KINDS
-from ._precision import FOR_CUDA, PRECISIONS
+from ._precision import PRECISIONS
+from ._target import ATTENTIONS, DEVICES
 
 HELP = "turn a checkpoint into a Triton model directory"
 EXTRA = "export"
@@ -30,8 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        default="fp32",
-        help="CPU: fp32; int8, the fastest; int8-weight and int4-weight, the smallest. CUDA: bf16, fp16 (%(default)s)",
+        help="CPU: fp32 (the default); int8, the fastest; int8-weight and int4-weight, the smallest. "
+        "CUDA: bf16 (the default); fp16, for GPUs before Ampere",
+    )
+    parser.add_argument("--device", choices=DEVICES, default="cpu", help="what runs the model (%(default)s)")
+    parser.add_argument(
+        "--ort-version",
+        metavar="V",
+        help="the ONNX Runtime that runs the model, such as 1.27 (CUDA: 1.27, as in Triton's container 26.07; "
+        "CPU: any from 1.23 on)",
+    )
+    parser.add_argument(
+        "--attention",
+        choices=ATTENTIONS,
+        help="attention operator: paged wastes nothing on texts of unlike length; gqa pads inside attention, and is "
+        "there for what PagedAttention does not run on (CUDA: paged; CPU: gqa)",
     )
     parser.add_argument("--revision", metavar="R", help="branch, tag or commit on the Hub")
     parser.add_argument("--force", action="store_true", help="replace a model exported before")
@@ -64,7 +78,10 @@ def run(args: argparse.Namespace) -> int:
                 repository=args.repository,
                 name=args.name,
                 kind=args.kind,
+                device=args.device,
                 precision=args.precision,
+                ort_version=args.ort_version,
+                attention=args.attention,
                 revision=args.revision,
                 force=args.force,
                 progress=show,
@@ -88,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     kind = {"embedding": "an embedding model", "reranker": "a reranker"}[exported.kind.kind]
     repository = "" if args.repository == Path("model_repository") else f" --repository {args.repository}"
     following = f"qwen3-triton serve{repository}"
-    if exported.precision in FOR_CUDA:
-        following = "serve it with CUDA, in Triton's container"
+    if exported.device == "cuda":
+        following = "serve it on a GPU, in Triton's container: docker/README.md"
     print(f"Taken for {kind}: {exported.kind.reason}. Next: {following}")
     return 0

@@ -9,9 +9,11 @@ from pathlib import Path
 import onnx_ir as ir
 from onnxscript import GraphBuilder
 
+from ._arithmetic import Arithmetic
 from ._checkpoint import Checkpoint
-from ._model import Arithmetic, EmbeddingModel, RerankerModel
+from ._model import EmbeddingModel, RerankerModel
 from ._products import MICROSOFT
+from ._target import Target
 from ._vocabulary import Answers
 
 OPSET = 23  # the first with RMSNormalization
@@ -20,7 +22,12 @@ IN_FILE_BYTES = 1024  # tensors up to this size stay inside the .onnx file
 ALIGNMENT = 4096  # bytes; weights start on a page, so that mapping them copies nothing
 
 
-def build_graph(checkpoint: Checkpoint, arithmetic: Arithmetic, answers: Answers | None = None) -> ir.Model:
+CPU = Target()
+
+
+def build_graph(
+    checkpoint: Checkpoint, arithmetic: Arithmetic, answers: Answers | None = None, *, target: Target = CPU
+) -> ir.Model:
     """Build the graph; weights stay on disk until it is written.
 
     Inputs: ``input_ids`` INT64 ``[tokens]``, ``lengths`` INT32 ``[batch, 1]``.
@@ -30,6 +37,7 @@ def build_graph(checkpoint: Checkpoint, arithmetic: Arithmetic, answers: Answers
         checkpoint: The weights.
         arithmetic: What products and attention compute in.
         answers: The ids of a reranker's two answers; None for an embedding model.
+        target: Where the graph will run.
     """
     graph = ir.Graph([], [], nodes=[], name="qwen3", opset_imports={"": OPSET, MICROSOFT: 1})
     builder = GraphBuilder(graph)
@@ -37,9 +45,9 @@ def build_graph(checkpoint: Checkpoint, arithmetic: Arithmetic, answers: Answers
     lengths = builder.input("lengths", ir.DataType.INT32, ["batch", 1])
     model: EmbeddingModel | RerankerModel
     if answers is None:
-        model = EmbeddingModel(checkpoint, arithmetic)
+        model = EmbeddingModel(checkpoint, arithmetic, target)
     else:
-        model = RerankerModel(checkpoint, arithmetic, yes=answers.yes, no=answers.no)
+        model = RerankerModel(checkpoint, arithmetic, target, yes=answers.yes, no=answers.no)
     size = checkpoint.geometry.hidden if answers is None else 1
     for name, value in model(builder.op, input_ids, lengths).items():
         builder.add_output(value, name)

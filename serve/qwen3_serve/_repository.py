@@ -30,8 +30,9 @@ def check_config(repository: Path, models: list[str], config_name: str | None) -
     for name in models:
         if config_name is not None and not (repository / name / "configs" / f"{config_name}.pbtxt").is_file():
             raise ServeError(
-                f"{repository / name} was exported for CUDA and this Triton runs on the CPU; export it again with "
-                "--precision fp32 or int8, or name a Triton with the onnxruntime backend: --tritonserver"
+                f"{repository / name} was exported for CUDA, and the Triton that comes with serve runs on CPUs only. "
+                "Run it in NVIDIA's container, nvcr.io/nvidia/tritonserver (docker/README.md says how), or export it "
+                "again with --device cpu"
             )
 
 

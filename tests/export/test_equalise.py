@@ -7,10 +7,10 @@ import onnxruntime as ort
 import pytest
 import safetensors.numpy
 from qwen3_export import export
+from qwen3_export._arithmetic import Arithmetic
 from qwen3_export._checkpoint import open_checkpoint
 from qwen3_export._equalise import equalise
 from qwen3_export._graph import build_graph, write_model
-from qwen3_export._model import Arithmetic
 from qwen3_export._precision import QUANTISED, Precision
 from support.checkpoints import Shape, make_checkpoint
 from support.oracle import random_texts, reference_embeddings

@@ -17,6 +17,19 @@ _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _GPU_PRECISIONS = ("bf16", "fp16")
 
 
+def require_device(model: ModelDirectory) -> None:
+    """Make sure that ONNX Runtime can run a model here, before any work is done for it.
+
+    Raises:
+        VerifyError: It was exported for CUDA, which this ONNX Runtime cannot use.
+    """
+    if model.precision in _GPU_PRECISIONS and _CUDA not in ort.get_available_providers():
+        raise VerifyError(
+            f"{model.name} was exported for CUDA, and this ONNX Runtime runs on CPUs only. Verify a server with a GPU "
+            "(Triton's container, docker/README.md) with --url, or install onnxruntime-gpu beside a GPU"
+        )
+
+
 class OnnxRunner:
     """A :class:`~qwen3_verify._runner.Runner` in this process."""
 

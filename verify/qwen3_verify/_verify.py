@@ -83,7 +83,10 @@ def verify_model(
     if not files.passed:
         return Verdict(model, files, faults=files.faults)
     checkpoint = find_source(model, given=source)
-    runner = _server(url, model) if url is not None else None  # before the work: it may not be there
+    # Before the work: the server may not be there, nor the GPU.
+    runner = _server(url, model) if url is not None else None
+    if runner is None:
+        _require_device(model)
 
     from ._reference import Reference, tokenizer_faults
 
@@ -122,6 +125,12 @@ def verify_model(
         faults=tuple(faults),
         notes=tuple(notes),
     )
+
+
+def _require_device(model: ModelDirectory) -> None:
+    from ._onnx_runner import require_device
+
+    require_device(model)
 
 
 def _local(model: ModelDirectory) -> Runner:
