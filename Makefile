@@ -9,7 +9,7 @@ PRECISION ?= fp32
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-8b fidelity check format clean
+.PHONY: help demo test test-batching test-full test-8b fidelity check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,7 +20,10 @@ demo: $(VENV)/.runtime ## export, serve, embed and rerank once; MODEL=Qwen/Qwen3
 	$(BIN)/python examples/demo.py $(DEMO)
 
 test: $(VENV)/.dev ## run the tests on real Triton and real ONNX Runtime (minutes)
-	$(BIN)/pytest -n 2 -m "not full and not huge"
+	$(BIN)/pytest -n 2 -m "not full and not huge and not compiler"
+
+test-batching: $(VENV)/.dev ## compile the batching plugin of docker/batching and run it in Triton; needs gcc and g++
+	$(BIN)/pytest -m compiler
 
 test-full: $(VENV)/.dev ## the slow tier at the true 0.6B shape; writes docs/measurements.md
 	$(BIN)/pytest -m full -s --timeout 3600

@@ -1,42 +1,11 @@
 """How the embedded host cuts a Triton batch into packed batches; the rest of it is tested inside Triton."""
 
-import importlib.util
-import sys
-import types
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.host import load_packed_batches
 
-MODEL = Path(__file__).parents[2] / "model_repository" / "qwen3_embedding" / "1" / "model.py"
-
-
-def _load() -> Callable[..., list[list[int]]]:
-    # triton_python_backend_utils exists inside Triton only; the function under test does not touch it.
-    name = "triton_python_backend_utils"
-    stand_in = types.ModuleType(name)
-    for attribute in ("InferenceRequest", "InferenceResponse"):
-        setattr(stand_in, attribute, object)
-    before = sys.modules.get(name)
-    sys.modules[name] = stand_in
-    try:
-        spec = importlib.util.spec_from_file_location("embedded_host", MODEL)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        if before is None:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before
-    function: Callable[..., list[list[int]]] = module.packed_batches
-    return function
-
-
-packed_batches = _load()
+packed_batches = load_packed_batches()
 
 
 @given(st.lists(st.integers(1, 5000), max_size=64), st.integers(1, 4096), st.floats(1, 10))
