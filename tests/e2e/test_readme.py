@@ -11,11 +11,11 @@ import pytest
 from pyarrow import parquet
 from qwen3_serve import Triton
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, document: str = "README.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text("utf-8"), flags=re.DOTALL)
 
 
 def run_python(code: str, cwd: Path) -> str:
@@ -45,6 +45,12 @@ def test_the_server_example_runs(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "model_repository").mkdir()
     (tmp_path / "model_repository" / "qwen3_embedding").symlink_to(repository / "qwen3_embedding")
     assert run_python(code, tmp_path) == "tiny (64,)\n"
+
+
+@pytest.mark.parametrize("code", blocks("python", "docs/client.md"))
+def test_the_client_s_page_runs(triton: Triton, tmp_path: Path, code: str) -> None:
+    printed = run_python(code.replace("localhost:8001", triton.grpc_url), tmp_path)
+    assert printed in ("(64,)\n" * 3, "64000 8000 True\n")
 
 
 def embed_commands() -> list[str]:
@@ -79,7 +85,7 @@ def test_the_readme_shows_the_commands_it_promises() -> None:
 
 def test_every_file_in_the_tree_exists() -> None:
     (tree,) = [block for block in blocks("text") if "export/qwen3_export/" in block]
-    root, folder = Path(__file__).parents[2], Path()
+    root, folder = ROOT, Path()
     for line in tree.splitlines():
         names = [word for word in line.split("  ") if word.strip()]
         if not line.startswith(" "):
