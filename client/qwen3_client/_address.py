@@ -73,6 +73,8 @@ def parse_address(url: str) -> Address:
 
 
 def _refuse(url: object, reason: str) -> NoReturn:
+    if isinstance(url, str) and "@" in url:
+        url = url.rpartition("@")[2]  # a password may be before it
     raise InvalidInputError(
         f"cannot use the URL {url!r}: {reason}; give host:8001 or grpc://host:8001 for gRPC, http://host:8000 for "
         "HTTP, grpcs:// or https:// for TLS"

@@ -32,8 +32,8 @@ class Client(BaseClient):
 
     Threads may share a client; `concurrency` then bounds all of them together. It works inside a running event loop
     too, which it blocks: there, use `AsyncClient`. A process that forks uses a client of its own, made or first used
-    after the fork. Close it, or use it as a context manager. Nothing is sent before the first call, and nothing is
-    asked about a model that no call needs.
+    after the fork; over HTTP, if its parent used gRPC. Close it, or use it as a context manager. Nothing is sent before
+    the first call, and nothing is asked about a model that no call needs.
 
     A request that finds the server away, restarting or its queue full is tried again for `retry_s` seconds, unless the
     server was never there; while its queue is full, fewer requests are sent at once.

@@ -33,10 +33,24 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 
 
+_grpc_process: int | None = None  # that used gRPC first
+
+
 def connect(address: Address, credentials: Credentials) -> Transport:
-    """Returns the transport for an address, for the event loop that runs. Nothing is sent yet."""
+    """Returns the transport for an address, for the event loop that runs. Nothing is sent yet.
+
+    Raises:
+        Qwen3ClientError: it is gRPC's, which this process inherited by a fork and cannot use.
+    """
+    global _grpc_process
     # Imported here so that a program pays only for the protocol that it uses.
     if address.protocol == "grpc":
+        if _grpc_process not in (None, os.getpid()):
+            raise Qwen3ClientError(
+                "gRPC was used before this process forked, and does not survive that; use http://, or start the "
+                "process with multiprocessing's 'spawn'"
+            )
+        _grpc_process = os.getpid()
         from ._grpc_transport import GrpcTransport
 
         return GrpcTransport(address, credentials)
@@ -173,6 +187,9 @@ class Connection:
         return _io_thread.submit(self.close()) if self._process == os.getpid() else None
 
     async def _until_closed(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        if self._is_closed:  # since it was started
+            coroutine.close()
+        self._refuse_if_closed()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._tasks.add(task)

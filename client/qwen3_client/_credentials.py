@@ -11,12 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ._address import Address
-from ._errors import InvalidInputError
+from ._errors import InvalidInputError, RefusedError
 
 __all__ = ["Credentials", "Tls", "credentials_for"]
 
 _HEADER = re.compile(r"[a-z0-9_.-]+")  # what gRPC takes; HTTP takes more
-_RESERVED = ("grpc-", "host", "content-length", "content-type", "inference-header-content-length", "te")
+_RESERVED = {
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "inference-header-content-length",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +64,14 @@ class Tls:
         """Returns what Python's ssl makes of the files.
 
         Raises:
-            InvalidInputError: a file is no PEM file of its kind.
+            RefusedError: a file is no PEM file of its kind.
         """
         try:
             context = ssl.create_default_context(cafile=self.ca)
             if self.certificate is not None:
                 context.load_cert_chain(self.certificate, self.key)
         except (ssl.SSLError, OSError) as error:
-            raise InvalidInputError(f"cannot use the certificates of {self}: {error}") from error
+            raise RefusedError(f"cannot use the certificates of {self}: {error}") from error
         return context
 
 
@@ -101,7 +112,7 @@ def credentials_for(
             raise InvalidInputError("token= and the header Authorization contradict each other: give one")
         named["authorization"] = f"Bearer {token}"
     for name, value in named.items():
-        if not _HEADER.fullmatch(name) or name.startswith(_RESERVED) or name.endswith("-bin"):
+        if not _HEADER.fullmatch(name) or name in _RESERVED or name.startswith("grpc-") or name.endswith("-bin"):
             raise InvalidInputError(f"cannot send a header {name!r}: it is no name, or the protocol's own")
         if not isinstance(value, str) or not (value.isascii() and value.isprintable()) or value != value.strip():
             raise InvalidInputError(f"cannot send the header {name!r}: its value must be printable ASCII")

@@ -2,6 +2,7 @@
 
     Qwen3ClientError                 catch this one to catch them all
     ├── InvalidInputError            (ValueError)       change the call: a text, an option or a URL is wrong
+    │   └── RefusedError                                show the server other credentials, or none that are broken
     ├── ContractMismatchError                           export again, or point at another model or tokenizer
     ├── TokenizerUnavailableError                       pass tokenizer=, or give access to the Hub
     ├── ServerUnavailableError       (ConnectionError)  start the server, or correct the URL
@@ -20,6 +21,7 @@ __all__ = [
     "InferenceError",
     "InvalidInputError",
     "Qwen3ClientError",
+    "RefusedError",
     "ServerOverloadedError",
     "ServerTimeoutError",
     "ServerUnavailableError",
@@ -49,6 +51,10 @@ class Qwen3ClientError(Exception):
 
 class InvalidInputError(Qwen3ClientError, ValueError):
     """A text, an option or a URL that cannot be used; nothing is wrong with the server."""
+
+
+class RefusedError(InvalidInputError):
+    """The server does not let this client in, or the certificates to show it cannot be used."""
 
 
 class ContractMismatchError(Qwen3ClientError):

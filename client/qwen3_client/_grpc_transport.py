@@ -23,6 +23,7 @@ _CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # Two clients of one process shall not share a connection, nor its failures.
     ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),  # one for the Internet must not come between us and the server
 ]
 
 

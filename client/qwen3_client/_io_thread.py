@@ -8,6 +8,8 @@ its own, and callers wait for it each in their way. This module knows nothing ab
 
 import asyncio
 import atexit
+import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import Coroutine
@@ -32,6 +34,7 @@ class Closable(Protocol):
 
 
 _open: set[Closable] = set()
+_inherited: list[Closable] = []  # the parent's, in a forked child: closing one would take its socket from both
 
 
 def submit(coroutine: Coroutine[Any, Any, _T]) -> "Future[_T]":
@@ -67,28 +70,29 @@ def _running_loop() -> asyncio.AbstractEventLoop:
             loop = asyncio.new_event_loop()
             thread = threading.Thread(target=loop.run_forever, name="qwen3-client", daemon=True)
             thread.start()
-            atexit.register(_stop, loop, thread)
+            atexit.register(_close_what_is_open, loop)
             _loop = loop
         return _loop
 
 
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+def _close_what_is_open(loop: asyncio.AbstractEventLoop) -> None:
     """Closes what is still open, so that a program which forgot to does not end in complaints."""
     if _loop is not loop:  # in a forked child: the thread is the parent's
         return
 
     async def close_all() -> None:
         await asyncio.gather(*(each.close() for each in list(_open)), return_exceptions=True)
-        loop.stop()
 
-    asyncio.run_coroutine_threadsafe(close_all(), loop)
-    thread.join(_EXIT_TIMEOUT_S)
+    # The loop goes on: a handler that was registered earlier runs later, and may still call a client.
+    with contextlib.suppress(concurrent.futures.TimeoutError):
+        asyncio.run_coroutine_threadsafe(close_all(), loop).result(_EXIT_TIMEOUT_S)
 
 
 def _after_fork() -> None:
     """A forked child has none of its parent's threads."""
     global _loop, _lock
     _loop, _lock = None, threading.RLock()
+    _inherited.extend(_open)
     _open.clear()
 
 

@@ -81,6 +81,8 @@ class ServedModel(Generic[InfoT]):
         self._load_tokenizer = partial(TextTokenizer.load, tokenizer=tokenizer, prefix=prefix, suffix=suffix)
         self._lock = asyncio.Lock()
         self._info: InfoT | None = None
+        self._failures = 0  # to find out
+        self._failure: Qwen3ClientError | None = None  # the latest of them
         self._tokenizer: TextTokenizer | None = None
 
     @property
@@ -95,10 +97,19 @@ class ServedModel(Generic[InfoT]):
             ContractMismatchError: there is no such model, or no only one, or it is not of this kind.
             Qwen3ClientError: the server could not be asked.
         """
+        if self._info is not None:
+            return self._info
+        failures = self._failures
         async with self._lock:
             if self._info is None:
-                config = await (self._choose() if self._name is None else self._config(self._name))
-                self._info = self._kind.from_config(config)
+                if self._failure is not None and self._failures != failures:  # whoever asked while we waited
+                    raise type(self._failure)(self._failure.args[0])
+                try:
+                    config = await (self._choose() if self._name is None else self._config(self._name))
+                    self._info = self._kind.from_config(config)
+                except Qwen3ClientError as error:
+                    self._failures, self._failure = self._failures + 1, error
+                    raise
                 self._name = self._name or self._info.name
             return self._info
 

@@ -16,6 +16,7 @@ from ._errors import (
     InferenceError,
     InvalidInputError,
     Qwen3ClientError,
+    RefusedError,
     ServerOverloadedError,
     ServerTimeoutError,
     ServerUnavailableError,
@@ -114,7 +115,7 @@ def error_for(code: str, message: str, *, address: Address, timeout_s: float) ->
             "concurrency=, or raise max_queue_size in the model's config.pbtxt"
         )
     if code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or _LOCKED in said:
-        return InvalidInputError(f"{address} does not let this client in ({said}); pass token=, headers= or tls=")
+        return RefusedError(f"{address} does not let this client in ({said}); pass token=, headers= or tls=")
     if code == "UNAVAILABLE" or any(text in said for text in _MODEL_IS_AWAY):
         other = "the HTTP port takes http://" if address.protocol == "grpc" else "the gRPC port takes grpc://"
         return ServerUnavailableError(

@@ -9,7 +9,7 @@ import logging
 import traceback
 
 import orjson
-from qwen3_client import InvalidInputError, Qwen3ClientError
+from qwen3_client import InvalidInputError, Qwen3ClientError, RefusedError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,17 +65,21 @@ class Boundary:
     def _failure(self, scope: Scope, error: Exception) -> Failure:
         request_id = exchange_of(scope).request_id
         if isinstance(error, Failure):
-            if isinstance(error.__cause__, Qwen3ClientError) and not isinstance(error.__cause__, InvalidInputError):
+            if isinstance(error.__cause__, Qwen3ClientError) and not _is_the_callers(error.__cause__):
                 _report(request_id, error=type(error.__cause__).__name__, reason=str(error.__cause__))
             return error
         if isinstance(error, Qwen3ClientError):
-            if not isinstance(error, InvalidInputError):
+            if not _is_the_callers(error):
                 _report(request_id, error=type(error).__name__, reason=str(error))
             return failure_of(error, request_id=request_id)
         # The message of an unforeseen error may hold a text; its place in the code cannot.
         where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
         _report(request_id, error=type(error).__name__, where=where)
         return Failure("internal", f"something failed in the gateway; its log says what under request {request_id}")
+
+
+def _is_the_callers(error: Qwen3ClientError) -> bool:
+    return isinstance(error, InvalidInputError) and not isinstance(error, RefusedError)
 
 
 def answer_to(scope: Scope, failure: Failure, *, apis: tuple[Api, ...]) -> Response:

@@ -18,6 +18,8 @@ from qwen3_client import (
     InvalidInputError,
     Judgement,
     ModelInfo,
+    Qwen3ClientError,
+    RefusedError,
     RerankerInfo,
 )
 
@@ -33,6 +35,7 @@ __all__ = ["Embedded", "Engine", "Judged", "Kind"]
 
 Kind = Literal["query", "document"]
 
+_TOKENIZE_AT_ONCE = 2  # requests
 _SLICE = 16  # items that are handed to the client in one call
 _SLICES_AT_ONCE = 8  # 128 items of one request wait in the client's window at most, enough to keep it full
 
@@ -90,6 +93,8 @@ class Engine:
         self._model_info: ModelInfo | None = None  # what the client knows, without a way to its thread and back
         self._reranker_info: RerankerInfo | None = None
         self._speller: Speller | None = None
+        # Ids take fifty times the memory of their text, and what is too long is tokenized before that is known.
+        self._tokenizing = asyncio.Semaphore(_TOKENIZE_AT_ONCE)
 
     async def embedding_model(self, name: str | None = None) -> ModelInfo:
         """Returns what the embedding model says about itself.
@@ -158,7 +163,7 @@ class Engine:
             else:
                 texts: list[str] = checked_texts(inputs, noun="text")
                 rows = await self._tokenized(
-                    self._client.tokenize(texts, kind=kind, instruction=instruction, truncate=truncate),
+                    lambda: self._client.tokenize(texts, kind=kind, instruction=instruction, truncate=truncate),
                     info=info,
                     truncate=truncate,
                     noun="text",
@@ -167,7 +172,7 @@ class Engine:
             try:
                 slices = await _in_slices(rows, lambda some: self._client.encode_tokens(some, dimensions=dimensions))
             except InvalidInputError as error:
-                if not are_ids:
+                if not are_ids or isinstance(error, RefusedError):
                     raise
                 raise Failure("invalid", str(error), param="input") from error
             ticket.answered()
@@ -205,7 +210,7 @@ class Engine:
                 raise Failure("empty", "the query is empty", param="query")
             pairs = [(query, document) for document in checked_texts(documents, noun="document")]
             rows = await self._tokenized(
-                self._client.tokenize_pairs(pairs, instruction=instruction, truncate=truncate),
+                lambda: self._client.tokenize_pairs(pairs, instruction=instruction, truncate=truncate),
                 info=info,
                 truncate=truncate,
                 noun="document",
@@ -232,8 +237,9 @@ class Engine:
         info = await self.embedding_model()
         with self._admission.admit(len(texts)) as ticket:
             exchange.items = len(texts)
+            checked: list[str] = checked_texts(texts, noun="text")
             rows = await self._tokenized(
-                self._client.tokenize(checked_texts(texts, noun="text"), kind=kind, truncate=False),
+                lambda: self._client.tokenize(checked, kind=kind, truncate=False),
                 info=info,
                 truncate=False,
                 noun="text",
@@ -262,10 +268,16 @@ class Engine:
         return exchange.tokens
 
     async def _tokenized(
-        self, tokenizing: Awaitable[list[TokenIds]], *, info: ModelInfo | RerankerInfo, truncate: object, noun: str
+        self,
+        tokenize: Callable[[], Awaitable[list[TokenIds]]],
+        *,
+        info: ModelInfo | RerankerInfo,
+        truncate: object,
+        noun: str,
     ) -> list[TokenIds]:
         try:
-            return await tokenizing
+            async with self._tokenizing:
+                return await tokenize()
         except InvalidInputError as error:
             if truncate is False and error.index is not None:
                 raise too_long(error.index, noun=noun, info=info) from error
@@ -290,11 +302,16 @@ async def _in_slices(
         return [await ask(rows)]
     places = asyncio.Semaphore(_SLICES_AT_ONCE)
 
-    async def ask_in_turn(some: Sequence[TokenIds]) -> _Result:
+    async def ask_in_turn(start: int) -> _Result:
         async with places:
-            return await ask(some)
+            try:
+                return await ask(rows[start : start + _SLICE])
+            except Qwen3ClientError as error:
+                if error.index is not None:
+                    error.index += start  # it counts within the slice
+                raise
 
-    tasks = [asyncio.ensure_future(ask_in_turn(rows[i : i + _SLICE])) for i in range(0, len(rows), _SLICE)]
+    tasks = [asyncio.ensure_future(ask_in_turn(start)) for start in range(0, len(rows), _SLICE)]
     try:
         return await asyncio.gather(*tasks)
     finally:

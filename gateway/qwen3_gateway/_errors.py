@@ -10,6 +10,7 @@ from qwen3_client import (
     ContractMismatchError,
     InvalidInputError,
     Qwen3ClientError,
+    RefusedError,
     ServerOverloadedError,
     ServerTimeoutError,
     ServerUnavailableError,
@@ -98,7 +99,7 @@ def failure_of(error: Qwen3ClientError, *, request_id: str) -> Failure:
         error: what the client raised.
         request_id: names the request in the gateway's log.
     """
-    if isinstance(error, InvalidInputError):
+    if isinstance(error, InvalidInputError) and not isinstance(error, RefusedError):  # which is about the gateway
         return Failure("too_long" if "max_tokens" in str(error) else "invalid", str(error))
     if isinstance(error, ServerOverloadedError):
         return Failure("overloaded", "the model's queue is full; try again later", retry_after_s=1)

@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         connect(settings)  # sends nothing; what cannot be used is said once, and not by every worker
         if is_configured():
             tracer_provider().shutdown()
-    except (SettingsError, InvalidInputError, OSError) as error:
+    except (SettingsError, InvalidInputError, OSError, UnicodeDecodeError) as error:
         print(f"qwen3-triton gateway: {error}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _leave)

@@ -1,6 +1,7 @@
 """Answers as JSON. Vectors go from numpy to text in compiled code, each number the shortest that reads back as it."""
 
 import base64
+import json
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,12 @@ def json_response(content: Any, *, status: int = 200, headers: dict[str, str] | 
         status: HTTP's.
         headers: further headers.
     """
+    try:
+        body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:  # a document that is given back may hold a whole number beyond 64 bits; no vector is beside it
+        body = json.dumps(content, ensure_ascii=False).encode()
     return Response(
-        orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY),
+        body,
         status_code=status,
         headers=headers,
         media_type="application/json",

@@ -6,6 +6,7 @@ from typing import cast
 
 from fastapi import APIRouter
 from pydantic import BaseModel
+from qwen3_client import Qwen3ClientError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -53,7 +54,7 @@ class Readiness:
             if monotonic() - self._asked_at > self._believed_s:
                 try:
                     self._is_ready = await asyncio.wait_for(self._engine.is_ready(), _ANSWER_S)
-                except asyncio.TimeoutError:
+                except (asyncio.TimeoutError, Qwen3ClientError):
                     self._is_ready = False
                 self._asked_at = monotonic()
             return self._is_ready

@@ -69,8 +69,8 @@ class Settings:
     timeout_s: float = 300.0
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     max_requests: int = 512
-    max_body_bytes: int = 32 * 1024 * 1024
-    max_held_bytes: int = 256 * 1024 * 1024
+    max_body_bytes: int = 8 * 1024 * 1024
+    max_held_bytes: int = 64 * 1024 * 1024
     body_timeout_s: float = 30.0
     max_items: int = 2048  # OpenAI's
     max_request_tokens: int = 1_000_000

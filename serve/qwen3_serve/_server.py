@@ -266,12 +266,12 @@ class Triton:
 
     def _stop(self) -> None:
         self._ready = False
-        if self._watch is not None:
-            self._watch.stop()
-            self._watch = None
+        watch, self._watch = self._watch, None
         if self._process is not None:
             process, self._process = self._process, None
             try:
+                if watch is not None:
+                    watch.stop()
                 if process.poll() is None:
                     process.terminate()
                     process.wait(self._drain_timeout_s + _KILL_AFTER_S)

@@ -52,6 +52,12 @@ def test_refused_with_what_is_accepted(url: str) -> None:
         parse_address(url)
 
 
+def test_a_password_is_not_repeated() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        parse_address("http://me:secret@host:8000")
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("url", "protocol", "port"),
     [("grpcs://host", "grpc", 8001), ("https://host", "http", 443), ("grpcs://host:7", "grpc", 7)],

@@ -374,6 +374,7 @@ def test_closing_in_another_thread_ends_a_call(make_client: MakeClient, transpor
         {"token": "x", "headers": {"Authorization": "y"}},
         {"headers": {"Content-Length": "1"}},
         {"headers": {"grpc-timeout": "1"}},
+        {"headers": {"Accept-Encoding": "gzip"}},
         {"headers": {"": "1"}},
         {"headers": {"x": "é"}},
         {"headers": {"x": 3}},

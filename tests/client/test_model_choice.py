@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import threading
 from collections.abc import Callable
@@ -107,6 +108,29 @@ def test_the_choice_is_made_once_by_all_threads(make_client: MakeClient, transpo
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(8))) == {"qwen3_reranker"}
     assert (transport.index_calls, transport.config_calls) == (1, 2)
+
+
+def test_a_failed_choice_fails_all_who_waited_for_it(make_client: MakeClient, transport: FakeTransport) -> None:
+    client = make_client()
+    barrier, asked = threading.Barrier(8), 0
+
+    async def models(*, timeout_s: float) -> list[str]:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.5)
+        raise ServerUnavailableError(f"no server within {timeout_s} s")
+
+    transport.models = models  # type: ignore[method-assign]
+
+    def ask(_: int) -> str:
+        barrier.wait(timeout=30)
+        with pytest.raises(ServerUnavailableError) as caught:
+            client.info()
+        return str(caught.value)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(ask, range(8)))) == 1
+    assert asked < 8  # else each would have waited for those before it
 
 
 def test_a_choice_that_failed_is_made_again(make_client: MakeClient, transport: FakeTransport) -> None:

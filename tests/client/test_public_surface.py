@@ -31,6 +31,7 @@ def test_the_public_surface_is_pinned() -> None:
         "ModelInfo",
         "Qwen3ClientError",
         "RankedDocument",
+        "RefusedError",
         "RerankerInfo",
         "ServerOverloadedError",
         "ServerTimeoutError",

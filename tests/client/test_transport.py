@@ -18,6 +18,7 @@ from qwen3_client import (
     InferenceError,
     InvalidInputError,
     Qwen3ClientError,
+    RefusedError,
     ServerOverloadedError,
     ServerTimeoutError,
     ServerUnavailableError,
@@ -36,8 +37,8 @@ EXPECTED: dict[str, type[Qwen3ClientError]] = {
     "INVALID_ARGUMENT": InvalidInputError,
     "NOT_FOUND": ContractMismatchError,
     "RESOURCE_EXHAUSTED": ServerOverloadedError,
-    "UNAUTHENTICATED": InvalidInputError,
-    "PERMISSION_DENIED": InvalidInputError,
+    "UNAUTHENTICATED": RefusedError,
+    "PERMISSION_DENIED": RefusedError,
 }
 IDS = np.array([[1, 2, 256]], dtype=np.int64)
 
@@ -71,8 +72,8 @@ def test_the_time_out_is_named() -> None:
 def test_every_http_status_has_its_error(status: HTTPStatus) -> None:
     expected = {
         400: InvalidInputError,
-        401: InvalidInputError,
-        403: InvalidInputError,
+        401: RefusedError,
+        403: RefusedError,
         404: ContractMismatchError,
         408: ServerTimeoutError,
         429: ServerOverloadedError,

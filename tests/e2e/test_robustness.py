@@ -22,6 +22,7 @@ from qwen3_client import (
     Client,
     ContractMismatchError,
     InvalidInputError,
+    RefusedError,
     ServerOverloadedError,
     ServerUnavailableError,
     Tls,
@@ -134,6 +135,59 @@ def test_a_forked_child_is_told_to_make_a_client_of_its_own(triton: Triton) -> N
     said, *rest = done.stdout.splitlines()
     assert "make a new client in the child" in said
     assert rest == ["True", "0 True"]
+
+
+def test_a_forked_child_of_a_process_that_used_grpc_is_told_what_works(triton: Triton) -> None:
+    code = (
+        "import os, sys; from qwen3_client import Client, Qwen3ClientError\n"
+        "used = Client(sys.argv[1]); expected = used.encode_document('a').tolist()\n"
+        "if not os.fork():\n"
+        "    try: Client(sys.argv[1]).encode_document('a')\n"
+        "    except Qwen3ClientError as error: print(error, flush=True)\n"
+        "    print(Client(sys.argv[2]).encode_document('a').tolist() == expected, flush=True)\n"
+        "    os._exit(0)\n"
+        "status = os.wait()[1]\n"
+        "print(status, used.encode_document('a').tolist() == expected)\n"
+    )
+    command = [sys.executable, "-c", code, triton.grpc_url, triton.http_url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    said, *rest = done.stdout.splitlines()
+    assert "gRPC was used before this process forked" in said
+    assert rest == ["True", "0 True"]
+
+
+def test_a_forked_child_takes_nothing_from_its_parent(triton: Triton) -> None:
+    code = (
+        "import os, sys; from qwen3_client import Client\n"
+        "client = Client(sys.argv[1], timeout_s=20); expected = client.encode_document('a').tolist()\n"
+        "if not os.fork():\n"
+        "    client = Client(sys.argv[1])\n"
+        "    print(client.encode_document('a').tolist() == expected, flush=True)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "print(client.encode_document('a').tolist() == expected)\n"
+    )
+    command = [sys.executable, "-c", code, triton.http_url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["True", "True"]
+
+
+def test_a_handler_at_exit_may_still_use_and_close_a_client(triton: Triton, protocol: str) -> None:
+    code = (
+        "import atexit, sys; from qwen3_client import Client\n"
+        "client = Client(sys.argv[1]); atexit.register(client.close)\n"
+        "client.encode_document('a')\n"
+    )
+    command = [sys.executable, "-c", code, url_of(triton, protocol)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_no_proxy_is_taken_from_the_environment(triton: Triton, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with Client(url_of(triton, protocol), timeout_s=20) as client:
+        assert client.encode_document("a").shape == (64,)
 
 
 # --- overload -------------------------------------------------------------------------------------------------
@@ -349,7 +403,7 @@ def test_certificates_that_are_none_are_told_at_once(triton: Triton, certificate
     for scheme in ("grpcs", "https"):
         with (
             Client(f"{scheme}://{triton.grpc_url}", tls=Tls(ca=broken)) as client,
-            pytest.raises(InvalidInputError, match="cannot use the certificates"),
+            pytest.raises(RefusedError, match="cannot use the certificates"),
         ):
             client.encode_document("a")
 
@@ -370,6 +424,6 @@ def test_a_key_in_a_header_opens_guarded_endpoints(repository: Path) -> None:
             assert client.encode_document("a").shape == (64,)
         with (
             Client(triton.grpc_url, model="qwen3_embedding") as client,
-            pytest.raises(InvalidInputError, match="token="),
+            pytest.raises(RefusedError, match="token="),
         ):
             client.encode_document("a")

@@ -144,3 +144,11 @@ def test_failures_are_those_that_the_client_knows(client: openai.OpenAI) -> None
             client.embeddings.create(model=MODEL, input="a", dimensions=dimensions)
     with pytest.raises(openai.BadRequestError, match="token ids"):
         client.embeddings.create(model=MODEL, input=[1, 2**31 - 1])
+
+
+def test_a_bad_token_id_is_named_by_its_place_in_the_request(http: httpx.Client) -> None:
+    rows = [[1, 2]] * 26
+    rows[20] = [10**6]
+    answer = http.post("/v1/embeddings", json={"input": rows})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("text 20: token ids must be from 0 to ")

@@ -72,3 +72,10 @@ def test_a_long_document_is_cut_unless_it_shall_not_be(http: httpx.Client) -> No
     assert http.post("/v2/rerank", json=body).status_code == 200
     refused = http.post("/v2/rerank", json={**body, "truncate": False})
     assert (refused.status_code, "document 1 is longer" in refused.json()["message"]) == (400, True)
+
+
+def test_a_document_with_a_number_beyond_64_bits_is_given_back(http: httpx.Client) -> None:
+    document = {"text": "a", "id": 2**70}
+    answer = http.post("/v1/rerank", json={"query": "q", "documents": [document], "return_documents": True})
+    assert answer.status_code == 200
+    assert answer.json()["results"][0]["document"]["text"] == "a"

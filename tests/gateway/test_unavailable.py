@@ -69,3 +69,21 @@ def test_a_triton_that_does_not_answer_is_not_waited_for_forever(gateway_triton:
                 answer = http.post(path, json=body)
                 assert answer.status_code == 504
                 failure_text(path, answer.json())
+
+
+def test_credentials_that_triton_refuses_are_the_gateway_s_matter(tmp_path: Path) -> None:
+    export_as_8b(tmp_path, kind="embedding")
+    arguments = ["--grpc-restricted-protocol=inference,model-config,model-repository:x-key=sesame"]
+    with (
+        Triton(tmp_path, threads=1, arguments=arguments) as triton,
+        running(Settings(triton=triton.grpc_url, readiness_s=0.05)) as gateway,
+        httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http,
+    ):
+        for path, body in REQUESTS.items():
+            answer = http.post(path, json=body)
+            assert answer.status_code == 500
+            message = failure_text(path, answer.json())
+            assert "its log says what" in message
+            assert triton.grpc_url not in answer.text
+            assert "x-key" not in answer.text
+        assert http.get("/ready").status_code == 503
