@@ -1,67 +1,222 @@
-"""Time and memory of one long text, from 1,024 tokens up, on an exported model.
+"""Time and memory of one long text, in one call and in chunks, from 1,024 tokens up.
 
     python bench/long_texts.py model_repository/qwen3_embedding 8192
 
-One process a length, ONNX Runtime only, the whole text in one call. The last argument is the longest length; 32,768
-takes the better part of an hour on two cores.
+The last argument is the longest length. Of the 0.6B shape 32,768 takes over an hour on two cores, and 9 GB of memory.
+
+One call is what the embedded host does. In chunks, 2,048 tokens a call, attention reads the keys and values of the
+tokens before from a cache that the caller carries from call to call. The graph for that is made here, from the exported
+one, so both run the same weights through the same kernels. The cache is as kind to memory as can be: each layer's keys
+and values lie in one buffer for the whole text, which a call extends in place.
+
+One process a length and way, interleaved, ONNX Runtime only. Times are processor time of all threads, which other work
+on the machine disturbs least: idle cores share it. Memory is the peak of anonymous memory above the loaded model's.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import onnx_ir.passes.common
 import onnxruntime as ort
+
+CHUNK = 2048  # tokens
+SHORTEST = 1024  # tokens
+WAYS = ("one call", "chunks")
+
+Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one text took.
+
+    Attributes:
+        processor_s: Seconds of all threads.
+        megabytes: Peak of anonymous memory above the loaded model's.
+    """
+
+    processor_s: float
+    megabytes: float
 
 
 def main(directory: Path, longest: int) -> None:
-    """Measure 1,024 tokens, twice as many, and so on."""
-    print(f"{'tokens':>8} {'seconds':>9} {'peak anonymous memory':>23}")
-    tokens = 1024
+    """Print a row for 1,024 tokens, twice as many, and so on."""
+    print("| tokens | one call | chunks | chunks / one call | one call | chunks | largest difference |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    tokens = SHORTEST
     while tokens <= longest:
-        command = [sys.executable, __file__, "--one", str(directory), str(tokens)]
-        seconds, peak = map(float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-        print(f"{tokens:8,} {seconds:9.1f} {peak:19.2f} GiB", flush=True)
+        (whole, vector), (parts, same_vector) = (in_a_process_of_its_own(directory, tokens, way) for way in WAYS)
+        print(
+            f"| {tokens:,} | {whole.processor_s:,.0f} s | {parts.processor_s:,.0f} s "
+            f"| {parts.processor_s / whole.processor_s:.2f} | {whole.megabytes:,.0f} MB | {parts.megabytes:,.0f} MB "
+            f"| {np.abs(vector - same_vector).max():.1e} |",
+            flush=True,
+        )
         tokens *= 2
 
 
-def one(directory: Path, tokens: int) -> None:
-    """Embed one text of random ids; print seconds and peak GiB of anonymous memory, weights included."""
-    options = ort.SessionOptions()
-    options.enable_mem_pattern = False  # as the embedded host
-    model = ort.InferenceSession(str(directory / "1" / "model.onnx"), options, providers=["CPUExecutionProvider"])
+def in_a_process_of_its_own(directory: Path, tokens: int, way: str) -> tuple[Cost, Vector]:
+    """Embed one text of random ids; its cost and its vector."""
+    with tempfile.TemporaryDirectory() as folder:
+        vector = Path(folder) / "vector.npy"
+        command = [sys.executable, __file__, "--one", str(directory), str(tokens), way, str(vector)]
+        output = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+        return Cost(*json.loads(output)), np.load(vector)
+
+
+def one(directory: Path, tokens: int, way: str, target: Path) -> None:
+    """Embed one text; print its cost, and leave its vector in ``target``."""
     ids = np.random.default_rng(0).integers(0, 250, tokens)
-    peak, ended = 0.0, threading.Event()
+    path = directory / "1" / "model.onnx"
+    model = session(path.read_bytes() if way == "one call" else chunked(path), path.parent)
+    embed = one_call if way == "one call" else in_chunks
+    loaded = anonymous_bytes()
+    with watched(anonymous_bytes) as peak:
+        started = time.process_time()
+        vector = embed(model, ids)
+        processor_s = time.process_time() - started
+    np.save(target, vector)
+    print(json.dumps([processor_s, (peak() - loaded) / 1e6]))
+
+
+def session(model: bytes, weights: Path) -> ort.InferenceSession:
+    """A graph whose weights lie in a folder, set up as the embedded host does."""
+    options = ort.SessionOptions()
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def one_call(model: ort.InferenceSession, ids: npt.NDArray[np.int64]) -> Vector:
+    """Embed a text as exported."""
+    embedded: Vector = model.run(["embedding"], {"input_ids": ids, "lengths": lengths(ids)})[0][0]
+    return embedded
+
+
+def in_chunks(model: ort.InferenceSession, ids: npt.NDArray[np.int64]) -> Vector:
+    """Embed a text by a graph from :func:`chunked`, extending the cache in place from call to call."""
+    binding = model.io_binding()
+    (hidden,) = (output.shape[1] for output in model.get_outputs() if output.name == "embedding")
+    vector = ort.OrtValue.ortvalue_from_numpy(np.empty((1, hidden), np.float32))
+    binding.bind_ortvalue_output("embedding", vector)
+    caches = []  # the binding may not keep them alive
+    for past in (value for value in model.get_inputs() if value.name.startswith("past_")):
+        _, heads, _, head_dim = past.shape
+        # Memory that is not written yet costs nothing.
+        cache = ort.OrtValue.ortvalue_from_numpy(np.empty((1, heads, ids.size, head_dim), np.float32))
+        caches.append(cache)
+        binding.bind_ortvalue_input(past.name, cache)
+        binding.bind_ortvalue_output(past.name.replace("past_", "present_"), cache)
+    for start in range(0, ids.size, CHUNK):
+        chunk = ids[start : start + CHUNK]
+        end = start + chunk.size
+        binding.bind_cpu_input("input_ids", chunk)
+        binding.bind_cpu_input("lengths", lengths(chunk))
+        binding.bind_cpu_input("last_position", np.array([end - 1], np.int32))
+        binding.bind_cpu_input("total", np.array(end, np.int32))
+        model.run_with_iobinding(binding)
+    embedded: Vector = vector.numpy()[0].copy()  # numpy() is a view that does not keep its memory
+    return embedded
+
+
+def lengths(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """Lengths of a batch of one text."""
+    return np.array([[ids.size]], np.int32)
+
+
+def chunked(path: Path) -> bytes:
+    """An exported embedding graph, changed to take one chunk of one text and the cache of what came before.
+
+    New inputs: ``last_position`` INT32 ``[1]`` of the chunk in the text, ``total`` INT32, tokens up to there, and for
+    layer i ``past_keys_i`` and ``past_values_i`` FP32 ``[1, kv_heads, capacity, head_dim]``. New outputs:
+    ``present_keys_i`` and ``present_values_i``, of the same shape.
+    """
+    model = ir.load(path)
+    graph = model.graph
+    layers = [node for node in graph if node.op_type == "GroupQueryAttention"]
+    head_dim = 2 * np.asarray(graph.initializers["model.rotary.cos"].const_value).shape[1]
+
+    # No spare slot (see _ragged.py): it would enter the cache. The width is the longest text's rows, plus one.
+    width = producer(producer(layers[0].inputs[6]).inputs[0])
+    longest = producer(width.inputs[0]).outputs[0]
+    width.outputs[0].replace_all_uses_with(longest)
+
+    last_position = ir.val("last_position", ir.DataType.INT32, [1])
+    total = ir.val("total", ir.DataType.INT32, [])
+    graph.inputs.extend([last_position, total])
+    for index, layer in enumerate(layers):
+        heads = layer.attributes["kv_num_heads"].as_int()
+        shape = ir.Shape([1, heads, "capacity", head_dim])
+        attended, *present = layer.outputs
+        for place, (kind, output) in enumerate(zip(("keys", "values"), present, strict=True)):
+            past = ir.val(f"past_{kind}_{index}", ir.DataType.FLOAT, shape)
+            graph.inputs.append(past)
+            layer.replace_input_with(3 + place, past)
+            output.name, output.shape, output.type = f"present_{kind}_{index}", shape, past.type
+            graph.outputs.append(output)
+        layer.replace_input_with(5, last_position)
+        layer.replace_input_with(6, total)
+        # The export reads the number of slots from the cache, which now is longer than the chunk.
+        (flatten,) = attended.consumers()
+        queries = layer.attributes["num_heads"].as_int() * head_dim
+        slots = ir.Value(name=f"slots_{index}", const_value=ir.tensor([-1, queries]))
+        graph.register_initializer(slots)
+        flatten.replace_input_with(1, slots)
+    onnx_ir.passes.common.RemoveUnusedNodesPass()(model)
+    serialised: bytes = ir.to_proto(model).SerializeToString()
+    return serialised
+
+
+def producer(value: ir.Value | None) -> ir.Node:
+    """The operator that makes a value."""
+    node = value.producer() if value is not None else None
+    if node is None:
+        raise ValueError("this graph is not one that qwen3-triton exported")
+    return node
+
+
+@contextmanager
+def watched(measure: Callable[[], int]) -> Iterator[Callable[[], int]]:
+    """Measure every 10 ms while the block runs; gives a function that tells the largest value so far."""
+    peak, ended = measure(), threading.Event()
 
     def watch() -> None:
         nonlocal peak
         while not ended.wait(0.01):
-            peak = max(peak, anonymous_gib())
+            peak = max(peak, measure())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    started = time.perf_counter()
-    model.run(None, {"input_ids": ids, "lengths": np.array([[tokens]], np.int32)})
-    seconds = time.perf_counter() - started
-    ended.set()
-    watcher.join()
-    print(seconds, peak)
+    try:
+        yield lambda: peak
+    finally:
+        ended.set()
+        watcher.join()
 
 
-def anonymous_gib() -> float:
+def anonymous_bytes() -> int:
     """Anonymous memory of this process."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 2**20
+            return int(line.split()[1]) * 1024
     raise RuntimeError("this needs Linux: /proc/self/status has no RssAnon")
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--one":
-        one(Path(sys.argv[2]), int(sys.argv[3]))
+        one(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], Path(sys.argv[5]))
     else:
         main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -175,20 +175,25 @@ def test_served_vectors(
 
 
 def test_a_long_text_costs_its_neighbours_nothing(repository: Path, report: Report, tmp_path: Path) -> None:
-    """One text of 4,096 tokens and 31 of 16, in one Triton batch, against the two apart."""
+    """One text of 8,192 tokens and 31 of 16, in one Triton batch, against the two apart."""
     model = MODELS["int8"]
     (tmp_path / model).symlink_to(repository / model)
     random = np.random.default_rng(6)
-    long = random.integers(0, 151_643, (1, 4096))
+    long = random.integers(0, 151_643, (1, 8192))
     short = [random.integers(0, 151_643, (1, 16)) for _ in range(31)]
     with Triton(tmp_path) as triton:
-        wire = Wire(triton.grpc_url, model)
+        wire = Wire(triton.grpc_url, model, timeout_s=900)  # the long text takes minutes
         wire.embed(short)
 
+        def processor_s() -> float:
+            """Processor time so far: over minutes, other work on the machine would disturb the clock's too much."""
+            times = [process.cpu_times() for process in _processes(triton)]
+            return sum(spent.user + spent.system for spent in times)
+
         def seconds(texts: list[npt.NDArray[np.int64]]) -> tuple[float, list[npt.NDArray[np.float32]]]:
-            started = time.monotonic()
+            started = processor_s()
             rows = wire.embed(texts)
-            return time.monotonic() - started, rows
+            return processor_s() - started, rows
 
         def memory() -> int:
             return sum(anonymous_bytes(process.pid) for process in _processes(triton))
@@ -198,7 +203,7 @@ def test_a_long_text_costs_its_neighbours_nothing(repository: Path, report: Repo
         few, short_rows = seconds(short)
         together, rows = seconds([short[0], long, *short[1:]])
         ratio = together / (alone + few)
-        report.add("int8: one text of 4,096 tokens with 31 of 16, against the two apart", f"{ratio:.2f}", "<= 1.15")
+        report.add("int8: 8,192 tokens with 31 texts of 16, processor time against apart", f"{ratio:.2f}", "<= 1.15")
         growth = memory() / memory_alone
         report.add("int8: memory after it, against after the long text alone", f"{growth:.2f}", "<= 1.10")
         for row, expected in zip(rows, [short_rows[0], *long_row, *short_rows[1:]], strict=True):
