@@ -5,6 +5,7 @@ It is started as its own command, so this package needs to know no more of it th
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import queue
 import socket
@@ -113,8 +114,12 @@ class Gateway:
 def first_to_end(triton: Triton, gateway: Gateway | None) -> tuple[str, int]:
     """Block until one of the two ends by itself; its name and exit code."""
     ended: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
+
+    def wait_for(name: str, server: Triton | Gateway) -> None:
+        with contextlib.suppress(ServeError):  # it was stopped before this thread began
+            ended.put((name, server.wait()))
+
     for name, server in (("Triton", triton), ("the gateway", gateway)):
         if server is not None:
-            wait = server.wait
-            threading.Thread(target=lambda name=name, wait=wait: ended.put((name, wait())), daemon=True).start()
+            threading.Thread(target=wait_for, args=(name, server), daemon=True).start()
     return ended.get()
