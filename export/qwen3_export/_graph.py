@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,8 @@ OPSET = 23  # the first with RMSNormalization
 IR_VERSION = 10  # read by every ONNX Runtime that knows opset 23
 IN_FILE_BYTES = 1024  # tensors up to this size stay inside the .onnx file
 ALIGNMENT = 4096  # bytes; weights start on a page, so that mapping them copies nothing
+WRITERS = 4  # threads that read, quantise and write; more wait for each other
+IN_FLIGHT_BYTES = 512 * 2**20  # of tensors that they hold in memory; a larger one is held alone
 
 
 CPU = Target()
@@ -62,7 +65,7 @@ def build_graph(
 
 
 def write_model(model: ir.Model, path: Path, *, progress: Callable[[int], None]) -> None:
-    """Write ``path`` and its weights, ``path`` + ``.data``, one tensor at a time.
+    """Write ``path`` and its weights, ``path`` + ``.data``, a few tensors at a time.
 
     Args:
         model: From :func:`build_graph`.
@@ -77,6 +80,8 @@ def write_model(model: ir.Model, path: Path, *, progress: Callable[[int], None])
         alignment=ALIGNMENT,
         align_threshold=ALIGNMENT,
         callback=lambda tensor, _info: progress(tensor.nbytes),
+        max_workers=min(WRITERS, len(os.sched_getaffinity(0))),
+        max_in_flight_bytes=IN_FLIGHT_BYTES,
     )
 
 

@@ -7,6 +7,7 @@ Weights are read when the file is written, one matrix at a time: see ``onnx_ir.L
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -21,7 +22,6 @@ from ._safetensors import StoredTensor
 HALF: dict[Precision, ir.DataType] = {"bf16": ir.DataType.BFLOAT16, "fp16": ir.DataType.FLOAT16}
 
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
-STRIPE = 256  # rows of a matrix that are read at once
 
 
 class Float32Product(nn.Module):
@@ -62,15 +62,20 @@ class Int8Product(nn.Module):
     def __init__(self, *parts: StoredTensor) -> None:
         super().__init__()
         rows, columns = _transposed_shape(parts)
+        lock = Lock()
+        scales: list[npt.NDArray[np.float32]] = []  # fall out of quantising, and are too dear to compute again
 
         def read_weight() -> ir.TensorProtocol:
-            weight = np.empty((rows, columns), np.int8)
-            for channels, stripe in _stripes(parts):
-                weight[:, channels] = np.rint(stripe / _channel_scales(stripe)[:, None]).astype(np.int8).T
+            with lock:
+                weight, scale = _quantise_channels(parts)
+                scales[:] = [scale]
             return ir.Tensor(weight)
 
         def read_scale() -> ir.TensorProtocol:
-            return ir.Tensor(np.concatenate([_channel_scales(stripe) for _, stripe in _stripes(parts)]))
+            with lock:
+                if not scales:
+                    scales.append(_quantise_channels(parts)[1])
+            return ir.Tensor(scales[0])
 
         self.weight = nn.Parameter(
             [rows, columns],
@@ -186,17 +191,12 @@ def _transposed_shape(parts: tuple[StoredTensor, ...]) -> tuple[int, int]:
 
 
 def _stripes(parts: tuple[StoredTensor, ...]) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-    """Read the matrices by stripes of rows: the columns that they become, and float32 ``[stripe, in]``.
-
-    A stripe stays in the processor's cache while it is transposed, which is several times as fast as in one piece.
-    """
-    column = 0
+    """Read the matrices side by side: the columns that a stripe of rows becomes, and float32 ``[stripe, in]``."""
+    before = 0
     for part in parts:
-        matrix = part.map()
-        for start in range(0, matrix.shape[0], STRIPE):
-            stripe = matrix[start : start + STRIPE].astype(np.float32)
-            yield slice(column, column + stripe.shape[0]), stripe
-            column += stripe.shape[0]
+        for rows, stripe in part.stripes():
+            yield slice(before + rows.start, before + rows.stop), stripe
+        before += part.shape[0]
 
 
 def _read_transposed(parts: tuple[StoredTensor, ...], dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
@@ -207,18 +207,27 @@ def _read_transposed(parts: tuple[StoredTensor, ...], dtype: np.dtype[np.generic
     return joined
 
 
-def _channel_scales(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """One scale an output channel, ``rows [out, in]``: its largest magnitude becomes 127."""
-    largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
-    scales: npt.NDArray[np.float32] = np.maximum(largest, np.float32(1e-20)) / np.float32(127)
-    return scales
+def _quantise_channels(parts: tuple[StoredTensor, ...]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """The matrices side by side as int8 ``[in, sum(out_i)]``, and one scale an output channel.
+
+    A channel's largest magnitude becomes 127.
+    """
+    weight = np.empty(_transposed_shape(parts), np.int8)
+    scales = np.empty(weight.shape[1], np.float32)
+    for channels, stripe in _stripes(parts):
+        largest = np.maximum(stripe.max(axis=1), -stripe.min(axis=1))
+        scales[channels] = np.maximum(largest, np.float32(1e-20)) / np.float32(127)
+        stripe /= scales[channels, None]
+        weight[:, channels] = np.rint(stripe, out=stripe).astype(np.int8).T
+    return weight, scales
 
 
 def _blocks(part: StoredTensor, blocks: int) -> npt.NDArray[np.float32]:
     """A matrix ``[out, in]`` as float32 ``[out, blocks, 32]``, the last block filled with zeros."""
     columns, rows = part.shape
     padded = np.zeros((columns, blocks * BlockProduct.BLOCK), np.float32)
-    padded[:, :rows] = part.map()
+    for stripe_rows, stripe in part.stripes():
+        padded[stripe_rows, :rows] = stripe
     return padded.reshape(columns, blocks, BlockProduct.BLOCK)
 
 

@@ -7,8 +7,11 @@ Format: 8 bytes little-endian header length, a JSON header of ``{name: {dtype, s
 Source: https://huggingface.co/docs/safetensors/index#format
 """
 
+from __future__ import annotations
+
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +27,7 @@ _DTYPES: dict[str, np.dtype] = {  # type: ignore[type-arg]
     "F32": np.dtype(np.float32),
 }
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+STRIPE = 256  # rows of a matrix that are read at once: they stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,13 @@ class StoredTensor:
     def map(self) -> npt.NDArray[np.generic]:
         """The tensor as a read-only view of the mapped file: no memory of its own."""
         return np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape)
+
+    def stripes(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """Read a matrix ``[out, in]`` by stripes: which rows, and those rows as float32 ``[stripe, in]``."""
+        matrix = self.map()
+        for start in range(0, matrix.shape[0], STRIPE):
+            stripe = matrix[start : start + STRIPE].astype(np.float32)
+            yield slice(start, start + stripe.shape[0]), stripe
 
 
 def read_index(path: Path) -> dict[str, StoredTensor]:
