@@ -37,7 +37,7 @@ from qwen3_export._checkpoint import open_checkpoint
 from qwen3_export._equalise import equalise
 from qwen3_export._graph import build_graph, write_model
 from qwen3_export._precision import FOR_CUDA, PRECISIONS, QUANTISED, Precision
-from qwen3_export._products import Product, product
+from qwen3_export._products import Products, products
 from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
 from qwen3_export._safetensors import StoredTensor, read_index
 from qwen3_export._tiny import write_byte_tokenizer
@@ -84,9 +84,9 @@ class MixedArithmetic(Arithmetic):
 
     down: Precision = "fp32"
 
-    def product(self, *parts: StoredTensor) -> Product:
-        """A product of matrices side by side."""
-        return product(self.down if parts[0].name.endswith("down_proj.weight") else self.precision, *parts)
+    def products(self, *parts: StoredTensor) -> Products:
+        """The products of one input with each matrix."""
+        return products(self.down if parts[0].name.endswith("down_proj.weight") else self.precision, *parts)
 
 
 @dataclass(slots=True)

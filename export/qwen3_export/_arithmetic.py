@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnxscript import OpBuilder
 
 from ._precision import Precision
-from ._products import HALF, Product, product
+from ._products import HALF, Products, products
 from ._safetensors import StoredTensor
 
 
@@ -27,9 +27,9 @@ class Arithmetic:
         """The working type: a half precision, or float32."""
         return HALF.get(self.precision, ir.DataType.FLOAT)
 
-    def product(self, *parts: StoredTensor) -> Product:
-        """A product of matrices side by side, from and to the working type."""
-        return product(self.precision, *parts)
+    def products(self, *parts: StoredTensor) -> Products:
+        """The products of one input with each matrix, from and to the working type."""
+        return products(self.precision, *parts)
 
     def enter(self, op: OpBuilder, x: ir.Value) -> ir.Value:
         """From float32 to the working type."""

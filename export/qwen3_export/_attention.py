@@ -30,7 +30,7 @@ class Attention(nn.Module):
         g = self.geometry = checkpoint.geometry
         self.arithmetic, self.norms_inside = arithmetic, norms_inside
         queries, keys = g.heads * g.head_dim, g.kv_heads * g.head_dim
-        self.qkv_proj = arithmetic.product(
+        self.qkv_proj = arithmetic.products(
             checkpoint.tensor(f"{prefix}.q_proj.weight", queries, g.hidden),
             checkpoint.tensor(f"{prefix}.k_proj.weight", keys, g.hidden),
             checkpoint.tensor(f"{prefix}.v_proj.weight", keys, g.hidden),
@@ -41,7 +41,7 @@ class Attention(nn.Module):
         k_gain = checkpoint.tensor(f"{prefix}.k_norm.weight", g.head_dim)
         self.q_norm = norm(q_gain, eps=g.rms_eps, dtype=arithmetic.dtype)
         self.k_norm = norm(k_gain, eps=g.rms_eps, dtype=arithmetic.dtype)
-        self.o_proj = arithmetic.product(checkpoint.tensor(f"{prefix}.o_proj.weight", g.hidden, queries))
+        self.o_proj = arithmetic.products(checkpoint.tensor(f"{prefix}.o_proj.weight", g.hidden, queries))
 
     def forward(self, op: OpBuilder, x: ir.Value, batch: AttentionBatch, *, last_only: bool) -> ir.Value:
         """Attend.
@@ -55,16 +55,16 @@ class Attention(nn.Module):
         Returns:
             Float32 ``[rows, hidden]``, or ``[batch, hidden]``.
         """
-        qkv = self.qkv_proj(op, self.arithmetic.enter(op, x))
-        attended = batch.attend(op, self._heads(op, qkv), last_only=last_only)
-        return self.arithmetic.leave(op, self.o_proj(op, attended))
+        attended = batch.attend(op, self._heads(op, self.arithmetic.enter(op, x)), last_only=last_only)
+        (output,) = self.o_proj(op, attended)
+        return self.arithmetic.leave(op, output)
 
-    def _heads(self, op: OpBuilder, qkv: ir.Value) -> Heads:
+    def _heads(self, op: OpBuilder, x: ir.Value) -> Heads:
         g = self.geometry
         if self.norms_inside:
-            return Heads(qkv, gains=(self.q_norm(op), self.k_norm(op)), eps=g.rms_eps)
+            return Heads(self.qkv_proj.joined(op, x), gains=(self.q_norm(op), self.k_norm(op)), eps=g.rms_eps)
         queries, keys = g.heads * g.head_dim, g.kv_heads * g.head_dim
-        q, k, v = op.Split(qkv, [queries, keys, keys], axis=-1, _outputs=3)
+        q, k, v = self.qkv_proj(op, x)
         return Heads(
             op.Reshape(self.q_norm(op, op.Reshape(q, [-1, g.heads, g.head_dim])), [-1, queries]),
             op.Reshape(self.k_norm(op, op.Reshape(k, [-1, g.kv_heads, g.head_dim])), [-1, keys]),

@@ -34,21 +34,22 @@ class MLP(nn.Module):
         super().__init__()
         g = checkpoint.geometry
         self.arithmetic = arithmetic
-        self.gate_up_proj = arithmetic.product(
+        self.gate_up_proj = arithmetic.products(
             checkpoint.tensor(f"{prefix}.gate_proj.weight", g.intermediate, g.hidden),
             checkpoint.tensor(f"{prefix}.up_proj.weight", g.intermediate, g.hidden),
         )
-        self.down_proj = arithmetic.product(checkpoint.tensor(f"{prefix}.down_proj.weight", g.hidden, g.intermediate))
+        self.down_proj = arithmetic.products(checkpoint.tensor(f"{prefix}.down_proj.weight", g.hidden, g.intermediate))
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
         """Map ``x [rows, hidden]`` to ``[rows, hidden]``, both float32."""
         enter, leave = self.arithmetic.enter, self.arithmetic.leave
-        gate, up = op.Split(self.gate_up_proj(op, enter(op, x)), axis=-1, num_outputs=2, _outputs=2)
+        gate, up = self.gate_up_proj(op, enter(op, x))
         # ONNX Runtime fuses the sigmoid and its product, and computes them in the type they have: in a half precision
         # each step of 1 / (1 + exp(x)) would round.
         gate = leave(op, gate)
         silu = enter(op, op.Mul(gate, op.Sigmoid(gate)))
-        return leave(op, self.down_proj(op, op.Mul(silu, up)))
+        (output,) = self.down_proj(op, op.Mul(silu, up))
+        return leave(op, output)
 
 
 class DecoderLayer(nn.Module):

@@ -24,23 +24,22 @@ HALF: dict[Precision, ir.DataType] = {"bf16": ir.DataType.BFLOAT16, "fp16": ir.D
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
 
 
-class Float32Product(nn.Module):
-    """``x @ W.T`` in float32, for one or more checkpoint matrices side by side.
+class FloatProduct(nn.Module):
+    """``x @ W.T`` in float32 or a half precision, from and to that type.
 
     Args:
         parts: Matrices ``[out_i, in]``; the product has ``sum(out_i)`` columns, in this order.
+        dtype: FLOAT, BFLOAT16 or FLOAT16.
     """
 
-    def __init__(self, *parts: StoredTensor) -> None:
+    def __init__(self, *parts: StoredTensor, dtype: ir.DataType) -> None:
         super().__init__()
-        rows, columns = _transposed_shape(parts)
+        shape = ir.Shape(_transposed_shape(parts))
 
         def read() -> ir.TensorProtocol:
-            return ir.Tensor(_read_transposed(parts, np.dtype(np.float32)))
+            return ir.Tensor(_read_transposed(parts, dtype.numpy()))
 
-        self.weight = nn.Parameter(
-            [rows, columns], data=ir.LazyTensor(read, ir.DataType.FLOAT, ir.Shape([rows, columns]))
-        )
+        self.weight = nn.Parameter(shape.numpy(), dtype, data=ir.LazyTensor(read, dtype, shape))
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
         """Multiply ``x [tokens, in]`` to ``[tokens, out]``."""
@@ -48,7 +47,7 @@ class Float32Product(nn.Module):
 
 
 class Int8Product(nn.Module):
-    """``x @ W.T`` with int8 weights and activations quantised row by row, i.e. per token.
+    """``x @ W.T`` with int8 weights, of activations that were quantised row by row, i.e. per token.
 
     Weights: symmetric int8, one scale an output channel. Activations: symmetric, one scale a row, stored as uint8
     around 128 because that is the fast kernel. A row's scale is its own, so no text's vector depends on its batch.
@@ -56,25 +55,25 @@ class Int8Product(nn.Module):
     MatMulIntegerToFloat, the row's by one multiplication.
 
     Args:
-        parts: Matrices ``[out_i, in]``; the product has ``sum(out_i)`` columns, in this order.
+        part: A matrix ``[out, in]``.
     """
 
-    def __init__(self, *parts: StoredTensor) -> None:
+    def __init__(self, part: StoredTensor) -> None:
         super().__init__()
-        rows, columns = _transposed_shape(parts)
+        columns, rows = part.shape
         lock = Lock()
         scales: list[npt.NDArray[np.float32]] = []  # fall out of quantising, and are too dear to compute again
 
         def read_weight() -> ir.TensorProtocol:
             with lock:
-                weight, scale = _quantise_channels(parts)
+                weight, scale = _quantise_channels(part)
                 scales[:] = [scale]
             return ir.Tensor(weight)
 
         def read_scale() -> ir.TensorProtocol:
             with lock:
                 if not scales:
-                    scales.append(_quantise_channels(parts)[1])
+                    scales.append(_quantise_channels(part)[1])
             return ir.Tensor(scales[0])
 
         self.weight = nn.Parameter(
@@ -85,17 +84,39 @@ class Int8Product(nn.Module):
         self.scale = nn.Parameter([columns], data=ir.LazyTensor(read_scale, ir.DataType.FLOAT, ir.Shape([columns])))
         self.zero_point = nn.Parameter([], ir.DataType.UINT8, data=ir.tensor(np.uint8(128)))
 
-    def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        """Multiply ``x [tokens, in]`` to ``[tokens, out]``."""
-        largest = op.ReduceMax(op.Abs(x), [-1], keepdims=1)  # [tokens, 1]
-        row_scale = op.Div(op.Max(largest, 1e-20), 127.0)  # an all-zero row stays zero
-        quantised = op.QuantizeLinear(
-            op.Div(x, row_scale), 1.0, self.zero_point, _domain=MICROSOFT, _version=1
-        )  # ONNX Runtime 1.23 has no QuantizeLinear of opset 23
+    def forward(self, op: OpBuilder, quantised: ir.Value, row_scale: ir.Value) -> ir.Value:
+        """Multiply ``quantised`` UINT8 ``[tokens, in]`` with ``row_scale [tokens, 1]`` to ``[tokens, out]``."""
         product = op.MatMulIntegerToFloat(
             quantised, self.weight, 1.0, self.scale, self.zero_point, _domain=MICROSOFT, _version=1
         )
         return op.Mul(product, row_scale)
+
+
+class Int8Products(nn.Module):
+    """Products of one input with several matrices, which it is quantised for once.
+
+    Args:
+        parts: Matrices ``[out_i, in]``.
+    """
+
+    def __init__(self, *parts: StoredTensor) -> None:
+        super().__init__()
+        self.products = nn.ModuleList([Int8Product(part) for part in parts])
+        self.middle = nn.Parameter([1], ir.DataType.UINT8, data=ir.tensor(np.array([128], np.uint8)))
+
+    def forward(self, op: OpBuilder, x: ir.Value) -> tuple[ir.Value, ...]:
+        """Multiply ``x [tokens, in]`` to one ``[tokens, out_i]`` a matrix."""
+        largest = op.ReduceMax(op.Abs(x), [-1], keepdims=0)  # [tokens]
+        row_scale = op.Div(op.Max(largest, 1e-20), 127.0)  # an all-zero row stays zero
+        quantised = op.QuantizeLinear(  # ONNX Runtime 1.23 has no QuantizeLinear of opset 23
+            x, row_scale, op.Expand(self.middle, op.Shape(row_scale)), axis=0, _domain=MICROSOFT, _version=1
+        )
+        column = op.Unsqueeze(row_scale, [-1])
+        return tuple(product(op, quantised, column) for product in self.products)
+
+    def joined(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+        """Multiply ``x [tokens, in]`` to ``[tokens, sum(out_i)]``."""
+        return op.Concat(*self.forward(op, x), axis=-1)
 
 
 class BlockProduct(nn.Module):
@@ -148,42 +169,44 @@ class BlockProduct(nn.Module):
         )
 
 
-class HalfProduct(nn.Module):
-    """``x @ W.T`` in bfloat16 or float16, from and to that type.
+class SideBySide(nn.Module):
+    """Products of one input with several matrices, as one product with all of them.
 
     Args:
-        parts: Matrices ``[out_i, in]``; the product has ``sum(out_i)`` columns, in this order.
-        dtype: BFLOAT16 or FLOAT16.
+        product: The product.
+        sizes: Columns of each matrix's result.
     """
 
-    def __init__(self, *parts: StoredTensor, dtype: ir.DataType) -> None:
+    def __init__(self, product: FloatProduct | BlockProduct, sizes: list[int]) -> None:
         super().__init__()
-        shape = ir.Shape(_transposed_shape(parts))
+        self.product = product
+        self.sizes = sizes
 
-        def read() -> ir.TensorProtocol:
-            return ir.Tensor(_read_transposed(parts, dtype.numpy()))
+    def forward(self, op: OpBuilder, x: ir.Value) -> tuple[ir.Value, ...]:
+        """Multiply ``x [tokens, in]`` to one ``[tokens, out_i]`` a matrix."""
+        joined = self.joined(op, x)
+        return (joined,) if len(self.sizes) == 1 else op.Split(joined, self.sizes, axis=-1, _outputs=len(self.sizes))
 
-        self.weight = nn.Parameter(shape.numpy(), dtype, data=ir.LazyTensor(read, dtype, shape))
-
-    def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        """Multiply ``x [tokens, in]`` to ``[tokens, out]``."""
-        return op.MatMul(x, self.weight)
-
-
-Product = Float32Product | Int8Product | BlockProduct | HalfProduct
+    def joined(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+        """Multiply ``x [tokens, in]`` to ``[tokens, sum(out_i)]``."""
+        return self.product(op, x)
 
 
-def product(precision: Precision, *parts: StoredTensor) -> Product:
-    """The product of ``parts`` in a precision, from and to float32, or the half precision."""
-    if precision == "fp32":
-        return Float32Product(*parts)
+Products = Int8Products | SideBySide
+
+
+def products(precision: Precision, *parts: StoredTensor) -> Products:
+    """The products of one input with each of ``parts``, from and to float32, or the half precision."""
     if precision == "int8":
-        return Int8Product(*parts)
+        return Int8Products(*parts)
+    product: FloatProduct | BlockProduct
     if precision == "int8-weight":
-        return BlockProduct(*parts, bits=8)
-    if precision == "int4-weight":
-        return BlockProduct(*parts, bits=4)
-    return HalfProduct(*parts, dtype=HALF[precision])
+        product = BlockProduct(*parts, bits=8)
+    elif precision == "int4-weight":
+        product = BlockProduct(*parts, bits=4)
+    else:
+        product = FloatProduct(*parts, dtype=HALF.get(precision, ir.DataType.FLOAT))
+    return SideBySide(product, [part.shape[0] for part in parts])
 
 
 def _transposed_shape(parts: tuple[StoredTensor, ...]) -> tuple[int, int]:
@@ -207,14 +230,14 @@ def _read_transposed(parts: tuple[StoredTensor, ...], dtype: np.dtype[np.generic
     return joined
 
 
-def _quantise_channels(parts: tuple[StoredTensor, ...]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """The matrices side by side as int8 ``[in, sum(out_i)]``, and one scale an output channel.
+def _quantise_channels(part: StoredTensor) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """The matrix as int8 ``[in, out]``, and one scale an output channel.
 
     A channel's largest magnitude becomes 127.
     """
-    weight = np.empty(_transposed_shape(parts), np.int8)
-    scales = np.empty(weight.shape[1], np.float32)
-    for channels, stripe in _stripes(parts):
+    weight = np.empty(part.shape[::-1], np.int8)
+    scales = np.empty(part.shape[0], np.float32)
+    for channels, stripe in part.stripes():
         largest = np.maximum(stripe.max(axis=1), -stripe.min(axis=1))
         scales[channels] = np.maximum(largest, np.float32(1e-20)) / np.float32(127)
         stripe /= scales[channels, None]

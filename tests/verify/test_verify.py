@@ -52,7 +52,7 @@ def test_max_tokens_bounds_every_text(repository: Path, run: Run) -> None:
     assert "length 64" not in done.out
 
 
-@pytest.mark.parametrize("part", ["layers.0.self_attn.qkv_proj", "layers.1.mlp.down_proj"])
+@pytest.mark.parametrize("part", ["layers.0.self_attn.qkv_proj.product", "layers.1.mlp.down_proj.product"])
 def test_an_altered_weight_fails(copy: Path, run: Run, state_again: Callable[[Path], None], part: str) -> None:
     weight = _weight(copy / "qwen3_embedding", part)
     weight[...] *= 1.01
@@ -71,7 +71,7 @@ def test_an_altered_weight_fails(copy: Path, run: Run, state_again: Callable[[Pa
 
 
 def test_nan_fails(copy: Path, run: Run, state_again: Callable[[Path], None]) -> None:
-    weight = _weight(copy / "qwen3_embedding", "layers.1.mlp.down_proj")
+    weight = _weight(copy / "qwen3_embedding", "layers.1.mlp.down_proj.product")
     weight[0, 0] = np.nan
     weight.flush()
     state_again(copy / "qwen3_embedding")
