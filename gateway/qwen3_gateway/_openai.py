@@ -125,7 +125,7 @@ router = APIRouter(tags=["OpenAI"])
 async def embeddings(request: Request) -> Response:
     """Embeds a text, texts, or texts that are token ids already."""
     body = await body_of(request, EmbeddingRequest)
-    model, kind = _model_and_kind(body)
+    model, kind = _model_and_kind(body, aliases=request.app.state.settings.model_aliases)
     if body.instruction is not None and kind != "query":
         raise Failure("invalid", "an instruction goes with input_type query only", param="instruction")
     inputs = body.input
@@ -190,11 +190,15 @@ def _listed(info: ModelInfo | RerankerInfo) -> dict[str, Any]:
     return {"id": public_name(info), "object": "model", "created": 0, "owned_by": "qwen3-triton"}
 
 
-def _model_and_kind(body: EmbeddingRequest) -> tuple[str | None, Kind]:
+def _model_and_kind(body: EmbeddingRequest, *, aliases: tuple[str, ...]) -> tuple[str | None, Kind]:
+    """The model that was asked for, and what its texts are: NIM tells it by a suffix of the model's name."""
     if body.input_type is not None:
         return body.model, _KINDS[body.input_type]
     name, _, suffix = (body.model or "").rpartition("-")
-    return (name, _KINDS[suffix]) if name and suffix in _KINDS else (body.model, "document")
+    if not name or suffix not in _KINDS:
+        return body.model, "document"
+    is_alias = (body.model or "").lower() in (alias.lower() for alias in aliases)  # one that ends like a suffix
+    return (body.model if is_alias else name), _KINDS[suffix]
 
 
 _TYPES: dict[Cause, str] = {

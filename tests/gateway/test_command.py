@@ -100,7 +100,8 @@ def test_tls(gateway_triton: Triton, tmp_path: Path) -> None:
 def test_keys_and_aliases_reach_the_workers(gateway_triton: Triton, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("from-the-file\n")
-    options = ("--api-key-file", str(keys), "--model-alias", "text-embedding-3-small", "--workers", "2")
+    aliases = ("text-embedding-3-small", "my-query")  # the second ends like NIM's suffix for queries
+    options = ("--api-key-file", str(keys), "--workers", "2", *(f"--model-alias={alias}" for alias in aliases))
     with (
         command("--triton", gateway_triton.grpc_url, *options, environment={"QWEN3_GATEWAY_API_KEYS": "other"}) as (
             _,
@@ -112,6 +113,7 @@ def test_keys_and_aliases_reach_the_workers(gateway_triton: Triton, tmp_path: Pa
         assert http.post("/v1/embeddings", json=body).status_code == 401
         for key in ("from-the-file", "other"):
             assert http.post("/v1/embeddings", json=body, headers={"api-key": key}).status_code == 200
+        assert http.post("/v1/embeddings", json={**body, "model": "My-query"}, headers={"api-key": "other"}).is_success
 
 
 @pytest.mark.parametrize(
