@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ._contract import ModelInfo, RerankerInfo
 from ._core import BaseClient
 from ._errors import InvalidInputError
+from ._priority import Priority
 from ._prompts import Kind
 from ._ranking import Judgement, RankedDocument
 from ._served_model import Answers
@@ -68,17 +69,32 @@ class AsyncClient(BaseClient):
         instruction: str | None = None,
         dimensions: int | None = None,
         truncate: Truncate = True,
+        priority: Priority | None = None,
     ) -> NDArray[np.float32]:
         """As `Client.encode_query`."""
         return await self._run(
-            self._core.encode(texts, kind="query", instruction=instruction, dimensions=dimensions, truncate=truncate)
+            self._core.encode(
+                texts,
+                kind="query",
+                instruction=instruction,
+                dimensions=dimensions,
+                truncate=truncate,
+                priority=priority,
+            )
         )
 
     async def encode_document(
-        self, texts: str | Sequence[str], *, dimensions: int | None = None, truncate: Truncate = True
+        self,
+        texts: str | Sequence[str],
+        *,
+        dimensions: int | None = None,
+        truncate: Truncate = True,
+        priority: Priority | None = None,
     ) -> NDArray[np.float32]:
         """As `Client.encode_document`."""
-        return await self._run(self._core.encode(texts, kind="document", dimensions=dimensions, truncate=truncate))
+        return await self._run(
+            self._core.encode(texts, kind="document", dimensions=dimensions, truncate=truncate, priority=priority)
+        )
 
     async def encode_stream(
         self,
@@ -88,6 +104,7 @@ class AsyncClient(BaseClient):
         instruction: str | None = None,
         dimensions: int | None = None,
         truncate: Truncate = True,
+        priority: Priority | None = None,
     ) -> AsyncIterator[NDArray[np.float32]]:
         """As `Client.encode_stream`; the texts may come from an asynchronous iterable.
 
@@ -96,7 +113,9 @@ class AsyncClient(BaseClient):
         if isinstance(texts, str):
             raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
         embed = await self._run(
-            self._core.stream(kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate)
+            self._core.stream(
+                kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority
+            )
         )
         index = 0
         pending: deque[asyncio.Future[Answers[NDArray[np.float32]]]] = deque()
@@ -131,10 +150,10 @@ class AsyncClient(BaseClient):
         return await self._run(self._core.tokenize(texts, kind=kind, instruction=instruction, truncate=truncate))
 
     async def encode_tokens(
-        self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None
+        self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None, priority: Priority | None = None
     ) -> NDArray[np.float32]:
         """As `Client.encode_tokens`."""
-        return await self._run(self._core.encode_tokens(input_ids, dimensions=dimensions))
+        return await self._run(self._core.encode_tokens(input_ids, dimensions=dimensions, priority=priority))
 
     async def rank(
         self,
@@ -145,6 +164,7 @@ class AsyncClient(BaseClient):
         top_k: int | None = None,
         return_documents: bool = False,
         truncate: bool = True,
+        priority: Priority | None = None,
     ) -> list[RankedDocument]:
         """As `Client.rank`."""
         return await self._run(
@@ -155,14 +175,20 @@ class AsyncClient(BaseClient):
                 top_k=top_k,
                 return_documents=return_documents,
                 truncate=truncate,
+                priority=priority,
             )
         )
 
     async def score(
-        self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        instruction: str | None = None,
+        truncate: bool = True,
+        priority: Priority | None = None,
     ) -> NDArray[np.float32]:
         """As `Client.score`."""
-        return await self._run(self._core.score(pairs, instruction=instruction, truncate=truncate))
+        return await self._run(self._core.score(pairs, instruction=instruction, truncate=truncate, priority=priority))
 
     async def tokenize_pairs(
         self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
@@ -170,9 +196,11 @@ class AsyncClient(BaseClient):
         """As `Client.tokenize_pairs`."""
         return await self._run(self._core.tokenize_pairs(pairs, instruction=instruction, truncate=truncate))
 
-    async def score_tokens(self, input_ids: Sequence[ArrayLike]) -> list[Judgement]:
+    async def score_tokens(
+        self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None
+    ) -> list[Judgement]:
         """As `Client.score_tokens`."""
-        return await self._run(self._core.score_tokens(input_ids))
+        return await self._run(self._core.score_tokens(input_ids, priority=priority))
 
     def _run(self, coroutine: Coroutine[Any, Any, _T]) -> "asyncio.Future[_T]":
         return asyncio.wrap_future(self._core.connection.start(coroutine))

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from ._contract import ModelInfo, RerankerInfo
 from ._core import BaseClient
 from ._errors import InvalidInputError
+from ._priority import Priority
 from ._prompts import Kind
 from ._ranking import Judgement, RankedDocument
 from ._served_model import Answers
@@ -106,6 +107,7 @@ class Client(BaseClient):
         instruction: str | None = None,
         dimensions: int | None = None,
         truncate: Truncate = True,
+        priority: Priority | None = None,
     ) -> NDArray[np.float32]:
         """Embeds queries: texts that look for documents.
 
@@ -115,6 +117,8 @@ class Client(BaseClient):
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
             truncate: what a query that is too long loses: True or "end" its end, "start" its beginning, the
                 instruction with it; False raises instead.
+            priority: "interactive", the default, to go before what waits as "bulk", in this client and, where its
+                configuration has levels, in the server.
 
         Returns:
             float32 `[dimensions]` for one query, `[n, dimensions]` for several, in their order; unit norm.
@@ -124,11 +128,23 @@ class Client(BaseClient):
             Qwen3ClientError: the first failure, in the order of the texts; the rest is given up.
         """
         return self._run(
-            self._core.encode(texts, kind="query", instruction=instruction, dimensions=dimensions, truncate=truncate)
+            self._core.encode(
+                texts,
+                kind="query",
+                instruction=instruction,
+                dimensions=dimensions,
+                truncate=truncate,
+                priority=priority,
+            )
         )
 
     def encode_document(
-        self, texts: str | Sequence[str], *, dimensions: int | None = None, truncate: Truncate = True
+        self,
+        texts: str | Sequence[str],
+        *,
+        dimensions: int | None = None,
+        truncate: Truncate = True,
+        priority: Priority | None = None,
     ) -> NDArray[np.float32]:
         """Embeds documents: texts that are found.
 
@@ -137,6 +153,7 @@ class Client(BaseClient):
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
             truncate: what a document that is too long loses: True or "end" its end, "start" its beginning; False
                 raises instead.
+            priority: "bulk", the default, or "interactive", as for `encode_query`.
 
         Returns:
             float32 `[dimensions]` for one document, `[n, dimensions]` for several, in their order; unit norm.
@@ -145,7 +162,9 @@ class Client(BaseClient):
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the first failure, in the order of the texts; the rest is given up.
         """
-        return self._run(self._core.encode(texts, kind="document", dimensions=dimensions, truncate=truncate))
+        return self._run(
+            self._core.encode(texts, kind="document", dimensions=dimensions, truncate=truncate, priority=priority)
+        )
 
     def encode_stream(
         self,
@@ -155,6 +174,7 @@ class Client(BaseClient):
         instruction: str | None = None,
         dimensions: int | None = None,
         truncate: Truncate = True,
+        priority: Priority | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Embeds any number of texts in bounded memory.
 
@@ -167,6 +187,7 @@ class Client(BaseClient):
             instruction: the task of the queries; None for the model's default. Documents take none.
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
             truncate: what a text that is too long loses, as for `encode_query`.
+            priority: as for `encode_query`; None for "interactive" if the texts are queries, else "bulk".
 
         Yields:
             One vector for each text, in their order: float32 `[dimensions]`, unit norm.
@@ -179,7 +200,9 @@ class Client(BaseClient):
         if isinstance(texts, str):
             raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
         embed = self._run(
-            self._core.stream(kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate)
+            self._core.stream(
+                kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority
+            )
         )
 
         def rows() -> Iterator[NDArray[np.float32]]:
@@ -209,6 +232,7 @@ class Client(BaseClient):
         top_k: int | None = None,
         return_documents: bool = False,
         truncate: bool = True,
+        priority: Priority | None = None,
     ) -> list[RankedDocument]:
         """Puts documents in order of how well they meet a query, as the reranker judges each.
 
@@ -219,6 +243,7 @@ class Client(BaseClient):
             top_k: how many documents to return, the best; None for all. All are judged.
             return_documents: whether to return the documents' texts too.
             truncate: whether a document that is too long loses its end instead of raising.
+            priority: as for `encode_query`.
 
         Returns:
             The documents, the highest score first. Equal scores go by the logit, then by the order of `documents`.
@@ -235,11 +260,17 @@ class Client(BaseClient):
                 top_k=top_k,
                 return_documents=return_documents,
                 truncate=truncate,
+                priority=priority,
             )
         )
 
     def score(
-        self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        instruction: str | None = None,
+        truncate: bool = True,
+        priority: Priority | None = None,
     ) -> NDArray[np.float32]:
         """Judges how well documents meet queries.
 
@@ -247,6 +278,7 @@ class Client(BaseClient):
             pairs: each a query and a document.
             instruction: the task, in one English sentence; None for the model's default.
             truncate: whether a document that is too long loses its end instead of raising.
+            priority: as for `encode_query`.
 
         Returns:
             float32 `[n]`, from 0 to 1, in the order of the pairs.
@@ -255,7 +287,7 @@ class Client(BaseClient):
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the first failure, in the order of the pairs; the rest is given up.
         """
-        return self._run(self._core.score(pairs, instruction=instruction, truncate=truncate))
+        return self._run(self._core.score(pairs, instruction=instruction, truncate=truncate, priority=priority))
 
     def tokenize(
         self,
@@ -282,12 +314,15 @@ class Client(BaseClient):
         """
         return self._run(self._core.tokenize(texts, kind=kind, instruction=instruction, truncate=truncate))
 
-    def encode_tokens(self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None) -> NDArray[np.float32]:
+    def encode_tokens(
+        self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None, priority: Priority | None = None
+    ) -> NDArray[np.float32]:
         """Embeds token ids: the second half of encoding texts.
 
         Args:
             input_ids: whole numbers `[n]` for each text, as from `tokenize`.
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
+            priority: "bulk", the default, or "interactive", as for `encode_query`.
 
         Returns:
             float32 `[n, dimensions]`, in the order of the texts; unit norm.
@@ -296,7 +331,7 @@ class Client(BaseClient):
             InvalidInputError: an array or an option cannot be used, or the server refuses its ids.
             Qwen3ClientError: the first failure, in the order of the texts; the rest is given up.
         """
-        return self._run(self._core.encode_tokens(input_ids, dimensions=dimensions))
+        return self._run(self._core.encode_tokens(input_ids, dimensions=dimensions, priority=priority))
 
     def tokenize_pairs(
         self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
@@ -317,11 +352,12 @@ class Client(BaseClient):
         """
         return self._run(self._core.tokenize_pairs(pairs, instruction=instruction, truncate=truncate))
 
-    def score_tokens(self, input_ids: Sequence[ArrayLike]) -> list[Judgement]:
+    def score_tokens(self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None) -> list[Judgement]:
         """Judges token ids: the second half of scoring pairs.
 
         Args:
             input_ids: whole numbers `[n]` for each pair, as from `tokenize_pairs`.
+            priority: as for `encode_query`.
 
         Returns:
             Score and logit, in the order of the pairs.
@@ -330,7 +366,7 @@ class Client(BaseClient):
             InvalidInputError: an array cannot be used, or the server refuses its ids.
             Qwen3ClientError: the first failure, in the order of the pairs; the rest is given up.
         """
-        return self._run(self._core.score_tokens(input_ids))
+        return self._run(self._core.score_tokens(input_ids, priority=priority))
 
     def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         return _wait(self._core.connection.start(coroutine))

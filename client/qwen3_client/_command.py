@@ -5,13 +5,24 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._client import Client
+    from ._credentials import Tls
 
-__all__ = ["UsageError", "add_server_arguments", "open_client", "open_texts", "run_in_one_line"]
+__all__ = [
+    "GivenCredentials",
+    "UsageError",
+    "add_connection_arguments",
+    "add_server_arguments",
+    "credentials_of",
+    "open_client",
+    "open_texts",
+    "run_in_one_line",
+]
 
 
 class UsageError(Exception):
@@ -25,17 +36,59 @@ def add_server_arguments(parser: argparse.ArgumentParser, *, noun: str) -> None:
         parser: the command's.
         noun: what the command calls its kind of model.
     """
-    parser.add_argument("--url", default="localhost:8001", help="host:port of gRPC, or http://host:port (%(default)s)")
+    add_connection_arguments(parser)
     parser.add_argument(
         "--model", metavar="NAME", help=f"the {noun}'s name on the server (default: the only {noun} there)"
     )
     parser.add_argument("--tokenizer", help="folder with tokenizer.json, or Hub id (default: what the server names)")
+    parser.add_argument(
+        "--timeout", type=float, default=300.0, metavar="S", help="seconds for each request (%(default)g)"
+    )
+
+
+def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares where the server is, and what shows it who we are."""
+    parser.add_argument("--url", default="localhost:8001", help="host:port of gRPC, or http://host:port (%(default)s)")
     parser.add_argument("--token-file", metavar="PATH", help="file with a bearer token to send with every request")
+    parser.add_argument(
+        "--header-file", metavar="PATH", help="file with more headers of every request, one 'name: value' a line"
+    )
     parser.add_argument("--ca", metavar="PEM", help="authorities that vouch for a grpcs:// or https:// server")
     parser.add_argument("--certificate", metavar="PEM", help="this client's certificate, where the server asks for one")
     parser.add_argument("--key", metavar="PEM", help="its private key")
-    parser.add_argument(
-        "--timeout", type=float, default=300.0, metavar="S", help="seconds for each request (%(default)g)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenCredentials:
+    """What the arguments of `add_connection_arguments` hold, as `Client` takes it."""
+
+    tls: "Tls | None"
+    token: str | None
+    headers: dict[str, str]
+
+
+def credentials_of(args: argparse.Namespace) -> GivenCredentials:
+    """Reads the files that the arguments name.
+
+    Raises:
+        UsageError: a line of the file with headers is none.
+        InvalidInputError: certificate and key do not come together.
+        OSError: a file cannot be read.
+    """
+    from ._credentials import Tls
+
+    named = {"ca": args.ca, "certificate": args.certificate, "key": args.key}
+    headers = {}
+    for line in [] if args.header_file is None else Path(args.header_file).read_text(encoding="utf-8").splitlines():
+        name, colon, value = line.partition(":")
+        if line.strip():
+            if not colon:
+                raise UsageError(f"{args.header_file}: a line is no 'name: value'")
+            headers[name.strip()] = value.strip()
+    return GivenCredentials(
+        tls=Tls(**named) if any(named.values()) else None,
+        token=None if args.token_file is None else Path(args.token_file).read_text(encoding="utf-8").strip(),
+        headers=headers,
     )
 
 
@@ -47,14 +100,13 @@ def open_client(args: argparse.Namespace, *, noun: str) -> "Client":
         noun: as for `add_server_arguments`.
 
     Raises:
+        UsageError: the file with headers holds something else.
         InvalidInputError: an argument cannot be used.
-        OSError: the file with the token cannot be read.
+        OSError: a file cannot be read.
     """
     from ._client import Client
-    from ._credentials import Tls
 
-    named = {"ca": args.ca, "certificate": args.certificate, "key": args.key}
-    token = None if args.token_file is None else Path(args.token_file).read_text(encoding="utf-8").strip()
+    given = credentials_of(args)
     is_reranker = noun == "reranker"
     return Client(
         args.url,
@@ -63,8 +115,9 @@ def open_client(args: argparse.Namespace, *, noun: str) -> "Client":
         reranker=args.model if is_reranker else None,
         reranker_tokenizer=args.tokenizer if is_reranker else None,
         timeout_s=args.timeout,
-        tls=Tls(**named) if any(named.values()) else None,
-        token=token,
+        tls=given.tls,
+        token=given.token,
+        headers=given.headers,
     )
 
 

@@ -20,6 +20,7 @@ from . import _io_thread
 from ._address import Address
 from ._credentials import Credentials
 from ._errors import Qwen3ClientError, ServerOverloadedError, ServerUnavailableError
+from ._priority import Priority
 from ._transport import Outputs, Transport
 from ._window import Window
 
@@ -113,7 +114,9 @@ class Connection:
             coroutine.close()  # it never will
             raise
 
-    async def infer(self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str]) -> Outputs:
+    async def infer(
+        self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], priority: Priority
+    ) -> Outputs:
         """Sends one text, when there is room for it, and again when the server was away or its queue full.
 
         A text may be sent any number of times: inference changes nothing on the server.
@@ -122,12 +125,13 @@ class Connection:
             model: name of the model.
             input_ids: int64 `[1, n]`.
             outputs: names of the tensors that are wanted.
+            priority: whether it goes before others that wait.
 
         Raises:
             Qwen3ClientError: what came of it in the end.
         """
         clock = asyncio.get_running_loop().time
-        slot = await self._window.enter()
+        slot = await self._window.enter(priority)
         deadline = clock() + self.timeout_s
         refused_since: float | None = None
         tries = 0
@@ -135,7 +139,7 @@ class Connection:
             tries += 1
             try:
                 answer = await self.transport.infer(
-                    model, input_ids, outputs=outputs, timeout_s=max(deadline - clock(), 0.001)
+                    model, input_ids, outputs=outputs, priority=priority, timeout_s=max(deadline - clock(), 0.001)
                 )
             except (ServerOverloadedError, ServerUnavailableError) as error:
                 if isinstance(error, ServerOverloadedError):
@@ -156,7 +160,7 @@ class Connection:
             finally:
                 self._window.leave()
             await asyncio.sleep(pause)
-            slot = await self._window.enter(first=True)
+            slot = await self._window.enter(priority, first=True)
 
     @property
     def transport(self) -> Transport:

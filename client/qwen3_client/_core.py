@@ -24,6 +24,7 @@ from ._errors import (
     ServerUnavailableError,
     about,
 )
+from ._priority import Priority, checked_priority
 from ._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, Kind, pair_prompt, prompt_for, task
 from ._ranking import Judgement, RankedDocument, checked_top_k, ranked
 from ._served_model import Answers, ServedModel
@@ -38,6 +39,8 @@ _T = TypeVar("_T")
 Later: TypeAlias = Coroutine[Any, Any, _T]
 Vector: TypeAlias = NDArray[np.float32]
 
+_BY_KIND: dict[Kind, Priority] = {"query": "interactive", "document": "bulk"}
+
 
 class EmbedGroup:
     """Embeds one group of texts of a stream after another, all with the same options."""
@@ -51,11 +54,13 @@ class EmbedGroup:
         instruction: str | None,
         dimensions: int | None,
         truncate: Truncate,
+        priority: Priority | None,
     ) -> None:
         self._model = model
         self._prompt = prompt_for(kind, instruction=instruction, default_instruction=info.default_instruction)
         self._width = info.output_width
         self._truncate = truncate
+        self._priority = checked_priority(priority, default=_BY_KIND[kind])
         self.dimensions = checked_dimensions(dimensions, full=info.dimensions)
 
     def __call__(self, texts: Sequence[str], *, first_index: int = 0) -> Later[Answers[Vector]]:
@@ -66,7 +71,13 @@ class EmbedGroup:
             first_index: position of `texts[0]` in the stream, for errors.
         """
         return self._model.ask(
-            texts, prompt=self._prompt, read=self._read, truncate=self._truncate, noun="text", first_index=first_index
+            texts,
+            prompt=self._prompt,
+            read=self._read,
+            truncate=self._truncate,
+            priority=self._priority,
+            noun="text",
+            first_index=first_index,
         )
 
     def _read(self, outputs: Outputs) -> Vector:
@@ -146,21 +157,31 @@ class Core:
         instruction: str | None = None,
         dimensions: int | None,
         truncate: Truncate,
+        priority: Priority | None,
     ) -> Later[Vector]:
         """See `Client.encode_query`."""
         # All texts are checked before the first is sent, so that a bad one costs nothing.
         batch = as_list([texts] if isinstance(texts, str) else texts)
         checked_truncate(truncate)
+        first = checked_priority(priority, default=_BY_KIND[kind])
 
         async def encode() -> Vector:
-            embed = await self.stream(kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate)
+            embed = await self.stream(
+                kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate, priority=first
+            )
             table = _table((await embed(batch)).all(), dimensions=embed.dimensions)
             return table[0] if isinstance(texts, str) else table
 
         return encode()
 
     async def stream(
-        self, *, kind: Kind, instruction: str | None, dimensions: int | None, truncate: Truncate
+        self,
+        *,
+        kind: Kind,
+        instruction: str | None,
+        dimensions: int | None,
+        truncate: Truncate,
+        priority: Priority | None,
     ) -> EmbedGroup:
         """Checks the options of `Client.encode_stream` and returns what embeds its texts, a group at a time."""
         return EmbedGroup(
@@ -170,6 +191,7 @@ class Core:
             instruction=instruction,
             dimensions=dimensions,
             truncate=checked_truncate(truncate),
+            priority=priority,
         )
 
     def tokenize(
@@ -188,8 +210,11 @@ class Core:
 
         return tokenize()
 
-    def encode_tokens(self, input_ids: Sequence[ArrayLike], *, dimensions: int | None) -> Later[Vector]:
+    def encode_tokens(
+        self, input_ids: Sequence[ArrayLike], *, dimensions: int | None, priority: Priority | None
+    ) -> Later[Vector]:
         """See `Client.encode_tokens`."""
+        first = checked_priority(priority, default="bulk")
         rows = [_checked_ids(row, index=index, noun="text") for index, row in enumerate(input_ids)]
 
         async def encode() -> Vector:
@@ -197,7 +222,7 @@ class Core:
             _check_vocabulary(rows, info, noun="text")
             wanted = checked_dimensions(dimensions, full=info.dimensions)
             read = partial(read_vector, width=info.output_width, dimensions=wanted)
-            answers = await self._embedding_model.ask_tokens(rows, read=read, noun="text")
+            answers = await self._embedding_model.ask_tokens(rows, read=read, priority=first, noun="text")
             return _table(answers.all(), dimensions=wanted)
 
         return encode()
@@ -211,26 +236,38 @@ class Core:
         top_k: int | None,
         return_documents: bool,
         truncate: bool,
+        priority: Priority | None,
     ) -> Later[list[RankedDocument]]:
         """See `Client.rank`."""
         checked_text(query, what="the query")
         texts, most = as_documents(documents), checked_top_k(top_k)
         pairs = [(query, text) for text in texts]
+        first = checked_priority(priority, default="interactive")
 
         async def rank() -> list[RankedDocument]:
-            judgements = await self._judge(pairs, instruction=instruction, truncate=truncate, noun="document")
+            judgements = await self._judge(
+                pairs, instruction=instruction, truncate=truncate, priority=first, noun="document"
+            )
             return ranked(judgements, documents=texts if return_documents else None, top_k=most)
 
         return rank()
 
     def score(
-        self, pairs: Sequence[tuple[str, str]], *, instruction: str | None, truncate: bool
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        instruction: str | None,
+        truncate: bool,
+        priority: Priority | None,
     ) -> Later[NDArray[np.float32]]:
         """See `Client.score`."""
         batch = as_pairs(pairs)
+        first = checked_priority(priority, default="interactive")
 
         async def score() -> NDArray[np.float32]:
-            judgements = await self._judge(batch, instruction=instruction, truncate=truncate, noun="pair")
+            judgements = await self._judge(
+                batch, instruction=instruction, truncate=truncate, priority=first, noun="pair"
+            )
             return np.array([judgement.score for judgement in judgements], dtype=np.float32)
 
         return score()
@@ -248,23 +285,30 @@ class Core:
 
         return tokenize()
 
-    def score_tokens(self, input_ids: Sequence[ArrayLike]) -> Later[list[Judgement]]:
+    def score_tokens(self, input_ids: Sequence[ArrayLike], *, priority: Priority | None) -> Later[list[Judgement]]:
         """See `Client.score_tokens`."""
+        first = checked_priority(priority, default="interactive")
         rows = [_checked_ids(row, index=index, noun="pair") for index, row in enumerate(input_ids)]
 
         async def score() -> list[Judgement]:
             _check_vocabulary(rows, await self._reranker.info(), noun="pair")
-            return (await self._reranker.ask_tokens(rows, read=_read_judgement, noun="pair")).all()
+            return (await self._reranker.ask_tokens(rows, read=_read_judgement, priority=first, noun="pair")).all()
 
         return score()
 
     async def _judge(
-        self, pairs: Sequence[tuple[str, str]], *, instruction: str | None, truncate: bool, noun: str
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        instruction: str | None,
+        truncate: bool,
+        priority: Priority,
+        noun: str,
     ) -> list[Judgement]:
         info = await self._reranker.info()
         prompt = partial(pair_prompt, instruction=task(instruction, default=info.default_instruction))
         answers = await self._reranker.ask(
-            pairs, prompt=prompt, read=_read_judgement, truncate=bool(truncate), noun=noun
+            pairs, prompt=prompt, read=_read_judgement, truncate=bool(truncate), priority=priority, noun=noun
         )
         return answers.all()
 

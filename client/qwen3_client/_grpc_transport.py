@@ -12,7 +12,8 @@ from ._address import Address
 from ._contract import INPUT_NAME, INPUT_TYPE
 from ._credentials import Credentials
 from ._errors import ContractMismatchError
-from ._transport import Outputs, error_for, ready_models
+from ._priority import LEVELS, Priority
+from ._transport import Outputs, error_for, ready_models, ready_versions
 
 __all__ = ["GrpcTransport"]
 
@@ -46,7 +47,13 @@ class GrpcTransport:
         )
 
     async def infer(
-        self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float
+        self,
+        model: str,
+        input_ids: NDArray[np.int64],
+        *,
+        outputs: Sequence[str],
+        priority: Priority,
+        timeout_s: float,
     ) -> Outputs:
         """See `Transport.infer`."""
         tensor = InferInput(INPUT_NAME, list(input_ids.shape), INPUT_TYPE)
@@ -54,7 +61,12 @@ class GrpcTransport:
         wanted = [InferRequestedOutput(name) for name in outputs]
         try:
             result = await self._client.infer(
-                model, [tensor], outputs=wanted, headers=self._headers, client_timeout=timeout_s
+                model,
+                [tensor],
+                outputs=wanted,
+                priority=LEVELS[priority],
+                headers=self._headers,
+                client_timeout=timeout_s,
             )
         except InferenceServerException as error:
             self._fail(error, timeout_s=timeout_s)
@@ -68,13 +80,7 @@ class GrpcTransport:
 
     async def models(self, *, timeout_s: float) -> list[str]:
         """See `Transport.models`."""
-        try:
-            index = await self._client.get_model_repository_index(
-                headers=self._headers, as_json=True, client_timeout=timeout_s
-            )
-        except InferenceServerException as error:
-            self._fail(error, timeout_s=timeout_s)
-        return ready_models(index.get("models", []))
+        return ready_models(await self._index(timeout_s=timeout_s))
 
     async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
         """See `Transport.model_config`."""
@@ -94,9 +100,30 @@ class GrpcTransport:
         except InferenceServerException as error:
             self._fail(error, timeout_s=timeout_s)
 
+    async def versions(self, model: str, *, timeout_s: float) -> list[int]:
+        """See `Transport.versions`."""
+        return ready_versions(await self._index(timeout_s=timeout_s), model)
+
+    async def load(self, model: str, *, timeout_s: float) -> None:
+        """See `Transport.load`."""
+        try:
+            await self._client.load_model(model, headers=self._headers, client_timeout=timeout_s)
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+
     async def close(self) -> None:
         """See `Transport.close`."""
         await self._client.close()
+
+    async def _index(self, *, timeout_s: float) -> list[dict[str, Any]]:
+        try:
+            index = await self._client.get_model_repository_index(
+                headers=self._headers, as_json=True, client_timeout=timeout_s
+            )
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+        models: list[dict[str, Any]] = index.get("models", [])
+        return models
 
     def _fail(self, error: InferenceServerException, *, timeout_s: float) -> NoReturn:
         # tritonclient writes the code as "StatusCode.UNAVAILABLE".

@@ -20,7 +20,8 @@ from ._address import Address
 from ._contract import INPUT_NAME, INPUT_TYPE, OUTPUT_TYPE
 from ._credentials import Credentials
 from ._errors import ContractMismatchError, Qwen3ClientError
-from ._transport import Outputs, error_for, grpc_code, ready_models
+from ._priority import LEVELS, Priority
+from ._transport import Outputs, error_for, grpc_code, ready_models, ready_versions
 
 __all__ = ["HttpTransport"]
 
@@ -50,10 +51,16 @@ class HttpTransport:
         )
 
     async def infer(
-        self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float
+        self,
+        model: str,
+        input_ids: NDArray[np.int64],
+        *,
+        outputs: Sequence[str],
+        priority: Priority,
+        timeout_s: float,
     ) -> Outputs:
         """See `Transport.infer`."""
-        header, body = encode_request(input_ids, outputs=outputs)
+        header, body = encode_request(input_ids, outputs=outputs, priority=priority)
         answer = await self._exchange(
             "POST",
             f"/v2/models/{quote(model, safe='')}/infer",
@@ -67,8 +74,7 @@ class HttpTransport:
 
     async def models(self, *, timeout_s: float) -> list[str]:
         """See `Transport.models`."""
-        index = await self._json("POST", "/v2/repository/index", list, timeout_s=timeout_s)
-        return ready_models(entry for entry in index if isinstance(entry, dict))
+        return ready_models(await self._index(timeout_s=timeout_s))
 
     async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
         """See `Transport.model_config`."""
@@ -79,9 +85,24 @@ class HttpTransport:
         path = f"/v2/models/{quote(model, safe='')}/ready"
         return (await self._exchange("GET", path, timeout_s=timeout_s)).status == OK
 
+    async def versions(self, model: str, *, timeout_s: float) -> list[int]:
+        """See `Transport.versions`."""
+        return ready_versions(await self._index(timeout_s=timeout_s), model)
+
+    async def load(self, model: str, *, timeout_s: float) -> None:
+        """See `Transport.load`."""
+        path = f"/v2/repository/models/{quote(model, safe='')}/load"
+        answer = await self._exchange("POST", path, timeout_s=timeout_s)
+        if answer.status != OK:
+            raise self._refusal(answer, timeout_s=timeout_s)
+
     async def close(self) -> None:
         """See `Transport.close`."""
         await self._session.close()
+
+    async def _index(self, *, timeout_s: float) -> list[dict[str, Any]]:
+        index = await self._json("POST", "/v2/repository/index", list, timeout_s=timeout_s)
+        return [entry for entry in index if isinstance(entry, dict)]
 
     async def _json(self, method: str, path: str, kind: type[_Json], *, timeout_s: float) -> _Json:
         """Sends a request without a body and returns the answer, which must be JSON of one kind."""
@@ -146,10 +167,11 @@ class HttpTransport:
         )
 
 
-def encode_request(input_ids: NDArray[np.int64], *, outputs: Sequence[str]) -> tuple[bytes, bytes]:
+def encode_request(input_ids: NDArray[np.int64], *, outputs: Sequence[str], priority: Priority) -> tuple[bytes, bytes]:
     """Returns the JSON header and the raw tensor (little-endian) of a request for `[1, n]` token ids."""
     tensor = input_ids.astype("<i8", copy=False).tobytes()
     header = {
+        "parameters": {"priority": LEVELS[priority]},
         "inputs": [
             {
                 "name": INPUT_NAME,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ._connection import Connection
 from ._contract import InfoT
 from ._errors import ContractMismatchError, Qwen3ClientError, about
+from ._priority import Priority
 from ._texts import Truncate
 from ._tokenizer import TextTokenizer
 from ._transport import Outputs
@@ -162,6 +163,7 @@ class ServedModel(Generic[InfoT]):
         prompt: Callable[[_Item], str],
         read: Callable[[Outputs], _Result],
         truncate: Truncate,
+        priority: Priority,
         noun: str,
         first_index: int = 0,
     ) -> Answers[_Result]:
@@ -172,23 +174,29 @@ class ServedModel(Generic[InfoT]):
                 items[start:end], prompt=prompt, truncate=truncate, noun=noun, first_index=first_index + start
             )
 
-        return await self._answers(len(items), rows, read=read, noun=noun, first_index=first_index)
+        return await self._answers(len(items), rows, read=read, priority=priority, noun=noun, first_index=first_index)
 
     async def ask_tokens(
-        self, input_ids: Sequence[NDArray[np.int64]], *, read: Callable[[Outputs], _Result], noun: str
+        self,
+        input_ids: Sequence[NDArray[np.int64]],
+        *,
+        read: Callable[[Outputs], _Result],
+        priority: Priority,
+        noun: str,
     ) -> Answers[_Result]:
         """Asks the model about items that are token ids already.
 
         Args:
             input_ids: int64 `[n]` each.
             read: takes what is wanted out of the server's answer to one item.
+            priority: whether they go before others that wait.
             noun: what an item is called in errors.
         """
 
         async def rows(start: int, end: int) -> Sequence[NDArray[np.int64]]:
             return input_ids[start:end]
 
-        return await self._answers(len(input_ids), rows, read=read, noun=noun, first_index=0)
+        return await self._answers(len(input_ids), rows, read=read, priority=priority, noun=noun, first_index=0)
 
     async def _answers(
         self,
@@ -196,6 +204,7 @@ class ServedModel(Generic[InfoT]):
         rows: Callable[[int, int], Coroutine[Any, Any, Sequence[NDArray[np.int64]]]],
         *,
         read: Callable[[Outputs], _Result],
+        priority: Priority,
         noun: str,
         first_index: int,
     ) -> Answers[_Result]:
@@ -207,7 +216,8 @@ class ServedModel(Generic[InfoT]):
             name = (await self.info()).name
             for start in range(0, count, size):
                 for index, row in enumerate(await rows(start, start + size), start=first_index + start):
-                    pending.append(asyncio.create_task(self._ask(name, row, read=read, noun=noun, index=index)))
+                    asking = self._ask(name, row, read=read, priority=priority, noun=noun, index=index)
+                    pending.append(asyncio.create_task(asking))
                 while len(pending) > size:  # a slice stays on its way while the next one is made
                     results.append(await pending.popleft())
             while pending:
@@ -221,10 +231,19 @@ class ServedModel(Generic[InfoT]):
         return Answers(results)
 
     async def _ask(
-        self, model: str, row: NDArray[np.int64], *, read: Callable[[Outputs], _Result], noun: str, index: int
+        self,
+        model: str,
+        row: NDArray[np.int64],
+        *,
+        read: Callable[[Outputs], _Result],
+        priority: Priority,
+        noun: str,
+        index: int,
     ) -> _Result:
         with about(noun, index):
-            return read(await self._connection.infer(model, row[np.newaxis], outputs=self._kind.OUTPUTS))
+            return read(
+                await self._connection.infer(model, row[np.newaxis], outputs=self._kind.OUTPUTS, priority=priority)
+            )
 
     async def _own_tokenizer(self) -> TextTokenizer:
         """Its tokenizer; loaded once."""

@@ -21,8 +21,9 @@ from ._errors import (
     ServerTimeoutError,
     ServerUnavailableError,
 )
+from ._priority import Priority
 
-__all__ = ["Outputs", "Transport", "error_for", "grpc_code", "ready_models"]
+__all__ = ["Outputs", "Transport", "error_for", "grpc_code", "ready_models", "ready_versions"]
 
 Outputs: TypeAlias = dict[str, NDArray[np.float32]]  # of one text: [1, k] by the tensor's name
 
@@ -32,6 +33,9 @@ _QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
 
 # What Triton says, with other codes, of a model whose host was killed, or that is just being loaded.
 _MODEL_IS_AWAY = ("Stub process", "has no available versions")
+
+# What Triton says, with UNAVAILABLE, to `load` unless it was started with --model-control-mode=explicit.
+_NO_CONTROL = "explicit model load / unload is not allowed"
 
 # What Triton says, with UNAVAILABLE, to who lacks the header that --grpc-restricted-protocol asks for.
 _LOCKED = "This protocol is restricted"
@@ -54,7 +58,13 @@ class Transport(Protocol):
     """Carries requests to one server, for one event loop. Cancelling a call gives it up on the server too."""
 
     async def infer(
-        self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float
+        self,
+        model: str,
+        input_ids: NDArray[np.int64],
+        *,
+        outputs: Sequence[str],
+        priority: Priority,
+        timeout_s: float,
     ) -> Outputs:
         """Sends one text and returns what the model made of it.
 
@@ -62,6 +72,7 @@ class Transport(Protocol):
             model: name of the model.
             input_ids: int64 `[1, n]`.
             outputs: names of the tensors that are wanted.
+            priority: whether it goes before others in Triton's queue, if that has levels.
             timeout_s: seconds to wait for the answer.
 
         Returns:
@@ -84,6 +95,14 @@ class Transport(Protocol):
         """Says whether the server would take a request for the model."""
         ...
 
+    async def versions(self, model: str, *, timeout_s: float) -> list[int]:
+        """Returns the versions of a model that are READY, ascending."""
+        ...
+
+    async def load(self, model: str, *, timeout_s: float) -> None:
+        """Has the server load what the model's directory holds now, and returns when that is READY."""
+        ...
+
     async def close(self) -> None:
         """Closes all connections; a request that is on its way fails at once."""
         ...
@@ -92,6 +111,13 @@ class Transport(Protocol):
 def ready_models(index: Iterable[Mapping[str, Any]]) -> list[str]:
     """Returns the names of the READY models of Triton's repository index, which lists each version, sorted."""
     return sorted({str(entry["name"]) for entry in index if "name" in entry and entry.get("state") == "READY"})
+
+
+def ready_versions(index: Iterable[Mapping[str, Any]], model: str) -> list[int]:
+    """Returns the READY versions of a model in Triton's repository index, ascending."""
+    return sorted(
+        int(entry["version"]) for entry in index if entry.get("name") == model and entry.get("state") == "READY"
+    )
 
 
 def grpc_code(status: int) -> str:
@@ -113,6 +139,11 @@ def error_for(code: str, message: str, *, address: Address, timeout_s: float) ->
         return ServerOverloadedError(
             f"{address} is overloaded ({said}); try again later, send less at once with a smaller "
             "concurrency=, or raise max_queue_size in the model's config.pbtxt"
+        )
+    if _NO_CONTROL in said:
+        return RefusedError(
+            f"{address} loads models when it starts, and then no more ({said}); start it with "
+            "--model-control-mode=explicit, as `qwen3-triton serve` does"
         )
     if code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or _LOCKED in said:
         return RefusedError(f"{address} does not let this client in ({said}); pass token=, headers= or tls=")

@@ -1,14 +1,19 @@
 """How many requests may be on their way: fewer while the server refuses some, more again as it takes them.
 
 The window halves when the server's queue is full and grows by one for each window of requests that succeed: additive
-increase, multiplicative decrease, as TCP does (RFC 5681). This module knows nothing about requests.
+increase, multiplicative decrease, as TCP does (RFC 5681). Where requests wait for a place, interactive ones go before
+bulk, which still gets one place of a few. This module knows nothing about requests.
 """
 
 import asyncio
 from collections import deque
 from dataclasses import dataclass
 
+from ._priority import LEVELS, Priority
+
 __all__ = ["Window"]
+
+_MOST_IN_A_ROW = 4  # places given to interactive requests while bulk waits, before one is bulk's
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,45 +39,57 @@ class Window:
         self._limit = float(most)
         self._taken = 0
         self._shrinks = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: dict[Priority, deque[asyncio.Future[None]]] = {priority: deque() for priority in LEVELS}
+        self._in_a_row = 0
 
     @property
     def limit(self) -> int:
         """Slots that there are now, from 1 to `most`."""
         return int(self._limit)
 
-    async def enter(self, *, first: bool = False) -> Slot:
+    async def enter(self, priority: Priority, *, first: bool = False) -> Slot:
         """Waits for a slot.
 
         Args:
-            first: whether to go before all who wait: a request that was refused is older than they are.
+            priority: whether to go before others.
+            first: whether to go before all of the same priority: a request that was refused is older than they are.
         """
-        if self._taken < self.limit and not self._waiting:
+        waiting = self._waiting[priority]
+        if self._taken < self.limit and not any(self._waiting.values()):
             self._taken += 1
         else:
             turn = asyncio.get_running_loop().create_future()
             if first:
-                self._waiting.appendleft(turn)
+                waiting.appendleft(turn)
             else:
-                self._waiting.append(turn)
+                waiting.append(turn)
             try:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     self.leave()  # the slot came too late
-                elif turn in self._waiting:  # else a slot was to be given to it, and went to the next
-                    self._waiting.remove(turn)
+                elif turn in waiting:  # else a slot was to be given to it, and went to the next
+                    waiting.remove(turn)
                 raise
         return Slot(self._shrinks)
 
     def leave(self) -> None:
         """Gives a slot back."""
         self._taken -= 1
-        while self._waiting and self._taken < self.limit:
-            turn = self._waiting.popleft()
+        while any(self._waiting.values()) and self._taken < self.limit:
+            turn = self._next()
             if not turn.done():  # who waited may have given up
                 self._taken += 1
                 turn.set_result(None)
+
+    def _next(self) -> "asyncio.Future[None]":
+        """Takes out who is next of those that wait."""
+        interactive, bulk = self._waiting["interactive"], self._waiting["bulk"]
+        if interactive and (not bulk or self._in_a_row < _MOST_IN_A_ROW):
+            self._in_a_row = self._in_a_row + 1 if bulk else 0
+            return interactive.popleft()
+        self._in_a_row = 0
+        return bulk.popleft()
 
     def grow(self) -> None:
         """Notes that a request succeeded."""

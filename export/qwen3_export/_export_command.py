@@ -32,9 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=PRECISIONS,
         help="CPU: fp32 (the default); int8, the fastest; int8-weight and int4-weight, the smallest. "
-        "CUDA: bf16 (the default); fp16, for GPUs before Ampere",
+        "CUDA and TensorRT: bf16 (the default); fp16, for GPUs before Ampere. TensorRT: also fp32",
     )
-    parser.add_argument("--device", choices=DEVICES, default="cpu", help="what runs the model (%(default)s)")
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="cpu",
+        help="what runs the model (%(default)s); tensorrt needs the extra of that name, and then build-engine",
+    )
     parser.add_argument(
         "--ort-version",
         metavar="V",
@@ -48,7 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "there for what PagedAttention does not run on (CUDA: paged; CPU: gqa)",
     )
     parser.add_argument("--revision", metavar="R", help="branch, tag or commit on the Hub")
-    parser.add_argument("--force", action="store_true", help="replace a model exported before")
+    parser.add_argument(
+        "--version",
+        type=int,
+        metavar="N",
+        help="write version N beside those that the model has; `qwen3-triton reload` has a running server change over",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace a model exported before, with all its versions; with --version that version only",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
                 ort_version=args.ort_version,
                 attention=args.attention,
                 revision=args.revision,
+                version=args.version,
                 force=args.force,
                 progress=show,
             )
@@ -101,11 +117,17 @@ def run(args: argparse.Namespace) -> int:
     if args.source == TINY:
         print("tiny is a random checkpoint: its vectors carry no meaning.")
     vectors = f", {exported.dimensions} dimensions" if exported.kind.kind == "embedding" else ""
-    print(f"{exported.directory}: {exported.size}{vectors}, {exported.precision}, {exported.bytes / 1e6:,.1f} MB")
+    numbered = "" if args.version is None else f", version {exported.version}"
+    size = f"{exported.bytes / 1e6:,.1f} MB"
+    print(f"{exported.directory}{numbered}: {exported.size}{vectors}, {exported.precision}, {size}")
     kind = {"embedding": "an embedding model", "reranker": "a reranker"}[exported.kind.kind]
     repository = "" if args.repository == Path("model_repository") else f" --repository {args.repository}"
     following = f"qwen3-triton serve{repository}"
     if exported.device == "cuda":
         following = "serve it on a GPU, in Triton's container: docker/README.md"
+    if exported.device == "tensorrt":
+        following = f"qwen3-triton build-engine {exported.directory}_trt, on the GPU that will run it: docs/tensorrt.md"
+    if args.version is not None:
+        following = f"qwen3-triton reload {exported.directory.name}, for the server that runs it"
     print(f"Taken for {kind}: {exported.kind.reason}. Next: {following}")
     return 0

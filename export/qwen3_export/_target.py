@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ._errors import ExportError
-from ._precision import FOR_CUDA, PRECISIONS, Precision
+from ._precision import FOR_CUDA, FOR_TENSORRT, PRECISIONS, Precision
 
-Device = Literal["cpu", "cuda"]
-DEVICES: tuple[Device, ...] = ("cpu", "cuda")
+Device = Literal["cpu", "cuda", "tensorrt"]
+DEVICES: tuple[Device, ...] = ("cpu", "cuda", "tensorrt")
 Attention = Literal["gqa", "paged"]
 ATTENTIONS: tuple[Attention, ...] = ("gqa", "paged")
 Release = tuple[int, int]
@@ -28,7 +28,7 @@ _FIRST_RELEASE: dict[str, Release] = {
 }
 # On CPUs the oldest that can run the graph; on CUDA the one in Triton's container 26.07.
 _DEFAULT_RELEASE: dict[Device, Release] = {"cpu": (1, 23), "cuda": (1, 27)}
-_DEFAULT_PRECISION: dict[Device, Precision] = {"cpu": "fp32", "cuda": "bf16"}
+_DEFAULT_PRECISION: dict[Device, Precision] = {"cpu": "fp32", "cuda": "bf16", "tensorrt": "bf16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Target:
     """Where a graph will run.
 
     Attributes:
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu``, ``cuda``, or ``tensorrt``, for which the rest says nothing: see ``portable``.
         release: Of ONNX Runtime: major and minor number.
         attention: ``gqa``: GroupQueryAttention over a padded rectangle; ``paged``: PagedAttention over packed rows,
             of which only CUDA has a kernel.
@@ -63,7 +63,7 @@ def choose_target(
     """Complete what the user said about the target.
 
     Args:
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu``, ``cuda`` or ``tensorrt``.
         precision: One that the device has.
         ort_version: The release of ONNX Runtime, such as ``1.27``; by the device if None.
         attention: The attention operator; the best that the release has for the device if None.
@@ -73,6 +73,12 @@ def choose_target(
     """
     if attention not in (None, *ATTENTIONS):
         raise ExportError(f"there is no attention {attention!r}; choose one of {', '.join(ATTENTIONS)}")
+    if device == "tensorrt":
+        if ort_version is not None or attention is not None:
+            raise ExportError(
+                "--ort-version and --attention are for ONNX Runtime's graphs; leave them out for TensorRT"
+            )
+        return Target(device)
     release = _DEFAULT_RELEASE[device] if ort_version is None else _parsed(ort_version)
     _require(release, "RMSNormalization", "the container's 1.27, or any from 1.23 on: --ort-version 1.27")
     if attention == "paged":
@@ -96,6 +102,8 @@ def choose_precision(device: Device, precision: Precision | None = None) -> Prec
         return _DEFAULT_PRECISION[device]
     if precision not in PRECISIONS:
         raise ExportError(f"there is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+    if device == "tensorrt" and precision not in FOR_TENSORRT:
+        raise ExportError(f"{precision} is for CPUs; for TensorRT choose {', '.join(FOR_TENSORRT)}")
     if device == "cpu" and precision in FOR_CUDA:
         raise ExportError(f"{precision} needs a GPU: add --device cuda, or choose fp32 or int8")
     if device == "cuda" and precision not in FOR_CUDA:

@@ -3,7 +3,7 @@
 Keeping the upper part as text keeps its comments for whoever operates the server.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -25,19 +25,49 @@ def fill_in(template: str, *, outputs: Mapping[str, int], gpu: bool, parameters:
     Raises:
         ExportError: The template has no marked line, or does not parse as Triton's ModelConfig.
     """
-    hand_written, mark, below = template.partition(_MARK)
-    if not mark:
-        raise ExportError(f"the config template has no line starting with {_MARK!r}")
-    marked_line = mark + below.partition("\n")[0]
+    upper, _ = _cut(template)
     facts = ModelConfig()
     facts.instance_group.add(count=1, kind="KIND_GPU" if gpu else "KIND_CPU")
     for name, size in outputs.items():
         facts.output.add(name=name, data_type="TYPE_FP32", dims=[size])
     for key, value in parameters.items():
         facts.parameters[key].string_value = value
-    text = f"{hand_written}{marked_line}\n\n{text_format.MessageToString(facts, as_utf8=True)}"
-    try:
-        text_format.Parse(text, ModelConfig())
-    except text_format.ParseError as error:
-        raise ExportError(f"the filled-in config is not a Triton model configuration: {error}") from None
+    return _joined(upper, facts)
+
+
+def revise(text: str, change: Callable[[ModelConfig], None]) -> str:
+    """Return a config.pbtxt whose facts, below the marked line, have been changed; the rest is the operator's.
+
+    Args:
+        text: A config.pbtxt from :func:`fill_in`.
+        change: Given the facts alone, it alters them in place.
+
+    Raises:
+        ExportError: The text has no marked line, or what is below it does not parse.
+    """
+    upper, lower = _cut(text)
+    facts = _parsed(lower)
+    change(facts)
+    return _joined(upper, facts)
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """A config's hand-written part with the marked line, and what is below."""
+    hand_written, mark, below = text.partition(_MARK)
+    if not mark:
+        raise ExportError(f"the config has no line starting with {_MARK!r}")
+    rest_of_line, _, lower = below.partition("\n")
+    return hand_written + mark + rest_of_line, lower
+
+
+def _joined(upper: str, facts: ModelConfig) -> str:
+    text = f"{upper}\n\n{text_format.MessageToString(facts, as_utf8=True)}"
+    _parsed(text)
     return text
+
+
+def _parsed(text: str) -> ModelConfig:
+    try:
+        return text_format.Parse(text, ModelConfig())
+    except text_format.ParseError as error:
+        raise ExportError(f"the config is not a Triton model configuration: {error}") from None

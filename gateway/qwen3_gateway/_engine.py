@@ -34,6 +34,7 @@ from ._spelling import Speller
 __all__ = ["Embedded", "Engine", "Judged", "Kind"]
 
 Kind = Literal["query", "document"]
+Priority = Literal["interactive", "bulk"]
 
 _TOKENIZE_AT_ONCE = 2  # requests
 _SLICE = 16  # items that are handed to the client in one call
@@ -169,8 +170,13 @@ class Engine:
                     noun="text",
                 )
             ticket.add_tokens(self._counted(rows, exchange=exchange))
+            # Whoever sends a few texts waits for them, whatever they are called.
+            priority: Priority = "interactive" if kind == "query" or len(rows) <= _SLICE else "bulk"
             try:
-                slices = await _in_slices(rows, lambda some: self._client.encode_tokens(some, dimensions=dimensions))
+                slices = await _in_slices(
+                    rows,
+                    lambda some: self._client.encode_tokens(some, dimensions=dimensions, priority=priority),
+                )
             except InvalidInputError as error:
                 if not are_ids or isinstance(error, RefusedError):
                     raise

@@ -16,12 +16,11 @@ import time
 from types import TracebackType
 
 from ._errors import ServeError
-from ._ports import choose_ports
+from ._ports import choose_ports, reachable
 from ._server import Triton, die_with_parent
 
 _POLL_S = 0.05
 _START_S = 60.0
-_DRAIN_S = 30
 _KILL_AFTER_S = 5.0  # past the time that it may take to stop
 
 
@@ -32,18 +31,20 @@ class Gateway:
         triton: ``host:port`` of Triton's gRPC.
         host: Address to listen on.
         port: Port to listen on.
+        drain_timeout_s: How long stopping may take: it finishes accepted requests. Whole seconds.
     """
 
-    def __init__(self, triton: str, *, host: str, port: int) -> None:
+    def __init__(self, triton: str, *, host: str, port: int, drain_timeout_s: int) -> None:
         self._triton = triton
         self._host = host
         self._port = port
+        self._drain_timeout_s = drain_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://{self._reachable_host}:{self._port}"
+        return f"http://{reachable(self._host)}:{self._port}"
 
     def __enter__(self) -> Gateway:
         """Start, and return once it listens.
@@ -54,7 +55,12 @@ class Gateway:
         if importlib.util.find_spec("fastapi") is None:
             raise ServeError("--gateway needs the gateway extra: pip install 'qwen3-triton[gateway]'")
         choose_ports(self._host, {"gateway": self._port})  # so that nobody else's answer is taken for its
-        options = {"triton": self._triton, "host": self._host, "port": self._port, "drain-timeout": _DRAIN_S}
+        options = {
+            "triton": self._triton,
+            "host": self._host,
+            "port": self._port,
+            "drain-timeout": self._drain_timeout_s,
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "qwen3_gateway", *(f"--{name}={value}" for name, value in options.items())],
             start_new_session=True,  # a Ctrl-C in the terminal reaches us alone, and we stop it in order
@@ -90,7 +96,7 @@ class Gateway:
 
     def _is_listening(self) -> bool:
         try:
-            socket.create_connection((self._reachable_host, self._port), timeout=_POLL_S).close()
+            socket.create_connection((reachable(self._host).strip("[]"), self._port), timeout=_POLL_S).close()
         except OSError:
             return False
         return True
@@ -101,14 +107,12 @@ class Gateway:
             return
         process.terminate()
         try:
-            process.wait(_DRAIN_S + _KILL_AFTER_S)
+            process.wait(self._drain_timeout_s + _KILL_AFTER_S)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            pass  # it would not end in time, or the user asked twice
         finally:
             process.kill()  # nothing happens to one that has ended
             process.wait()
-
-    @property
-    def _reachable_host(self) -> str:
-        return "127.0.0.1" if self._host == "0.0.0.0" else self._host  # noqa: S104
 
 
 def first_to_end(triton: Triton, gateway: Gateway | None) -> tuple[str, int]:

@@ -1,8 +1,9 @@
-"""The embedded hosts: one process a model, which Triton starts and, should it be killed, does not start again.
+"""The embedded hosts: one process a model's version, which Triton starts and, if it is killed, does not start again.
 
 A host holds the weights, so it is what the system kills when memory runs out. Triton goes on, calls the model ready,
 and refuses every request for it; or crashes. ``HostWatch`` makes that one clear end, for whatever supervises the
-server to start it again. It knows Linux's ``/proc``, and nothing about requests.
+server to start it again. A host that ends because its version was unloaded ends nothing else. This module knows
+Linux's ``/proc``, and nothing about requests.
 """
 
 from __future__ import annotations
@@ -10,10 +11,24 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 _POLL_S = 0.5
 _STUB = "triton_python_backend_stub"
+
+
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
+class Host:
+    """What a host runs.
+
+    Attributes:
+        model: The model's name.
+        version: Its version, as Triton writes it.
+    """
+
+    model: str
+    version: str
 
 
 class HostWatch:
@@ -21,11 +36,11 @@ class HostWatch:
 
     Args:
         triton: Process id of Triton.
-        is_wanted: Whether a model is meant to be loaded; False once somebody unloaded it.
+        is_wanted: Whether a model's version is meant to be loaded; False once Triton unloads it.
         end: Ends Triton.
     """
 
-    def __init__(self, triton: int, *, is_wanted: Callable[[str], bool], end: Callable[[], None]) -> None:
+    def __init__(self, triton: int, *, is_wanted: Callable[[Host], bool], end: Callable[[], None]) -> None:
         self._triton = triton
         self._is_wanted = is_wanted
         self._end = end
@@ -42,9 +57,11 @@ class HostWatch:
     def _watch(self) -> None:
         while not self._stopped.wait(_POLL_S):
             now = set(hosts(self._triton))
-            if gone := [name for name in sorted(self._alive - now) if self._is_wanted(name)]:
+            # A version that is loaded again in place has two hosts until the new one is ready, so it is never gone.
+            if gone := [host for host in sorted(self._alive - now) if self._is_wanted(host)]:
+                names = ", ".join(f"{host.model}, version {host.version}," for host in gone)
                 print(  # noqa: T201 - the operator must know
-                    f"qwen3-triton serve: the process of {', '.join(gone)} was killed (out of memory?)",
+                    f"qwen3-triton serve: the process of {names} was killed (out of memory?)",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -53,8 +70,8 @@ class HostWatch:
             self._alive = now
 
 
-def hosts(triton: int) -> dict[str, int]:
-    """The processes that run models for a Triton, by the model's name; those that ended do not count."""
+def hosts(triton: int) -> dict[Host, int]:
+    """The processes that run models for a Triton, with their ids; those that ended do not count."""
     found = {}
     for children in Path(f"/proc/{triton}/task").glob("*/children"):
         try:
@@ -68,5 +85,6 @@ def hosts(triton: int) -> dict[str, int]:
                 continue
             # "…/triton_python_backend_stub /repository/<model>/1/model.py …"; of a zombie nothing is left to read
             if command[0].decode().endswith(_STUB):
-                found[Path(command[1].decode()).parents[1].name] = pid
+                folder = Path(command[1].decode()).parent
+                found[Host(model=folder.parent.name, version=folder.name)] = pid
     return found

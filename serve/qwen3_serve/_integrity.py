@@ -1,7 +1,8 @@
 """Whether a model directory still is what was exported: its files against manifest.json.
 
 Quick, before every start: sizes of all files, and the sha256 of the small ones, which includes the tokenizer. Full: the
-sha256 of all. Configurations are left out: above their marked line they are the operator's.
+sha256 of all. Configurations are left out: above their marked line they are the operator's. So is an older version that
+was deleted whole, to make room.
 """
 
 import hashlib
@@ -23,12 +24,15 @@ def check_integrity(model: Path, check: Check) -> None:
     """
     remedy = "export it again, with --force"
     try:
-        files = json.loads((model / "manifest.json").read_text("utf-8"))["files"]
+        manifest = json.loads((model / "manifest.json").read_text("utf-8"))
+        files, newest = manifest["files"], str(manifest.get("model_version", 1))
     except (OSError, ValueError, KeyError):
         raise ServeError(f"{model} has no readable manifest.json; {remedy}") from None
     for name, entry in files.items():
         path = model / name
-        if path.suffix == ".pbtxt":
+        version, _, inside = name.partition("/")
+        is_retired = version.isdecimal() and bool(inside) and version != newest and not (model / version).exists()
+        if path.suffix == ".pbtxt" or is_retired:
             continue
         if not path.is_file():
             raise ServeError(f"{path} is missing; {remedy}")

@@ -1,8 +1,22 @@
-"""Ports: the wanted ones checked, free ones for the rest."""
+"""Ports: the wanted ones checked, free ones for the rest; and how to reach who listens."""
 
 import socket
 
 from ._errors import ServeError
+
+
+def reachable(host: str) -> str:
+    """The host part of a URL of a server on this machine that listens on an address."""
+    if ":" in host:
+        return "[::1]" if host == "::" else f"[{host}]"
+    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
+
+
+def listening(protocol: str, host: str) -> str:
+    """An address as Triton takes it: gRPC and the HTTP library each have a spelling of their own for IPv6."""
+    if ":" not in host:
+        return host
+    return f"[{host}]" if protocol == "grpc" else f"ipv6:{host}"
 
 
 class PortLostError(ServeError):

@@ -15,7 +15,7 @@ def exported_models(repository: Path) -> list[str]:
     advice = f"qwen3-triton export Qwen/Qwen3-Embedding-0.6B{option} (or `tiny` for it, to try without weights)"
     if not repository.is_dir():
         raise ServeError(f"there is no model repository {repository}; make it with: {advice}")
-    names = sorted(path.parent.name for path in repository.glob("[!.]*/config.pbtxt") if _has_weights(path.parent))
+    names = sorted(path.parent.name for path in repository.glob("[!.]*/config.pbtxt") if _is_exported(path.parent))
     if not names:
         raise ServeError(f"{repository} holds no exported model yet; make one with: {advice}")
     return names
@@ -36,5 +36,7 @@ def check_config(repository: Path, models: list[str], config_name: str | None) -
             )
 
 
-def _has_weights(model: Path) -> bool:
-    return any(version.parent.name.isdecimal() for version in model.glob("*/model.onnx"))
+def _is_exported(model: Path) -> bool:
+    # A model that only calls another has no weights, and one whose manifest was lost has only them.
+    graphs = (path for path in model.glob("*/model.onnx") if path.parent.name.isdecimal())
+    return (model / "manifest.json").is_file() or any(graphs)

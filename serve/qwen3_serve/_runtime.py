@@ -26,6 +26,7 @@ class Runtime:
     Attributes:
         binary: The ``tritonserver`` program.
         backends: Its backend directory.
+        caches: Its directory of response caches; it need not exist.
         libraries: Folders for LD_LIBRARY_PATH that its own installation does not set up.
         stub: The python backend's worker for this interpreter, where the installation keeps it elsewhere than
             the backend looks; None if it is in place.
@@ -34,6 +35,7 @@ class Runtime:
 
     binary: Path
     backends: Path
+    caches: Path
     libraries: tuple[Path, ...]
     stub: Path | None
     config_name: str | None
@@ -79,20 +81,20 @@ def find_runtime(tritonserver: Path | None = None) -> Runtime:
             raise ServeError(f"there is no program {tritonserver}; name the tritonserver binary")
         binary = Path(found).resolve()
     home = binary.parents[1]
-    backends = home / "backends"
+    backends, caches = home / "backends", home / "caches"
     if (backends / "onnxruntime").is_dir():
-        return Runtime(binary, backends, (), None, None)
+        return Runtime(binary, backends, caches, (), None, None)
     if not (backends / "python").is_dir():
         raise ServeError(f"{backends} holds neither the onnxruntime nor the python backend")
     if (backends / "python" / "triton_python_backend_stub").is_file():
-        return Runtime(binary, backends, (), None, EMBEDDED_CONFIG)
+        return Runtime(binary, backends, caches, (), None, EMBEDDED_CONFIG)
     interpreter = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = home / "python_backend_stubs" / interpreter / "triton_python_backend_stub"
     if not stub.is_file():
         raise ServeError(f"{home} has no python backend for Python {interpreter}; use Python 3.10 to 3.12")
     # The wheel lies in site-packages/pytriton/tritonserver and its libraries in site-packages.
     wheel_libraries = home.parents[1] / "nvidia_pytriton.libs"
-    return Runtime(binary, backends, (wheel_libraries, *_libpython_folder()), stub, EMBEDDED_CONFIG)
+    return Runtime(binary, backends, caches, (wheel_libraries, *_libpython_folder()), stub, EMBEDDED_CONFIG)
 
 
 def _libpython_folder() -> tuple[Path, ...]:

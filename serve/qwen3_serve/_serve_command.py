@@ -51,7 +51,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gateway", action="store_true", help="start the HTTP gateway too (see `qwen3-triton gateway --help`)"
     )
+    parser.add_argument(
+        "--drain-timeout",
+        type=int,
+        default=10,
+        metavar="S",
+        help="seconds that stopping may take, for requests that were accepted; idle HTTP connections use them up "
+        "(%(default)s)",
+    )
     parser.add_argument("--gateway-port", type=int, default=8080, help="port of the gateway (%(default)s)")
+    parser.add_argument(
+        "triton_arguments",
+        nargs="*",
+        metavar="-- TRITON ARGUMENTS",
+        help="more arguments for tritonserver, such as: -- --cache-config=local,size=268435456",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,6 +76,9 @@ def run(args: argparse.Namespace) -> int:
     from ._gateway import Gateway, first_to_end
     from ._server import Triton
 
+    if args.triton_arguments and not args.triton_arguments[0].startswith("-"):
+        print(f"qwen3-triton serve: there is no argument {args.triton_arguments[0]}; see --help", file=sys.stderr)
+        return 2
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     started = time.monotonic()
@@ -74,7 +91,9 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         tritonserver=args.tritonserver,
         check=args.check,
+        drain_timeout_s=args.drain_timeout,
         echo_log=True,
+        arguments=args.triton_arguments,
     )
     try:
         print(f"Loading {args.repository} ...", file=sys.stderr, flush=True)
@@ -82,7 +101,14 @@ def run(args: argparse.Namespace) -> int:
             gateway = None
             if args.gateway:
                 # Within Triton's block: it finishes what it accepted before Triton stops.
-                gateway = stack.enter_context(Gateway(triton.grpc_url, host=args.host, port=args.gateway_port))
+                gateway = stack.enter_context(
+                    Gateway(
+                        triton.grpc_url,
+                        host=args.host,
+                        port=args.gateway_port,
+                        drain_timeout_s=args.drain_timeout,
+                    )
+                )
             print(_ready(triton, time.monotonic() - started, args.grpc_port, gateway), flush=True)
             try:
                 name, code = first_to_end(triton, gateway)

@@ -27,9 +27,9 @@ from types import TracebackType
 from typing import Any
 
 from ._errors import ServeError
-from ._hosts import HostWatch
+from ._hosts import Host, HostWatch
 from ._integrity import Check, check_integrity
-from ._ports import PortLostError, choose_ports
+from ._ports import PortLostError, choose_ports, listening, reachable
 from ._repository import check_config, exported_models
 from ._runtime import Runtime, find_runtime
 
@@ -39,6 +39,7 @@ _METRICS_START_S = 5.0
 _KILL_AFTER_S = 5.0  # past the time that Triton may take to stop
 _LOG_LINES = 500
 _PORT_ATTEMPTS = 5
+_NO_GPU = "failed to allocate pinned system memory"  # on every start without a GPU; it goes on without
 # "E1121 20:15:02.123456 1234 model_lifecycle.cc:654] " before the message
 _LOG_PREFIX = re.compile(r"^[EWI]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")
 
@@ -110,17 +111,17 @@ class Triton:
     @property
     def grpc_url(self) -> str:
         """``host:port`` of gRPC."""
-        return f"{self._reachable_host}:{self._ports['grpc']}"
+        return f"{reachable(self._host)}:{self._port('grpc')}"
 
     @property
     def http_url(self) -> str:
         """URL of HTTP."""
-        return f"http://{self._reachable_host}:{self._ports['http']}"
+        return f"http://{reachable(self._host)}:{self._port('http')}"
 
     @property
     def metrics_url(self) -> str:
         """URL of the Prometheus metrics."""
-        return f"http://{self._reachable_host}:{self._ports['metrics']}/metrics"
+        return f"http://{reachable(self._host)}:{self._port('metrics')}/metrics"
 
     @property
     def pid(self) -> int:
@@ -177,7 +178,7 @@ class Triton:
             else:
                 break
         self._ready = True
-        self._watch = HostWatch(self._running.pid, is_wanted=self._is_model_ready, end=self._running.terminate)
+        self._watch = HostWatch(self._running.pid, is_wanted=self._is_ready_version, end=self._running.terminate)
         return self
 
     def __exit__(
@@ -203,10 +204,12 @@ class Triton:
             *(f"--load-model={name}" for name in models),
             f"--exit-timeout-secs={self._drain_timeout_s}",
         ]
+        if runtime.caches.is_dir():
+            arguments.append(f"--cache-directory={runtime.caches}")  # used once --cache-config asks for a cache
         if runtime.config_name is not None:
             arguments.append(f"--model-config-name={runtime.config_name}")
         for protocol, port in self._ports.items():
-            arguments += [f"--{protocol}-address={self._host}", f"--{protocol}-port={port}"]
+            arguments += [f"--{protocol}-address={listening(protocol, self._host)}", f"--{protocol}-port={port}"]
         arguments += self._more_arguments
         environment = runtime.environment()
         environment["QWEN3_TRITON_THREADS"] = str(self._threads)
@@ -299,21 +302,20 @@ class Triton:
             raise ServeError("Triton is not running; use it inside its `with` block")
         return self._process
 
-    @property
-    def _reachable_host(self) -> str:
+    def _port(self, protocol: str) -> int:
         if not self._ports:
             raise ServeError("Triton is not running; use it inside its `with` block")
-        return "127.0.0.1" if self._host == "0.0.0.0" else self._host  # noqa: S104
+        return self._ports[protocol]
 
-    def _is_model_ready(self, model: str) -> bool:
+    def _is_ready_version(self, host: Host) -> bool:
         try:
-            return self._get(f"/v2/models/{model}/ready")[0] == HTTPStatus.OK
+            return self._get(f"/v2/models/{host.model}/versions/{host.version}/ready")[0] == HTTPStatus.OK
         except (OSError, HTTPException):  # Triton itself is gone
             return False
 
     def _get(self, path: str) -> tuple[int, bytes]:
         # Not urllib: a proxy in the environment must not come between us and our own child.
-        connection = HTTPConnection(self._reachable_host, self._ports["http"], timeout=_PROBE_TIMEOUT_S)
+        connection = HTTPConnection(reachable(self._host).strip("[]"), self._port("http"), timeout=_PROBE_TIMEOUT_S)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -329,7 +331,9 @@ def _failure(log: collections.deque[str]) -> str:
     """Triton's own reason, without the complaints about missing GPUs that come before it."""
     reasons = [line.removeprefix("error: ") for line in log if line.startswith("error: ")]
     if not reasons:
-        reasons = [_LOG_PREFIX.sub("", line).strip('" ') for line in log if "failed to " in line]
+        reasons = [
+            _LOG_PREFIX.sub("", line).strip('" ') for line in log if "failed to " in line and _NO_GPU not in line
+        ]
     if not reasons:
         return log[-1] if log else "it ended without a word"
     return "\n  ".join(reasons)

@@ -34,6 +34,7 @@ class FakeTransport:
         answer: makes the vector of an embedding model's answer.
         judge: makes the score and the logit of a reranker's.
         models_asked: name of the model of each request.
+        priorities: of each request.
     """
 
     def __init__(self, *configs: dict[str, Any]) -> None:
@@ -41,6 +42,7 @@ class FakeTransport:
         self.index_calls = 0
         self.config_calls = 0
         self.models_asked: list[str] = []
+        self.priorities: list[str] = []
         self.most_at_once = 0
         self.is_closed = False
         self.delay_s: Callable[[NDArray[np.int64]], float] = lambda _: 0.0
@@ -54,13 +56,20 @@ class FakeTransport:
         return len(self.models_asked)
 
     async def infer(
-        self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], timeout_s: float
+        self,
+        model: str,
+        input_ids: NDArray[np.int64],
+        *,
+        outputs: Sequence[str],
+        priority: str,
+        timeout_s: float,
     ) -> Outputs:
         assert list(outputs) == [output["name"] for output in self.configs[model]["output"]]
         assert timeout_s > 0
         assert input_ids.dtype == np.int64
         with self._lock:
             self.models_asked.append(model)
+            self.priorities.append(priority)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:
@@ -85,6 +94,15 @@ class FakeTransport:
         if model not in self.configs:
             raise ContractMismatchError(f"no such model: {model}")
         return self.configs[model]
+
+    async def versions(self, model: str, *, timeout_s: float) -> list[int]:
+        assert timeout_s > 0
+        return [1] if model in self.configs else []
+
+    async def load(self, model: str, *, timeout_s: float) -> None:
+        assert timeout_s > 0
+        if model not in self.configs:
+            raise ContractMismatchError(f"no such model: {model}")
 
     async def is_ready(self, model: str, *, timeout_s: float) -> bool:
         assert timeout_s > 0

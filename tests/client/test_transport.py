@@ -28,7 +28,7 @@ from qwen3_client._connection import connect
 from qwen3_client._credentials import Credentials
 from qwen3_client._http_transport import decode_response, encode_request
 from qwen3_client._io_thread import submit
-from qwen3_client._transport import Transport, error_for, grpc_code, ready_models
+from qwen3_client._transport import Transport, error_for, grpc_code, ready_models, ready_versions
 
 GRPC_CODES: list[str] = [code.name for code in importlib.import_module("grpc").StatusCode]
 EXPECTED: dict[str, type[Qwen3ClientError]] = {
@@ -62,6 +62,12 @@ def test_every_grpc_code_has_its_error(code: str) -> None:
 def test_a_queue_that_refuses_is_overload(message: str) -> None:
     assert type(error_of("UNAVAILABLE", message)) is ServerOverloadedError
     assert type(error_of("INTERNAL", message)) is InferenceError
+
+
+def test_a_server_that_loads_only_at_its_start_says_how_to_start_it() -> None:
+    error = error_of("UNAVAILABLE", "explicit model load / unload is not allowed if polling is enabled")
+    assert type(error) is RefusedError
+    assert "--model-control-mode=explicit" in str(error)
 
 
 def test_the_time_out_is_named() -> None:
@@ -142,7 +148,7 @@ def free_port() -> int:
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_nobody_there_is_unavailable(protocol: str) -> None:
     calls: list[Callable[[Transport], Coroutine[Any, Any, Any]]] = [
-        lambda transport: transport.infer("m", IDS, outputs=["embedding"], timeout_s=20),
+        lambda transport: transport.infer("m", IDS, outputs=["embedding"], priority="bulk", timeout_s=20),
         lambda transport: transport.models(timeout_s=20),
         lambda transport: transport.model_config("m", timeout_s=20),
         lambda transport: transport.is_ready("m", timeout_s=20),
@@ -158,7 +164,10 @@ def test_a_silent_peer_times_out(protocol: str) -> None:
     with peer(None) as port:
         started = time.monotonic()
         with pytest.raises(ServerTimeoutError, match=r"within 0\.3 s"):
-            ask(f"{protocol}://127.0.0.1:{port}", lambda t: t.infer("m", IDS, outputs=["embedding"], timeout_s=0.3))
+            ask(
+                f"{protocol}://127.0.0.1:{port}",
+                lambda t: t.infer("m", IDS, outputs=["embedding"], priority="bulk", timeout_s=0.3),
+            )
         assert time.monotonic() - started < 10
 
 
@@ -167,7 +176,10 @@ def test_a_peer_that_does_not_speak_http_is_unavailable() -> None:
         peer(lambda connection, _: connection.sendall(b"\0\0\x18\4 what?\n")) as port,
         pytest.raises(ServerUnavailableError, match="the answer is not HTTP"),
     ):
-        ask(f"http://127.0.0.1:{port}", lambda t: t.infer("m", IDS, outputs=["embedding"], timeout_s=10))
+        ask(
+            f"http://127.0.0.1:{port}",
+            lambda t: t.infer("m", IDS, outputs=["embedding"], priority="bulk", timeout_s=10),
+        )
 
 
 def reply(body: bytes, *, status: str = "200 OK") -> bytes:
@@ -239,6 +251,8 @@ def test_models_are_those_that_are_ready_each_once() -> None:
     ]
     assert ready_models(index) == ["a", "b"]
     assert ready_models([]) == []
+    assert ready_versions([*index, {"name": "a", "version": "12", "state": "READY"}], "a") == [1, 2, 12]
+    assert ready_versions(index, "c") == []
 
 
 def test_http_posts_for_the_index() -> None:
@@ -270,8 +284,9 @@ def test_what_is_no_index_is_no_triton(body: bytes) -> None:
 
 
 def test_a_request_is_a_json_header_and_raw_little_endian_ids() -> None:
-    header, tensor = encode_request(IDS, outputs=("score", "logit"))
+    header, tensor = encode_request(IDS, outputs=("score", "logit"), priority="interactive")
     assert json.loads(header) == {
+        "parameters": {"priority": 1},
         "inputs": [
             {
                 "name": "input_ids",

@@ -16,7 +16,7 @@ def test_there_are_never_more_than_the_window_allows() -> None:
 
         async def request() -> None:
             nonlocal at_once, most
-            await window.enter()
+            await window.enter("bulk")
             at_once += 1
             most = max(most, at_once)
             await asyncio.sleep(0)
@@ -32,13 +32,13 @@ def test_there_are_never_more_than_the_window_allows() -> None:
 def test_it_halves_once_for_requests_that_were_refused_together_and_grows_again() -> None:
     async def run() -> None:
         window = Window(16)
-        slots = [await window.enter() for _ in range(16)]
+        slots = [await window.enter("bulk") for _ in range(16)]
         for slot in slots:
             window.shrink(slot)
             window.leave()
         assert window.limit == 8
         for _ in range(10):
-            window.shrink(await window.enter())
+            window.shrink(await window.enter("bulk"))
             window.leave()
         assert window.limit == 1
         for _ in range(200):
@@ -51,10 +51,10 @@ def test_it_halves_once_for_requests_that_were_refused_together_and_grows_again(
 def test_a_refused_request_goes_before_those_that_wait() -> None:
     async def run() -> None:
         window, order = Window(1), []
-        await window.enter()
+        await window.enter("bulk")
 
         async def request(name: str, *, first: bool) -> None:
-            await window.enter(first=first)
+            await window.enter("bulk", first=first)
             order.append(name)
             window.leave()
 
@@ -73,7 +73,7 @@ def test_whoever_gives_up_takes_no_slot_along(most: int, seed: int) -> None:
         window, random = Window(most), Random(seed)
 
         async def request() -> None:
-            await window.enter()
+            await window.enter("bulk")
             try:
                 await asyncio.sleep(random.choice([0, 0.0001]))
             finally:
@@ -87,7 +87,7 @@ def test_whoever_gives_up_takes_no_slot_along(most: int, seed: int) -> None:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for _ in range(most):  # all slots are there
-            await asyncio.wait_for(window.enter(), timeout=10)
+            await asyncio.wait_for(window.enter("bulk"), timeout=10)
 
     asyncio.run(run())
 

@@ -47,7 +47,8 @@ def test_no_package_imports_another(package: str) -> None:
     [
         ("import qwen3_client", "torch transformers onnx onnxruntime onnx_ir gevent"),
         ("import qwen3_export._export_command", "torch transformers onnx onnxruntime onnx_ir"),
-        ("from qwen3_export import export", "torch transformers onnxruntime"),
+        ("import qwen3_export.portable._build_engine_command", "torch transformers onnx onnxruntime onnx_ir tensorrt"),
+        ("from qwen3_export import export", "torch transformers onnxruntime optimum"),
         ("import qwen3_verify._verify_command", "torch transformers onnx onnxruntime numpy"),
         ("import qwen3_gateway._gateway_command", "torch transformers onnx onnxruntime numpy fastapi uvicorn"),
         ("import qwen3_serve._serve_command", "torch transformers onnx onnxruntime numpy"),

@@ -95,7 +95,7 @@ def test_both_hosts_get_the_same_facts(exported: Path) -> None:
     assert production.output == embedded.output
     assert production.input == embedded.input
     assert production.max_batch_size == embedded.max_batch_size
-    own_settings = {"max_batch_tokens", "max_slots_per_token", "intra_op_thread_count"}
+    own_settings = {"max_batch_tokens", "max_slots_per_token", "intra_op_thread_count", "enable_mem_pattern"}
     assert set(production.parameters) - own_settings == set(embedded.parameters) - own_settings
     for key in set(production.parameters) - own_settings:
         assert production.parameters[key] == embedded.parameters[key]

@@ -30,7 +30,7 @@ from qwen3_client import (
 from qwen3_client._main import main
 from qwen3_export import export
 from qwen3_serve import Triton
-from qwen3_serve._hosts import hosts
+from qwen3_serve._hosts import Host, hosts
 from support.wire import Wire
 
 LONG = "x" * 2000  # takes the tiny model some ten milliseconds
@@ -299,10 +299,10 @@ def restart(killed: Triton, anew: Triton) -> None:
 def test_a_host_that_is_killed_ends_the_server(repository: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with Triton(repository, threads=1) as triton:
         processes = hosts(triton.pid)
-        assert set(processes) == {"qwen3_embedding", "qwen3_reranker"}
-        os.kill(processes["qwen3_embedding"], signal.SIGKILL)
+        assert {host.model for host in processes} == {"qwen3_embedding", "qwen3_reranker"}
+        os.kill(processes[Host(model="qwen3_embedding", version="1")], signal.SIGKILL)
         triton.wait()
-    assert "the process of qwen3_embedding was killed (out of memory?)" in capfd.readouterr().err
+    assert "the process of qwen3_embedding, version 1, was killed (out of memory?)" in capfd.readouterr().err
 
 
 def test_a_model_may_be_unloaded(repository: Path) -> None:
@@ -310,7 +310,7 @@ def test_a_model_may_be_unloaded(repository: Path) -> None:
         client.encode_document("a")
         unload = f"{triton.http_url}/v2/repository/models/qwen3_embedding/unload"
         urllib.request.urlopen(urllib.request.Request(unload, method="POST"), timeout=30).close()  # noqa: S310
-        while "qwen3_embedding" in hosts(triton.pid):
+        while any(host.model == "qwen3_embedding" for host in hosts(triton.pid)):
             time.sleep(0.05)
         time.sleep(1.2)  # the watch looks every half second
         assert client.rank("q", ["a"])[0].index == 0

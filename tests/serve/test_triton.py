@@ -205,6 +205,20 @@ def test_serve_says_what_runs_and_stops_on_a_signal(repository: Path, number: si
     assert not any(process.is_running() for process in family)
 
 
+def test_serve_passes_arguments_on(repository: Path) -> None:
+    with _serve(repository, "--", "--cache-config=local,size=1048576", "--log-verbose=1") as server:
+        _until_ready(server)
+        (triton,) = psutil.Process(server.pid).children()
+        assert triton.cmdline()[-2:] == ["--cache-config=local,size=1048576", "--log-verbose=1"]
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=30)
+    assert server.returncode == 0
+    with _serve(repository, "model_repository") as server:
+        _, errors = server.communicate(timeout=30)
+    assert server.returncode == 2
+    assert "no argument model_repository" in errors
+
+
 def test_serve_ends_when_triton_does(repository: Path) -> None:
     with _serve(repository) as server:
         _until_ready(server)

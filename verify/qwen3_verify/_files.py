@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ._model_directory import MANIFEST, ModelDirectory
 from ._progress import Progress, silent
@@ -37,7 +37,7 @@ class FileReport:
 
 
 def check_files(model: ModelDirectory, *, tuned_configs: bool = False, progress: Progress = silent) -> FileReport:
-    """Compare size and sha256 of every file with the manifest.
+    """Compare size and sha256 of every file with the manifest. An older version that was deleted whole is not missed.
 
     Args:
         model: From ``read_model``.
@@ -45,9 +45,10 @@ def check_files(model: ModelDirectory, *, tuned_configs: bool = False, progress:
         progress: Told the bytes hashed.
     """
     faults = []
-    total = sum(stored.bytes for stored in model.files.values())
+    files = {name: stored for name, stored in model.files.items() if not _is_retired(model, name)}
+    total = sum(stored.bytes for stored in files.values())
     with progress(f"{model.name}: files", total=total, unit="B") as advance:
-        for name, stored in model.files.items():
+        for name, stored in files.items():
             fault = _fault(
                 model.path / name,
                 stored.bytes,
@@ -59,7 +60,7 @@ def check_files(model: ModelDirectory, *, tuned_configs: bool = False, progress:
                 hint = "; --tuned-configs if that was you" if fault.startswith("altered") and _is_config(name) else ""
                 faults.append(f"{name}: {fault}{hint}")
     faults += [f"{name}: extra, manifest.json does not list it" for name in _extra(model)]
-    return FileReport(files=len(model.files), bytes=total, faults=tuple(faults))
+    return FileReport(files=len(files), bytes=total, faults=tuple(faults))
 
 
 def sha256(path: Path, *, advance: Callable[[int], None] = lambda _bytes: None) -> str:
@@ -93,6 +94,12 @@ def _extra(model: ModelDirectory) -> list[str]:
     found = (path for path in model.path.rglob("*") if not path.is_dir() or path.is_symlink())
     names = {path.relative_to(model.path).as_posix() for path in found if path.parent.name != "__pycache__"}
     return sorted(names - set(model.files) - {MANIFEST})
+
+
+def _is_retired(model: ModelDirectory, name: str) -> bool:
+    """Whether a file belongs to an older version whose folder is gone."""
+    folder = PurePosixPath(name).parts[0]
+    return folder.isdecimal() and int(folder) != model.version and not (model.path / folder).exists()
 
 
 def _is_config(name: str) -> bool:

@@ -14,7 +14,6 @@ from typing import Any, Literal, cast
 from ._errors import VerifyError
 
 MANIFEST = "manifest.json"
-GRAPH = "1/model.onnx"
 TOKENIZER = "tokenizer.json"
 
 Kind = Literal["embedding", "reranker"]
@@ -40,6 +39,7 @@ class ModelDirectory:
         source: The checkpoint it was exported from: a Hub id, a folder, or ``tiny``.
         revision: The commit on the Hub, or ``""``.
         precision: As export calls it, ``fp32`` for one.
+        version: The newest version in it, of which all this is said.
         files: Every file by its path in the directory, the manifest aside.
     """
 
@@ -48,12 +48,18 @@ class ModelDirectory:
     source: str
     revision: str
     precision: str
+    version: int
     files: Mapping[str, StoredFile]
 
     @property
     def name(self) -> str:
         """The model's name in Triton."""
         return self.path.name
+
+    @property
+    def graph(self) -> Path:
+        """The newest version's model.onnx."""
+        return self.path / str(self.version) / "model.onnx"
 
 
 def find_models(repository: Path, *, name: str | None = None) -> list[Path]:
@@ -88,23 +94,28 @@ def read_model(path: Path) -> ModelDirectory:
         VerifyError: It is missing or does not state what verify needs.
     """
     manifest = _read_manifest(path / MANIFEST)
+    if manifest.get("device") == "tensorrt":
+        raise VerifyError(f"{path} was exported for TensorRT, which verify does not compare; name another with --name")
     try:
         # Exports before rerankers name no kind.
         kind = manifest.get("kind", "embedding")
+        version = int(manifest.get("model_version", 1))  # exports before versions have one, the first
         files = {
             _inside(name): StoredFile(bytes=int(entry["bytes"]), sha256=str(entry["sha256"]))
             for name, entry in manifest["files"].items()
         }
         if kind not in OUTPUTS:
             raise ValueError(f"there is no kind {kind!r}")
-        if not {GRAPH, TOKENIZER} <= set(files):
-            raise ValueError(f"its files lack {GRAPH} or {TOKENIZER}")
+        graph = f"{version}/model.onnx"
+        if not {graph, TOKENIZER} <= set(files):
+            raise ValueError(f"its files lack {graph} or {TOKENIZER}")
         return ModelDirectory(
             path=path,
             kind=cast(Kind, kind),
             source=str(manifest["source"]),
             revision=str(manifest.get("revision", "")),
             precision=str(manifest["precision"]),
+            version=version,
             files=files,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

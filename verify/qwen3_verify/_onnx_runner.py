@@ -10,7 +10,7 @@ import onnxruntime as ort
 
 from ._cases import Ids
 from ._errors import VerifyError
-from ._model_directory import GRAPH, OUTPUTS, ModelDirectory
+from ._model_directory import OUTPUTS, ModelDirectory
 from ._runner import Rows, Together
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -48,7 +48,7 @@ class OnnxRunner:
         wants_gpu = model.precision in _GPU_PRECISIONS and _CUDA in ort.get_available_providers()
         try:
             self._session: Any = ort.InferenceSession(
-                str(model.path / GRAPH), options, providers=[_CUDA, _CPU] if wants_gpu else [_CPU]
+                str(model.graph), options, providers=[_CUDA, _CPU] if wants_gpu else [_CPU]
             )
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's own types share no base
             raise VerifyError(self._refusal("does not load", error)) from None
