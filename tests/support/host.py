@@ -1,4 +1,4 @@
-"""The embedded host's function that cuts texts into packed batches, loaded outside Triton."""
+"""The hosts' functions that cut texts into batches, loaded outside Triton."""
 
 import importlib.util
 import sys
@@ -6,27 +6,41 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
-MODEL = Path(__file__).parents[2] / "model_repository" / "qwen3_embedding" / "1" / "model.py"
+_ROOT = Path(__file__).parents[2]
+_PACKED = _ROOT / "model_repository" / "qwen3_embedding" / "1" / "model.py"
+_FRONT = _ROOT / "export" / "qwen3_export" / "portable" / "model_repository" / "front.py"
 
 
 def load_packed_batches() -> Callable[..., list[list[int]]]:
-    """``packed_batches`` of model.py. It does not touch triton_python_backend_utils, which exists in Triton only."""
-    name = "triton_python_backend_utils"
-    stand_in = types.ModuleType(name)
+    """``packed_batches`` of the embedded host."""
+    function: Callable[..., list[list[int]]] = _load(_PACKED, "embedded_host").packed_batches
+    return function
+
+
+def load_front() -> types.ModuleType:
+    """The TensorRT front, for those of its functions that do not touch triton_python_backend_utils."""
+    return _load(_FRONT, "tensorrt_front")
+
+
+def _load(path: Path, name: str) -> types.ModuleType:
+    """Import a host with an empty triton_python_backend_utils, which exists in Triton only."""
+    utils = "triton_python_backend_utils"
+    stand_in = types.ModuleType(utils)
     for attribute in ("InferenceRequest", "InferenceResponse"):
         setattr(stand_in, attribute, object)
-    before = sys.modules.get(name)
-    sys.modules[name] = stand_in
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    added = {utils: stand_in, name: module}  # a dataclass looks its own module up
+    before = {key: sys.modules.get(key) for key in added}
+    sys.modules.update(added)
     try:
-        spec = importlib.util.spec_from_file_location("embedded_host", MODEL)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     finally:
-        if before is None:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before
-    function: Callable[..., list[list[int]]] = module.packed_batches
-    return function
+        for key, known in before.items():
+            if known is None:
+                del sys.modules[key]
+            else:
+                sys.modules[key] = known
+    return module

@@ -1,0 +1,175 @@
+"""The front: ragged requests become padded batches for the model beside it, rows become responses.
+
+Triton's python backend loads this file and hands over every batch that its scheduler formed. The host orders the texts
+by length, cuts them into groups of like length, pads each to a rectangle, has Triton run the model named by the
+parameter `plan_model` on it, in-process, and gives each request its own rows. It knows nothing about text, tokenizers
+or pooling, nor about what runs the other model: a TensorRT plan, or anything that takes and gives the same tensors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import triton_python_backend_utils as pb_utils
+
+Ids = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.float32]
+
+# What the other model calls our outputs, where it is not the same: see the portable graph.
+_PLAN_OUTPUTS = {"embedding": "pooled"}
+
+
+class TritonPythonModel:
+    """One model instance. Triton calls the three methods by these names."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the configuration.
+
+        Args:
+            args: From Triton: the configuration as JSON, among others.
+        """
+        config = json.loads(args["model_config"])
+        parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
+        self._plan_model = parameters["plan_model"]
+        self._max_tokens = int(parameters["max_tokens"])
+        self._vocabulary = int(parameters["vocabulary"])
+        self._limits = Limits(
+            texts=int(parameters["max_batch_texts"]),
+            slots=int(parameters["max_batch_slots"]),
+            slots_per_token=float(parameters["max_slots_per_token"]),
+        )
+        self._outputs = [output["name"] for output in config["output"]]
+
+    async def execute(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
+        """Run one batch.
+
+        A request holds one text ``[1, n]`` or several of equal length ``[b, n]``. A bad one gets an error of its own
+        and never reaches the other model, so it cannot harm its neighbours.
+        """
+        responses: list[pb_utils.InferenceResponse | None] = []
+        admitted: list[Ids] = []
+        for request in requests:
+            ids = pb_utils.get_input_tensor_by_name(request, "input_ids").as_numpy()
+            refusal = self._refusal(ids)
+            if refusal is None:
+                admitted.append(ids)
+                responses.append(None)
+            else:
+                responses.append(_error(refusal, pb_utils.TritonError.INVALID_ARG))
+        answers = iter(await self._run(admitted))
+        return [next(answers) if response is None else response for response in responses]
+
+    def _refusal(self, ids: Ids) -> str | None:
+        """Why a request cannot run, or None."""
+        tokens = ids.shape[1]
+        if tokens == 0:
+            return "input_ids is empty; send at least the final <|endoftext|>"
+        if tokens > self._max_tokens:
+            return f"input_ids has {tokens} tokens, more than the model's {self._max_tokens}; truncate the text"
+        if ids.min() < 0 or ids.max() >= self._vocabulary:
+            return f"input_ids must lie between 0 and {self._vocabulary - 1}; is this the model's own tokenizer?"
+        return None
+
+    async def _run(self, requests: list[Ids]) -> list[pb_utils.InferenceResponse]:
+        """Answer requests ``[b_i, n_i]``, in their order."""
+        texts = [row for ids in requests for row in ids]
+        groups = padded_groups([text.size for text in texts], self._limits)
+        # All at once: while one runs, the next is on its way.
+        results = await asyncio.gather(*(self._run_group([texts[i] for i in group]) for group in groups))
+        rows: list[tuple[Rows, ...] | str] = [""] * len(texts)
+        for group, result in zip(groups, results, strict=True):
+            for i, place in enumerate(group):
+                rows[place] = result if isinstance(result, str) else tuple(output[i] for output in result)
+        ends = np.cumsum([ids.shape[0] for ids in requests])
+        return [self._answer(rows[end - ids.shape[0] : end]) for ids, end in zip(requests, ends, strict=True)]
+
+    async def _run_group(self, texts: list[Ids]) -> list[Rows] | str:
+        """Run one padded batch; returns its outputs ``[texts, size]``, or why there are none."""
+        input_ids, attention_mask = padded(texts)
+        request = pb_utils.InferenceRequest(
+            model_name=self._plan_model,
+            requested_output_names=[_PLAN_OUTPUTS.get(name, name) for name in self._outputs],
+            inputs=[pb_utils.Tensor("input_ids", input_ids), pb_utils.Tensor("attention_mask", attention_mask)],
+            preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
+        )
+        try:
+            response = await request.async_exec()
+        except pb_utils.TritonModelException as error:
+            return f"{self._plan_model} could not be asked: {error}"
+        if response.has_error():
+            return f"{self._plan_model} failed: {response.error().message()}"
+        return [
+            pb_utils.get_output_tensor_by_name(response, _PLAN_OUTPUTS.get(name, name)).as_numpy()
+            for name in self._outputs
+        ]
+
+    def _answer(self, rows: list[tuple[Rows, ...] | str]) -> pb_utils.InferenceResponse:
+        """One request's response: its rows, or the first failure among them."""
+        complete: list[tuple[Rows, ...]] = []
+        for row in rows:
+            if isinstance(row, str):
+                return _error(row, pb_utils.TritonError.INTERNAL)
+            complete.append(row)
+        outputs = zip(*complete, strict=True)
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(name, np.stack(output)) for name, output in zip(self._outputs, outputs, strict=True)]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a padded batch may be.
+
+    Attributes:
+        texts: Most texts of one.
+        slots: Most places for tokens, padding included: texts times the longest. A longer text runs alone.
+        slots_per_token: Most places for each real token; 1 allows no padding at all.
+    """
+
+    texts: int
+    slots: int
+    slots_per_token: float
+
+
+def padded_groups(lengths: Sequence[int], limits: Limits) -> list[list[int]]:
+    """Cut texts into groups of like lengths, each to be padded to its longest.
+
+    Args:
+        lengths: Tokens of each text, at least 1.
+        limits: What a group may hold.
+
+    Returns:
+        For each group the places of its texts, shorter texts first. Every text is in exactly one group.
+    """
+    groups: list[list[int]] = []
+    tokens = 0
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        length = lengths[place]
+        tokens += length
+        # Texts come in ascending order: this one is the longest so far.
+        texts = len(groups[-1]) + 1 if groups else limits.texts + 1
+        slots = texts * length
+        if texts > limits.texts or slots > limits.slots or slots > limits.slots_per_token * tokens:
+            groups.append([])
+            tokens = length
+        groups[-1].append(place)
+    return groups
+
+
+def padded(texts: Sequence[Ids]) -> tuple[Ids, Ids]:
+    """Pad texts on the right; returns ``input_ids`` and ``attention_mask``, INT64 ``[texts, longest]``."""
+    shape = (len(texts), max(text.size for text in texts))
+    input_ids, attention_mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for row, text in enumerate(texts):
+        input_ids[row, : text.size] = text
+        attention_mask[row, : text.size] = 1
+    return input_ids, attention_mask
+
+
+def _error(message: str, code: int) -> pb_utils.InferenceResponse:
+    return pb_utils.InferenceResponse([], error=pb_utils.TritonError(message, code))

@@ -1,0 +1,57 @@
+"""The stand-in: what the TensorRT plan does, done by ONNX Runtime on a CPU with the graph that the plan is made of.
+
+Triton's python backend loads this file where the configuration `embedded` is asked for, as `qwen3-triton serve` does.
+It shows that the arrangement around the plan is right, on any machine; it is not meant to be fast.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    """One model instance. Triton calls the three methods by these names."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the graph.
+
+        Args:
+            args: From Triton: the model's directory and version, among others.
+        """
+        options = ort.SessionOptions()
+        # `qwen3-triton serve --threads`; 0, the default, takes every core.
+        options.intra_op_num_threads = int(os.environ.get("QWEN3_TRITON_THREADS", "0"))
+        path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own types share no base
+            raise pb_utils.TritonModelException(
+                f"ONNX Runtime cannot run this graph on a CPU ({error}); bf16 needs a GPU: export with --precision "
+                "fp32 to try the arrangement without one"
+            ) from error
+        self._inputs = [tensor.name for tensor in self._session.get_inputs()]
+        self._outputs = [tensor.name for tensor in self._session.get_outputs()]
+
+    def execute(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
+        """Run each request, a padded batch ``[batch, seq]``, by itself."""
+        return [self._run(request) for request in requests]
+
+    def finalize(self) -> None:
+        """Release the session."""
+        del self._session
+
+    def _run(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
+        feed = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs}
+        try:
+            rows = self._session.run(self._outputs, feed)
+        except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime says, the request must be answered
+            failure = pb_utils.TritonError(f"ONNX Runtime failed: {error}", pb_utils.TritonError.INTERNAL)
+            return pb_utils.InferenceResponse([], error=failure)
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(name, row) for name, row in zip(self._outputs, rows, strict=True)]
+        )
