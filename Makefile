@@ -9,10 +9,10 @@ PRECISION ?= fp32
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-batching test-full test-8b fidelity check format clean
+.PHONY: help demo test test-batching test-full test-8b fidelity bench bench-quick check format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.runtime ## export, serve, embed and rerank once; MODEL=Qwen/Qwen3-Embedding-0.6B for the real one
 	$(BIN)/qwen3-triton export $(MODEL) --repository $(DEMO) --precision $(PRECISION) --force
@@ -33,6 +33,12 @@ test-8b: $(VENV)/.dev ## export and serve the true 8B shape, if the disk has roo
 
 fidelity: $(VENV)/.dev ## cosine, size, memory and speed of every precision; writes docs/fidelity.md
 	$(BIN)/python bench/fidelity.py build/fidelity
+
+bench: $(VENV)/.dev ## speed beside other engines; writes docs/benchmarks.md (about an hour)
+	$(BIN)/python bench/peers.py run
+
+bench-quick: $(VENV)/.dev ## the same against the closest peers, once; prints tables (minutes)
+	$(BIN)/python bench/peers.py quick
 
 check: $(VENV)/.dev ## formatting, lint, types
 	$(BIN)/ruff format --check .

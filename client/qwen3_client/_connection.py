@@ -117,13 +117,13 @@ class Connection:
     async def infer(
         self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], priority: Priority
     ) -> Outputs:
-        """Sends one text, when there is room for it, and again when the server was away or its queue full.
+        """Sends one request, when there is room for it, and again when the server was away or its queue full.
 
         A text may be sent any number of times: inference changes nothing on the server.
 
         Args:
             model: name of the model.
-            input_ids: int64 `[1, n]`.
+            input_ids: int64 `[b, n]`.
             outputs: names of the tensors that are wanted.
             priority: whether it goes before others that wait.
 

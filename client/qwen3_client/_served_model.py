@@ -17,18 +17,19 @@ from numpy.typing import NDArray
 
 from ._connection import Connection
 from ._contract import InfoT
-from ._errors import ContractMismatchError, Qwen3ClientError, about
+from ._errors import ContractMismatchError, InferenceError, InvalidInputError, Qwen3ClientError, about
 from ._priority import Priority
 from ._texts import Truncate
 from ._tokenizer import TextTokenizer
 from ._transport import Outputs
 
-__all__ = ["Answers", "ServedModel"]
+__all__ = ["Answers", "ServedModel", "by_length"]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 _MANY_CHARACTERS = 4096  # tokenizing them takes longer, about a millisecond, than asking another thread to do it
+_TOKENS_TOGETHER = 512  # in one request; more do not make it cheaper, and a small one waits for less
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,51 @@ class Answers(Generic[_Result]):
         if self.failure is not None:
             raise self.failure
         return self.results
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending(Generic[_Result]):
+    """The answer to one row, on its way with others.
+
+    Attributes:
+        task: the request's.
+        place: the row's in it.
+    """
+
+    task: "asyncio.Task[list[_Result | Qwen3ClientError]]"
+    place: int
+
+    async def result(self) -> _Result:
+        """Waits for it.
+
+        Raises:
+            Qwen3ClientError: there is none.
+        """
+        answer = (await self.task)[self.place]
+        if isinstance(answer, Qwen3ClientError):
+            raise answer
+        return answer
+
+
+def by_length(lengths: Sequence[int], *, most: int) -> list[list[int]]:
+    """Puts rows of equal length together: one request `[b, n]` costs client and server little more than one row.
+
+    Args:
+        lengths: tokens of each row, at least 1.
+        most: rows that one request may hold.
+
+    Returns:
+        For each request the places of its rows, ascending. Requests are in the order of their first rows.
+    """
+    found: list[list[int]] = []
+    open_request: dict[int, list[int]] = {}
+    for place, length in enumerate(lengths):
+        request = open_request.get(length)
+        if request is None or len(request) >= min(most, max(_TOKENS_TOGETHER // length, 1)):
+            open_request[length] = request = []
+            found.append(request)
+        request.append(place)
+    return found
 
 
 class ServedModel(Generic[InfoT]):
@@ -82,6 +128,7 @@ class ServedModel(Generic[InfoT]):
         self._load_tokenizer = partial(TextTokenizer.load, tokenizer=tokenizer, prefix=prefix, suffix=suffix)
         self._lock = asyncio.Lock()
         self._info: InfoT | None = None
+        self._most_texts = 1  # in one request
         self._failures = 0  # to find out
         self._failure: Qwen3ClientError | None = None  # the latest of them
         self._tokenizer: TextTokenizer | None = None
@@ -108,6 +155,7 @@ class ServedModel(Generic[InfoT]):
                 try:
                     config = await (self._choose() if self._name is None else self._config(self._name))
                     self._info = self._kind.from_config(config)
+                    self._most_texts = max(int(config.get("max_batch_size", 0)), 1)
                 except Qwen3ClientError as error:
                     self._failures, self._failure = self._failures + 1, error
                     raise
@@ -211,39 +259,75 @@ class ServedModel(Generic[InfoT]):
         """Sends rows as they are made, a slice at a time, and gives up the rest after the first failure."""
         size = self._connection.concurrency
         results: list[_Result] = []
-        pending: deque[asyncio.Task[_Result]] = deque()
+        pending: deque[_Pending[_Result]] = deque()  # of each row, in order
         try:
             name = (await self.info()).name
             for start in range(0, count, size):
-                for index, row in enumerate(await rows(start, start + size), start=first_index + start):
-                    asking = self._ask(name, row, read=read, priority=priority, noun=noun, index=index)
-                    pending.append(asyncio.create_task(asking))
+                made = await rows(start, start + size)
+                slots: dict[int, _Pending[_Result]] = {}
+                for together in by_length([row.size for row in made], most=self._most_texts):
+                    indices = [first_index + start + place for place in together]
+                    asking = self._ask(
+                        name, [made[place] for place in together], indices, read=read, priority=priority, noun=noun
+                    )
+                    task = asyncio.create_task(asking)
+                    slots |= {place: _Pending(task, i) for i, place in enumerate(together)}
+                pending.extend(slots[place] for place in range(len(made)))
                 while len(pending) > size:  # a slice stays on its way while the next one is made
-                    results.append(await pending.popleft())
+                    results.append(await pending.popleft().result())
             while pending:
-                results.append(await pending.popleft())
+                results.append(await pending.popleft().result())
         except Qwen3ClientError as failure:
             return Answers(results, failure)
         finally:
-            for task in pending:
+            tasks = {waiting.task for waiting in pending}
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         return Answers(results)
 
     async def _ask(
         self,
         model: str,
-        row: NDArray[np.int64],
+        rows: Sequence[NDArray[np.int64]],
+        indices: Sequence[int],
         *,
         read: Callable[[Outputs], _Result],
         priority: Priority,
         noun: str,
-        index: int,
-    ) -> _Result:
-        with about(noun, index):
-            return read(
-                await self._connection.infer(model, row[np.newaxis], outputs=self._kind.OUTPUTS, priority=priority)
-            )
+    ) -> list[_Result | Qwen3ClientError]:
+        """Asks about rows of equal length in one request; what came of each.
+
+        Args:
+            model: name of the model.
+            rows: int64 `[n]` each.
+            indices: positions of the rows in the caller's call, for errors.
+            read: takes what is wanted out of the server's answer to one row.
+            priority: whether they go before others that wait.
+            noun: what a row is called in errors.
+        """
+        try:
+            outputs = await self._connection.infer(model, np.stack(rows), outputs=self._kind.OUTPUTS, priority=priority)
+        except (InferenceError, InvalidInputError) as error:
+            if len(rows) > 1:  # which of them it is about, only asking one by one can tell
+                each = [
+                    await self._ask(model, [row], [index], read=read, priority=priority, noun=noun)
+                    for row, index in zip(rows, indices, strict=True)
+                ]
+                return [answer for (answer,) in each]
+            error.noun, error.index = noun, indices[0]
+            return [error]
+        except Qwen3ClientError as error:
+            error.noun, error.index = noun, indices[0]
+            return [error] * len(rows)
+        answers: list[_Result | Qwen3ClientError] = []
+        for place, index in enumerate(indices):
+            try:
+                with about(noun, index):
+                    answers.append(read({name: _row(o, place, of=len(rows)) for name, o in outputs.items()}))
+            except Qwen3ClientError as error:
+                answers.append(error)
+        return answers
 
     async def _own_tokenizer(self) -> TextTokenizer:
         """Its tokenizer; loaded once."""
@@ -282,3 +366,12 @@ class ServedModel(Generic[InfoT]):
 
     async def _config(self, name: str) -> Mapping[str, Any]:
         return await self._connection.transport.model_config(name, timeout_s=self._connection.timeout_s)
+
+
+def _row(output: NDArray[np.float32], place: int, *, of: int) -> NDArray[np.float32]:
+    """One row's part `[1, k]` of a tensor that should be `[of, k]`."""
+    if of == 1:
+        return output
+    if output.shape[:1] != (of,):
+        raise ContractMismatchError(f"the server sent {output.dtype} {list(output.shape)} for {of} texts")
+    return output[place : place + 1]

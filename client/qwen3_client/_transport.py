@@ -25,7 +25,7 @@ from ._priority import Priority
 
 __all__ = ["Outputs", "Transport", "error_for", "grpc_code", "ready_models", "ready_versions"]
 
-Outputs: TypeAlias = dict[str, NDArray[np.float32]]  # of one text: [1, k] by the tensor's name
+Outputs: TypeAlias = dict[str, NDArray[np.float32]]  # of b texts: [b, k] by the tensor's name
 
 # A full queue (max_queue_size) and a time spent in it (default_timeout_microseconds) answer UNAVAILABLE, as a
 # server that is not there does: only the text tells.
@@ -66,11 +66,11 @@ class Transport(Protocol):
         priority: Priority,
         timeout_s: float,
     ) -> Outputs:
-        """Sends one text and returns what the model made of it.
+        """Sends texts of equal length and returns what the model made of them.
 
         Args:
             model: name of the model.
-            input_ids: int64 `[1, n]`.
+            input_ids: int64 `[b, n]`.
             outputs: names of the tensors that are wanted.
             priority: whether it goes before others in Triton's queue, if that has levels.
             timeout_s: seconds to wait for the answer.

@@ -34,6 +34,7 @@ class FakeTransport:
         answer: makes the vector of an embedding model's answer.
         judge: makes the score and the logit of a reranker's.
         models_asked: name of the model of each request.
+        shapes: of the token ids of each request.
         priorities: of each request.
     """
 
@@ -42,6 +43,7 @@ class FakeTransport:
         self.index_calls = 0
         self.config_calls = 0
         self.models_asked: list[str] = []
+        self.shapes: list[tuple[int, ...]] = []
         self.priorities: list[str] = []
         self.most_at_once = 0
         self.is_closed = False
@@ -69,16 +71,19 @@ class FakeTransport:
         assert input_ids.dtype == np.int64
         with self._lock:
             self.models_asked.append(model)
+            self.shapes.append(input_ids.shape)
             self.priorities.append(priority)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:
             await asyncio.sleep(self.delay_s(input_ids))
             # In a thread, so that a test's function may wait for something.
+            texts = [ids[np.newaxis] for ids in input_ids]
             if "embedding" in outputs:
-                return {"embedding": await asyncio.to_thread(self.answer, input_ids)}
-            score, logit = await asyncio.to_thread(self.judge, input_ids)
-            return {"score": np.array([[score]], np.float32), "logit": np.array([[logit]], np.float32)}
+                return {"embedding": np.concatenate([await asyncio.to_thread(self.answer, ids) for ids in texts])}
+            judged = [await asyncio.to_thread(self.judge, ids) for ids in texts]
+            columns = zip(*judged, strict=True)
+            return {name: np.array(column, np.float32)[:, None] for name, column in zip(outputs, columns, strict=True)}
         finally:
             with self._lock:
                 self._at_once -= 1

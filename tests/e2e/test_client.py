@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,23 @@ def test_vectors_match_transformers_from_text_to_unit_norm(client: Client, tmp_p
     assert rows.dtype == np.float32
     assert (rows * reference).sum(axis=1).min() >= 0.999999
     assert np.abs(rows - reference).max() <= 1e-5
+
+
+def test_texts_of_equal_length_share_requests(client: Client, triton: Triton) -> None:
+    texts = [f"text {number:02} {'x' * (number % 3)}" for number in range(60)]  # twenty of each of three lengths
+
+    def counts() -> tuple[int, int]:
+        statistics = f"{triton.http_url}/v2/models/qwen3_embedding/stats"
+        with urllib.request.urlopen(statistics, timeout=30) as answer:  # noqa: S310
+            stats = json.load(answer)["model_stats"][0]
+        return stats["inference_stats"]["success"]["count"], stats["inference_count"]
+
+    before = counts()
+    together = client.encode_document(texts)
+    requests, inferences = np.subtract(counts(), before)
+    assert (requests, inferences) == (3, 60)
+    for text, row in zip(texts, together, strict=True):
+        np.testing.assert_array_equal(client.encode_document(text), row)
 
 
 def test_shapes_order_and_duplicates(client: Client) -> None:

@@ -34,13 +34,8 @@ class TritonPythonModel:
         self._vocabulary = int(parameters["vocabulary"]["string_value"])
         self._max_batch_tokens = int(parameters["max_batch_tokens"]["string_value"])
         self._max_slots_per_token = float(parameters["max_slots_per_token"]["string_value"])
-        options = ort.SessionOptions()
-        # `qwen3-triton serve --threads`; 0, the default, takes every core.
-        options.intra_op_num_threads = int(os.environ.get("QWEN3_TRITON_THREADS", "0"))
-        # Memory patterns are planned anew for each new shape, and ragged batches hardly ever repeat one.
-        options.enable_mem_pattern = False
-        # Attention takes exp() of what it masked: denormal numbers, which processors compute a hundred times slower.
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        # `qwen3-triton serve --threads`
+        options = session_options(threads=int(os.environ.get("QWEN3_TRITON_THREADS", "0")))
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
         self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -107,6 +102,21 @@ class TritonPythonModel:
             )
             for ids, end in zip(requests, ends, strict=True)
         ]
+
+
+def session_options(*, threads: int) -> ort.SessionOptions:
+    """How ONNX Runtime runs the graph.
+
+    Args:
+        threads: Of one operator; 0 takes every core.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Memory patterns are planned anew for each new shape, and ragged batches hardly ever repeat one.
+    options.enable_mem_pattern = False
+    # Attention takes exp() of what it masked: denormal numbers, which processors compute a hundred times slower.
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    return options
 
 
 def packed_batches(lengths: Sequence[int], *, max_tokens: int, max_slots_per_token: float) -> list[list[int]]:

@@ -1,0 +1,72 @@
+"""The checkpoint that everyone runs: random weights of the true 0.6B shape, the genuine vocabulary.
+
+Beside the weights lie the files that sentence-transformers reads: last-token pooling and normalisation, as published.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from qwen3_export import export
+from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
+
+__all__ = ["SHAPE", "make_checkpoint", "make_exports"]
+
+SHAPE = published_config("0.6B")
+_END = "<|endoftext|>"
+# Source: the files of Qwen/Qwen3-Embedding-0.6B.
+_MODULES = [
+    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+]
+_POOLING = {"pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False, "include_prompt": True}
+_TOKENIZER = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "pad_token": _END,
+    "eos_token": _END,
+    "padding_side": "left",
+    "model_max_length": 32_768,
+}
+
+
+def make_checkpoint(folder: Path) -> None:
+    """Write it, unless it is there."""
+    if (folder / "modules.json").exists():
+        return
+    print(f"writing random weights of the 0.6B shape to {folder}", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_random_checkpoint(folder, SHAPE)
+    _write_genuine_tokenizer(folder / "tokenizer.json")
+    _write_library_files(folder)
+
+
+def _write_library_files(folder: Path) -> None:
+    """What sentence-transformers reads besides weights."""
+    (folder / "1_Pooling").mkdir()
+    (folder / "2_Normalize").mkdir()
+    pooling = _POOLING | {"word_embedding_dimension": SHAPE["hidden_size"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(_TOKENIZER))
+    (folder / "special_tokens_map.json").write_text(json.dumps({"pad_token": _END, "eos_token": _END}))
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    (folder / "modules.json").write_text(json.dumps(_MODULES))  # last: it says that all is there
+
+
+def make_exports(checkpoint: Path, folder: Path) -> None:
+    """Export it as fp32 and int8, unless that was done."""
+    for precision in ("fp32", "int8"):
+        if not (folder / precision / "1" / "model.onnx").exists():
+            print(f"exporting it as {precision}", flush=True)
+            export(str(checkpoint), repository=folder, name=precision, precision=precision)
+
+
+def _write_genuine_tokenizer(path: Path) -> None:
+    """Take it from where the tests have it."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    from support.qwen_tokenizer import build_qwen_tokenizer
+
+    build_qwen_tokenizer().save(str(path))

@@ -1,0 +1,99 @@
+"""Two pictures of the comparison: tokens a second of each contender, and latency against load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+from peers_contenders import CONTENDERS
+from peers_results import Results, percentile_ms
+
+__all__ = ["plot"]
+
+_OURS, _THEIRS = "#1f6feb", "#9aa4b2"
+_SHOWN = ("short", "mixed", "512")
+
+
+def plot(results: Results, folder: Path) -> list[Path]:
+    """Write ``throughput.png`` and ``latency.png``, each if it was measured; the files."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")  # no display
+    from matplotlib import pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+    written = []
+    if results.samples:
+        written.append(folder / "throughput.png")
+        _throughput(plt, results, written[-1])
+    if results.arrivals:
+        written.append(folder / "latency.png")
+        _latency(plt, results, written[-1])
+    return written
+
+
+def _throughput(plt: ModuleType, results: Results, file: Path) -> None:
+    """Bars, the fastest on top by mixed documents; a line for the spread over the rounds."""
+    known = {contender.name: contender for contender in CONTENDERS}
+    measured = {sample.contender for sample in results.samples if sample.workload in _SHOWN}
+
+    def order(name: str) -> float:
+        rate = results.tokens_per_s(name, "mixed") or results.tokens_per_s(name, "short")
+        return rate.median if rate else 0.0
+
+    names = sorted((name for name in known if name in measured), key=order)
+    figure, axes = plt.subplots(
+        1, len(_SHOWN), figsize=(11, 1.2 + 0.34 * len(names)), sharey=True, layout="constrained"
+    )
+    for axis, workload in zip(axes, _SHOWN, strict=True):
+        for place, name in enumerate(names):
+            if (rate := results.tokens_per_s(name, workload)) is None:
+                continue
+            axis.barh(place, rate.median, color=_OURS if known[name].ours else _THEIRS, height=0.7)
+            axis.plot([rate.smallest, rate.largest], [place, place], color="#24292f", linewidth=1)
+            axis.annotate(
+                f"{rate.median:,.0f}",
+                (max(rate.largest, rate.median), place),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+            )
+        axis.set(title={"512": "512-token documents"}.get(workload, f"{workload} texts"), xlabel="tokens/s")
+        axis.margins(x=0.15)
+        axis.tick_params(left=False)
+    axes[0].set_yticks(range(len(names)), [known[name].label for name in names])
+    figure.suptitle("Random 0.6B weights; bars are medians, lines reach from the slowest to the fastest round")
+    figure.savefig(file, dpi=150)
+    plt.close(figure)
+
+
+def _latency(plt: ModuleType, results: Results, file: Path) -> None:
+    """Lines of p50 and p99 over the rate, one panel for each kind of text."""
+    workloads = list(dict.fromkeys(found.workload for found in results.arrivals))
+    names = list(dict.fromkeys(found.contender for found in results.arrivals))
+    labels = {contender.name: contender.label for contender in CONTENDERS}
+    colours = dict(zip(names, ("#1f6feb", "#d1580b", "#6e40aa", "#1a7f37"), strict=False))
+    figure, axes = plt.subplots(1, len(workloads), figsize=(11, 4.8), squeeze=False, layout="constrained")
+    for axis, workload in zip(axes[0], workloads, strict=True):
+        for name in names:
+            points = [a for a in results.arrivals if (a.contender, a.workload) == (name, workload)]
+            for percent, style in ((50, "-"), (99, "--")):
+                axis.plot(
+                    [found.rate for found in points],
+                    [percentile_ms(found.latencies, percent) for found in points],
+                    style,
+                    marker="o",
+                    markersize=4,
+                    color=colours[name],
+                    label=f"{labels[name]}, p{percent}",
+                )
+        axis.set(yscale="log", xlabel="texts/s arriving", ylabel="ms", title=f"{workload} texts")
+        axis.set_xlim(left=0)
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axis.grid(axis="y", color="#d0d7de", linewidth=0.6)
+    handles, names_shown = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, names_shown, loc="outside lower center", ncols=len(names), fontsize=8)
+    figure.suptitle("Latency against load, at 30, 60, 80 and 95% of each one's own capacity")
+    figure.savefig(file, dpi=150)
+    plt.close(figure)

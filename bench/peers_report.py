@@ -1,0 +1,236 @@
+"""What the comparison amounts to: Markdown tables, and the state of the goals.
+
+Knows nothing about how anything was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from peers_contenders import CONTENDERS, Contender
+from peers_results import Results, Spread, percentile_ms
+from peers_workloads import WORKLOADS
+
+__all__ = ["Goal", "goals", "page", "write_document"]
+
+_BEGIN, _END = "<!-- written by make bench -->", "<!-- end of what make bench wrote -->"
+_INT8, _FP32 = "qwen3-triton-int8-served", "qwen3-triton-fp32-served"
+_RIVALS = ("sentence-transformers-bf16", "openvino-bf16", "openvino-int8", "openvino-fp32")
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What was aimed at, and what was reached.
+
+    Attributes:
+        aim: In words.
+        reached: In words; empty if it was not measured.
+        met: Whether it is enough; None if it was not measured.
+    """
+
+    aim: str
+    reached: str = ""
+    met: bool | None = None
+
+
+def write_document(results: Results, path: Path) -> None:
+    """Put the tables between the two marks of the document; what stands around them is hand-written.
+
+    Raises:
+        ValueError: The document has no such marks.
+    """
+    text = path.read_text("utf-8")
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"{path} needs the lines {_BEGIN!r} and {_END!r}, for what is written goes between them")
+    path.write_text(f"{before}{_BEGIN}\n\n{page(results)}\n{_END}{after}", "utf-8")
+
+
+def page(results: Results) -> str:
+    """All tables."""
+    facts = ", ".join(f"{name} {value}" for name, value in results.machine.items())
+    rounds = 1 + max((sample.round for sample in results.samples), default=-1)
+    named = {contender.name: contender.label for contender in CONTENDERS}
+    parts = [
+        f"{facts}. {rounds} of {results.rounds} rounds; medians, in brackets the smallest and the largest.",
+        *_section(
+            "Goals", "goal | reached | met", [(g.aim, g.reached or "not measured", _yes(g.met)) for g in goals(results)]
+        ),
+        *_section(
+            "Throughput, tokens/s", f"| {' | '.join(w.name for w in WORKLOADS if not w.alone)}", _throughput(results)
+        ),
+        *_section("One query of 16 tokens", "| ms | against qwen3-triton int8, through Triton", _queries(results)),
+        *_section(
+            "Clients",
+            "| workload | 1 client | 8 clients | 32 clients | in process | 32 clients cost",
+            _clients(results),
+        ),
+        *_section(
+            "Times faster than each peer",
+            f"int8, through Triton | {' | '.join(w.name for w in WORKLOADS)}",
+            _gains(results, _INT8),
+        ),
+        *_section("", f"fp32, through Triton | {' | '.join(w.name for w in WORKLOADS)}", _gains(results, _FP32)),
+        *_section("Ceilings", "products | by | tokens/s", _ceilings(results)),
+        *_section("", "share of its ceiling | precision | 512 | mixed", _shares(results)),
+        *_section("Texts at random times", "| texts | load | texts/s | p50 | p90 | p99", _arrivals(results)),
+        *_section("Contenders", "| cosine | batch: short, mixed | memory | loaded in | versions", _contenders(results)),
+        *_section(
+            "Not run",
+            "what | why",
+            [(named.get(name, f"`{name}`"), _cell(why)) for name, why in results.not_run.items()],
+        ),
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def goals(results: Results) -> list[Goal]:
+    """The goals of this project, judged by what was measured."""
+    openvino = results.best("mixed", [name for name in _RIVALS if name.startswith("openvino")])
+    found = [
+        _faster(results, "mixed", _INT8, _RIVALS[0], 2.5),
+        _faster(results, "mixed", _INT8, openvino, 2.5) if openvino else Goal("int8, mixed: 2.5x the best OpenVINO"),
+    ]
+    fp32 = [c.name for c in CONTENDERS if c.precision == "fp32" and not c.ours]
+    for ours, theirs in ((_INT8, _RIVALS), (_FP32, fp32)):
+        for workload in WORKLOADS:
+            rival = results.best(workload.name, theirs)
+            if rival is not None and results.gain(workload.name, ours, rival):
+                found.append(_faster(results, workload.name, ours, rival, 1.3))
+    for served in (_INT8, _FP32):
+        engine = served.removesuffix("-served")
+        gain = results.gain("mixed", engine, served)
+        aim = f"{_precision(served)}: Triton and 32 clients cost at most 5% of the engine's speed, mixed"
+        found.append(Goal(aim, f"{1 - 1 / gain:.1%}", 1 - 1 / gain <= 0.05) if gain else Goal(aim))
+    served_ms, own_ms = results.query_ms(_INT8), results.query_ms(_INT8.removesuffix("-served"))
+    aim = "int8: one query through gRPC takes at most 2 ms more than in process"
+    more = served_ms.median - own_ms.median if served_ms and own_ms else None
+    found.append(Goal(aim, f"{more:.1f} ms", more <= 2) if more is not None else Goal(aim))
+    rate, ceiling = results.tokens_per_s(_INT8, "512"), results.ceiling("int8")
+    aim = "int8: 60% of the ceiling on documents of 512 tokens"
+    share = rate.median / ceiling[1] if rate and ceiling else None
+    found.append(Goal(aim, f"{share:.0%}", share >= 0.6) if share is not None else Goal(aim))
+    return found
+
+
+def _faster(results: Results, workload: str, ours: str, theirs: str, times: float) -> Goal:
+    aim = f"{_precision(ours)}, {workload}: {times}x {_label(theirs)}"
+    gain = results.gain(workload, ours, theirs)
+    return Goal(aim, f"{gain:.2f}x", gain >= times) if gain else Goal(aim)
+
+
+def _throughput(results: Results) -> Iterable[Sequence[str]]:
+    for contender in _measured(results):
+        rates = [results.tokens_per_s(contender.name, w.name) for w in WORKLOADS if not w.alone]
+        yield (contender.label, *(_spread(rate) for rate in rates))
+
+
+def _queries(results: Results) -> Iterable[Sequence[str]]:
+    for contender in _measured(results):
+        gain = results.gain("query", contender.name, _INT8)
+        yield contender.label, _spread(results.query_ms(contender.name), digits=1), f"{1 / gain:.2f}x" if gain else ""
+
+
+def _clients(results: Results) -> Iterable[Sequence[str]]:
+    for contender in _measured(results):
+        if contender.served_from is None:
+            continue
+        for workload in ("short", "mixed"):
+            rates = [results.tokens_per_s(contender.name, workload, clients) for clients in contender.widths]
+            gain = results.gain(workload, contender.served_from, contender.name)
+            engine = _spread(results.tokens_per_s(contender.served_from, workload))
+            cost = f"{1 - 1 / gain:.1%}" if gain else ""
+            yield contender.label, workload, *(_spread(rate) for rate in rates), engine, cost
+
+
+def _gains(results: Results, ours: str) -> Iterable[Sequence[str]]:
+    for contender in _measured(results):
+        if contender.ours or (ours == _FP32 and contender.precision != "fp32"):
+            continue
+        gains = [results.gain(workload.name, ours, contender.name) for workload in WORKLOADS]
+        if any(gains):
+            yield contender.label, *(f"{gain:.2f}" if gain else "" for gain in gains)
+
+
+def _ceilings(results: Results) -> Iterable[Sequence[str]]:
+    for measured in sorted({name for ceiling in results.ceilings for name in ceiling}):
+        taken = [ceiling[measured] for ceiling in results.ceilings if measured in ceiling]
+        rates = [rate for rate in taken if not isinstance(rate, str)]
+        precision, _, library = measured.partition(" ")
+        yield precision, library, _spread(Spread.of(rates)) if rates else _cell(str(taken[0]))
+
+
+def _shares(results: Results) -> Iterable[Sequence[str]]:
+    for contender in _measured(results):
+        ceiling = results.ceiling(contender.precision)
+        if ceiling is None:
+            continue
+        rates = [results.tokens_per_s(contender.name, workload) for workload in ("512", "mixed")]
+        if any(rates):
+            shares = [f"{rate.median / ceiling[1]:.0%}" if rate else "" for rate in rates]
+            yield contender.label, contender.precision, *shares
+
+
+def _arrivals(results: Results) -> Iterable[Sequence[str]]:
+    for found in results.arrivals:
+        times = [f"{percentile_ms(found.latencies, percent):,.0f} ms" for percent in (50, 90, 99)]
+        yield _label(found.contender), found.workload, f"{found.share:.0%}", f"{found.rate:.1f}", *times
+
+
+def _contenders(results: Results) -> Iterable[Sequence[str]]:
+    for contender in CONTENDERS:
+        if contender.name not in results.versions:
+            continue
+        cosine = results.cosines.get(contender.name)
+        told = "" if cosine is None else f"{cosine:.5f}" + (" (!)" if cosine < contender.floor else "")
+        widths = results.widths.get(contender.name, {})
+        memory = results.peak_memory(contender.name)
+        yield (
+            contender.label,
+            told,
+            ", ".join(str(widths[name]) for name in ("short", "mixed") if name in widths),
+            f"{memory / 2**30:.1f} GiB" if memory else "",
+            f"{results.load_s[contender.name]:.1f} s",
+            _cell(", ".join(f"{name} {number}" for name, number in results.versions[contender.name].items())),
+        )
+
+
+def _section(title: str, head: str, rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = list(rows)
+    if not lines:
+        return []
+    cells = [cell.strip() for cell in head.split("|")]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in [cells, ["---"] * len(cells), *lines])
+    return [f"\n## {title}\n" if title else "", table]
+
+
+def _measured(results: Results) -> list[Contender]:
+    names = {sample.contender for sample in results.samples}
+    return [contender for contender in CONTENDERS if contender.name in names]
+
+
+def _spread(spread: Spread | None, *, digits: int = 0) -> str:
+    if spread is None:
+        return ""
+    middle = f"{spread.median:,.{digits}f}"
+    return middle if spread.count == 1 else f"{middle} ({spread.smallest:,.{digits}f} to {spread.largest:,.{digits}f})"
+
+
+def _label(name: str) -> str:
+    return next(contender.label for contender in CONTENDERS if contender.name == name)
+
+
+def _precision(name: str) -> str:
+    return next(contender.precision for contender in CONTENDERS if contender.name == name)
+
+
+def _yes(met: bool | None) -> str:  # noqa: FBT001 - one of three answers
+    return {True: "yes", False: "**no**", None: ""}[met]
+
+
+def _cell(text: str) -> str:
+    """Text that may stand in a table."""
+    return " ".join(text.replace("|", "\\|").split())[:300]

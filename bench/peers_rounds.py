@@ -1,0 +1,347 @@
+"""The measuring itself: rounds in which every contender takes its turn.
+
+Each turn is a process of its own: started, loaded, warmed up, timed, ended; so contenders share neither memory nor
+caches, and whatever else the machine does falls on all alike. What fails is noted, and the others go on; results are
+saved after every turn.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peers_checkpoint import SHAPE
+from peers_contenders import Contender, Environment, Folders
+from peers_environments import EnvironmentFailedError, python_of
+from peers_process import Worker, WorkerFailedError, own_python
+from peers_results import Arrivals, Results, Sample, arrival_times, machine_of, smallest_cosine
+from peers_workloads import PROBE, Workload, Writer
+
+__all__ = ["Bench", "Plan"]
+
+_SHARES = (0.3, 0.6, 0.8, 0.95)  # of capacity, in the open-loop test
+_ONE_LONG_TEXT_S = 180.0  # more is not waited for
+_REFERENCE = ("sentence-transformers-fp32", "qwen3-triton-fp32")  # the first that runs
+_QUEUE = ("qwen3-triton-int8-served", "sentence-transformers-bf16")  # and the best OpenVINO
+_SHAPE_KEYS = (
+    "hidden_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+    "num_hidden_layers",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        contenders: Who.
+        workloads: On what.
+        rounds: How often.
+        threads: Of every contender.
+        arrivals_s: Seconds that texts arrive at each rate; 0 for no open-loop test.
+    """
+
+    contenders: Sequence[Contender]
+    workloads: Sequence[Workload]
+    rounds: int
+    threads: int
+    arrivals_s: float
+
+
+class Bench:
+    """One run.
+
+    Args:
+        plan: What to measure.
+        folders: Where.
+        environments: Of the peers.
+        writer: Of the texts.
+        results: To be filled; the machine is there already.
+        file: Where they are saved.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        folders: Folders,
+        environments: Sequence[Environment],
+        writer: Writer,
+        results: Results,
+        file: Path,
+    ) -> None:
+        self._plan, self._folders, self._results, self._file = plan, folders, results, file
+        self._environments = {environment.name: environment for environment in environments}
+        self._texts = {
+            workload.name: writer.write(workload.lengths, seed=seed)
+            for seed, workload in enumerate((*plan.workloads, PROBE))
+        }
+        self._pythons: dict[str, Path] = {}
+        self._reference: list[list[float]] = []
+        self._turns_s: dict[str, list[float]] = {}
+        results.rounds = plan.rounds
+
+    def run(self, contenders_for_reference: Sequence[Contender]) -> None:
+        """Everything, from environments to the open-loop test."""
+        self._prepare()
+        self._take_reference(contenders_for_reference)
+        running = [contender for contender in self._plan.contenders if contender.name not in self._results.not_run]
+        for number in range(self._plan.rounds):
+            self._results.ceilings.append(self._ceilings())
+            self._results.save(self._file)
+            turns = running if number % 2 == 0 else running[::-1]
+            for place, contender in enumerate(turns):
+                if contender.name in self._results.not_run:
+                    continue
+                started = time.monotonic()
+                told = self._turn(contender, number)
+                self._turns_s.setdefault(contender.name, []).append(time.monotonic() - started)
+                self._results.save(self._file)
+                left = self._left_s(turns[place + 1 :], rounds=self._plan.rounds - number - 1, all_turns=turns)
+                head = f"round {number + 1} of {self._plan.rounds}, {place + 1} of {len(turns)}: {contender.label}"
+                print(f"{head}: {told}; about {left / 60:.0f} min left", flush=True)
+        if self._plan.arrivals_s:
+            self._arrivals(running)
+        # Last, because it takes longest: whoever has no patience left interrupts it and loses nothing else.
+        for contender in running:
+            self._take_minutes(contender)
+
+    # -- before the rounds -----------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Make environments and convert the checkpoint; who cannot is out."""
+        for contender in self._plan.contenders:
+            try:
+                self._worker_prepares(contender)
+            except (EnvironmentFailedError, WorkerFailedError) as error:
+                self._not_run(contender.name, error)
+
+    def _worker_prepares(self, contender: Contender) -> None:
+        if contender.ours:
+            return
+        with self._worker(contender) as worker:
+            worker.do("prepare", options=self._options(contender), timeout_s=1800)
+
+    def _take_reference(self, contenders: Sequence[Contender]) -> None:
+        """The vectors that all others are compared with, from the first contender that gives any."""
+        by_name = {contender.name: contender for contender in contenders}
+        for name in _REFERENCE:
+            try:
+                with self._worker(by_name[name]) as worker:
+                    worker.do("load", options=self._options(by_name[name]))
+                    self._reference = worker.vectors(self._texts[PROBE.name], width=1)
+            except (EnvironmentFailedError, WorkerFailedError) as error:
+                print(f"no reference from {name}: {error}", flush=True)
+                continue
+            self._results.reference = name
+            return
+        raise WorkerFailedError("no contender gives the vectors that the others are compared with")
+
+    def _ceilings(self) -> dict[str, float | str]:
+        numbers = [str(self._plan.threads), *(str(SHAPE[key]) for key in _SHAPE_KEYS)]
+        command = [str(own_python()), "-m", "workers.ceilings", *numbers]
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(f"no ceilings: {done.stderr.strip().splitlines()[-1]}", flush=True)
+            return {}
+        found: dict[str, float | str] = json.loads(done.stdout)
+        return found
+
+    # -- one turn --------------------------------------------------------------------------------------------
+
+    def _turn(self, contender: Contender, number: int) -> str:
+        """One contender, all workloads; in words what came out."""
+        told: list[str] = []
+        workload_name = ""
+        try:
+            with self._worker(contender) as worker:
+                loaded = worker.do("load", options=self._options(contender))
+                self._results.load_s[contender.name] = loaded["seconds"]
+                self._results.versions[contender.name] = loaded["versions"]
+                self._compare(contender, worker)
+                widths = self._best_widths(contender, worker)
+                for workload in self._plan.workloads:
+                    if workload.once:
+                        continue
+                    workload_name = workload.name
+                    for width in self._widths_of(contender, workload, widths):
+                        sample = self._sample(contender, worker, workload, width, number)
+                        self._results.samples.append(sample)
+                        told.append(_in_words(workload, sample, show_width=contender.clients))
+        except (EnvironmentFailedError, WorkerFailedError) as error:
+            self._not_run(f"{contender.name}/{workload_name}" if workload_name else contender.name, error)
+            told.append(f"{workload_name} failed: {error}")
+        return ", ".join(told)
+
+    def _sample(self, contender: Contender, worker: Worker, workload: Workload, width: int, number: int) -> Sample:
+        measured = self._measure(worker, workload, width)
+        return Sample(
+            number,
+            contender.name,
+            workload.name,
+            width,
+            workload.tokens,
+            measured["seconds"],
+            measured["processor_s"],
+            measured["peak_memory"],
+        )
+
+    def _expected_s(self, contender: Contender) -> float:
+        """Seconds of the longest text: four times the tokens of the next, with more attention to each."""
+        rate = self._results.tokens_per_s(contender.name, "2048")
+        return 6 * 2048 / rate.median if rate else 0.0
+
+    def _measure(self, worker: Worker, workload: Workload, width: int) -> dict[str, Any]:
+        texts = self._texts[workload.name]
+        warm_up = [texts[: -(-len(texts) // 4)]] if len(texts) > 1 else []
+        groups = [[text] for text in texts] if workload.alone else [texts]
+        return worker.measure(
+            groups, width=width, warm_up=warm_up, timeout_s=_ONE_LONG_TEXT_S if workload.once else 900.0
+        )
+
+    def _compare(self, contender: Contender, worker: Worker) -> None:
+        """Notice who computes something else."""
+        cosine = smallest_cosine(worker.vectors(self._texts[PROBE.name], width=4), self._reference)
+        self._results.cosines[contender.name] = cosine
+        if cosine < contender.floor:
+            print(f"{contender.label}: cosine {cosine:.5f} with {self._results.reference}: something else!", flush=True)
+
+    def _best_widths(self, contender: Contender, worker: Worker) -> dict[str, int]:
+        """The batch size for short and for mixed texts, tried out once a machine and kept in a file."""
+        if contender.clients or len(contender.widths) == 1:
+            return {}
+        path = self._folders.work / "batch-sizes.json"
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        own = kept.setdefault(machine_of(self._results.machine), {}).setdefault(contender.name, {})
+        for workload in self._plan.workloads:
+            if workload.name in ("short", "mixed") and workload.name not in own:
+                own[workload.name] = self._climb(contender, worker, workload)
+                path.write_text(json.dumps(kept, indent=1))
+        self._results.widths[contender.name] = dict(own)
+        return dict(own)
+
+    def _climb(self, contender: Contender, worker: Worker, workload: Workload) -> int:
+        """The fastest batch size, from the second one on upwards while it gets faster, or else downwards."""
+        seconds: dict[int, float] = {}
+
+        def time_of(place: int) -> float:
+            width = contender.widths[place]
+            if width not in seconds:
+                seconds[width] = float(sum(self._measure(worker, workload, width)["seconds"]))
+            return seconds[width]
+
+        place = 1
+        step = 1 if time_of(2) < time_of(1) else -1
+        while 0 <= place + step < len(contender.widths) and time_of(place + step) < time_of(place):
+            place += step
+        return contender.widths[place]
+
+    def _widths_of(self, contender: Contender, workload: Workload, best: Mapping[str, int]) -> Sequence[int]:
+        if workload.alone:
+            return (1,)
+        if contender.clients:
+            return contender.widths if workload.name in ("short", "mixed") else contender.widths[-1:]
+        if len(contender.widths) == 1:
+            return contender.widths
+        return (best.get(workload.name, best.get("mixed", 4)),)
+
+    # -- after the rounds ------------------------------------------------------------------------------------
+
+    def _take_minutes(self, contender: Contender) -> None:
+        """The workloads that are measured once."""
+        for workload in self._plan.workloads:
+            if not workload.once or contender.name in self._results.not_run:
+                continue
+            try:
+                if (expected := self._expected_s(contender)) > _ONE_LONG_TEXT_S:
+                    raise WorkerFailedError(f"would take about {expected:.0f} s")
+                with self._worker(contender) as worker:
+                    worker.do("load", options=self._options(contender))
+                    sample = self._sample(contender, worker, workload, 1, 0)
+            except (EnvironmentFailedError, WorkerFailedError) as error:
+                self._not_run(f"{contender.name}/{workload.name}", error)
+                continue
+            self._results.samples.append(sample)
+            self._results.save(self._file)
+            print(f"once: {contender.label}: {_in_words(workload, sample, show_width=False)}", flush=True)
+
+    def _arrivals(self, contenders: Sequence[Contender]) -> None:
+        """Texts at random times, at rising shares of each contender's own capacity."""
+        best = self._results.best("mixed", [c.name for c in contenders if c.name.startswith("openvino")])
+        for contender in contenders:
+            if contender.name not in (*_QUEUE, best):
+                continue
+            try:
+                with self._worker(contender) as worker:
+                    worker.do("load", options=self._options(contender))
+                    for workload in self._plan.workloads:
+                        if workload.name in ("short", "mixed"):
+                            self._arrive(contender, worker, workload)
+            except (EnvironmentFailedError, WorkerFailedError) as error:
+                self._not_run(f"{contender.name}/arrivals", error)
+
+    def _arrive(self, contender: Contender, worker: Worker, workload: Workload) -> None:
+        rate = self._results.tokens_per_s(contender.name, workload.name)
+        if rate is None:
+            return
+        texts = self._texts[workload.name]
+        capacity = rate.median * len(texts) / workload.tokens
+        width = 256 if contender.clients else self._results.widths[contender.name][workload.name]
+        self._measure(worker, workload, contender.widths[-1] if contender.clients else width)
+        for share in _SHARES:
+            count = max(20, int(share * capacity * self._plan.arrivals_s))
+            at_s = arrival_times(share * capacity, count, seed=7)
+            arriving = [texts[i % len(texts)] for i in range(count)]
+            latencies = worker.latencies(at_s, arriving, width=width, timeout_s=10 * at_s[-1] + 120)
+            self._results.arrivals.append(Arrivals(contender.name, workload.name, share, share * capacity, latencies))
+            self._results.save(self._file)
+            middle = sorted(latencies)[count // 2]
+            print(
+                f"arrivals, {contender.label}, {workload.name}, {share:.0%}: median {1e3 * middle:.0f} ms", flush=True
+            )
+
+    # -- common ----------------------------------------------------------------------------------------------
+
+    def _worker(self, contender: Contender) -> Worker:
+        log = self._folders.work / "logs" / f"{contender.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return Worker(contender.worker, python=self._python(contender), log=log)
+
+    def _python(self, contender: Contender) -> Path:
+        if contender.environment is None:
+            return own_python()
+        if contender.environment not in self._pythons:
+            environment = self._environments[contender.environment]
+            self._pythons[contender.environment] = python_of(environment, self._folders.work)
+        return self._pythons[contender.environment]
+
+    def _options(self, contender: Contender) -> dict[str, object]:
+        return {**self._folders.fill(contender.options), "threads": self._plan.threads}
+
+    def _not_run(self, what: str, error: Exception) -> None:
+        self._results.not_run[what] = str(error)
+        self._results.save(self._file)
+        print(f"{what} is not run: {error}", flush=True)
+
+    def _left_s(self, rest: Sequence[Contender], *, rounds: int, all_turns: Sequence[Contender]) -> float:
+        """Seconds that are likely left: a turn takes what it took before, or the mean of all turns so far."""
+        taken = [seconds for turns in self._turns_s.values() for seconds in turns]
+        mean = sum(taken) / len(taken)
+        last = {contender.name: self._turns_s.get(contender.name, [mean])[-1] for contender in all_turns}
+        return sum(last[contender.name] for contender in rest) + rounds * sum(last.values())
+
+
+def _in_words(workload: Workload, sample: Sample, *, show_width: bool) -> str:
+    name = f"{workload.name} x{sample.width}" if show_width else workload.name
+    if workload.alone:
+        return f"{name} {1e3 * sorted(sample.seconds)[len(sample.seconds) // 2]:.0f} ms"
+    return f"{name} {sample.tokens / sum(sample.seconds):.0f} tok/s"

@@ -1,0 +1,97 @@
+"""The texts that every contender embeds: random words of the genuine vocabulary, of exactly promised lengths.
+
+Every word is one token, and is so again when its text is tokenized, so a peer that takes text and one that takes
+token ids read the same tokens. Knows nothing about who embeds them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tokenizers import Tokenizer
+
+__all__ = ["PROBE", "WORKLOADS", "Text", "Workload", "Writer"]
+
+_FIRST, _FURTHER = re.compile(r"[a-z]{2,}"), re.compile(r" [a-z]{2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is embedded, and how it is timed.
+
+    Attributes:
+        name: In tables and on the command line.
+        lengths: Tokens of each text, the end token included.
+        alone: Whether each text is timed by itself, for its latency; otherwise all together, for throughput.
+        once: Whether one round is enough, because it takes minutes.
+        says: What it stands for.
+    """
+
+    name: str
+    lengths: tuple[int, ...]
+    alone: bool = False
+    once: bool = False
+    says: str = ""
+
+    @property
+    def tokens(self) -> int:
+        """Of all texts."""
+        return sum(self.lengths)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text and its token ids."""
+
+    text: str
+    ids: list[int]
+
+
+def _mixed(shortest: int, longest: int, count: int, *, seed: int) -> tuple[int, ...]:
+    """Lengths spread evenly over the logarithm, in random order: short texts are more frequent, as in life."""
+    lengths = np.geomspace(shortest, longest, count).round().astype(int)
+    return tuple(int(n) for n in np.random.default_rng(seed).permutation(lengths))
+
+
+WORKLOADS = (
+    Workload("query", (16,) * 12, alone=True, says="one query of 16 tokens at a time"),
+    Workload("short", _mixed(8, 32, 48, seed=1), says="48 queries of 8 to 32 tokens"),
+    Workload("mixed", _mixed(8, 256, 32, seed=2), says="32 documents of 8 to 256 tokens"),
+    Workload("512", (512,) * 3, says="3 documents of 512 tokens"),
+    Workload("skewed", (*(16,) * 15, 512, *(16,) * 16), says="one of 512 tokens among 31 of 16"),
+    Workload("2048", (2048,), says="one document of 2,048 tokens"),
+    Workload("8192", (8192,), once=True, says="one document of 8,192 tokens"),
+)
+# What every contender's vectors are compared on.
+PROBE = Workload("probe", (2, 9, 16, 33, 64, 120), says="for the cosine")
+
+
+class Writer:
+    """Writes texts in the vocabulary of a tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        words = [tokenizer.decode([i]) for i in range(tokenizer.get_vocab_size())]
+        self._first = [word for word in words if _FIRST.fullmatch(word)]
+        self._further = [word for word in words if _FURTHER.fullmatch(word)]
+
+    def write(self, lengths: Sequence[int], *, seed: int = 0) -> list[Text]:
+        """One text for each length, at least 2 tokens; the same ones every time.
+
+        Raises:
+            ValueError: A text does not come out with its length.
+        """
+        random = np.random.default_rng(seed)
+        return [self._text(length, random) for length in lengths]
+
+    def _text(self, length: int, random: np.random.Generator) -> Text:
+        words = [self._first[random.integers(len(self._first))]]
+        words += [self._further[i] for i in random.integers(len(self._further), size=length - 2)]
+        text = "".join(words)
+        ids = self._tokenizer.encode(text).ids
+        if len(ids) != length:
+            raise ValueError(f"a text of {len(ids)} tokens instead of {length}; is this the genuine tokenizer?")
+        return Text(text, ids)

@@ -1,0 +1,143 @@
+"""A contender's process, seen from inside: JSON lines in, JSON lines out.
+
+Runs in the environment of each peer, so it needs NumPy and nothing else. It knows nothing about models; an `Engine`
+does. The process ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ._usage import peak_memory, processor_s
+
+__all__ = ["Engine", "Local", "Text", "Vectors", "serve"]
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text and what the genuine tokenizer makes of it, the end token included."""
+
+    text: str
+    ids: list[int]
+
+
+class Engine(Protocol):
+    """A way of embedding."""
+
+    def prepare(self, options: dict[str, Any]) -> None:
+        """Convert the checkpoint, if it has not been done; before the first round, and never timed."""
+
+    def load(self, options: dict[str, Any]) -> None:
+        """Be ready to embed."""
+
+    def embed(self, texts: Sequence[Text], *, width: int) -> Vectors:
+        """Unit vectors ``[n, dimensions]``, in order.
+
+        Args:
+            texts: At least one.
+            width: Texts in a batch; of a server: clients at once.
+        """
+
+    def arrivals(self, at_s: Sequence[float], texts: Sequence[Text], *, width: int) -> list[float]:
+        """Seconds from each text's arrival to its vector, in order."""
+
+    def versions(self) -> dict[str, str]:
+        """Names and versions of the libraries that do the work."""
+
+    def close(self) -> None:
+        """End what was started."""
+
+
+class Local:
+    """What engines without a server of their own have in common."""
+
+    def prepare(self, options: dict[str, Any]) -> None:
+        """Nothing to convert."""
+
+    def arrivals(self, at_s: Sequence[float], texts: Sequence[Text], *, width: int) -> list[float]:
+        """Latencies behind a queue that costs nothing: whenever the engine is free, it takes what has arrived.
+
+        A server around this engine could only be slower.
+        """
+        latencies: list[float] = []
+        started = time.perf_counter()
+        while (done := len(latencies)) < len(texts):
+            now = time.perf_counter() - started
+            if now < at_s[done]:
+                time.sleep(at_s[done] - now)
+                now = time.perf_counter() - started
+            waiting = sum(at <= now for at in at_s[done : done + width])
+            self.embed(texts[done : done + waiting], width=width)
+            now = time.perf_counter() - started
+            latencies += [now - at for at in at_s[done : done + waiting]]
+        return latencies
+
+    def embed(self, texts: Sequence[Text], *, width: int) -> Vectors:
+        """See `Engine`."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def serve(engine: Engine) -> None:
+    """Answer commands until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not come between the answers
+    try:
+        for line in sys.stdin:
+            try:
+                answer = _answer(engine, json.loads(line))
+            except Exception as error:  # noqa: BLE001 - whatever a peer raises is its result
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            print(json.dumps(answer), file=answers, flush=True)
+    finally:
+        engine.close()
+
+
+def _answer(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
+    if command["do"] == "prepare":
+        engine.prepare(command["options"])
+        return {}
+    if command["do"] == "load":
+        started = time.perf_counter()
+        engine.load(command["options"])
+        return {"seconds": time.perf_counter() - started, "versions": engine.versions()}
+    if command["do"] == "vectors":
+        return {"vectors": engine.embed(_texts(command["texts"]), width=command["width"]).tolist()}
+    if command["do"] == "measure":
+        return _measure(engine, command)
+    if command["do"] == "arrivals":
+        return {"latencies": engine.arrivals(command["at"], _texts(command["texts"]), width=command["width"])}
+    raise ValueError(f"unknown command {command['do']!r}")
+
+
+def _measure(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
+    """Time groups of texts, one after the other, after an untimed look at each of the warm-up groups."""
+    for group in command["warm_up"]:
+        engine.embed(_texts(group), width=command["width"])
+    groups = [_texts(group) for group in command["groups"]]
+    seconds: list[float] = []
+    processor = processor_s()
+    for group in groups:
+        started = time.perf_counter()
+        vectors = engine.embed(group, width=command["width"])
+        seconds.append(time.perf_counter() - started)
+        if vectors.shape[0] != len(group) or not np.isfinite(vectors).all():
+            raise ValueError(f"{len(group)} texts gave vectors of shape {vectors.shape}, or not all of them finite")
+    return {"seconds": seconds, "processor_s": processor_s() - processor, "peak_memory": peak_memory()}
+
+
+def _texts(items: Sequence[dict[str, Any]]) -> list[Text]:
+    return [Text(item["text"], item["ids"]) for item in items]
