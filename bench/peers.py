@@ -56,8 +56,7 @@ def main(arguments: Sequence[str]) -> int:
             print(f"\ninterrupted; {file} holds what was measured", file=sys.stderr)
             return 130
     if whole:
-        plot(results, _IMAGES)
-        write_document(results, _DOCUMENT)
+        write_document(results, _DOCUMENT, plots=plot(results, _IMAGES))
         print(f"wrote {_DOCUMENT} and plots in {_IMAGES}; the figures are in {file}")
     else:
         print(page(results))

@@ -35,8 +35,13 @@ class Goal:
     met: bool | None = None
 
 
-def write_document(results: Results, path: Path) -> None:
-    """Put the tables between the two marks of the document; what stands around them is hand-written.
+def write_document(results: Results, path: Path, *, plots: Sequence[Path]) -> None:
+    """Put plots and tables between the two marks of the document; what stands around them is hand-written.
+
+    Args:
+        results: What was measured.
+        path: The document.
+        plots: Images in a folder beside it.
 
     Raises:
         ValueError: The document has no such marks.
@@ -46,7 +51,8 @@ def write_document(results: Results, path: Path) -> None:
     _, end, after = rest.partition(_END)
     if not begin or not end:
         raise ValueError(f"{path} needs the lines {_BEGIN!r} and {_END!r}, for what is written goes between them")
-    path.write_text(f"{before}{_BEGIN}\n\n{page(results)}\n{_END}{after}", "utf-8")
+    images = "".join(f"![{plot.stem}]({plot.relative_to(path.parent)})\n\n" for plot in plots)
+    path.write_text(f"{before}{_BEGIN}\n\n{images}{page(results)}\n{_END}{after}", "utf-8")
 
 
 def page(results: Results) -> str:

@@ -143,16 +143,16 @@ def test_the_page_says_what_was_measured_and_what_was_not(results: Results) -> N
 def test_the_document_keeps_its_hand_written_text(results: Results, tmp_path: Path) -> None:
     document = tmp_path / "benchmarks.md"
     document.write_text("before\n<!-- written by make bench -->\nold\n<!-- end of what make bench wrote -->\nafter\n")
-    write_document(results, document)
+    write_document(results, document, plots=[])
     text = document.read_text()
     assert text.startswith("before\n")
     assert text.endswith("-->\nafter\n")
     assert "old" not in text
-    write_document(results, document)
+    write_document(results, document, plots=[])
     assert document.read_text() == text
     (tmp_path / "other.md").write_text("no marks")
     with pytest.raises(ValueError, match="needs the lines"):
-        write_document(results, tmp_path / "other.md")
+        write_document(results, tmp_path / "other.md", plots=[])
 
 
 def test_results_survive_the_disk(results: Results, tmp_path: Path) -> None:

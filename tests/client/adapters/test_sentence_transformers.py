@@ -156,7 +156,7 @@ def test_the_librarys_own_tools_take_it(
     real: sentence_transformers.SentenceTransformer, remote: SentenceTransformer
 ) -> None:
     texts = [f"text number {i}" for i in range(12)]
-    pairs = [paraphrase_mining(model, texts, top_k=2) for model in (real, remote)]  # type: ignore[arg-type]
+    pairs = [paraphrase_mining(model, texts, top_k=2) for model in (real, remote)]
     assert [pair[1:] for pair in pairs[0]] == [pair[1:] for pair in pairs[1]]
     hits = semantic_search(remote.encode_query(texts[:2]), remote.encode_document(texts), top_k=3)
     assert [len(of_query) for of_query in hits] == [3, 3]
@@ -167,7 +167,7 @@ def test_the_librarys_own_tools_take_it(
         score_functions={"cosine": cos_sim},
         show_progress_bar=False,
     )
-    metrics = [evaluator.compute_metrices(model) for model in (real, remote)]  # type: ignore[arg-type]
+    metrics = [evaluator.compute_metrices(model) for model in (real, remote)]
     assert metrics[0] == metrics[1]
 
 
