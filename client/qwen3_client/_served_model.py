@@ -155,7 +155,7 @@ class ServedModel(Generic[InfoT]):
                 try:
                     config = await (self._choose() if self._name is None else self._config(self._name))
                     self._info = self._kind.from_config(config)
-                    self._most_texts = max(int(config.get("max_batch_size", 0)), 1)
+                    self._most_texts = _most_texts(config)
                 except Qwen3ClientError as error:
                     self._failures, self._failure = self._failures + 1, error
                     raise
@@ -366,6 +366,13 @@ class ServedModel(Generic[InfoT]):
 
     async def _config(self, name: str) -> Mapping[str, Any]:
         return await self._connection.transport.model_config(name, timeout_s=self._connection.timeout_s)
+
+
+def _most_texts(config: Mapping[str, Any]) -> int:
+    """How many texts a request may hold."""
+    if (config.get("response_cache") or {}).get("enable"):
+        return 1  # the cache knows requests, and finds a text again only if it came alone
+    return max(int(config.get("max_batch_size", 0)), 1)
 
 
 def _row(output: NDArray[np.float32], place: int, *, of: int) -> NDArray[np.float32]:

@@ -58,6 +58,14 @@ def test_without_max_batch_size_each_text_travels_alone(make_client: MakeClient,
     assert {shape[0] for shape in transport.shapes} == {1}
 
 
+def test_where_answers_are_cached_each_text_travels_alone(
+    make_client: MakeClient, batching: FakeTransport, config: dict[str, Any]
+) -> None:
+    config["response_cache"] = {"enable": True}
+    make_client(concurrency=64).encode_document(TEXTS)
+    assert {shape[0] for shape in batching.shapes} == {1}
+
+
 def test_a_bad_row_harms_none_of_its_request(make_client: MakeClient, batching: FakeTransport) -> None:
     plain = batching.answer
 

@@ -44,7 +44,8 @@ def test_a_client_that_leaves_takes_its_work_with_it(gateway_triton: Triton) -> 
     with running(Settings(triton=gateway_triton.grpc_url, concurrency=4)) as gateway:
         httpx.post(f"{gateway.url}/embed", json={"inputs": "warm"}, trust_env=False)
         before = executed(gateway_triton)
-        body = json.dumps({"input": [f"text {number}" for number in range(200)]}).encode()
+        texts = ["x" * length for length in range(1, 201)]  # each in a request of its own
+        body = json.dumps({"input": texts}).encode()
         host, port = gateway.url.removeprefix("http://").split(":")
         with standing_still(gateway_triton):
             with socket.create_connection((host, int(port))) as client:
