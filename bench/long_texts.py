@@ -31,6 +31,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common
 import onnxruntime as ort
+from workers.embedded import host
 
 CHUNK = 2048  # tokens
 SHORTEST = 1024  # tokens
@@ -81,7 +82,7 @@ def one(directory: Path, tokens: int, way: str, target: Path) -> None:
     """Embed one text; print its cost, and leave its vector in ``target``."""
     ids = np.random.default_rng(0).integers(0, 250, tokens)
     path = directory / "1" / "model.onnx"
-    model = session(path.read_bytes() if way == "one call" else chunked(path), path.parent)
+    model = session(path.read_bytes() if way == "one call" else chunked(path), directory)
     embed = one_call if way == "one call" else in_chunks
     loaded = anonymous_bytes()
     with watched(anonymous_bytes) as peak:
@@ -92,11 +93,10 @@ def one(directory: Path, tokens: int, way: str, target: Path) -> None:
     print(json.dumps([processor_s, (peak() - loaded) / 1e6]))
 
 
-def session(model: bytes, weights: Path) -> ort.InferenceSession:
-    """A graph whose weights lie in a folder, set up as the embedded host does."""
-    options = ort.SessionOptions()
-    options.enable_mem_pattern = False
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))
+def session(model: bytes, directory: Path) -> ort.InferenceSession:
+    """A graph with the weights of an export, set up as its embedded host does."""
+    options: ort.SessionOptions = host(directory).session_options(threads=0)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(directory / "1"))
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -10,6 +10,7 @@ from ._checkpoint import Checkpoint
 from ._heads import Heads
 from ._norms import Gain, RMSNorm
 from ._pages import Pages
+from ._products import Scaled, SideBySide
 from ._rectangle import Rectangle
 
 AttentionBatch = Rectangle | Pages
@@ -56,17 +57,19 @@ class Attention(nn.Module):
             Float32 ``[rows, hidden]``, or ``[batch, hidden]``.
         """
         attended = batch.attend(op, self._heads(op, self.arithmetic.enter(op, x)), last_only=last_only)
-        (output,) = self.o_proj(op, attended)
-        return self.arithmetic.leave(op, output)
+        (output,) = self.o_proj(op, Scaled(attended))
+        return self.arithmetic.leave(op, output.multiplied(op))
 
     def _heads(self, op: OpBuilder, x: ir.Value) -> Heads:
         g = self.geometry
         if self.norms_inside:
-            return Heads(self.qkv_proj.joined(op, x), gains=(self.q_norm(op), self.k_norm(op)), eps=g.rms_eps)
+            assert isinstance(self.qkv_proj, SideBySide)  # noqa: S101 - the operator exists for half precisions only
+            return Heads(self.qkv_proj.joined(op, Scaled(x)), gains=(self.q_norm(op), self.k_norm(op)), eps=g.rms_eps)
         queries, keys = g.heads * g.head_dim, g.kv_heads * g.head_dim
-        q, k, v = self.qkv_proj(op, x)
+        q, k, v = self.qkv_proj(op, Scaled(x))
+        # The norms undo the rows' scales, which are therefore left out; eps, a millionth, is all that they would shift.
         return Heads(
-            op.Reshape(self.q_norm(op, op.Reshape(q, [-1, g.heads, g.head_dim])), [-1, queries]),
-            op.Reshape(self.k_norm(op, op.Reshape(k, [-1, g.kv_heads, g.head_dim])), [-1, keys]),
-            v,
+            op.Reshape(self.q_norm(op, op.Reshape(q.value, [-1, g.heads, g.head_dim])), [-1, queries]),
+            op.Reshape(self.k_norm(op, op.Reshape(k.value, [-1, g.kv_heads, g.head_dim])), [-1, keys]),
+            v.multiplied(op),
         )

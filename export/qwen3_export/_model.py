@@ -22,6 +22,7 @@ from ._checkpoint import Checkpoint
 from ._heads import Rotary
 from ._norms import AddRMSNorm, RMSNorm
 from ._pages import Pages
+from ._products import Scaled
 from ._ragged import RaggedBatch, ragged_batch
 from ._rectangle import Rectangle
 from ._target import Target
@@ -43,13 +44,13 @@ class MLP(nn.Module):
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
         """Map ``x [rows, hidden]`` to ``[rows, hidden]``, both float32."""
         enter, leave = self.arithmetic.enter, self.arithmetic.leave
-        gate, up = self.gate_up_proj(op, enter(op, x))
+        gate, up = self.gate_up_proj(op, Scaled(enter(op, x)))
         # ONNX Runtime fuses the sigmoid and its product, and computes them in the type they have: in a half precision
         # each step of 1 / (1 + exp(x)) would round.
-        gate = leave(op, gate)
+        gate = leave(op, gate.multiplied(op))
         silu = enter(op, op.Mul(gate, op.Sigmoid(gate)))
-        (output,) = self.down_proj(op, op.Mul(silu, up))
-        return leave(op, output)
+        (output,) = self.down_proj(op, Scaled(op.Mul(silu, up.value), up.row_scale))
+        return leave(op, output.multiplied(op))
 
 
 class DecoderLayer(nn.Module):

@@ -7,6 +7,7 @@ Weights are read when the file is written, one matrix at a time: see ``onnx_ir.L
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
 
@@ -22,6 +23,25 @@ from ._safetensors import StoredTensor
 HALF: dict[Precision, ir.DataType] = {"bf16": ir.DataType.BFLOAT16, "fp16": ir.DataType.FLOAT16}
 
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """``value * row_scale``, not multiplied yet: what follows may do with less.
+
+    A factor of its own for each row passes through every linear map, and a normalisation undoes it.
+
+    Attributes:
+        value: ``[rows, size]``, float32 or a half precision.
+        row_scale: FP32 ``[rows, 1]``; None for 1.
+    """
+
+    value: ir.Value
+    row_scale: ir.Value | None = None
+
+    def multiplied(self, op: OpBuilder) -> ir.Value:
+        """The product of both."""
+        return self.value if self.row_scale is None else op.Mul(self.value, self.row_scale)
 
 
 class FloatProduct(nn.Module):
@@ -51,8 +71,8 @@ class Int8Product(nn.Module):
 
     Weights: symmetric int8, one scale an output channel. Activations: symmetric, one scale a row, stored as uint8
     around 128 because that is the fast kernel. A row's scale is its own, so no text's vector depends on its batch.
-    The integer product is exact; its two scales are applied afterwards: the channel's inside
-    MatMulIntegerToFloat, the row's by one multiplication.
+    The integer product is exact; its two scales come afterwards: the channel's inside MatMulIntegerToFloat, the row's
+    wherever the result is used.
 
     Args:
         part: A matrix ``[out, in]``.
@@ -84,12 +104,13 @@ class Int8Product(nn.Module):
         self.scale = nn.Parameter([columns], data=ir.LazyTensor(read_scale, ir.DataType.FLOAT, ir.Shape([columns])))
         self.zero_point = nn.Parameter([], ir.DataType.UINT8, data=ir.tensor(np.uint8(128)))
 
-    def forward(self, op: OpBuilder, quantised: ir.Value, row_scale: ir.Value) -> ir.Value:
-        """Multiply ``quantised`` UINT8 ``[tokens, in]`` with ``row_scale [tokens, 1]`` to ``[tokens, out]``."""
+    def forward(self, op: OpBuilder, quantised: ir.Value) -> ir.Value:
+        """Multiply ``quantised`` UINT8 ``[tokens, in]`` to ``[tokens, out]``, but for the rows' scales."""
         product = op.MatMulIntegerToFloat(
             quantised, self.weight, 1.0, self.scale, self.zero_point, _domain=MICROSOFT, _version=1
         )
-        return op.Mul(product, row_scale)
+        product.type = ir.TensorType(ir.DataType.FLOAT)  # onnxscript knows no types of ONNX Runtime's own operators
+        return product
 
 
 class Int8Products(nn.Module):
@@ -104,19 +125,15 @@ class Int8Products(nn.Module):
         self.products = nn.ModuleList([Int8Product(part) for part in parts])
         self.middle = nn.Parameter([1], ir.DataType.UINT8, data=ir.tensor(np.array([128], np.uint8)))
 
-    def forward(self, op: OpBuilder, x: ir.Value) -> tuple[ir.Value, ...]:
+    def forward(self, op: OpBuilder, x: Scaled) -> tuple[Scaled, ...]:
         """Multiply ``x [tokens, in]`` to one ``[tokens, out_i]`` a matrix."""
-        largest = op.ReduceMax(op.Abs(x), [-1], keepdims=0)  # [tokens]
+        largest = op.ReduceMax(op.Abs(x.value), [-1], keepdims=0)  # [tokens]
         row_scale = op.Div(op.Max(largest, 1e-20), 127.0)  # an all-zero row stays zero
         quantised = op.QuantizeLinear(  # ONNX Runtime 1.23 has no QuantizeLinear of opset 23
-            x, row_scale, op.Expand(self.middle, op.Shape(row_scale)), axis=0, _domain=MICROSOFT, _version=1
+            x.value, row_scale, op.Expand(self.middle, op.Shape(row_scale)), axis=0, _domain=MICROSOFT, _version=1
         )
-        column = op.Unsqueeze(row_scale, [-1])
-        return tuple(product(op, quantised, column) for product in self.products)
-
-    def joined(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        """Multiply ``x [tokens, in]`` to ``[tokens, sum(out_i)]``."""
-        return op.Concat(*self.forward(op, x), axis=-1)
+        column = Scaled(op.Unsqueeze(row_scale, [-1]), x.row_scale).multiplied(op)
+        return tuple(Scaled(product(op, quantised), column) for product in self.products)
 
 
 class BlockProduct(nn.Module):
@@ -182,14 +199,15 @@ class SideBySide(nn.Module):
         self.product = product
         self.sizes = sizes
 
-    def forward(self, op: OpBuilder, x: ir.Value) -> tuple[ir.Value, ...]:
+    def forward(self, op: OpBuilder, x: Scaled) -> tuple[Scaled, ...]:
         """Multiply ``x [tokens, in]`` to one ``[tokens, out_i]`` a matrix."""
         joined = self.joined(op, x)
-        return (joined,) if len(self.sizes) == 1 else op.Split(joined, self.sizes, axis=-1, _outputs=len(self.sizes))
+        parts = (joined,) if len(self.sizes) == 1 else op.Split(joined, self.sizes, axis=-1, _outputs=len(self.sizes))
+        return tuple(Scaled(part) for part in parts)
 
-    def joined(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+    def joined(self, op: OpBuilder, x: Scaled) -> ir.Value:
         """Multiply ``x [tokens, in]`` to ``[tokens, sum(out_i)]``."""
-        return self.product(op, x)
+        return self.product(op, x.multiplied(op))
 
 
 Products = Int8Products | SideBySide

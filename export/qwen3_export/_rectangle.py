@@ -92,7 +92,9 @@ class Rectangle:
         for output in (attended, present_keys, present_values):
             output.type = heads.query.type  # onnxscript knows no types of ONNX Runtime's own operators
         # ONNX Runtime before 1.27 insists on the outputs for a cache, and an output that nobody reads lives until the
-        # end of the run: gigabytes over the layers of a long text. Their shapes tell the number of slots: read those.
-        slots = op.Mul(op.Shape(present_keys, start=0, end=1), op.Shape(present_values, start=2, end=3))
-        attended = op.Reshape(attended, op.Concat(slots, [g.heads * g.head_dim], axis=0))
+        # end of the run: gigabytes over the layers of a long text. Their sizes tell the number of slots: read those.
+        # The shape is summed, for one made by Concat is one that ONNX Runtime puts -1 in, and then nobody reads.
+        elements = op.Add(op.Size(present_keys), op.Size(present_values))
+        slots = op.Div(elements, 2 * g.kv_heads * g.head_dim)
+        attended = op.Reshape(attended, op.Add(op.Mul(slots, [1, 0]), [0, g.heads * g.head_dim]))
         return op.Gather(attended, self.last_from_padded if last_only else self.from_padded)

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 from qwen3_export import export
 from qwen3_export._precision import FOR_CUDA, PRECISIONS, Precision
@@ -26,6 +28,21 @@ def test_cpu_precisions_stay_close_and_batch_invariant(tmp_path: Path, precision
     assert (together * reference_embeddings(checkpoint, texts)).sum(axis=1).min() >= COSINE[precision]
     for ids, row in zip(texts, together, strict=True):
         np.testing.assert_array_equal(session.embed([ids])[0], row)
+
+
+@pytest.mark.parametrize("precision", ON_CPU)
+def test_attention_frees_what_a_cache_would_keep(tmp_path: Path, precision: Precision) -> None:
+    """An output that ONNX Runtime thinks nobody reads lives until the end of the run, in every layer."""
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape(layers=3))
+    exported = export(str(checkpoint), repository=tmp_path, precision=precision).directory / "1" / "model.onnx"
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    ort.InferenceSession(str(exported), options, providers=["CPUExecutionProvider"])
+    optimised = ir.load(tmp_path / "optimised.onnx").graph
+    attentions = [node for node in optimised if node.op_type == "GroupQueryAttention"]
+    assert len(attentions) == 3
+    for node in attentions:
+        assert [bool(output.consumers()) for output in node.outputs] == [True, True, True]
 
 
 def test_fewer_bits_make_smaller_files(tmp_path: Path) -> None:
