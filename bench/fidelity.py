@@ -41,8 +41,10 @@ from qwen3_export._products import Products, products
 from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
 from qwen3_export._safetensors import StoredTensor, read_index
 from qwen3_export._tiny import write_byte_tokenizer
+from workers.embedded import host
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "fidelity.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "fidelity.md"
 ROUNDS = 3
 
 CONFIG = published_config("0.6B")
@@ -145,7 +147,7 @@ def write_model_directory(recipe: Recipe, checkpoint: Path, directory: Path) -> 
         equalise(opened) if recipe.equalised else opened, MixedArithmetic(recipe.precision, down=recipe.down)
     )
     (directory / "1").mkdir(parents=True, exist_ok=True)
-    write_model(model, directory / "1" / "model.onnx", progress=lambda _: None)
+    write_model(model, directory / "1" / "model.onnx")
 
 
 def documents() -> list[npt.NDArray[np.int64]]:
@@ -182,9 +184,8 @@ def write_outliers(plain: Path, target: Path) -> None:
 
 def session(directory: Path, *, threads: int = 0) -> ort.InferenceSession:
     """The graph of a model directory, set up as the embedded host does; 0 threads: one a core."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.enable_mem_pattern = False
+    # Of the repository: a mixture's directory has no host of its own.
+    options = host(ROOT / "model_repository" / "qwen3_embedding").session_options(threads=threads)
     return ort.InferenceSession(str(directory / "1" / "model.onnx"), options, providers=["CPUExecutionProvider"])
 
 

@@ -4,7 +4,8 @@
 >>> export("tiny", repository=Path("model_repository"))  # doctest: +SKIP
 
 The path, module by module: ``_checkpoint`` finds and lists the weights, ``_model`` declares the graph in terms of
-``_products`` and ``_ragged``, ``_graph`` writes it, ``_export`` completes the directory around it.
+``_products`` and ``_ragged``, ``_graph`` writes it, ``_directory`` completes the directory around it, ``_export`` puts
+that in its place.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -10,26 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._arithmetic import Arithmetic
 from ._checkpoint import Checkpoint, open_checkpoint, read_checkpoint
-from ._equalise import equalise
+from ._directory import FIRST_VERSION, start_directory, write_directory
 from ._errors import ExportError
-from ._graph import build_graph, weight_bytes, write_model
-from ._kind import FAMILIES, MODEL_NAMES, Judgement, Kind, judge
-from ._manifest import MANIFEST, SOURCE_FACTS, sha256, write_manifest
-from ._precision import QUANTISED, Precision
+from ._kind import MODEL_NAMES, Judgement, Kind, judge
+from ._manifest import MANIFEST
+from ._precision import Precision
 from ._target import Attention, Device, Target, choose_precision, choose_target
-from ._tiny import write_tiny_checkpoint
-from ._triton_config import fill_in
-from ._versions import add_version, check_fits, check_version, exported_versions
-from ._vocabulary import answers, eos_token_id
-
-TINY = "tiny"
-_FIRST = 1  # version of a model of its own
-# Source: the model cards' default task.
-DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
-
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+from ._tiny import TINY, write_tiny_checkpoint
+from ._versions import add_version, check_version, exported_versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,41 +92,23 @@ def export(
     with _opened(source, revision) as checkpoint:
         judgement = judge(checkpoint.folder, source=source, asked=kind)
         place = repository / (name or MODEL_NAMES[judgement.kind])
-        if target.device == "tensorrt":
-            if version is not None:
-                raise ExportError("--version is for the packed graph; for TensorRT export under another --name")
-            size = _export_for_tensorrt(checkpoint, place, judgement.kind, precision, force=force, progress=progress)
-            geometry = checkpoint.geometry
-            return Exported(place, _FIRST, judgement, geometry.size, geometry.hidden, device, precision, size)
-        if version is not None:
-            check_version(place, version, force=force)
-        elif _holds_an_export(place) and not force:
-            raise ExportError(
-                f"{place} holds an exported model; --force replaces it, --version writes a version beside it, "
-                "--name a model beside it"
-            )
-        with _scratch_beside(place) as scratch:
-            fresh = scratch / "new"
-            fresh.mkdir()
-            _write_directory(
+        if device != "tensorrt":
+            size = _export_packed(
                 checkpoint,
-                fresh,
-                final=place.resolve(),
-                version=version,
-                kind=judgement.kind,
+                place,
+                judgement.kind,
+                precision,
                 target=target,
-                precision=precision,
+                version=version,
+                force=force,
                 progress=progress,
             )
-            size = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
-            if version is not None:
-                add_version(fresh, place, version, replaced=scratch / "old")
-            else:
-                if place.exists():
-                    place.replace(scratch / "old")
-                fresh.replace(place)
+        elif version is None:
+            size = _export_for_tensorrt(checkpoint, place, judgement.kind, precision, force=force, progress=progress)
+        else:
+            raise ExportError("--version is for the packed graph; for TensorRT export under another --name")
     geometry = checkpoint.geometry
-    return Exported(place, version or _FIRST, judgement, geometry.size, geometry.hidden, device, precision, size)
+    return Exported(place, version or FIRST_VERSION, judgement, geometry.size, geometry.hidden, device, precision, size)
 
 
 @contextmanager
@@ -164,6 +135,48 @@ def _scratch_beside(place: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _export_packed(
+    checkpoint: Checkpoint,
+    place: Path,
+    kind: Kind,
+    precision: Precision,
+    *,
+    target: Target,
+    version: int | None,
+    force: bool,
+    progress: Callable[[int, int], None] | None,
+) -> int:
+    """Write a model with the packed graph, or a version in one; returns the size of its files."""
+    if version is not None:
+        check_version(place, version, force=force)
+    elif _holds_an_export(place) and not force:
+        raise ExportError(
+            f"{place} holds an exported model; --force replaces it, --version writes a version beside it, "
+            "--name a model beside it"
+        )
+    with _scratch_beside(place) as scratch:
+        fresh = scratch / "new"
+        fresh.mkdir()
+        write_directory(
+            checkpoint,
+            fresh,
+            final=place.resolve(),
+            version=version,
+            kind=kind,
+            target=target,
+            precision=precision,
+            progress=progress,
+        )
+        size = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
+        if version is not None:
+            add_version(fresh, place, version, replaced=scratch / "old")
+        else:
+            if place.exists():
+                place.replace(scratch / "old")
+            fresh.replace(place)
+    return size
+
+
 def _export_for_tensorrt(
     checkpoint: Checkpoint,
     place: Path,
@@ -184,7 +197,7 @@ def _export_for_tensorrt(
             raise ExportError(f"{model} holds an exported model; --force replaces it, --name writes a model beside it")
     with _scratch_beside(place) as scratch:
         front_facts, plan_facts = (
-            _start_directory(
+            start_directory(
                 checkpoint,
                 scratch / model.name,
                 final=model.resolve(),
@@ -209,91 +222,3 @@ def _export_for_tensorrt(
 
 def _holds_an_export(model: Path) -> bool:
     return (model / MANIFEST).exists() or bool(exported_versions(model))
-
-
-def _start_directory(
-    checkpoint: Checkpoint, directory: Path, *, final: Path, kind: Kind, device: Device, precision: Precision
-) -> dict[str, str]:
-    """Copy the tokenizer into a model directory, made if missing; returns what the server will say about the model."""
-    directory.mkdir(exist_ok=True)
-    for file in _TOKENIZER_FILES:
-        if (checkpoint.folder / file).is_file():
-            shutil.copyfile(checkpoint.folder / file, directory / file)
-    geometry = checkpoint.geometry
-    parameters = {
-        "model_family": FAMILIES[kind],
-        "model_size": TINY if checkpoint.source == TINY else geometry.size,
-        "source": checkpoint.source,
-        "revision": checkpoint.revision,
-        "device": device,
-        "precision": precision,
-        "max_tokens": str(geometry.max_tokens),
-        "vocabulary": str(geometry.vocabulary),
-        "tokenizer": checkpoint.tokenizer or str(final),
-        "tokenizer_sha256": sha256(directory / "tokenizer.json"),
-        "default_instruction": DEFAULT_INSTRUCTION,
-    }
-    if kind == "embedding":
-        parameters |= {"dimensions": str(geometry.hidden), "eos_token_id": str(eos_token_id(checkpoint))}
-    return parameters
-
-
-def _write_directory(
-    checkpoint: Checkpoint,
-    directory: Path,
-    *,
-    final: Path,
-    version: int | None,
-    kind: Kind,
-    target: Target,
-    precision: Precision,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    parameters = _start_directory(
-        checkpoint, directory, final=final, kind=kind, device=target.device, precision=precision
-    )
-    weights = equalise(checkpoint) if precision in QUANTISED else checkpoint
-    if kind == "embedding":
-        outputs = {"embedding": checkpoint.geometry.hidden}
-        model = build_graph(weights, Arithmetic(precision), target=target)
-    else:
-        outputs = {"score": 1, "logit": 1}
-        model = build_graph(weights, Arithmetic(precision), answers(checkpoint), target=target)
-
-    if version is not None:
-        check_fits(final, parameters)
-    folder = directory / str(version or _FIRST)
-    folder.mkdir()
-    total, done = weight_bytes(model), 0
-
-    def advance(tensor_bytes: int) -> None:
-        nonlocal done
-        done += tensor_bytes
-        if progress is not None:
-            progress(done, total)
-
-    write_model(model, folder / "model.onnx", progress=advance)
-
-    templates = _templates()
-    gpu = target.device == "cuda"  # for which there is no embedded host
-    for file in ("config.pbtxt",) if gpu else ("config.pbtxt", "configs/embedded.pbtxt"):
-        # Another version of a model: above the marked line the operator's file stays as it is.
-        template = (templates / MODEL_NAMES[kind] if version is None else final) / file
-        (directory / file).parent.mkdir(exist_ok=True)
-        (directory / file).write_text(
-            fill_in(template.read_text("utf-8"), outputs=outputs, gpu=gpu, parameters=parameters), "utf-8"
-        )
-    if not gpu:  # one host serves both kinds
-        shutil.copyfile(templates / MODEL_NAMES["embedding"] / "1" / "model.py", folder / "model.py")
-    runtime = {"onnxruntime": target.ort_version, "attention": target.attention}
-    facts = {key: parameters[key] for key in SOURCE_FACTS}
-    write_manifest(directory, {"kind": kind, "model_version": version or _FIRST, **facts, **runtime})
-
-
-def _templates() -> Path:
-    """The hand-written model repository: inside an installed wheel, or in the checkout beside this package."""
-    package = Path(__file__).resolve().parent
-    for root in (package, package.parents[1]):
-        if (root / "model_repository").is_dir():
-            return root / "model_repository"
-    raise ExportError("this installation lacks model_repository/; install qwen3-triton again")

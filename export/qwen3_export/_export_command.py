@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ._errors import ExportError
-    from ._export import TINY, export
+    from ._export import export
+    from ._tiny import TINY
 
     with tqdm(
         unit="B",

@@ -64,14 +64,24 @@ def build_graph(
     )
 
 
-def write_model(model: ir.Model, path: Path, *, progress: Callable[[int], None]) -> None:
+def write_model(model: ir.Model, path: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
     """Write ``path`` and its weights, ``path`` + ``.data``, a few tensors at a time.
 
     Args:
         model: From :func:`build_graph`.
         path: Where the ``.onnx`` file goes.
-        progress: Called before each tensor with its size in bytes.
+        progress: Called with bytes begun and bytes in all before each tensor.
     """
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    total = sum(t.nbytes for t in tensors if t is not None and t.nbytes > IN_FILE_BYTES)
+    begun = 0
+
+    def advance(tensor: ir.TensorProtocol, _info: object) -> None:
+        nonlocal begun
+        begun += tensor.nbytes
+        if progress is not None:
+            progress(begun, total)
+
     ir.save(
         model,
         path,
@@ -79,13 +89,7 @@ def write_model(model: ir.Model, path: Path, *, progress: Callable[[int], None])
         size_threshold_bytes=IN_FILE_BYTES,
         alignment=ALIGNMENT,
         align_threshold=ALIGNMENT,
-        callback=lambda tensor, _info: progress(tensor.nbytes),
+        callback=advance,
         max_workers=min(WRITERS, len(os.sched_getaffinity(0))),
         max_in_flight_bytes=IN_FLIGHT_BYTES,
     )
-
-
-def weight_bytes(model: ir.Model) -> int:
-    """Size of all weights that :func:`write_model` reports progress on."""
-    tensors = (value.const_value for value in model.graph.initializers.values())
-    return sum(t.nbytes for t in tensors if t is not None and t.nbytes > IN_FILE_BYTES)

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ._errors import ExportError
+
 MANIFEST = "manifest.json"
 # What manifests and configurations alike say about where a model comes from.
 SOURCE_FACTS = ("model_family", "model_size", "source", "revision", "device", "precision")
@@ -23,12 +25,8 @@ def write_manifest(directory: Path, facts: Mapping[str, Any]) -> None:
         path.relative_to(directory).as_posix(): _entry(path) for path in sorted(directory.rglob("*")) if path.is_file()
     }
     packages = ("qwen3-triton", "onnx", "onnx_ir", "onnxscript", "numpy")
-    manifest = {
-        **facts,
-        "versions": {package: version(package) for package in packages},
-        "files": files,
-    }
-    (directory / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    versions = {package: version(package) for package in packages}
+    save_manifest(directory, {**facts, "versions": versions, "files": files})
 
 
 def add_to_manifest(directory: Path, *names: str) -> None:
@@ -38,11 +36,30 @@ def add_to_manifest(directory: Path, *names: str) -> None:
         directory: A model directory with a manifest.
         names: The files' paths in it.
     """
+    manifest = read_manifest(directory)
+    save_manifest(directory, manifest | {"files": manifest["files"] | {n: _entry(directory / n) for n in names}})
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a model directory; its ``files`` are a dictionary.
+
+    Raises:
+        ExportError: There is none, or it is broken.
+    """
     path = directory / MANIFEST
-    manifest = json.loads(path.read_text("utf-8"))
-    files = manifest["files"] | {name: _entry(directory / name) for name in names}
-    manifest["files"] = dict(sorted(files.items()))
-    path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if not isinstance(found["files"], dict):
+            raise TypeError("its files are no object")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path} cannot be read ({error}); export the model again with --force") from None
+    return found
+
+
+def save_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest of a model directory, its files in order."""
+    ordered = {**manifest, "files": dict(sorted(manifest["files"].items()))}
+    (directory / MANIFEST).write_text(json.dumps(ordered, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _entry(path: Path) -> dict[str, int | str]:

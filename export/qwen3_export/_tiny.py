@@ -11,6 +11,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from ._random_checkpoint import write_random_checkpoint
 
+TINY = "tiny"  # the source's name
+
 TINY_CONFIG: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"],
     "model_type": "qwen3",

@@ -4,6 +4,7 @@ Keeping the upper part as text keeps its comments for whoever operates the serve
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -51,6 +52,18 @@ def revise(text: str, change: Callable[[ModelConfig], None]) -> str:
     return _joined(upper, facts)
 
 
+def read_config(path: Path) -> ModelConfig:
+    """Read a whole config.pbtxt.
+
+    Raises:
+        ExportError: It cannot be read, or does not parse.
+    """
+    try:
+        return _parsed(path.read_text("utf-8"))
+    except (OSError, ExportError) as error:
+        raise ExportError(f"{path}: {error}; export the model again with --force") from None
+
+
 def _cut(text: str) -> tuple[str, str]:
     """A config's hand-written part with the marked line, and what is below."""
     hand_written, mark, below = text.partition(_MARK)
@@ -70,4 +83,4 @@ def _parsed(text: str) -> ModelConfig:
     try:
         return text_format.Parse(text, ModelConfig())
     except text_format.ParseError as error:
-        raise ExportError(f"the config is not a Triton model configuration: {error}") from None
+        raise ExportError(f"this is not a Triton model configuration: {error}") from None

@@ -7,16 +7,12 @@ files and parameters, and nothing about graphs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from ._errors import ExportError
-from ._manifest import MANIFEST
+from ._manifest import MANIFEST, read_manifest, save_manifest
+from ._triton_config import read_config
 
 # What clients rely on once they have asked, and what the configuration's instances depend on. The others (source,
 # revision, size, precision, where the tokenizer lies) may change from version to version.
@@ -64,11 +60,7 @@ def check_fits(model: Path, parameters: Mapping[str, str]) -> None:
     Raises:
         ExportError: They could not, and it needs a name of its own.
     """
-    path = model / "config.pbtxt"
-    try:
-        config = text_format.Parse(path.read_text("utf-8"), ModelConfig())
-    except (OSError, text_format.ParseError) as error:
-        raise ExportError(f"{path} cannot be read ({error}); export the model again with --force") from None
+    config = read_config(model / "config.pbtxt")
     for key in _SHARED:
         has = config.parameters[key].string_value if key in config.parameters else None
         if has != parameters.get(key):
@@ -90,15 +82,14 @@ def add_version(fresh: Path, model: Path, version: int, *, replaced: Path) -> No
         version: Its number.
         replaced: Where a version of that number goes.
     """
-    manifest = _read(fresh / MANIFEST)
+    manifest = read_manifest(fresh)
     kept = {
         name: entry
-        for name, entry in _read(model / MANIFEST)["files"].items()
+        for name, entry in read_manifest(model)["files"].items()
         # Whoever has deleted an old version has meant it.
         if (number := Path(name).parts[0]).isdecimal() and int(number) != version and (model / number).is_dir()
     }
-    manifest["files"] = dict(sorted((kept | manifest["files"]).items()))
-    (fresh / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    save_manifest(fresh, manifest | {"files": kept | manifest["files"]})
 
     place = model / str(version)
     if place.exists():
@@ -108,13 +99,3 @@ def add_version(fresh: Path, model: Path, version: int, *, replaced: Path) -> No
     for name in [*(name for name in files if name.name != MANIFEST), Path(MANIFEST)]:
         (model / name).parent.mkdir(exist_ok=True)
         (fresh / name).replace(model / name)
-
-
-def _read(manifest: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(manifest.read_text("utf-8"))
-        if not isinstance(found["files"], dict):
-            raise TypeError("its files are no object")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{manifest} cannot be read ({error}); export the model again with --force") from None
-    return found

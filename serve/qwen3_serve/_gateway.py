@@ -16,7 +16,7 @@ import time
 from types import TracebackType
 
 from ._errors import ServeError
-from ._ports import choose_ports, reachable
+from ._ports import choose_ports, in_url, reachable
 from ._server import Triton, die_with_parent
 
 _POLL_S = 0.05
@@ -44,7 +44,7 @@ class Gateway:
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://{reachable(self._host)}:{self._port}"
+        return f"http://{in_url(self._host)}:{self._port}"
 
     def __enter__(self) -> Gateway:
         """Start, and return once it listens.
@@ -96,7 +96,7 @@ class Gateway:
 
     def _is_listening(self) -> bool:
         try:
-            socket.create_connection((reachable(self._host).strip("[]"), self._port), timeout=_POLL_S).close()
+            socket.create_connection((reachable(self._host), self._port), timeout=_POLL_S).close()
         except OSError:
             return False
         return True

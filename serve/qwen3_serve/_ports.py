@@ -6,10 +6,14 @@ from ._errors import ServeError
 
 
 def reachable(host: str) -> str:
-    """The host part of a URL of a server on this machine that listens on an address."""
-    if ":" in host:
-        return "[::1]" if host == "::" else f"[{host}]"
-    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
+    """Where a server on this machine that listens on an address answers."""
+    return {"::": "::1", "0.0.0.0": "127.0.0.1"}.get(host, host)  # noqa: S104
+
+
+def in_url(host: str) -> str:
+    """The host part of its URL."""
+    address = reachable(host)
+    return f"[{address}]" if ":" in address else address
 
 
 def listening(protocol: str, host: str) -> str:

@@ -29,7 +29,7 @@ from typing import Any
 from ._errors import ServeError
 from ._hosts import Host, HostWatch
 from ._integrity import Check, check_integrity
-from ._ports import PortLostError, choose_ports, listening, reachable
+from ._ports import PortLostError, choose_ports, in_url, listening, reachable
 from ._repository import check_config, exported_models
 from ._runtime import Runtime, find_runtime
 
@@ -111,17 +111,17 @@ class Triton:
     @property
     def grpc_url(self) -> str:
         """``host:port`` of gRPC."""
-        return f"{reachable(self._host)}:{self._port('grpc')}"
+        return f"{in_url(self._host)}:{self._port('grpc')}"
 
     @property
     def http_url(self) -> str:
         """URL of HTTP."""
-        return f"http://{reachable(self._host)}:{self._port('http')}"
+        return f"http://{in_url(self._host)}:{self._port('http')}"
 
     @property
     def metrics_url(self) -> str:
         """URL of the Prometheus metrics."""
-        return f"http://{reachable(self._host)}:{self._port('metrics')}/metrics"
+        return f"http://{in_url(self._host)}:{self._port('metrics')}/metrics"
 
     @property
     def pid(self) -> int:
@@ -315,7 +315,7 @@ class Triton:
 
     def _get(self, path: str) -> tuple[int, bytes]:
         # Not urllib: a proxy in the environment must not come between us and our own child.
-        connection = HTTPConnection(reachable(self._host).strip("[]"), self._port("http"), timeout=_PROBE_TIMEOUT_S)
+        connection = HTTPConnection(reachable(self._host), self._port("http"), timeout=_PROBE_TIMEOUT_S)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()

@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from qwen3_client import _contract as client
 from qwen3_client._prompts import query_prompt
 from qwen3_export import export
-from qwen3_export._export import DEFAULT_INSTRUCTION
+from qwen3_export._directory import DEFAULT_INSTRUCTION
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tritonclient.grpc.model_config_pb2 import BatchInput, DataType, ModelConfig
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import qwen3_export._export
 from google.protobuf import text_format
 from qwen3_export import ExportError, export
 from support.checkpoints import Shape, make_checkpoint
@@ -97,7 +96,7 @@ def test_a_failed_export_leaves_what_was_there(tmp_path: Path, monkeypatch: pyte
     def fail(*_args: Any, **_kwargs: Any) -> None:  # noqa: ANN401
         raise OSError("disk full")
 
-    monkeypatch.setattr(qwen3_export._export, "write_manifest", fail)
+    monkeypatch.setattr("qwen3_export._directory.write_manifest", fail)
     with pytest.raises(OSError, match="disk full"):
         export("tiny", repository=tmp_path, precision="int8", force=True)
     assert (directory / "manifest.json").read_bytes() == before

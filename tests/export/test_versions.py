@@ -131,7 +131,7 @@ def test_a_version_that_fails_leaves_what_was_there(model: Path, other: str, mon
     def fail(*_args: Any, **_kwargs: Any) -> None:  # noqa: ANN401
         raise OSError("disk full")
 
-    monkeypatch.setattr("qwen3_export._export.write_model", fail)
+    monkeypatch.setattr("qwen3_export._directory.write_model", fail)
     with pytest.raises(OSError, match="disk full"):
         export(other, repository=model.parent, kind="embedding", version=2)
     assert content(model) == before

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from .._checkpoint import Checkpoint
-from .._graph import weight_bytes, write_model
+from .._graph import write_model
 from .._kind import Kind
 from .._manifest import SOURCE_FACTS, write_manifest
 from .._precision import Precision
@@ -80,15 +80,7 @@ def write_plan_model(
         traced = Path(scratch) / "traced.onnx"
         trace(_model(checkpoint, kind, precision), traced)
         model = read_traced(traced, outputs)
-        total, done = weight_bytes(model), 0
-
-        def advance(tensor_bytes: int) -> None:
-            nonlocal done
-            done += tensor_bytes
-            if progress is not None:
-                progress(done, total)
-
-        write_model(model, folder / "model.onnx", progress=advance)
+        write_model(model, folder / "model.onnx", progress=progress)
     shutil.copyfile(_TEMPLATES / "stand_in.py", folder / "model.py")
     facts = {key: parameters[key] for key in SOURCE_FACTS}
     tracers = {package: version(package) for package in _TRACERS}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from .._errors import ExportError
 from .._manifest import add_to_manifest
-from .._triton_config import revise
+from .._triton_config import read_config, revise
 from ._profiles import Limits
 
 PLAN = "1/model.plan"
@@ -28,7 +27,7 @@ def check_plan_model(model: Path, limits: Limits) -> None:
             f"{model} holds no portable graph; make one with: qwen3-triton export SOURCE --device tensorrt, and name "
             "the model whose name ends in _trt"
         )
-    config = _parsed(model / _CONFIG)
+    config = read_config(model / _CONFIG)
     if config.platform != "tensorrt_plan":
         raise ExportError(f"{model} is not for TensorRT; name the model whose name ends in _trt")
     if limits.max_batch > config.max_batch_size:
@@ -45,7 +44,7 @@ def find_front(model: Path) -> Path:
         ExportError: There is none.
     """
     for path in sorted(model.resolve().parent.glob(f"[!.]*/{_CONFIG}")):
-        if _parsed(path).parameters["plan_model"].string_value == model.resolve().name:
+        if read_config(path).parameters["plan_model"].string_value == model.resolve().name:
             return path.parent
     raise ExportError(f"no model beside {model} calls it; export both again, with --force")
 
@@ -66,7 +65,7 @@ def install_plan(model: Path, front: Path, plan: bytes, *, profiles: int, limits
         config.instance_group[0].profile[:] = [str(i) for i in range(profiles)]
 
     def state_limits(config: ModelConfig) -> None:
-        model_tokens = int(_parsed(model / _CONFIG).parameters["max_tokens"].string_value)
+        model_tokens = int(read_config(model / _CONFIG).parameters["max_tokens"].string_value)
         config.parameters["max_batch_texts"].string_value = str(limits.max_batch)
         config.parameters["max_batch_slots"].string_value = str(limits.max_slots)
         config.parameters["max_tokens"].string_value = str(min(limits.max_tokens, model_tokens))
@@ -76,13 +75,6 @@ def install_plan(model: Path, front: Path, plan: bytes, *, profiles: int, limits
         _replace(directory / _CONFIG, text.encode())
     add_to_manifest(model, PLAN, _CONFIG)
     add_to_manifest(front, _CONFIG)
-
-
-def _parsed(path: Path) -> ModelConfig:
-    try:
-        return text_format.Parse(path.read_text("utf-8"), ModelConfig())
-    except text_format.ParseError as error:
-        raise ExportError(f"{path} is not a Triton model configuration: {error}") from None
 
 
 def _replace(path: Path, content: bytes) -> None:
