@@ -1,6 +1,7 @@
 """Text to token ids, with a genuine byte-level tokenizer: one token per byte of UTF-8."""
 
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub.utils import reset_sessions
 from hypothesis import given
 from hypothesis import strategies as st
 from qwen3_client import ContractMismatchError, InvalidInputError, ModelInfo, RerankerInfo, TokenizerUnavailableError
@@ -189,9 +191,17 @@ def test_the_hub_is_asked_for_the_checkpoint_s_revision(
     assert asked == [(place, "tokenizer.json", revision)]
 
 
-def test_a_hub_that_does_not_answer_says_what_to_pass(info: ModelInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def offline_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    reset_sessions()
+    yield
+    reset_sessions()  # a session keeps the mode that it began in
+
+
+@pytest.mark.usefixtures("offline_hub")
+def test_a_hub_that_does_not_answer_says_what_to_pass(info: ModelInfo) -> None:
     with pytest.raises(TokenizerUnavailableError, match=r"Hub did not give it.*tokenizer=<folder") as caught:
         TextTokenizer.load(replace(info, tokenizer="no-such-owner/no-such-model"))
     assert "\n" not in str(caught.value)
