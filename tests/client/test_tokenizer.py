@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from huggingface_hub.utils import reset_sessions
+from huggingface_hub.utils._http import reset_sessions
 from hypothesis import given
 from hypothesis import strategies as st
 from qwen3_client import ContractMismatchError, InvalidInputError, ModelInfo, RerankerInfo, TokenizerUnavailableError
