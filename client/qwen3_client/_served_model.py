@@ -308,16 +308,14 @@ class ServedModel(Generic[InfoT]):
         """
         try:
             outputs = await self._connection.infer(model, np.stack(rows), outputs=self._kind.OUTPUTS, priority=priority)
-        except (InferenceError, InvalidInputError) as error:
-            if len(rows) > 1:  # which of them it is about, only asking one by one can tell
+        except Qwen3ClientError as error:
+            if len(rows) > 1 and isinstance(error, InferenceError | InvalidInputError):
+                # Which of them it is about, only asking one by one can tell.
                 each = [
                     await self._ask(model, [row], [index], read=read, priority=priority, noun=noun)
                     for row, index in zip(rows, indices, strict=True)
                 ]
                 return [answer for (answer,) in each]
-            error.noun, error.index = noun, indices[0]
-            return [error]
-        except Qwen3ClientError as error:
             error.noun, error.index = noun, indices[0]
             return [error] * len(rows)
         answers: list[_Result | Qwen3ClientError] = []

@@ -19,7 +19,7 @@ from ._manifest import SOURCE_FACTS, sha256, write_manifest
 from ._precision import QUANTISED, Precision
 from ._target import Device, Target
 from ._tiny import TINY
-from ._triton_config import fill_in
+from ._triton_config import write_config
 from ._versions import check_fits
 from ._vocabulary import answers, eos_token_id
 
@@ -105,10 +105,7 @@ def write_directory(
     for file in ("config.pbtxt",) if gpu else ("config.pbtxt", "configs/embedded.pbtxt"):
         # Another version of a model: above the marked line the operator's file stays as it is.
         template = (templates / MODEL_NAMES[kind] if version is None else final) / file
-        (directory / file).parent.mkdir(exist_ok=True)
-        (directory / file).write_text(
-            fill_in(template.read_text("utf-8"), outputs=outputs, gpu=gpu, parameters=parameters), "utf-8"
-        )
+        write_config(template, directory / file, outputs=outputs, gpu=gpu, parameters=parameters)
     if not gpu:  # one host serves both kinds
         shutil.copyfile(templates / MODEL_NAMES["embedding"] / "1" / "model.py", folder / "model.py")
     runtime = {"onnxruntime": target.ort_version, "attention": target.attention}

@@ -14,11 +14,14 @@ from ._errors import ExportError
 _MARK = "# ---- Below this line `qwen3-triton export` writes"
 
 
-def fill_in(template: str, *, outputs: Mapping[str, int], gpu: bool, parameters: Mapping[str, str]) -> str:
-    """Return the config.pbtxt of one export.
+def write_config(
+    template: Path, target: Path, *, outputs: Mapping[str, int], gpu: bool, parameters: Mapping[str, str]
+) -> None:
+    """Write the config.pbtxt of one export.
 
     Args:
         template: A hand-written config.pbtxt that holds the marked line.
+        target: Where the file goes; its folder is made if missing.
         outputs: The size of each output tensor, FP32 ``[size]``.
         gpu: Whether the model runs on a GPU.
         parameters: What the server says about itself, all as strings.
@@ -26,21 +29,23 @@ def fill_in(template: str, *, outputs: Mapping[str, int], gpu: bool, parameters:
     Raises:
         ExportError: The template has no marked line, or does not parse as Triton's ModelConfig.
     """
-    upper, _ = _cut(template)
+    upper, _ = _cut(template.read_text("utf-8"))
     facts = ModelConfig()
     facts.instance_group.add(count=1, kind="KIND_GPU" if gpu else "KIND_CPU")
     for name, size in outputs.items():
         facts.output.add(name=name, data_type="TYPE_FP32", dims=[size])
     for key, value in parameters.items():
         facts.parameters[key].string_value = value
-    return _joined(upper, facts)
+    text = _joined(upper, facts)
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(text, "utf-8")
 
 
 def revise(text: str, change: Callable[[ModelConfig], None]) -> str:
     """Return a config.pbtxt whose facts, below the marked line, have been changed; the rest is the operator's.
 
     Args:
-        text: A config.pbtxt from :func:`fill_in`.
+        text: A config.pbtxt from :func:`write_config`.
         change: Given the facts alone, it alters them in place.
 
     Raises:

@@ -15,7 +15,7 @@ from .._graph import write_model
 from .._kind import Kind
 from .._manifest import SOURCE_FACTS, write_manifest
 from .._precision import Precision
-from .._triton_config import fill_in
+from .._triton_config import write_config
 from .._vocabulary import answers
 from ._decoder import build_decoder, load
 from ._finish import read_traced
@@ -42,7 +42,8 @@ def write_front(directory: Path, *, kind: Kind, parameters: Mapping[str, str], p
     for file, slots in (("config.pbtxt", MAX_SLOTS), ("configs/embedded.pbtxt", _CPU_SLOTS)):
         limits = {"max_batch_texts": MAX_BATCH, "max_batch_slots": slots, "max_tokens": longest}
         facts = {**parameters, "plan_model": plan, **{key: str(value) for key, value in limits.items()}}
-        _write_config(directory, f"qwen3_{kind}", file, outputs=outputs, gpu=False, parameters=facts)
+        template = _TEMPLATES / f"qwen3_{kind}" / file
+        write_config(template, directory / file, outputs=outputs, gpu=False, parameters=facts)
     (directory / "1").mkdir()
     shutil.copyfile(_TEMPLATES / "front.py", directory / "1" / "model.py")
     write_manifest(directory, {"kind": kind, "model_version": 1, **{key: parameters[key] for key in SOURCE_FACTS}})
@@ -73,7 +74,8 @@ def write_plan_model(
     outputs = {"pooled": checkpoint.geometry.hidden} if kind == "embedding" else {"score": 1, "logit": 1}
     for file in ("config.pbtxt", "configs/tensorrt-ep.pbtxt", "configs/embedded.pbtxt"):
         on_gpu = file != "configs/embedded.pbtxt"
-        _write_config(directory, f"qwen3_{kind}_trt", file, outputs=outputs, gpu=on_gpu, parameters=parameters)
+        template = _TEMPLATES / f"qwen3_{kind}_trt" / file
+        write_config(template, directory / file, outputs=outputs, gpu=on_gpu, parameters=parameters)
     folder = directory / "1"
     folder.mkdir()
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
@@ -96,11 +98,3 @@ def _model(checkpoint: Checkpoint, kind: Kind, precision: Precision) -> Portable
     head = checkpoint.tensor("embed_tokens.weight" if g.tied else "lm_head.weight", g.vocabulary, g.hidden)
     yes, no = load(head, torch.float32)[[words.yes, words.no]]
     return PortableReranker(decoder, yes=yes, no=no).eval()
-
-
-def _write_config(
-    directory: Path, model: str, file: str, *, outputs: Mapping[str, int], gpu: bool, parameters: Mapping[str, str]
-) -> None:
-    template = (_TEMPLATES / model / file).read_text("utf-8")
-    (directory / file).parent.mkdir(exist_ok=True)
-    (directory / file).write_text(fill_in(template, outputs=outputs, gpu=gpu, parameters=parameters), "utf-8")
