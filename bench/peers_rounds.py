@@ -20,7 +20,7 @@ from peers_contenders import Contender, Environment, Folders
 from peers_environments import EnvironmentFailedError, python_of
 from peers_process import Worker, WorkerFailedError, own_python
 from peers_results import Arrivals, Results, Sample, arrival_times, machine_of, smallest_cosine
-from peers_workloads import PROBE, Workload, Writer
+from peers_workloads import PROBE, Text, Workload, Writer
 
 __all__ = ["Bench", "Plan"]
 
@@ -81,10 +81,9 @@ class Bench:
     ) -> None:
         self._plan, self._folders, self._results, self._file = plan, folders, results, file
         self._environments = {environment.name: environment for environment in environments}
-        self._texts = {
-            workload.name: writer.write(workload.lengths, seed=seed)
-            for seed, workload in enumerate((*plan.workloads, PROBE))
-        }
+        self._writer = writer
+        self._probe = writer.write(PROBE.lengths)
+        self._written = 0
         self._pythons: dict[str, Path] = {}
         self._reference: list[list[float]] = []
         self._turns_s: dict[str, list[float]] = {}
@@ -138,7 +137,7 @@ class Bench:
             try:
                 with self._worker(by_name[name]) as worker:
                     worker.do("load", options=self._options(by_name[name]))
-                    self._reference = worker.vectors(self._texts[PROBE.name], width=1)
+                    self._reference = worker.vectors(self._probe, width=1)
             except (EnvironmentFailedError, WorkerFailedError) as error:
                 print(f"no reference from {name}: {error}", flush=True)
                 continue
@@ -201,8 +200,9 @@ class Bench:
         return 6 * 2048 / rate.median if rate else 0.0
 
     def _measure(self, worker: Worker, workload: Workload, width: int) -> dict[str, Any]:
-        texts = self._texts[workload.name]
-        warm_up = [texts[: -(-len(texts) // 4)]] if len(texts) > 1 else []
+        texts = self._write(workload, workload.lengths)
+        some = workload.lengths[: -(-len(texts) // 4)]
+        warm_up = [self._write(workload, some)] if len(texts) > 1 else []
         groups = [[text] for text in texts] if workload.alone else [texts]
         return worker.measure(
             groups, width=width, warm_up=warm_up, timeout_s=_ONE_LONG_TEXT_S if workload.once else 900.0
@@ -210,7 +210,7 @@ class Bench:
 
     def _compare(self, contender: Contender, worker: Worker) -> None:
         """Notice who computes something else."""
-        cosine = smallest_cosine(worker.vectors(self._texts[PROBE.name], width=4), self._reference)
+        cosine = smallest_cosine(worker.vectors(self._probe, width=4), self._reference)
         self._results.cosines[contender.name] = cosine
         if cosine < contender.floor:
             print(f"{contender.label}: cosine {cosine:.5f} with {self._results.reference}: something else!", flush=True)
@@ -252,7 +252,7 @@ class Bench:
             return contender.widths if workload.name in ("short", "mixed") else contender.widths[-1:]
         if len(contender.widths) == 1:
             return contender.widths
-        return (best.get(workload.name, best.get("mixed", 4)),)
+        return (best.get("short" if workload.instructed else workload.name, best.get("mixed", 4)),)
 
     # -- after the rounds ------------------------------------------------------------------------------------
 
@@ -293,14 +293,13 @@ class Bench:
         rate = self._results.tokens_per_s(contender.name, workload.name)
         if rate is None:
             return
-        texts = self._texts[workload.name]
-        capacity = rate.median * len(texts) / workload.tokens
+        capacity = rate.median * len(workload.lengths) / workload.tokens
         width = 256 if contender.clients else self._results.widths[contender.name][workload.name]
         self._measure(worker, workload, contender.widths[-1] if contender.clients else width)
         for share in _SHARES:
             count = max(20, int(share * capacity * self._plan.arrivals_s))
             at_s = arrival_times(share * capacity, count, seed=7)
-            arriving = [texts[i % len(texts)] for i in range(count)]
+            arriving = self._write(workload, [workload.lengths[i % len(workload.lengths)] for i in range(count)])
             latencies = worker.latencies(at_s, arriving, width=width, timeout_s=10 * at_s[-1] + 120)
             self._results.arrivals.append(Arrivals(contender.name, workload.name, share, share * capacity, latencies))
             self._results.save(self._file)
@@ -310,6 +309,11 @@ class Bench:
             )
 
     # -- common ----------------------------------------------------------------------------------------------
+
+    def _write(self, workload: Workload, lengths: Sequence[int]) -> list[Text]:
+        """Texts that nobody has seen: who remembers what it computed shall not answer from memory."""
+        self._written += 1
+        return self._writer.write(lengths, instructed=workload.instructed, seed=self._written)
 
     def _worker(self, contender: Contender) -> Worker:
         log = self._folders.work / "logs" / f"{contender.name}.log"

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
-__all__ = ["PROBE", "WORKLOADS", "Text", "Workload", "Writer"]
+__all__ = ["INSTRUCTION", "PROBE", "WORKLOADS", "Text", "Workload", "Writer"]
+
+# Source: the model cards' default task, in the format of their queries. 20 tokens.
+INSTRUCTION = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 
 _FIRST, _FURTHER = re.compile(r"[a-z]{2,}"), re.compile(r" [a-z]{2,}")
 
@@ -24,9 +27,10 @@ class Workload:
 
     Attributes:
         name: In tables and on the command line.
-        lengths: Tokens of each text, the end token included.
+        lengths: Tokens of each text, the end token included, and the instruction.
         alone: Whether each text is timed by itself, for its latency; otherwise all together, for throughput.
         once: Whether one round is enough, because it takes minutes.
+        instructed: Whether each text begins with the model card's instruction, as queries do.
         says: What it stands for.
     """
 
@@ -34,6 +38,7 @@ class Workload:
     lengths: tuple[int, ...]
     alone: bool = False
     once: bool = False
+    instructed: bool = False
     says: str = ""
 
     @property
@@ -62,6 +67,8 @@ WORKLOADS = (
     Workload("mixed", _mixed(8, 256, 32, seed=2), says="32 documents of 8 to 256 tokens"),
     Workload("512", (512,) * 3, says="3 documents of 512 tokens"),
     Workload("skewed", (*(16,) * 15, 512, *(16,) * 16), says="one of 512 tokens among 31 of 16"),
+    Workload("asked", (27,) * 12, alone=True, instructed=True, says="one query of 8 tokens after the instruction"),
+    Workload("instructed", _mixed(23, 43, 48, seed=3), instructed=True, says="48 queries of 4 to 24 tokens after it"),
     Workload("2048", (2048,), says="one document of 2,048 tokens"),
     Workload("8192", (8192,), once=True, says="one document of 8,192 tokens"),
 )
@@ -74,23 +81,26 @@ class Writer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._instruction = len(tokenizer.encode(INSTRUCTION, add_special_tokens=False).ids)  # tokens
         words = [tokenizer.decode([i]) for i in range(tokenizer.get_vocab_size())]
         self._first = [word for word in words if _FIRST.fullmatch(word)]
         self._further = [word for word in words if _FURTHER.fullmatch(word)]
 
-    def write(self, lengths: Sequence[int], *, seed: int = 0) -> list[Text]:
-        """One text for each length, at least 2 tokens; the same ones every time.
+    def write(self, lengths: Sequence[int], *, instructed: bool = False, seed: int = 0) -> list[Text]:
+        """One text for each length, at least 2 tokens after the instruction; for a seed the same ones every time.
 
         Raises:
             ValueError: A text does not come out with its length.
         """
         random = np.random.default_rng(seed)
-        return [self._text(length, random) for length in lengths]
+        return [self._text(length, random, instructed=instructed) for length in lengths]
 
-    def _text(self, length: int, random: np.random.Generator) -> Text:
-        words = [self._first[random.integers(len(self._first))]]
-        words += [self._further[i] for i in random.integers(len(self._further), size=length - 2)]
-        text = "".join(words)
+    def _text(self, length: int, random: np.random.Generator, *, instructed: bool) -> Text:
+        words = length - 1 - self._instruction * instructed
+        further = [self._further[i] for i in random.integers(len(self._further), size=words)]
+        # After the instruction any word begins with a space, or it could grow together with the colon.
+        first = INSTRUCTION + further[0] if instructed else self._first[random.integers(len(self._first))]
+        text = "".join([first, *further[1:]])
         ids = self._tokenizer.encode(text).ids
         if len(ids) != length:
             raise ValueError(f"a text of {len(ids)} tokens instead of {length}; is this the genuine tokenizer?")

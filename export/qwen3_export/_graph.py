@@ -13,6 +13,7 @@ from onnxscript import GraphBuilder
 from ._arithmetic import Arithmetic
 from ._checkpoint import Checkpoint
 from ._model import EmbeddingModel, RerankerModel
+from ._prefixes import PrefixInputs
 from ._products import MICROSOFT
 from ._target import Target
 from ._vocabulary import Answers
@@ -35,6 +36,7 @@ def build_graph(
 
     Inputs: ``input_ids`` INT64 ``[tokens]``, ``lengths`` INT32 ``[batch, 1]``.
     Output: ``embedding`` FP32 ``[batch, hidden]``; of a reranker ``score`` and ``logit`` FP32 ``[batch, 1]``.
+    On CPUs also, all optional, the inputs of :class:`PrefixInputs` and the output ``kept`` FP32 ``[kept, size]``.
 
     Args:
         checkpoint: The weights.
@@ -46,16 +48,20 @@ def build_graph(
     builder = GraphBuilder(graph)
     input_ids = builder.input("input_ids", ir.DataType.INT64, ["tokens"])
     lengths = builder.input("lengths", ir.DataType.INT32, ["batch", 1])
+    prefixes = PrefixInputs.declare(builder, checkpoint.geometry) if target.device == "cpu" else None
     model: EmbeddingModel | RerankerModel
     if answers is None:
         model = EmbeddingModel(checkpoint, arithmetic, target)
     else:
         model = RerankerModel(checkpoint, arithmetic, target, yes=answers.yes, no=answers.no)
     size = checkpoint.geometry.hidden if answers is None else 1
-    for name, value in model(builder.op, input_ids, lengths).items():
+    results, kept = model(builder.op, input_ids, lengths, prefixes)
+    for name, value in results.items():
         builder.add_output(value, name)
         value.type = ir.TensorType(ir.DataType.FLOAT)
         value.shape = ir.Shape(["batch", size])
+    if kept is not None:
+        builder.add_output(kept, "kept")
     return ir.Model(
         graph,
         ir_version=IR_VERSION,

@@ -22,6 +22,7 @@ from ._checkpoint import Checkpoint
 from ._heads import Rotary
 from ._norms import AddRMSNorm, RMSNorm
 from ._pages import Pages
+from ._prefixes import PrefixInputs
 from ._products import Scaled
 from ._ragged import RaggedBatch, ragged_batch
 from ._rectangle import Rectangle
@@ -100,7 +101,7 @@ class Decoder(nn.Module):
     def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target) -> None:
         super().__init__()
         g = self.geometry = checkpoint.geometry
-        self.places = Pages if target.attention == "paged" else Rectangle
+        self.paged = target.attention == "paged"
         # The table keeps the checkpoint's own type: half the size for bfloat16, and exact.
         table = checkpoint.tensor("embed_tokens.weight", g.vocabulary, g.hidden)
         dtype = ir.DataType.from_numpy(table.dtype)
@@ -113,27 +114,38 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList([DecoderLayer(checkpoint, i, arithmetic, target) for i in range(g.layers)])
         self.norm = AddRMSNorm(checkpoint.tensor("norm.weight", g.hidden), eps=g.rms_eps)
 
-    def forward(self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> tuple[ir.Value, ir.Value]:
+    def forward(
+        self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
+    ) -> tuple[ir.Value, ir.Value, ir.Value | None]:
         """Decode.
 
         Args:
             op: Builder of the graph.
             input_ids: INT64 ``[tokens]``.
             lengths: INT32 ``[batch, 1]``, summing to ``tokens``.
+            prefixes: What the texts share with those of earlier runs; None if the graph cannot use it.
 
         Returns:
-            FP32 ``[batch, hidden]``, last-token pooling and final norm; and BOOL ``[batch, 1]``, which texts were
-            admitted: the others' rows mean nothing.
+            FP32 ``[batch, hidden]``, last-token pooling and final norm; BOOL ``[batch, 1]``, which texts were
+            admitted: the others' rows mean nothing; and the rows kept for later runs.
         """
         g = self.geometry
-        batch = ragged_batch(op, input_ids, lengths, vocabulary=g.vocabulary, max_tokens=g.max_tokens)
-        attention = self.places.of(op, batch, g, self.rotary(op))
+        batch = ragged_batch(
+            op,
+            input_ids,
+            lengths,
+            None if prefixes is None else prefixes.lengths,
+            vocabulary=g.vocabulary,
+            max_tokens=g.max_tokens,
+        )
+        rotary = self.rotary(op)
+        attention = Pages.of(op, batch, g, rotary) if self.paged else Rectangle.of(op, batch, g, rotary, prefixes)
         residual = op.Cast(op.Gather(self.embed_tokens, batch.ids), to=ir.DataType.FLOAT)
         block = None
         for layer in self.layers:
             residual, block = layer(op, residual, block, batch, attention)
         pooled, _ = self.norm(op, residual, block)
-        return pooled, batch.admitted
+        return pooled, batch.admitted, attention.kept_rows(op)
 
 
 class EmbeddingModel(nn.Module):
@@ -143,12 +155,14 @@ class EmbeddingModel(nn.Module):
         super().__init__()
         self.model = Decoder(checkpoint, arithmetic, target)
 
-    def forward(self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> dict[str, ir.Value]:
-        """Return ``embedding`` FP32 ``[batch, hidden]`` of Euclidean norm 1; NaN for a text not admitted."""
-        pooled, admitted = self.model(op, input_ids, lengths)
+    def forward(
+        self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
+    ) -> tuple[dict[str, ir.Value], ir.Value | None]:
+        """Return ``embedding`` FP32 ``[batch, hidden]``, of norm 1, or NaN for a text not admitted; and kept rows."""
+        pooled, admitted, kept = self.model(op, input_ids, lengths, prefixes)
         # As torch.nn.functional.normalize: the floor keeps a zero vector zero.
         unit = op.Div(pooled, op.Max(op.ReduceL2(pooled, [-1], keepdims=1), 1e-12))
-        return {"embedding": op.Where(admitted, unit, math.nan)}
+        return {"embedding": op.Where(admitted, unit, math.nan)}, kept
 
 
 class RerankerModel(nn.Module):
@@ -165,12 +179,14 @@ class RerankerModel(nn.Module):
         rows = np.ascontiguousarray(head.map()[[yes, no]].astype(np.float32).T)
         self.yes_no = nn.Parameter([g.hidden, 2], data=ir.Tensor(rows))
 
-    def forward(self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> dict[str, ir.Value]:
-        """Return ``score`` and ``logit``, FP32 ``[batch, 1]``; NaN for a prompt not admitted.
+    def forward(
+        self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
+    ) -> tuple[dict[str, ir.Value], ir.Value | None]:
+        """Return ``score`` and ``logit``, FP32 ``[batch, 1]``, NaN for a prompt not admitted; and kept rows.
 
         ``logit`` is logit(yes) - logit(no); its sigmoid, ``score``, is the softmax of the two at "yes".
         """
-        pooled, admitted = self.model(op, input_ids, lengths)
+        pooled, admitted, kept = self.model(op, input_ids, lengths, prefixes)
         yes, no = op.Split(op.MatMul(pooled, self.yes_no), axis=-1, num_outputs=2, _outputs=2)
         logit = op.Where(admitted, op.Sub(yes, no), math.nan)
-        return {"score": op.Sigmoid(logit), "logit": logit}
+        return {"score": op.Sigmoid(logit), "logit": logit}, kept

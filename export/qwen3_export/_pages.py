@@ -122,3 +122,6 @@ class Pages:
         )
         attended.type = heads.query.type  # onnxscript knows no types of ONNX Runtime's own operators
         return op.Gather(attended, self.last) if last_only else attended
+
+    def kept_rows(self, op: OpBuilder) -> None:
+        """Nothing is kept for later runs."""

@@ -27,7 +27,9 @@ class RaggedBatch:
         starts: ``[batch, 1]``: each text's first row.
         last: ``[batch]``: each text's last row.
         text: ``[rows]``: which text each row belongs to.
-        position: ``[rows]``: its place in that text, from 0.
+        position: ``[rows]``: its place among that text's rows, from 0.
+        prefix_lengths: ``[batch, 1]``: tokens before each text's rows, whose keys and values come from earlier runs;
+            None if the graph takes none.
     """
 
     ids: ir.Value
@@ -37,10 +39,17 @@ class RaggedBatch:
     last: ir.Value
     text: ir.Value
     position: ir.Value
+    prefix_lengths: ir.Value | None
 
 
 def ragged_batch(
-    op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, *, vocabulary: int, max_tokens: int
+    op: OpBuilder,
+    input_ids: ir.Value,
+    lengths: ir.Value,
+    prefix_lengths: ir.Value | None,
+    *,
+    vocabulary: int,
+    max_tokens: int,
 ) -> RaggedBatch:
     """Admit the texts and find their rows.
 
@@ -48,6 +57,7 @@ def ragged_batch(
         op: Builder of the graph.
         input_ids: INT64 ``[tokens]``, anything.
         lengths: INT32 ``[batch, 1]``, as Triton's BATCH_ITEM_SHAPE delivers them; they sum to ``tokens``.
+        prefix_lengths: INT64 ``[batch, 1]`` or ``[1, 1]``, see ``_prefixes``; None without.
         vocabulary: Ids are admitted from 0 up to this, exclusive.
         max_tokens: Longest text admitted.
     """
@@ -57,7 +67,8 @@ def ragged_batch(
     bad = op.Cast(op.Or(op.Less(input_ids, 0), op.GreaterOrEqual(input_ids, vocabulary)), to=ir.DataType.INT64)
     bad_before = op.CumSum(op.Concat([0], bad, axis=0), 0)  # [tokens + 1]
     all_good = op.Equal(op.Gather(bad_before, ends), op.Gather(bad_before, starts))
-    fits = op.And(op.Greater(tokens, 0), op.LessOrEqual(tokens, max_tokens))
+    length = tokens if prefix_lengths is None else op.Add(tokens, prefix_lengths)
+    fits = op.And(op.Greater(tokens, 0), op.LessOrEqual(length, max_tokens))
     admitted = op.And(all_good, fits)
 
     rows = op.Where(admitted, tokens, 1)
@@ -87,6 +98,7 @@ def ragged_batch(
         last=op.Reshape(op.Sub(row_ends, 1), flat),
         text=text,
         position=position,
+        prefix_lengths=None if prefix_lengths is None else op.Where(admitted, prefix_lengths, 0),
     )
 
 

@@ -5,6 +5,9 @@ Only the rows inside attention are padded, and the index tensors that lead there
 The rectangle is one slot wider than the longest text. GroupQueryAttention works in blocks of queries, and a block of a
 single query takes another kernel with another order of summation: a text of 257 tokens alone would differ in the last
 bit from the same text beside a longer one. With a slot to spare, no text's row is ever alone in its block.
+
+A prefix from an earlier run has slots like any other token, so that attention computes the same numbers in the same
+order as without. Queries of its slots are anything; nobody reads what comes of them.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from onnxscript import OpBuilder
 
 from ._geometry import Geometry
 from ._heads import Heads, RotaryTables
+from ._prefixes import PrefixInputs, SharedPrefixes
 from ._products import MICROSOFT
 from ._ragged import RaggedBatch
 
@@ -28,11 +32,12 @@ class Rectangle:
         geometry: The model's sizes.
         rotary: Tables of the rotary embedding.
         to_padded: INT64 ``[batch, width]``: for each slot of the rectangle its row. Slots past a text's end
-            repeat its last row; attention never looks at them.
+            repeat its last row; attention never looks at them. Slots of a prefix repeat its first one.
         from_padded: INT64 ``[rows]``: for each row its slot in the flattened rectangle.
         last_from_padded: INT64 ``[batch]``: the slot of each text's last row.
-        last_positions: INT32 ``[batch]``: position of each text's last row, which is its number of rows - 1.
+        last_positions: INT32 ``[batch]``: position of each text's last row.
         width: INT32 scalar: slots for each text, one more than the longest needs.
+        prefixes: What comes from earlier runs and is kept for later ones; None if the graph does no such thing.
     """
 
     geometry: Geometry
@@ -42,22 +47,40 @@ class Rectangle:
     last_from_padded: ir.Value
     last_positions: ir.Value
     width: ir.Value
+    prefixes: SharedPrefixes | None
 
     @classmethod
-    def of(cls, op: OpBuilder, batch: RaggedBatch, geometry: Geometry, rotary: RotaryTables) -> Rectangle:
+    def of(
+        cls,
+        op: OpBuilder,
+        batch: RaggedBatch,
+        geometry: Geometry,
+        rotary: RotaryTables,
+        prefix_inputs: PrefixInputs | None,
+    ) -> Rectangle:
         """Compute the rectangle's indices."""
+        before = batch.prefix_lengths
         last_row = op.Sub(batch.lengths, 1)  # [batch, 1]
-        width = op.Add(op.ReduceMax(batch.lengths, keepdims=0), 1)  # scalar
+        last_position = last_row if before is None else op.Add(last_row, before)
+        width = op.Add(op.ReduceMax(last_position, keepdims=0), 2)  # scalar
         columns = op.Unsqueeze(op.Range(0, width, 1), [0])  # [1, width]
+        own_columns = columns if before is None else op.Max(op.Sub(columns, before), 0)
         from_padded = op.Add(op.Mul(batch.text, width), batch.position)
+        if before is not None:
+            from_padded = op.Add(from_padded, op.Gather(op.Reshape(before, [-1]), batch.text))
+        to_padded = op.Add(batch.starts, op.Min(own_columns, last_row))
+        prefixes = None
+        if prefix_inputs is not None and before is not None:
+            prefixes = SharedPrefixes.of(op, prefix_inputs, before, columns, to_padded, geometry)
         return cls(
             geometry,
             rotary,
-            to_padded=op.Add(batch.starts, op.Min(columns, last_row)),
+            to_padded=to_padded,
             from_padded=from_padded,
             last_from_padded=op.Gather(from_padded, batch.last),
-            last_positions=op.Cast(op.Reshape(last_row, [-1]), to=ir.DataType.INT32),
+            last_positions=op.Cast(op.Reshape(last_position, [-1]), to=ir.DataType.INT32),
             width=op.Cast(width, to=ir.DataType.INT32),
+            prefixes=prefixes,
         )
 
     def attend(self, op: OpBuilder, heads: Heads, *, last_only: bool) -> ir.Value:
@@ -72,10 +95,16 @@ class Rectangle:
             ``[rows, heads * head_dim]``, or ``[batch, heads * head_dim]``.
         """
         g = self.geometry
+        assert heads.key is not None  # noqa: S101 - side by side for PagedAttention only
+        assert heads.value is not None  # noqa: S101
+        if self.prefixes is None:
+            keys, values = op.Gather(heads.key, self.to_padded), op.Gather(heads.value, self.to_padded)
+        else:
+            keys, values = self.prefixes.padded(op, heads.key), self.prefixes.padded(op, heads.value)
         attended, present_keys, present_values = op.GroupQueryAttention(
             op.Gather(heads.query, self.to_padded),  # [batch, width, heads * head_dim]
-            op.Gather(heads.key, self.to_padded),
-            op.Gather(heads.value, self.to_padded),
+            keys,
+            values,
             None,  # no past keys
             None,  # no past values
             self.last_positions,
@@ -98,3 +127,7 @@ class Rectangle:
         slots = op.Div(elements, 2 * g.kv_heads * g.head_dim)
         attended = op.Reshape(attended, op.Add(op.Mul(slots, [1, 0]), [0, g.heads * g.head_dim]))
         return op.Gather(attended, self.last_from_padded if last_only else self.from_padded)
+
+    def kept_rows(self, op: OpBuilder) -> ir.Value | None:
+        """What this run keeps for later ones, once all layers have attended; None if the graph keeps nothing."""
+        return None if self.prefixes is None else self.prefixes.kept_rows(op)

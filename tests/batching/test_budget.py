@@ -6,12 +6,10 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packed_engine import packed_batches
 from support.batching import Batcher, Plugin, PluginError, model_config
-from support.host import load_packed_batches
 
 pytestmark = pytest.mark.compiler
-
-packed_batches = load_packed_batches()
 
 shapes = st.lists(st.tuples(st.integers(1, 32), st.integers(0, 5000)), max_size=40)
 max_batch_tokens = st.integers(1, 20_000)

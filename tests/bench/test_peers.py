@@ -12,8 +12,10 @@ from peers_plots import plot
 from peers_process import Worker, WorkerFailedError
 from peers_report import goals, page, write_document
 from peers_results import Arrivals, Results, Sample, Spread, arrival_times, percentile_ms, smallest_cosine
-from peers_workloads import PROBE, WORKLOADS, Text, Writer
+from peers_workloads import INSTRUCTION, PROBE, WORKLOADS, Text, Workload, Writer
+from qwen3_client._prompts import query_prompt
 from qwen3_export import export
+from qwen3_export._directory import DEFAULT_INSTRUCTION
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tokenizers import Tokenizer
 from workers._padding import by_length, last_token, padded
@@ -60,13 +62,20 @@ def results() -> Results:
 
 
 @pytest.mark.parametrize("workload", [*WORKLOADS, PROBE], ids=lambda workload: str(workload.name))
-def test_texts_have_the_promised_lengths_and_survive_tokenizing(workload: object, writer: Writer) -> None:
-    lengths = workload.lengths  # type: ignore[attr-defined]
-    texts = writer.write(lengths, seed=3)
+def test_texts_have_the_promised_lengths_and_survive_tokenizing(workload: Workload, writer: Writer) -> None:
+    lengths, instructed = workload.lengths, workload.instructed
+    texts = writer.write(lengths, instructed=instructed, seed=3)
     assert [len(text.ids) for text in texts] == list(lengths)
     assert all(text.text == text.text.strip() and text.ids[-1] == 151_643 for text in texts)
-    assert texts == writer.write(lengths, seed=3)
-    assert texts != writer.write(lengths, seed=4)
+    assert all(text.text.startswith(INSTRUCTION) == instructed for text in texts)
+    assert texts == writer.write(lengths, instructed=instructed, seed=3)
+    assert texts != writer.write(lengths, instructed=instructed, seed=4)
+
+
+def test_the_instruction_is_the_clients(writer: Writer) -> None:
+    assert query_prompt("x", instruction=DEFAULT_INSTRUCTION) == INSTRUCTION + "x"
+    ids = [text.ids[:19] for text in writer.write([24, 28], instructed=True)]
+    assert ids[0] == ids[1]
 
 
 def test_workloads_are_what_they_say() -> None:

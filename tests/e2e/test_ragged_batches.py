@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from qwen3_client import Client
 from qwen3_serve import Triton
 from support.oracle import random_texts
+from support.packed import PackedSession
 from support.wire import Wire
 from tritonclient.utils import InferenceServerException
 
@@ -98,3 +100,27 @@ def test_32_concurrent_clients_get_the_bits_of_a_text_alone(either: Triton, wire
         list(pool.map(embed, range(32)))
     after = wire.batches()
     assert max(size for size in after if after[size] > before.get(size, 0)) > 4, "nothing was batched"
+
+
+def test_queries_with_one_instruction_get_the_bits_of_the_graph_alone(triton: Triton, repository: Path) -> None:
+    """The server computes the instruction once; the graph, run here on one query at a time, knows nothing of that."""
+    graph = PackedSession(repository / "qwen3_embedding")
+    questions = [
+        f"What is the capital of {place}?"
+        for place in ["France", "Peru", "Japan", "Chad", "Oman", "Fiji", "Laos", "Mali"]
+    ]
+    with Client(triton.grpc_url) as client:
+        for texts in (questions[:1], questions[1:2], questions, questions):
+            rows = client.encode_query(texts)
+            expected = [graph.embed([ids])[0] for ids in client.tokenize(texts, kind="query")]
+            np.testing.assert_array_equal(rows, expected)
+
+
+def test_documents_of_one_query_get_the_scores_of_the_graph_alone(triton: Triton, repository: Path) -> None:
+    graph = PackedSession(repository / "qwen3_reranker")
+    documents = [f"{place} is where nobody has ever been." * (1 + i % 3) for i, place in enumerate("abcdefghijkl")]
+    with Client(triton.grpc_url) as client:
+        for query in ("Where is it?", "Who has been there?", "Where is it?"):
+            pairs = [(query, document) for document in documents]
+            expected = [graph.run([ids])["score"][0, 0] for ids in client.tokenize_pairs(pairs)]
+            np.testing.assert_array_equal(client.score(pairs), expected)

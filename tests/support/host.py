@@ -1,24 +1,15 @@
-"""The hosts' functions that cut texts into batches, loaded outside Triton."""
+"""The TensorRT lane's front, loaded outside Triton."""
 
 import importlib.util
 import sys
 import types
-from collections.abc import Callable
 from pathlib import Path
 
-_ROOT = Path(__file__).parents[2]
-_PACKED = _ROOT / "model_repository" / "qwen3_embedding" / "1" / "model.py"
-_FRONT = _ROOT / "export" / "qwen3_export" / "portable" / "model_repository" / "front.py"
-
-
-def load_packed_batches() -> Callable[..., list[list[int]]]:
-    """``packed_batches`` of the embedded host."""
-    function: Callable[..., list[list[int]]] = _load(_PACKED, "embedded_host").packed_batches
-    return function
+_FRONT = Path(__file__).parents[2] / "export" / "qwen3_export" / "portable" / "model_repository" / "front.py"
 
 
 def load_front() -> types.ModuleType:
-    """The TensorRT front, for those of its functions that do not touch triton_python_backend_utils."""
+    """The front, for those of its functions that do not touch triton_python_backend_utils."""
     return _load(_FRONT, "tensorrt_front")
 
 

@@ -12,14 +12,16 @@ class PackedSession:
     """``model.onnx`` of an exported model directory."""
 
     def __init__(self, model_directory: Path) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # errors: it warns of inputs with defaults
         self.session = ort.InferenceSession(
-            str(model_directory / "1" / "model.onnx"), providers=["CPUExecutionProvider"]
+            str(model_directory / "1" / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
 
     def run(self, texts: Sequence[npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.float32]]:
-        """Run texts as one packed batch; returns every output by name, ``[n, size]``."""
+        """Run texts as one packed batch, no prefixes; returns every result by name, ``[n, size]``."""
         lengths = np.array([[ids.size] for ids in texts], np.int32)
-        names = [output.name for output in self.session.get_outputs()]
+        names = [output.name for output in self.session.get_outputs() if output.name != "kept"]
         rows = self.session.run(names, {"input_ids": np.concatenate(texts), "lengths": lengths})
         return dict(zip(names, (np.asarray(row, np.float32) for row in rows), strict=True))
 

@@ -1,0 +1,115 @@
+"""The engine on real graphs: what texts share is computed once, and no bit of any row tells."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from packed_engine import PackedEngine, Settings
+from qwen3_export import export
+from support.oracle import random_texts
+from support.packed import PackedSession
+
+Ids = npt.NDArray[np.int64]
+
+HEADS = [np.zeros(0, np.int64), *random_texts([12, 20, 20, 90, 300], seed=5)]
+texts = st.builds(
+    lambda head, length, seed: np.concatenate([HEADS[head], np.random.default_rng(seed).integers(0, 250, length)]),
+    st.integers(0, len(HEADS) - 1),
+    st.integers(1, 40),
+    st.integers(0, 3),  # few, so that whole texts repeat
+)
+
+
+@pytest.fixture(scope="module", params=["fp32", "int8"])
+def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export("tiny", repository=tmp_path_factory.mktemp("repository"), precision=request.param).directory
+
+
+def engine(directory: Path, *, prefix_cache_tokens: int = 512) -> PackedEngine:
+    chosen = Settings(max_batch_tokens=128, max_slots_per_token=1.25, prefix_cache_tokens=prefix_cache_tokens)
+    return PackedEngine(directory / "1" / "model.onnx", chosen, threads=1)
+
+
+class Counting:
+    """A session that counts tokens, and can be told to fail."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self.session, self.tokens, self.fails = session, 0, False
+
+    def run(self, names: list[str], feed: dict[str, Ids]) -> list[npt.NDArray[np.float32]]:
+        if self.fails:
+            raise RuntimeError("out of memory")
+        self.tokens += feed["input_ids"].size
+        rows: list[npt.NDArray[np.float32]] = self.session.run(names, feed)
+        return rows
+
+
+def counting(model: PackedEngine) -> Counting:
+    counter = Counting(model._session)
+    model._session = counter
+    return counter
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=st.lists(st.lists(texts, min_size=1, max_size=12), min_size=1, max_size=6))
+@pytest.mark.parametrize("prefix_cache_tokens", [0, 100, 512])
+def test_every_text_gets_the_bits_that_it_gets_alone(
+    directory: Path, prefix_cache_tokens: int, batches: list[list[Ids]]
+) -> None:
+    alone = PackedSession(directory)
+    model = engine(directory, prefix_cache_tokens=prefix_cache_tokens)
+    for batch in batches:
+        (rows,) = model.run(batch)
+        expected = np.concatenate([alone.embed([ids]) for ids in batch])
+        np.testing.assert_array_equal(rows, expected)
+
+
+def test_an_instruction_is_computed_once(directory: Path) -> None:
+    instruction, *queries = random_texts([20, *[8] * 32])
+    batch = [np.append(instruction, query) for query in queries]
+    model = engine(directory)
+    counter = counting(model)
+    model.run(batch)
+    assert counter.tokens == 28 + 8 * 31
+    counter.tokens = 0
+    model.run(batch[:1])
+    assert counter.tokens == 8
+    counter.tokens = 0
+    without = engine(directory, prefix_cache_tokens=0)
+    counter = counting(without)
+    without.run(batch)
+    assert counter.tokens == 28 * 32
+
+
+def test_a_query_after_an_instruction_is_computed_once_as_well(directory: Path) -> None:
+    """A reranker's prompts: the same for all, then a query's own, then a document."""
+    prompt, one, other, *documents = random_texts([40, 10, 12, *[30] * 20])
+    model = engine(directory)
+    counter = counting(model)
+    model.run([np.concatenate([prompt, one, document]) for document in documents])
+    assert counter.tokens == 80 + 19 * 30
+    counter.tokens = 0
+    model.run([np.concatenate([prompt, other, document]) for document in documents])
+    assert counter.tokens == 42 + 19 * 30, "from the prompt on"
+
+
+def test_a_failed_run_leaves_nothing_behind(directory: Path) -> None:
+    instruction, *queries = random_texts([20, *[8] * 8])
+    batch = [np.append(instruction, query) for query in queries]
+    model = engine(directory)
+    counter = counting(model)
+    counter.fails = True
+    with pytest.raises(RuntimeError, match="out of memory"):
+        model.run(batch)
+    counter.fails = False
+    expected = np.concatenate([PackedSession(directory).embed([ids]) for ids in batch])
+    for _ in range(2):
+        np.testing.assert_array_equal(model.run(batch)[0], expected)
+
+
+def test_an_older_configuration_has_a_cache() -> None:
+    assert Settings.from_parameters({"max_batch_tokens": "512", "max_slots_per_token": "1.25"}).prefix_cache_tokens > 0
