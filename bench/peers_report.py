@@ -11,7 +11,7 @@ from pathlib import Path
 
 from peers_contenders import CONTENDERS, Contender
 from peers_results import Results, Spread, percentile_ms
-from peers_workloads import WORKLOADS
+from peers_workloads import WORKLOADS, Workload
 
 __all__ = ["Goal", "goals", "page", "write_document"]
 
@@ -60,13 +60,16 @@ def page(results: Results) -> str:
     facts = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     rounds = 1 + max((sample.round for sample in results.samples), default=-1)
     named = {contender.name: contender.label for contender in CONTENDERS}
+    names = " | ".join(workload.name for workload in _workloads(results))
     parts = [
         f"{facts}. {rounds} of {results.rounds} rounds; medians, in brackets the smallest and the largest.",
         *_section(
             "Goals", "goal | reached | met", [(g.aim, g.reached or "not measured", _yes(g.met)) for g in goals(results)]
         ),
         *_section(
-            "Throughput, tokens/s", f"| {' | '.join(w.name for w in WORKLOADS if not w.alone)}", _throughput(results)
+            "Throughput, tokens/s",
+            f"| {' | '.join(workload.name for workload in _workloads(results) if not workload.alone)}",
+            _throughput(results),
         ),
         *_section("One query of 16 tokens", "| ms | against qwen3-triton int8, through Triton", _queries(results)),
         *_section(
@@ -76,10 +79,10 @@ def page(results: Results) -> str:
         ),
         *_section(
             "Times faster than each peer",
-            f"int8, through Triton | {' | '.join(w.name for w in WORKLOADS)}",
+            f"int8, through Triton | {names}",
             _gains(results, _INT8),
         ),
-        *_section("", f"fp32, through Triton | {' | '.join(w.name for w in WORKLOADS)}", _gains(results, _FP32)),
+        *_section("", f"fp32, through Triton | {names}", _gains(results, _FP32)),
         *_section("Ceilings", "products | by | tokens/s", _ceilings(results)),
         *_section("", "share of its ceiling | precision | 512 | mixed", _shares(results)),
         *_section("Texts at random times", "| texts | load | texts/s | p50 | p90 | p99", _arrivals(results)),
@@ -128,16 +131,23 @@ def _faster(results: Results, workload: str, ours: str, theirs: str, times: floa
     return Goal(aim, f"{gain:.2f}x", gain >= times) if gain else Goal(aim)
 
 
+def _workloads(results: Results) -> list[Workload]:
+    """Those that were measured."""
+    measured = {sample.workload for sample in results.samples}
+    return [workload for workload in WORKLOADS if workload.name in measured]
+
+
 def _throughput(results: Results) -> Iterable[Sequence[str]]:
     for contender in _measured(results):
-        rates = [results.tokens_per_s(contender.name, w.name) for w in WORKLOADS if not w.alone]
+        rates = [results.tokens_per_s(contender.name, w.name) for w in _workloads(results) if not w.alone]
         yield (contender.label, *(_spread(rate) for rate in rates))
 
 
 def _queries(results: Results) -> Iterable[Sequence[str]]:
     for contender in _measured(results):
         gain = results.gain("query", contender.name, _INT8)
-        yield contender.label, _spread(results.query_ms(contender.name), digits=1), f"{1 / gain:.2f}x" if gain else ""
+        if latency := results.query_ms(contender.name):
+            yield contender.label, _spread(latency, digits=1), f"{1 / gain:.2f}x" if gain else ""
 
 
 def _clients(results: Results) -> Iterable[Sequence[str]]:
@@ -146,6 +156,8 @@ def _clients(results: Results) -> Iterable[Sequence[str]]:
             continue
         for workload in ("short", "mixed"):
             rates = [results.tokens_per_s(contender.name, workload, clients) for clients in contender.widths]
+            if not any(rates):
+                continue
             gain = results.gain(workload, contender.served_from, contender.name)
             engine = _spread(results.tokens_per_s(contender.served_from, workload))
             cost = f"{1 - 1 / gain:.1%}" if gain else ""
@@ -156,7 +168,7 @@ def _gains(results: Results, ours: str) -> Iterable[Sequence[str]]:
     for contender in _measured(results):
         if contender.ours or (ours == _FP32 and contender.precision != "fp32"):
             continue
-        gains = [results.gain(workload.name, ours, contender.name) for workload in WORKLOADS]
+        gains = [results.gain(workload.name, ours, contender.name) for workload in _workloads(results)]
         if any(gains):
             yield contender.label, *(f"{gain:.2f}" if gain else "" for gain in gains)
 
