@@ -149,10 +149,11 @@ def chunked(path: Path) -> bytes:
     layers = [node for node in graph if node.op_type == "GroupQueryAttention"]
     head_dim = 2 * np.asarray(graph.initializers["model.rotary.cos"].const_value).shape[1]
 
-    # No spare slot (see _ragged.py): it would enter the cache. The width is the longest text's rows, plus one.
+    # No spare slot (see _rectangle.py): it would enter the cache. The width is the largest position, plus two with it.
     width = producer(producer(layers[0].inputs[6]).inputs[0])
-    longest = producer(width.inputs[0]).outputs[0]
-    width.outputs[0].replace_all_uses_with(longest)
+    one = ir.Value(name="one", const_value=ir.tensor(1))
+    graph.register_initializer(one)
+    width.replace_input_with(1, one)
 
     last_position = ir.val("last_position", ir.DataType.INT32, [1])
     total = ir.val("total", ir.DataType.INT32, [])

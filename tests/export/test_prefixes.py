@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 import pytest
 from qwen3_export import export
 from qwen3_export._precision import FOR_CUDA, PRECISIONS, Precision
@@ -90,3 +91,24 @@ def test_a_prefix_counts_towards_the_longest_text(tmp_path: Path) -> None:
     results = run(session, [too_long, longest, foreign], [(0, 100)] * 3, rows)["embedding"]
     assert np.isnan(results[[0, 2]]).all()
     np.testing.assert_array_equal(results[1], session.embed([text])[0])
+
+
+def test_attention_waits_for_what_is_kept(tmp_path: Path) -> None:
+    """ONNX Runtime would gather it at the end of the run, and keys and values of all layers would live until then."""
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape(layers=3))
+    graph = ir.load(export(str(checkpoint), repository=tmp_path).directory / "1" / "model.onnx").graph
+    (kept,) = (output for output in graph.outputs if output.name == "kept")
+    parts = iter(producer(kept).inputs)
+    layers = [node for node in graph if node.op_type == "GroupQueryAttention"]
+    assert len(layers) == 3
+    for layer in layers:
+        for rows in layer.inputs[1:3]:
+            joined = producer(producer(rows).inputs[0])
+            assert joined.inputs[-1] is next(parts)
+
+
+def producer(value: ir.Value | None) -> ir.Node:
+    assert value is not None
+    node = value.producer()
+    assert node is not None
+    return node

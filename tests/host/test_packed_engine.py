@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -35,15 +36,16 @@ def engine(directory: Path, *, prefix_cache_tokens: int = 512) -> PackedEngine:
 
 
 class Counting:
-    """A session that counts tokens, and can be told to fail."""
+    """A session that counts tokens, and those kept, and can be told to fail."""
 
     def __init__(self, session: ort.InferenceSession) -> None:
-        self.session, self.tokens, self.fails = session, 0, False
+        self.session, self.tokens, self.kept, self.fails = session, 0, 0, False
 
     def run(self, names: list[str], feed: dict[str, Ids]) -> list[npt.NDArray[np.float32]]:
         if self.fails:
             raise RuntimeError("out of memory")
         self.tokens += feed["input_ids"].size
+        self.kept += feed["keep"].size
         rows: list[npt.NDArray[np.float32]] = self.session.run(names, feed)
         return rows
 
@@ -111,5 +113,40 @@ def test_a_failed_run_leaves_nothing_behind(directory: Path) -> None:
         np.testing.assert_array_equal(model.run(batch)[0], expected)
 
 
+def test_one_batch_never_keeps_more_than_the_cache_takes(directory: Path) -> None:
+    """Long texts that all come a second time, as after a time-out."""
+    batch = random_texts([90 + i for i in range(12)])
+    model = engine(directory, prefix_cache_tokens=100)
+    counter = counting(model)
+    model.run(batch)
+    assert counter.kept == 0
+    model.run(batch)
+    assert 0 < counter.kept <= 100
+
+
 def test_an_older_configuration_has_a_cache() -> None:
     assert Settings.from_parameters({"max_batch_tokens": "512", "max_slots_per_token": "1.25"}).prefix_cache_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("prefix_cache_tokens", "-1"),
+        ("prefix_cache_tokens", "many"),
+        ("max_batch_tokens", "0"),
+        ("max_batch_tokens", ""),
+    ],
+)
+def test_a_bad_setting_is_named(name: str, value: str) -> None:
+    parameters = {"max_batch_tokens": "512", "max_slots_per_token": "1.25", "prefix_cache_tokens": "512", name: value}
+    with pytest.raises(ValueError, match=f"the parameter {name} must be a number of at least"):
+        Settings.from_parameters(parameters)
+
+
+def test_a_graph_of_an_earlier_release_is_refused(directory: Path, tmp_path: Path) -> None:
+    model = ir.load(directory / "1" / "model.onnx")
+    model.graph.outputs[:] = [output for output in model.graph.outputs if output.name != "kept"]
+    (tmp_path / "1").mkdir()
+    ir.save(model, tmp_path / "1" / "model.onnx")
+    with pytest.raises(ValueError, match=r"earlier release .* export the model again"):
+        engine(tmp_path)

@@ -74,8 +74,8 @@ class TritonPythonModel:
         """Answer requests ``[b_i, n_i]``, in their order."""
         try:
             rows = self._engine.run([row for ids in requests for row in ids])
-        except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime says, the requests must be answered
-            return [_error(f"ONNX Runtime failed: {error}", pb_utils.TritonError.INTERNAL)] * len(requests)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the requests must be answered
+            return [_error(f"the model failed: {error}", pb_utils.TritonError.INTERNAL)] * len(requests)
         ends = np.cumsum([ids.shape[0] for ids in requests])
         return [
             pb_utils.InferenceResponse(
