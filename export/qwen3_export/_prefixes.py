@@ -120,8 +120,8 @@ class SharedPrefixes:
         """
         prefixes = op.Gather(self.rows, len(self.kept), axis=1)  # [prefix_rows, kv_heads * head_dim]
         self.kept.append(op.Gather(own, self.keep))
-        # What is kept is joined where no slot looks, for attention to wait for it. ONNX Runtime would gather it after all
-        # that leads to the result, and every layer's keys and values would live until then.
+        # What is kept is joined where no slot looks, for attention to wait for it. ONNX Runtime would gather it last of
+        # all, and every layer's keys and values would live until then.
         return op.Gather(op.Concat(prefixes, own, self.kept[-1], axis=0), self.to_padded)
 
     def kept_rows(self, op: OpBuilder) -> ir.Value:

@@ -1,10 +1,11 @@
 """The engine on real graphs: what texts share is computed once, and no bit of any row tells."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
+import onnx
 import onnxruntime as ort
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -130,12 +131,7 @@ def test_an_older_configuration_has_a_cache() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("prefix_cache_tokens", "-1"),
-        ("prefix_cache_tokens", "many"),
-        ("max_batch_tokens", "0"),
-        ("max_batch_tokens", ""),
-    ],
+    [("prefix_cache_tokens", "-1"), ("prefix_cache_tokens", "many"), ("max_batch_tokens", "0")],
 )
 def test_a_bad_setting_is_named(name: str, value: str) -> None:
     parameters = {"max_batch_tokens": "512", "max_slots_per_token": "1.25", "prefix_cache_tokens": "512", name: value}
@@ -144,9 +140,9 @@ def test_a_bad_setting_is_named(name: str, value: str) -> None:
 
 
 def test_a_graph_of_an_earlier_release_is_refused(directory: Path, tmp_path: Path) -> None:
-    model = ir.load(directory / "1" / "model.onnx")
-    model.graph.outputs[:] = [output for output in model.graph.outputs if output.name != "kept"]
-    (tmp_path / "1").mkdir()
-    ir.save(model, tmp_path / "1" / "model.onnx")
+    shutil.copytree(directory / "1", tmp_path / "1")
+    model = onnx.load(tmp_path / "1" / "model.onnx", load_external_data=False)
+    assert model.graph.output.pop().name == "kept"
+    (tmp_path / "1" / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ValueError, match=r"earlier release .* export the model again"):
         engine(tmp_path)
