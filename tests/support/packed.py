@@ -5,7 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 import onnxruntime as ort
+
+
+def make_a_plain_session_first() -> None:
+    """Make ONNX Runtime leave denormal numbers alone outside its own threads.
+
+    The first session of a process decides for the thread that makes it. The embedded host's sessions take denormals as
+    zero, and hypothesis, among others, does not work in such a thread.
+    """
+    graph = ir.Graph([], [], nodes=[], opset_imports={"": 21}, name="nothing")
+    value = ir.val("zero", const_value=ir.tensor([0.0], name="zero"))
+    graph.initializers.add(value)
+    graph.outputs.append(value)
+    ort.InferenceSession(ir.to_proto(ir.Model(graph, ir_version=10)).SerializeToString())
 
 
 class PackedSession:
