@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 __all__ = ["INSTRUCTION", "PROBE", "WORKLOADS", "Text", "Workload", "Writer"]
 
-# Source: the model cards' default task, in the format of their queries. 20 tokens.
+# Source: the model cards' default task, in the format of their queries. 19 tokens.
 INSTRUCTION = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 
 _FIRST, _FURTHER = re.compile(r"[a-z]{2,}"), re.compile(r" [a-z]{2,}")

@@ -32,7 +32,7 @@ class Rectangle:
         geometry: The model's sizes.
         rotary: Tables of the rotary embedding.
         to_padded: INT64 ``[batch, width]``: for each slot of the rectangle its row. Slots past a text's end
-            repeat its last row; attention never looks at them. Slots of a prefix repeat its first one.
+            repeat its last row; attention never looks at them. Slots of a prefix repeat the text's first row.
         from_padded: INT64 ``[rows]``: for each row its slot in the flattened rectangle.
         last_from_padded: INT64 ``[batch]``: the slot of each text's last row.
         last_positions: INT32 ``[batch]``: position of each text's last row.

@@ -20,28 +20,12 @@ ON_CPU: list[Precision] = [precision for precision in PRECISIONS if precision no
 MAX_TOKENS = 2048
 
 
-def rows_of(session: PackedSession, texts: Sequence[Ids], keep: Ids) -> Rows:
-    """Rows of a run to keep."""
-    lengths = np.array([[ids.size] for ids in texts], np.int32)
-    feed = {"input_ids": np.concatenate(texts), "lengths": lengths, "keep": keep}
-    rows: Rows = session.session.run(["kept"], feed)[0]
-    return rows
-
-
 def run(
     session: PackedSession, texts: Sequence[Ids], prefixes: Sequence[tuple[int, int]], rows: Rows
 ) -> dict[str, Rows]:
     """Results of texts without their prefixes, for each of which (start, length) among the rows."""
     starts, lengths = np.array(prefixes, np.int64).T[..., None]
-    feed = {
-        "input_ids": np.concatenate(texts),
-        "lengths": np.array([[ids.size] for ids in texts], np.int32),
-        "prefix_rows": rows,
-        "prefix_starts": starts,
-        "prefix_lengths": lengths,
-    }
-    names = [output.name for output in session.session.get_outputs() if output.name != "kept"]
-    return dict(zip(names, session.session.run(names, feed), strict=True))
+    return session.run(texts, prefix_rows=rows, prefix_starts=starts, prefix_lengths=lengths)
 
 
 @pytest.mark.parametrize("kind", ["embedding", "reranker"])
@@ -62,7 +46,7 @@ def test_a_prefix_from_an_earlier_run_changes_no_bit(tmp_path: Path, precision: 
         ]
         leaders = [texts[1], texts[4], texts[2]]  # each in company
         keep = np.concatenate([np.arange(first), texts[1].size + texts[4].size + np.arange(second)])
-        kept = rows_of(session, leaders, keep)
+        kept = session.kept(leaders, keep)
         rows = np.full((2000, kept.shape[1]), np.nan, np.float32)  # NaN in any row but these would show
         rows[50 : 50 + first], rows[700 : 700 + second] = kept[:first], kept[first:]
         prefixes = [(50, first), (50, first), (700, second), (700, second), (0, 0)]
@@ -75,7 +59,7 @@ def test_a_prefix_from_an_earlier_run_changes_no_bit(tmp_path: Path, precision: 
 def test_part_of_a_prefix_serves_as_well(tmp_path: Path) -> None:
     session = PackedSession(export("tiny", repository=tmp_path).directory)
     (text,) = random_texts([60])
-    rows = rows_of(session, [text], np.arange(40))
+    rows = session.kept([text], np.arange(40))
     (alone,) = session.embed([text])
     for length in (1, 13, 40):
         (own,) = run(session, [text[length:]], [(0, length)], rows)["embedding"]
@@ -86,7 +70,7 @@ def test_a_prefix_counts_towards_the_longest_text(tmp_path: Path) -> None:
     """And what is not admitted harms nobody, whatever it claims to begin with."""
     session = PackedSession(export("tiny", repository=tmp_path).directory)
     (text,) = random_texts([MAX_TOKENS])
-    rows = rows_of(session, [text], np.arange(100))
+    rows = session.kept([text], np.arange(100))
     longest, too_long, foreign = text[100:], np.append(text[100:], 1), np.array([1, 260])
     results = run(session, [too_long, longest, foreign], [(0, 100)] * 3, rows)["embedding"]
     assert np.isnan(results[[0, 2]]).all()

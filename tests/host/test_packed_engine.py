@@ -8,7 +8,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from packed_engine import PackedEngine, Settings
 from qwen3_export import export
@@ -57,7 +57,7 @@ def counting(model: PackedEngine) -> Counting:
     return counter
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None)
 @given(batches=st.lists(st.lists(texts, min_size=1, max_size=12), min_size=1, max_size=6))
 @pytest.mark.parametrize("prefix_cache_tokens", [0, 100, 512])
 def test_every_text_gets_the_bits_that_it_gets_alone(
@@ -131,7 +131,13 @@ def test_an_older_configuration_has_a_cache() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("prefix_cache_tokens", "-1"), ("prefix_cache_tokens", "many"), ("max_batch_tokens", "0")],
+    [
+        ("prefix_cache_tokens", "-1"),
+        ("prefix_cache_tokens", "many"),
+        ("max_batch_tokens", "0"),
+        ("max_batch_tokens", "512.5"),
+        ("max_slots_per_token", "nan"),
+    ],
 )
 def test_a_bad_setting_is_named(name: str, value: str) -> None:
     parameters = {"max_batch_tokens": "512", "max_slots_per_token": "1.25", "prefix_cache_tokens": "512", name: value}

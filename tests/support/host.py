@@ -9,17 +9,15 @@ _FRONT = Path(__file__).parents[2] / "export" / "qwen3_export" / "portable" / "m
 
 
 def load_front() -> types.ModuleType:
-    """The front, for those of its functions that do not touch triton_python_backend_utils."""
-    return _load(_FRONT, "tensorrt_front")
+    """The front, imported with an empty triton_python_backend_utils, which exists in Triton only.
 
-
-def _load(path: Path, name: str) -> types.ModuleType:
-    """Import a host with an empty triton_python_backend_utils, which exists in Triton only."""
-    utils = "triton_python_backend_utils"
+    For those of its functions that do not touch that.
+    """
+    name, utils = "tensorrt_front", "triton_python_backend_utils"
     stand_in = types.ModuleType(utils)
     for attribute in ("InferenceRequest", "InferenceResponse"):
         setattr(stand_in, attribute, object)
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, _FRONT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,12 +33,22 @@ class PackedSession:
             str(model_directory / "1" / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
 
-    def run(self, texts: Sequence[npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.float32]]:
-        """Run texts as one packed batch, no prefixes; returns every result by name, ``[n, size]``."""
-        lengths = np.array([[ids.size] for ids in texts], np.int32)
+    def run(
+        self, texts: Sequence[npt.NDArray[np.int64]], **optional: npt.NDArray[Any]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Run texts as one packed batch, with any of the graph's optional inputs; every output by name but ``kept``."""
         names = [output.name for output in self.session.get_outputs() if output.name != "kept"]
-        rows = self.session.run(names, {"input_ids": np.concatenate(texts), "lengths": lengths})
+        rows = self.session.run(names, self._feed(texts) | optional)
         return dict(zip(names, (np.asarray(row, np.float32) for row in rows), strict=True))
+
+    def kept(self, texts: Sequence[npt.NDArray[np.int64]], keep: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Run texts as one packed batch; returns the rows to keep, ``[len(keep), size]``."""
+        rows: npt.NDArray[np.float32] = self.session.run(["kept"], self._feed(texts) | {"keep": keep})[0]
+        return rows
+
+    @staticmethod
+    def _feed(texts: Sequence[npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[Any]]:
+        return {"input_ids": np.concatenate(texts), "lengths": np.array([[ids.size] for ids in texts], np.int32)}
 
     def embed(self, texts: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
         """Run texts through an embedding model; returns ``[n, dimensions]``."""

@@ -8,10 +8,13 @@ about Triton, and nothing about text, tokenizers or pooling.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import add
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,7 @@ from prefix_cache import SHORTEST, Ids, Prefix, PrefixCache, Rows, common
 _KEPT = "kept"  # the output with rows for later runs
 _WITH_PREFIXES = 4  # a batch's tokens, prefixes counted, are at most so many times its most tokens
 _NO_PREFIX = Prefix(0, 0)
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +48,22 @@ class Settings:
         Raises:
             ValueError: One is no number, or too small.
         """
-
-        def number(name: str, least: int, default: str | None = None) -> float:
-            stated = parameters.get(name, default)
-            try:
-                value = float(stated or "")
-            except ValueError:
-                value = math.nan
-            if not least <= value < math.inf:
-                raise ValueError(f"the parameter {name} must be a number of at least {least}, not {stated}")
-            return value
-
+        # A configuration that an operator keeps from before there was such a cache does not state its size.
+        stated = {"prefix_cache_tokens": "512", **parameters}
         return cls(
-            int(number("max_batch_tokens", 1)),
-            number("max_slots_per_token", 1),
-            # A configuration that an operator keeps from before there was such a cache does not state it.
-            int(number("prefix_cache_tokens", 0, "512")),
+            _number(stated, "max_batch_tokens", int, least=1),
+            _number(stated, "max_slots_per_token", float, least=1),
+            _number(stated, "prefix_cache_tokens", int, least=0),
         )
+
+
+def _number(parameters: Mapping[str, str], name: str, convert: Callable[[str], _Number], *, least: int) -> _Number:
+    stated = parameters.get(name, "")
+    with suppress(ValueError):
+        value = convert(stated)
+        if least <= value < math.inf:
+            return value
+    raise ValueError(f"the parameter {name} must be a number of at least {least}, not {stated}")
 
 
 class PackedEngine:
@@ -147,10 +150,9 @@ class PackedEngine:
         for places in batches:
             batch = [numbers[place] for place in places]
             own = [texts[number][prefixes[number].length :] for number in batch]
-            firsts = np.cumsum([0, *(ids.size for ids in own)])  # among the batch's rows
             new = {
                 number: np.arange(first, first + keep[number] - prefixes[number].length)
-                for number, first in zip(batch, firsts.tolist(), strict=False)
+                for number, first in zip(batch, _firsts(ids.size for ids in own), strict=True)
                 if number in keep
             }
             feed = {
@@ -162,10 +164,10 @@ class PackedEngine:
             *rows, new_rows = self._session.run([*self._sizes, _KEPT], feed)
             for all_rows, own_rows in zip(into, rows, strict=True):
                 all_rows[batch] = own_rows
-            parts = np.split(new_rows, np.cumsum([part.size for part in new.values()])[:-1])
-            for number, part in zip(new, parts, strict=False):
+            for number, first in zip(new, _firsts(part.size for part in new.values()), strict=True):
                 before = self._cache.rows_of(prefixes[number])
-                kept.append((texts[number][: keep[number]], np.concatenate([before, part])))
+                after = new_rows[first : first + new[number].size]
+                kept.append((texts[number][: keep[number]], np.concatenate([before, after])))
         return kept
 
     def _shared(self, prefixes: Sequence[Prefix]) -> dict[str, npt.NDArray[np.generic]]:
@@ -177,13 +179,17 @@ class PackedEngine:
         if not longest:
             return {}
         rows = [self._cache.rows_of(prefix) for prefix in longest.values()]
-        firsts = np.cumsum([0, *(part.shape[0] for part in rows)])  # among those handed over
-        first_of = dict(zip(longest, firsts.tolist(), strict=False))
+        first_of = dict(zip(longest, _firsts(part.shape[0] for part in rows), strict=True))
         return {
             "prefix_rows": rows[0] if len(rows) == 1 else np.concatenate(rows),
             "prefix_starts": np.array([[first_of.get(prefix.start, 0)] for prefix in prefixes], np.int64),
             "prefix_lengths": np.array([[prefix.length] for prefix in prefixes], np.int64),
         }
+
+
+def _firsts(sizes: Iterable[int]) -> list[int]:
+    """Where each of several parts begins when they lie end to end."""
+    return list(accumulate(sizes, initial=0))[:-1]
 
 
 def session_options(*, threads: int) -> ort.SessionOptions:

@@ -1,4 +1,4 @@
-"""These tests make sessions as the embedded host does, in the tests' own process."""
+"""What every process of tests needs, whatever it runs first."""
 
 import pytest
 from support.packed import make_a_plain_session_first

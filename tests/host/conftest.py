@@ -1,9 +1,0 @@
-"""These tests make sessions as the embedded host does, in the tests' own process."""
-
-import pytest
-from support.packed import make_a_plain_session_first
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _plain_session_first() -> None:
-    make_a_plain_session_first()
