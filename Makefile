@@ -43,7 +43,7 @@ bench-quick: $(VENV)/.dev ## the same against the closest peers, once; prints ta
 check: $(VENV)/.dev ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy bench client export gateway serve verify examples tests model_repository/qwen3_embedding/1
+	$(BIN)/mypy bench client export gateway serve verify examples tests
 
 format: $(VENV)/.dev ## format and mend what ruff can mend
 	$(BIN)/ruff format .

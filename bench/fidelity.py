@@ -41,7 +41,7 @@ from qwen3_export._products import Products, products
 from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
 from qwen3_export._safetensors import StoredTensor, read_index
 from qwen3_export._tiny import write_byte_tokenizer
-from workers.embedded import engine_of
+from qwen3_export.cpu import session_options
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "fidelity.md"
@@ -184,9 +184,8 @@ def write_outliers(plain: Path, target: Path) -> None:
 
 def session(directory: Path, *, threads: int = 0) -> ort.InferenceSession:
     """The graph of a model directory, set up as the embedded host does; 0 threads: one a core."""
-    # Of the repository: a mixture's directory has no host of its own.
-    options = engine_of(ROOT / "model_repository" / "qwen3_embedding").session_options(threads=threads)
-    return ort.InferenceSession(str(directory / "1" / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    model = str(directory / "1" / "model.onnx")
+    return ort.InferenceSession(model, session_options(threads=threads), providers=["CPUExecutionProvider"])
 
 
 def embed(model: ort.InferenceSession, texts: Texts) -> npt.NDArray[np.float32]:

@@ -31,7 +31,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common
 import onnxruntime as ort
-from workers.embedded import engine_of
+from qwen3_export.cpu import session_options
 
 CHUNK = 2048  # tokens
 SHORTEST = 1024  # tokens
@@ -95,7 +95,7 @@ def one(directory: Path, tokens: int, way: str, target: Path) -> None:
 
 def session(model: bytes, directory: Path) -> ort.InferenceSession:
     """A graph with the weights of an export, set up as its embedded host does."""
-    options: ort.SessionOptions = engine_of(directory).session_options(threads=0)
+    options = session_options()
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(directory / "1"))
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 import torch
 from onnx import NodeProto, TensorProto, helper
+from qwen3_export.cpu import session_options
 
 _ROWS = (256, 512)
 _REPEATS = 4
@@ -131,10 +132,8 @@ def _ort(
         constants,
     )
     domains = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
     model = helper.make_model(graph, opset_imports=domains, ir_version=10).SerializeToString()
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(model, session_options(threads=threads), providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"left": left})
 
 

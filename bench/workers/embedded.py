@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from qwen3_export.cpu import session_options
+from qwen3_serve.host.packed_engine import PackedEngine, Settings
 
 from ._protocol import Local, Text, Vectors, serve
 
-__all__ = ["Embedded", "engine_of", "open_session"]
+__all__ = ["Embedded", "open_session"]
 
 _PARAMETER = re.compile(r'^parameters { key: "(\w+)" value { string_value: "([^"]*)"', re.MULTILINE)
 
@@ -27,10 +26,9 @@ class Embedded(Local):
     def load(self, options: dict[str, Any]) -> None:
         """Load the graph as the host does."""
         directory = Path(options["directory"])
-        engine = engine_of(directory)
         parameters = dict(_PARAMETER.findall((directory / "configs" / "embedded.pbtxt").read_text()))
-        self._engine = engine.PackedEngine(
-            directory / "1" / "model.onnx", engine.Settings.from_parameters(parameters), threads=options["threads"]
+        self._engine = PackedEngine(
+            directory / "1" / "model.onnx", Settings.from_parameters(parameters), threads=options["threads"]
         )
 
     def embed(self, texts: Sequence[Text], *, width: int) -> Vectors:  # noqa: ARG002 - see the class
@@ -47,14 +45,7 @@ class Embedded(Local):
 def open_session(directory: Path, *, threads: int) -> ort.InferenceSession:
     """Load a model directory's graph with the settings of its host; 0 threads are all cores."""
     path = str(directory / "1" / "model.onnx")
-    settings = engine_of(directory).session_options(threads=threads)
-    return ort.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
-
-
-def engine_of(directory: Path) -> ModuleType:
-    """The module of a model directory's own engine; one directory a process."""
-    sys.path.insert(0, str(directory.resolve() / "1"))
-    return importlib.import_module("packed_engine")
+    return ort.InferenceSession(path, session_options(threads=threads), providers=["CPUExecutionProvider"])
 
 
 if __name__ == "__main__":

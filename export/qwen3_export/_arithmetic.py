@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnxscript import OpBuilder
 
 from ._precision import Precision
-from ._products import HALF, Products, products
+from ._products import BLOCK_BITS, HALF, Products, products
 from ._safetensors import StoredTensor
 
 
@@ -26,6 +26,11 @@ class Arithmetic:
     def dtype(self) -> ir.DataType:
         """The working type: a half precision, or float32."""
         return HALF.get(self.precision, ir.DataType.FLOAT)
+
+    @property
+    def even_rows(self) -> bool:
+        """Whether products keep batch invariance only for an even number of rows: see :class:`BlockProduct`."""
+        return self.precision in BLOCK_BITS
 
     def products(self, *parts: StoredTensor) -> Products:
         """The products of one input with each matrix, from and to the working type."""

@@ -107,8 +107,7 @@ def write_directory(
         template = (templates / MODEL_NAMES[kind] if version is None else final) / file
         write_config(template, directory / file, outputs=outputs, gpu=gpu, parameters=parameters)
     if not gpu:  # one host serves both kinds
-        for host in (templates / MODEL_NAMES["embedding"] / "1").glob("*.py"):
-            shutil.copyfile(host, folder / host.name)
+        shutil.copyfile(templates / MODEL_NAMES["embedding"] / "1" / "model.py", folder / "model.py")
     runtime = {"onnxruntime": target.ort_version, "attention": target.attention}
     facts = {key: parameters[key] for key in SOURCE_FACTS}
     write_manifest(directory, {"kind": kind, "model_version": version or FIRST_VERSION, **facts, **runtime})

@@ -102,6 +102,7 @@ class Decoder(nn.Module):
         super().__init__()
         g = self.geometry = checkpoint.geometry
         self.paged = target.attention == "paged"
+        self.even_rows = arithmetic.even_rows
         # The table keeps the checkpoint's own type: half the size for bfloat16, and exact.
         table = checkpoint.tensor("embed_tokens.weight", g.vocabulary, g.hidden)
         dtype = ir.DataType.from_numpy(table.dtype)
@@ -137,6 +138,7 @@ class Decoder(nn.Module):
             None if prefixes is None else prefixes.lengths,
             vocabulary=g.vocabulary,
             max_tokens=g.max_tokens,
+            even_rows=self.even_rows,
         )
         rotary = self.rotary(op)
         attention = Pages.of(op, batch, g, rotary) if self.paged else Rectangle.of(op, batch, g, rotary, prefixes)
@@ -145,6 +147,8 @@ class Decoder(nn.Module):
         for layer in self.layers:
             residual, block = layer(op, residual, block, batch, attention)
         pooled, _ = self.norm(op, residual, block)
+        if self.even_rows:  # the row of no text goes
+            pooled = op.Slice(pooled, [0], op.Shape(lengths, start=0, end=1), [0])
         return pooled, batch.admitted, attention.kept_rows(op)
 
 

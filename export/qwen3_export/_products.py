@@ -22,6 +22,9 @@ from ._safetensors import StoredTensor
 # Type of products and attention; the residual stream and all norms are float32 in every precision.
 HALF: dict[Precision, ir.DataType] = {"bf16": ir.DataType.BFLOAT16, "fp16": ir.DataType.FLOAT16}
 
+# Bits of a weight in the precisions that quantise weights by blocks.
+BLOCK_BITS: dict[Precision, Literal[8, 4]] = {"int8-weight": 8, "int4-weight": 4}
+
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
 
 
@@ -142,6 +145,10 @@ class BlockProduct(nn.Module):
     MatMulNBits quantises activations by the same blocks (accuracy_level 4), within each row: a channel with large
     values spoils its own block only, and no row depends on another.
 
+    The number of rows must be even. ONNX Runtime's kernels take two rows at a time, in ranges of 128, and on AVX2 a row
+    that remains alone goes through another kernel, with another order of summation: among 1, 129 or 257 rows the last
+    would differ in its last bits from the same row in other company.
+
     Args:
         parts: Matrices ``[out_i, in]``; the product has ``sum(out_i)`` columns, in this order.
         bits: 8 or 4.
@@ -218,10 +225,8 @@ def products(precision: Precision, *parts: StoredTensor) -> Products:
     if precision == "int8":
         return Int8Products(*parts)
     product: FloatProduct | BlockProduct
-    if precision == "int8-weight":
-        product = BlockProduct(*parts, bits=8)
-    elif precision == "int4-weight":
-        product = BlockProduct(*parts, bits=4)
+    if precision in BLOCK_BITS:
+        product = BlockProduct(*parts, bits=BLOCK_BITS[precision])
     else:
         product = FloatProduct(*parts, dtype=HALF.get(precision, ir.DataType.FLOAT))
     return SideBySide(product, [part.shape[0] for part in parts])

@@ -21,11 +21,13 @@ class RaggedBatch:
     """Where each text's rows lie. All values are INT64, computed inside the graph from ids and lengths alone.
 
     Attributes:
-        ids: ``[rows]``: the token id of each row, inside the vocabulary.
+        ids: ``[rows]``: the token id of each row, inside the vocabulary. With even rows there may be one more, which
+            belongs to no text.
         admitted: BOOL ``[batch, 1]``: which texts are what they seem; the others have one row of id 0.
         lengths: ``[batch, 1]``: how many rows each text has, at least one.
         starts: ``[batch, 1]``: each text's first row.
-        last: ``[batch]``: each text's last row.
+        last: ``[batch]``: each text's last row. With even rows there may be one more.
+        even_rows: Whether :func:`even` completes indices of rows, because products take rows by twos.
         text: ``[rows]``: which text each row belongs to.
         position: ``[rows]``: its place among that text's rows, from 0.
         prefix_lengths: ``[batch, 1]``: tokens before each text's rows, whose keys and values come from earlier runs;
@@ -37,6 +39,7 @@ class RaggedBatch:
     lengths: ir.Value
     starts: ir.Value
     last: ir.Value
+    even_rows: bool
     text: ir.Value
     position: ir.Value
     prefix_lengths: ir.Value | None
@@ -50,6 +53,7 @@ def ragged_batch(
     *,
     vocabulary: int,
     max_tokens: int,
+    even_rows: bool,
 ) -> RaggedBatch:
     """Admit the texts and find their rows.
 
@@ -60,6 +64,7 @@ def ragged_batch(
         prefix_lengths: INT64 ``[batch, 1]`` or ``[1, 1]``, see ``_prefixes``; None without.
         vocabulary: Ids are admitted from 0 up to this, exclusive.
         max_tokens: Longest text admitted.
+        even_rows: Whether every product shall see an even number of rows.
     """
     tokens = op.Cast(lengths, to=ir.DataType.INT64)  # [batch, 1]; so are all values down to `row_starts`
     ends = op.CumSum(tokens, 0)
@@ -90,16 +95,25 @@ def ragged_batch(
         op.Add(op.Gather(op.Reshape(starts, flat), text), position),
         op.Shape(input_ids),
     )
+    last = op.Reshape(op.Sub(row_ends, 1), flat)
+    if even_rows:
+        source, last = even(op, source, filler=op.Shape(input_ids)), even(op, last)
     return RaggedBatch(
         ids=op.Gather(op.Concat(input_ids, [0], axis=0), source),
         admitted=admitted,
         lengths=rows,
         starts=row_starts,
-        last=op.Reshape(op.Sub(row_ends, 1), flat),
+        last=last,
+        even_rows=even_rows,
         text=text,
         position=position,
         prefix_lengths=None if prefix_lengths is None else op.Where(admitted, prefix_lengths, 0),
     )
+
+
+def even(op: OpBuilder, index: ir.Value, *, filler: ir.Value | list[int] = [0]) -> ir.Value:  # noqa: B006
+    """Append ``filler [1]`` to ``index [n]`` where n is odd, so that what it gathers has an even number of rows."""
+    return op.Concat(index, op.Expand(filler, op.Mod(op.Shape(index), 2)), axis=0)
 
 
 def _one(value: int) -> ir.TensorProtocol:

@@ -21,7 +21,7 @@ from ._geometry import Geometry
 from ._heads import Heads, RotaryTables
 from ._prefixes import PrefixInputs, SharedPrefixes
 from ._products import MICROSOFT
-from ._ragged import RaggedBatch
+from ._ragged import RaggedBatch, even
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,9 @@ class Rectangle:
         rotary: Tables of the rotary embedding.
         to_padded: INT64 ``[batch, width]``: for each slot of the rectangle its row. Slots past a text's end
             repeat its last row; attention never looks at them. Slots of a prefix repeat the text's first row.
-        from_padded: INT64 ``[rows]``: for each row its slot in the flattened rectangle.
-        last_from_padded: INT64 ``[batch]``: the slot of each text's last row.
+        from_padded: INT64 ``[rows]``: for each row its slot in the flattened rectangle; the first for a row that
+            belongs to no text.
+        last_from_padded: INT64 ``[batch]``: the slot of each text's last row, likewise.
         last_positions: INT32 ``[batch]``: position of each text's last row.
         width: INT32 scalar: slots for each text, one more than the longest needs.
         prefixes: What comes from earlier runs and is kept for later ones; None if the graph does no such thing.
@@ -68,6 +69,8 @@ class Rectangle:
         from_padded = op.Add(op.Mul(batch.text, width), batch.position)
         if before is not None:
             from_padded = op.Add(from_padded, op.Gather(op.Reshape(before, [-1]), batch.text))
+        if batch.even_rows:
+            from_padded = even(op, from_padded)
         to_padded = op.Add(batch.starts, op.Min(own_columns, last_row))
         prefixes = None
         if prefix_inputs is not None and before is not None:

@@ -28,8 +28,6 @@ def test_the_directory_is_complete(exported: Path) -> None:
         "1/model.onnx",
         "1/model.onnx.data",
         "1/model.py",
-        "1/packed_engine.py",
-        "1/prefix_cache.py",
         "tokenizer.json",
         "manifest.json",
     }

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from packed_engine import packed_batches
+from qwen3_serve.host.packed_engine import packed_batches
 
 
 @given(st.lists(st.integers(1, 5000), max_size=64), st.integers(1, 4096), st.floats(1, 10))

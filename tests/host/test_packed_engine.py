@@ -10,8 +10,8 @@ import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packed_engine import PackedEngine, Settings
 from qwen3_export import export
+from qwen3_serve.host.packed_engine import PackedEngine, Settings
 from support.oracle import random_texts
 from support.packed import PackedSession
 

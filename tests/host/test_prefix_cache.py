@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prefix_cache import SHORTEST, PrefixCache, common
+from qwen3_serve.host.prefix_cache import SHORTEST, PrefixCache, common
 
 Ids = npt.NDArray[np.int64]
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime as ort
+from qwen3_export.cpu import session_options
 
 
 def make_a_plain_session_first() -> None:
@@ -24,13 +25,11 @@ def make_a_plain_session_first() -> None:
 
 
 class PackedSession:
-    """``model.onnx`` of an exported model directory."""
+    """``model.onnx`` of an exported model directory, run as every host runs it."""
 
     def __init__(self, model_directory: Path) -> None:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors: it warns of inputs with defaults
         self.session = ort.InferenceSession(
-            str(model_directory / "1" / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            str(model_directory / "1" / "model.onnx"), session_options(), providers=["CPUExecutionProvider"]
         )
 
     def run(

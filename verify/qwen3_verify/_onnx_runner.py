@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from qwen3_export.cpu import session_options
 
 from ._cases import Ids
 from ._errors import VerifyError
@@ -41,14 +42,11 @@ class OnnxRunner:
         """
         self._model = model
         self._outputs = OUTPUTS[model.kind]
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors: what it has to say comes as exceptions
-        options.enable_mem_pattern = False  # patterns are planned for each new shape, and hardly any repeats
         # CPU precisions are verified where they are made to run, even beside a GPU.
         wants_gpu = model.precision in _GPU_PRECISIONS and _CUDA in ort.get_available_providers()
         try:
             self._session: Any = ort.InferenceSession(
-                str(model.graph), options, providers=[_CUDA, _CPU] if wants_gpu else [_CPU]
+                str(model.graph), session_options(), providers=[_CUDA, _CPU] if wants_gpu else [_CPU]
             )
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's own types share no base
             raise VerifyError(self._refusal("does not load", error)) from None

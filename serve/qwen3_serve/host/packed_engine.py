@@ -19,7 +19,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-from prefix_cache import SHORTEST, Ids, Prefix, PrefixCache, Rows, common
+from qwen3_export.cpu import session_options
+
+from .prefix_cache import SHORTEST, Ids, Prefix, PrefixCache, Rows, common
 
 _KEPT = "kept"  # the output with rows for later runs
 _WITH_PREFIXES = 4  # a batch's tokens, prefixes counted, are at most so many times its most tokens
@@ -190,22 +192,6 @@ class PackedEngine:
 def _firsts(sizes: Iterable[int]) -> list[int]:
     """Where each of several parts begins when they lie end to end."""
     return list(accumulate(sizes, initial=0))[:-1]
-
-
-def session_options(*, threads: int) -> ort.SessionOptions:
-    """How ONNX Runtime runs the graph.
-
-    Args:
-        threads: Of one operator; 0 takes every core.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors: it warns of every input that has a default
-    # Memory patterns are planned anew for each new shape, and ragged batches hardly ever repeat one.
-    options.enable_mem_pattern = False
-    # Attention takes exp() of what it masked: denormal numbers, which processors compute a hundred times slower.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    return options
 
 
 def packed_batches(
