@@ -5,6 +5,7 @@ import contextlib
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 HELP = "start Triton on an exported model repository"
 EXTRA = "serve"
+
+_SATURATES = (
+    "qwen3-triton serve: int8 is inexact here: this processor has no VNNI, and sums of Triton's onnxruntime backend "
+    "saturate. The embedded Triton's are exact: leave out --tritonserver. Or export with --precision int8-weight"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes; returns the exit code."""
     import onnxruntime  # noqa: F401 - the host needs it; fail here, with the extra's name, rather than inside Triton
+    from qwen3_export.cpu import int8_sums_saturate
 
     from ._errors import ServeError
     from ._gateway import Gateway, first_to_end
@@ -109,7 +116,11 @@ def run(args: argparse.Namespace) -> int:
                         drain_timeout_s=args.drain_timeout,
                     )
                 )
-            print(_ready(triton, time.monotonic() - started, args.grpc_port, gateway), flush=True)
+            models = triton.models()
+            print(_ready(triton, models, time.monotonic() - started, args.grpc_port, gateway), flush=True)
+            precisions = {about["precision"] for about in models.values()}
+            if "int8" in precisions and not triton.embedded and int8_sums_saturate():
+                print(_SATURATES, file=sys.stderr, flush=True)
             try:
                 name, code = first_to_end(triton, gateway)
             except KeyboardInterrupt:
@@ -125,12 +136,17 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
 
-def _ready(triton: "Triton", seconds: float, grpc_port: int, gateway: "Gateway | None") -> str:
-    models = [
+def _ready(
+    triton: "Triton", models: Mapping[str, Mapping[str, str]], seconds: float, grpc_port: int, gateway: "Gateway | None"
+) -> str:
+    from qwen3_export.cpu import instruction_sets
+
+    described = [
         f"{name}: {about['model_family']} {about['model_size']}, "
         + (f"{about['dimensions']} dimensions, " if "dimensions" in about else "")
         + about["precision"]
-        for name, about in triton.models().items()
+        + (f" on {', '.join(instruction_sets())}" if about["device"] == "cpu" else "")
+        for name, about in models.items()
     ]
     url = "" if grpc_port == 8001 else f"--url {triton.grpc_url} "
     return "\n".join(
@@ -141,7 +157,7 @@ def _ready(triton: "Triton", seconds: float, grpc_port: int, gateway: "Gateway |
             f"  HTTP     {triton.http_url}",
             f"  metrics  {triton.metrics_url}",
             *([f"  gateway  {gateway.url}"] if gateway else []),
-            *(f"  model    {model}" for model in models),
+            *(f"  model    {model}" for model in described),
             "",
             f'Next: qwen3-triton embed {url}--query "What is the capital of China?"',
             "Stop: Ctrl-C",

@@ -31,7 +31,7 @@ from ._hosts import Host, HostWatch
 from ._integrity import Check, check_integrity
 from ._ports import PortLostError, choose_ports, in_url, listening, reachable
 from ._repository import check_config, exported_models
-from ._runtime import Runtime, find_runtime
+from ._runtime import EMBEDDED_CONFIG, Runtime, find_runtime
 
 _POLL_S = 0.05
 _PROBE_TIMEOUT_S = 5.0
@@ -105,6 +105,7 @@ class Triton:
         self._id = ""  # names this one server: in its answers and in /dev/shm
         self._ready = False
         self._watch: HostWatch | None = None
+        self._runtime: Runtime | None = None
 
     # -- what the block sees --------------------------------------------------------------------------------
 
@@ -133,6 +134,11 @@ class Triton:
         """The last lines that Triton wrote."""
         return "\n".join(self._log)
 
+    @property
+    def embedded(self) -> bool:
+        """Whether this project's embedded host runs the models, in Triton's python backend."""
+        return self._runtime is not None and self._runtime.config_name == EMBEDDED_CONFIG
+
     def server_version(self) -> str:
         """Triton's version, as it says itself."""
         return str(self._get_json("/v2")["version"])
@@ -158,7 +164,7 @@ class Triton:
             ServeError: Nothing is exported, a port is taken, a model fails to load, or it takes too long.
         """
         models = exported_models(self._repository)
-        runtime = find_runtime(self._tritonserver)
+        runtime = self._runtime = find_runtime(self._tritonserver)
         check_config(self._repository, models, runtime.config_name)
         for name in models:
             check_integrity(self._repository / name, self._check)

@@ -5,42 +5,20 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-import safetensors.numpy
 from qwen3_export import export
 from qwen3_export._arithmetic import Arithmetic
 from qwen3_export._checkpoint import open_checkpoint
 from qwen3_export._equalise import equalise
 from qwen3_export._graph import build_graph, write_model
 from qwen3_export._precision import QUANTISED, Precision
-from support.checkpoints import Shape, make_checkpoint
+from support.checkpoints import Shape, make_checkpoint, make_checkpoint_with_outliers
 from support.oracle import random_texts, reference_embeddings
 from support.packed import PackedSession
-
-FACTORS = np.array([50, 200, 1000], np.float32)
-
-
-def _with_outliers(folder: Path, shape: Shape) -> Path:
-    """A checkpoint of the same function, with a few channels 50 to 1000 times larger between the matrices."""
-    make_checkpoint(folder, shape)
-    path = folder / "model.safetensors"
-    tensors = safetensors.numpy.load_file(path)
-    channels = np.array([1, 17, 40])
-    for name, values in tensors.items():
-        if name.endswith(("input_layernorm.weight", "post_attention_layernorm.weight")):
-            values[channels] *= FACTORS
-        if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight", "gate_proj.weight", "up_proj.weight")):
-            values[:, channels] /= FACTORS
-        if name.endswith("up_proj.weight"):
-            values[channels] *= FACTORS[:, None]
-        if name.endswith("down_proj.weight"):
-            values[:, channels] /= FACTORS
-    safetensors.numpy.save_file(tensors, path)
-    return folder
 
 
 @pytest.mark.parametrize("shape", [Shape(dtype="float32"), Shape(dtype="float32", heads=6, kv_heads=2)], ids=str)
 def test_float32_computes_the_same(tmp_path: Path, shape: Shape) -> None:
-    checkpoint = open_checkpoint(str(_with_outliers(tmp_path, shape)))
+    checkpoint = open_checkpoint(str(make_checkpoint_with_outliers(tmp_path, shape)))
     texts = random_texts([1, 7, 33, 100])
     feed = {"input_ids": np.concatenate(texts), "lengths": np.array([[t.size] for t in texts], np.int32)}
     rows = []
@@ -58,7 +36,7 @@ def test_outliers_cost_no_fidelity(tmp_path: Path, precision: Precision) -> None
     cosines = []
     for name, checkpoint in (
         ("plain", make_checkpoint(tmp_path / "plain", Shape(dtype="float32"))),
-        ("outliers", _with_outliers(tmp_path / "outliers", Shape(dtype="float32"))),
+        ("outliers", make_checkpoint_with_outliers(tmp_path / "outliers", Shape(dtype="float32"))),
     ):
         directory = export(
             str(checkpoint), repository=tmp_path / "repository", name=name, precision=precision

@@ -4,9 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import safetensors.numpy
 import torch
 from qwen3_export._tiny import write_byte_tokenizer
 from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3Model
+
+OUTLIERS = np.array([50, 200, 1000], np.float32)  # how much larger some channels are
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +53,23 @@ def make_checkpoint(folder: Path, shape: Shape, *, seed: int = 0) -> Path:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     model.to(getattr(torch, shape.dtype)).save_pretrained(folder, max_shard_size=shape.shard_size)
     write_byte_tokenizer(folder)
+    return folder
+
+
+def make_checkpoint_with_outliers(folder: Path, shape: Shape) -> Path:
+    """A checkpoint of the same function, with a few channels 50 to 1000 times larger between the matrices."""
+    make_checkpoint(folder, shape)
+    path = folder / "model.safetensors"
+    tensors = safetensors.numpy.load_file(path)
+    channels = np.array([1, 17, 40])
+    for name, values in tensors.items():
+        if name.endswith(("input_layernorm.weight", "post_attention_layernorm.weight")):
+            values[channels] *= OUTLIERS
+        if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight", "gate_proj.weight", "up_proj.weight")):
+            values[:, channels] /= OUTLIERS
+        if name.endswith("up_proj.weight"):
+            values[channels] *= OUTLIERS[:, None]
+        if name.endswith("down_proj.weight"):
+            values[:, channels] /= OUTLIERS
+    safetensors.numpy.save_file(tensors, path)
     return folder

@@ -115,5 +115,6 @@ PAIR_QUERIES = (
     "What is the capital of China?",
 )
 
-# Token counts around the sizes at which kernels change: blocks of 256 and 512 queries, powers of two.
-LENGTHS = (1, 2, 3, 17, 64, 257, 513, 1024, 2048, 4096)
+# Token counts around the sizes at which kernels change: one row, ranges of 128 rows, blocks of 256 and 512 queries,
+# powers of two.
+LENGTHS = (1, 2, 3, 17, 64, 128, 129, 257, 513, 1024, 2048, 4096)

@@ -13,6 +13,7 @@ from ._bounds import Bounds, bounds_for
 from ._cases import Case, ModelTokenizer, embedding_cases, reranker_cases
 from ._comparison import Comparison, compare
 from ._errors import VerifyError
+from ._exact_sums import LONGEST, saturation_fault
 from ._files import FileReport, check_files
 from ._model_card import CardReport, compare_with_card, published
 from ._model_directory import ModelDirectory, read_model
@@ -102,6 +103,9 @@ def verify_model(
     with closing(runner or _local(model)) as runner:
         alone = _run_alone(runner, cases, width=reference.width, place=checkpoint.place, progress=progress)
         together, batches, shared = _run_together(runner, cases, width=reference.width, progress=progress)
+    saturation = None
+    if url is not None and model.precision == "int8":
+        saturation = _saturation(model, cases, alone, expected, progress)
     comparisons = tuple(
         compare(case, *rows, kind=model.kind, bounds=bounds)
         for case, *rows in zip(cases, alone, expected, together, strict=True)
@@ -111,6 +115,8 @@ def verify_model(
     faults += [f"{c.name!r} ({c.tokens} tokens): {fault}" for c in comparisons for fault in c.faults]
     if shared == 0:
         faults.append("the server ran every text alone, so batches were not compared; let it batch (dynamic_batching)")
+    if saturation is not None:
+        faults.append(saturation)
     if card is not None and card.fault is not None:
         faults.append(card.fault)
     notes = [] if differences is not None else [f"{checkpoint.place} holds no tokenizer; token ids were not compared"]
@@ -187,6 +193,19 @@ def _run_together(
             shared += result.shared
             advance(sum(cases[index].ids.size for index in batch))
     return rows, len(batches), min(shared, len(cases))
+
+
+def _saturation(
+    model: ModelDirectory, cases: Sequence[Case], server: Sequence[Rows], reference: Rows, progress: Progress
+) -> str | None:
+    """Run the shorter texts here as well, where int8 sums are exact, and compare the errors."""
+    chosen = [index for index, case in enumerate(cases) if case.ids.size <= LONGEST]
+    with closing(_local(model)) as runner, progress("here", total=len(chosen), unit="text") as advance:
+        here = []
+        for index in chosen:
+            here.append(runner.alone(cases[index].ids)[0])
+            advance(1)
+    return saturation_fault([server[i] for i in chosen], here, [reference[i] for i in chosen], model.kind)
 
 
 def _card(sources: tuple[str, str], cases: Sequence[Case], rows: Sequence[Rows], bounds: Bounds) -> CardReport | None:

@@ -117,7 +117,11 @@ def _verify(directory: Path, args: argparse.Namespace) -> bool:
         _say(f"memory does not suffice to verify {directory.name}; see --max-tokens, or use a larger machine")
         return False
     if verdict.comparisons:
-        what = "model.onnx" if args.url is None else args.url
+        from qwen3_export.cpu import instruction_sets
+
+        # A server's processor may be another one.
+        here = ", ".join(instruction_sets()) or "an unknown processor"
+        what = f"model.onnx on {here}" if args.url is None else args.url
         print(
             f"{directory.name} ({verdict.model.precision}, {what}) against transformers on {verdict.source}, float32\n"
         )

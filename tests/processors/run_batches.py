@@ -1,0 +1,52 @@
+"""Run batches of token ids on an exported model, as hosts do; a program, so that it can run under an emulator.
+
+Standard input is one line of JSON: the model directory, and runs. A run is a list of batches, and a batch is a list of
+texts. Each batch goes through the graph as one packed batch, or all go through the embedded host's engine, which cuts
+batches itself and remembers prefixes. Results go to an .npz file: an array ``[texts, width]`` for each batch, in order,
+and whether int8 sums saturate in this processor's usual kernels.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from qwen3_export.cpu import int8_sums_saturate, session_options
+from qwen3_serve.host.packed_engine import PackedEngine, Settings
+
+THREADS = 2
+HOST = Settings(max_batch_tokens=512, max_slots_per_token=1.25, prefix_cache_tokens=512)
+
+Texts = list[npt.NDArray[np.int64]]
+Rows = npt.NDArray[np.float32]
+
+
+def through_the_graph(model: Path, batches: list[Texts]) -> list[Rows]:
+    """Each batch as one packed batch."""
+    session: Any = ort.InferenceSession(
+        str(model), session_options(threads=THREADS), providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs() if output.name != "kept"]
+    feeds = [
+        {"input_ids": np.concatenate(texts), "lengths": np.array([[ids.size] for ids in texts], np.int32)}
+        for texts in batches
+    ]
+    return [np.concatenate(session.run(names, feed), axis=1) for feed in feeds]
+
+
+def through_the_host(model: Path, batches: list[Texts]) -> list[Rows]:
+    """All batches through one engine, with its cache of prefixes."""
+    engine = PackedEngine(model, HOST, threads=THREADS)
+    return [np.concatenate(engine.run(texts), axis=1) for texts in batches]
+
+
+if __name__ == "__main__":
+    job = json.loads(sys.stdin.readline())
+    rows: list[Rows] = []
+    for way, batches in job["runs"]:
+        run = {"graph": through_the_graph, "host": through_the_host}[way]
+        rows += run(Path(job["model"]), [[np.array(ids, np.int64) for ids in texts] for texts in batches])
+    np.savez(job["result"], *rows, saturates=np.array(int8_sums_saturate()))
