@@ -111,12 +111,11 @@ def verify_model(
         for case, *rows in zip(cases, alone, expected, together, strict=True)
     )
     card = _card((model.source, checkpoint.place), cases, alone, bounds)
-    faults = list(differences or ())
+    # First what may explain the others.
+    faults = [*(differences or ()), *([] if saturation is None else [saturation])]
     faults += [f"{c.name!r} ({c.tokens} tokens): {fault}" for c in comparisons for fault in c.faults]
     if shared == 0:
         faults.append("the server ran every text alone, so batches were not compared; let it batch (dynamic_batching)")
-    if saturation is not None:
-        faults.append(saturation)
     if card is not None and card.fault is not None:
         faults.append(card.fault)
     notes = [] if differences is not None else [f"{checkpoint.place} holds no tokenizer; token ids were not compared"]
