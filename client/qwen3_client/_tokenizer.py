@@ -143,7 +143,12 @@ def _find(place: str, *, revision: str, option: str) -> Path:
         raise _unavailable(option, place, "there is no such folder on this machine, and it is no Hub id")
 
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HTTPError
+
+    # Of whichever HTTP library this release uses; HfHubHTTPError and, say, a proxy's refusal are among its kinds.
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HTTPError,  # type: ignore[attr-defined]
+    )
 
     try:
         return Path(hf_hub_download(place, _FILE, revision=revision or None))

@@ -118,7 +118,13 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _download(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    # Of whichever HTTP library this release uses; HfHubHTTPError and, say, a proxy's refusal are among its kinds.
+    from huggingface_hub.errors import (
+        HTTPError,  # type: ignore[attr-defined]
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))

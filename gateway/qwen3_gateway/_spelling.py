@@ -75,7 +75,9 @@ def _find(info: ModelInfo, *, place: str | None) -> Path:
     if folder.is_dir():
         return folder / _FILE
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HTTPError
+
+    # Of whichever HTTP library this release uses; HfHubHTTPError and, say, a proxy's refusal are among its kinds.
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     revision = info.revision if where == info.source else ""
     try:

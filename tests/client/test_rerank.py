@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from qwen3_client import Client, InferenceError, InvalidInputError, RankedDocument
 from qwen3_client._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
 from qwen3_client._ranking import Judgement, checked_top_k, ranked
-from qwen3_client._tokenizer import TextTokenizer
 from tokenizers import Tokenizer
 
 if TYPE_CHECKING:

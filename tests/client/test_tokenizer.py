@@ -213,7 +213,7 @@ except TokenizerUnavailableError as error:
 class RefusingProxy(BaseHTTPRequestHandler):
     """An HTTP proxy that lets nobody through."""
 
-    def do_CONNECT(self) -> None:  # noqa: N802 - named by http.server
+    def do_CONNECT(self) -> None:
         self.send_error(403)
 
     def log_message(self, *_: object) -> None:
