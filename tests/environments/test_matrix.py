@@ -37,8 +37,12 @@ SHOWN = [
     "tritonclient",
 ]
 
-# What runs elsewhere or knows nothing of libraries' versions is left to `make test`: measurements, images, the plugin.
-PROJECT = ("tests/client", "tests/contract", "tests/export", "tests/gateway", "tests/host", "tests/verify", "tests/e2e")
+# Each part of the project at work. What measures, and what depends on our own code alone, is left to `make test`.
+PROJECT = (
+    *("tests/client", "tests/contract", "tests/gateway", "tests/verify"),
+    *(f"tests/export/test_{part}.py" for part in ("model_directory", "precisions", "reranker", "versions")),
+    *(f"tests/e2e/test_{part}.py" for part in ("client", "commands", "ragged_batches", "rerank")),
+)
 WITHOUT_TORCH = "bulk,export,gateway,langchain,llama-index,otel,serve,test"
 NEEDS_TORCH = frozenset({"torch", "transformers", "sentence_transformers", "mteb", "datasets"})
 
@@ -52,7 +56,7 @@ class Environment:
         extras: Of the project, joined by commas.
         added: Requirements beside the project.
         constraints: ``locked``, ``newest``, or ``lowest``: which versions pip takes.
-        tests: Folders to run.
+        tests: Folders and files to run.
         left_out: Folders and tests to leave out, by how their names begin, with the reason.
         without: Libraries that the environment is meant to lack.
     """
