@@ -145,9 +145,9 @@ def _find(place: str, *, revision: str, option: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     # Of whichever HTTP library this release uses; HfHubHTTPError and, say, a proxy's refusal are among its kinds.
-    from huggingface_hub.errors import (
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
         EntryNotFoundError,
-        HTTPError,  # type: ignore[attr-defined]
+        HTTPError,
     )
 
     try:

@@ -120,8 +120,8 @@ def _download(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     # Of whichever HTTP library this release uses; HfHubHTTPError and, say, a proxy's refusal are among its kinds.
-    from huggingface_hub.errors import (
-        HTTPError,  # type: ignore[attr-defined]
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        HTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
