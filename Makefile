@@ -85,6 +85,6 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints/dev.txt
 
 $(TENSORRT)/.dev: $(TENSORRT)/bin/python pyproject.toml constraints/tensorrt.txt
 	$(TENSORRT)/$(PIP_INSTALL) -c constraints/tensorrt.txt hatchling editables
-	$(TENSORRT)/$(PIP_INSTALL) -c constraints/tensorrt.txt --no-build-isolation -e '.[serve,tensorrt,test]' torch==2.13.0
+	$(TENSORRT)/$(PIP_INSTALL) -c constraints/tensorrt.txt --no-build-isolation -e '.[bulk,serve,tensorrt,test]' torch==2.13.0
 	$(TENSORRT)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@

@@ -9,7 +9,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 # `dev` is everything but TensorRT's lane, which Optimum binds to transformers 4.
-EXTRAS = {"dev": ["dev"], "tensorrt": ["serve", "tensorrt", "test"]}
+EXTRAS = {"dev": ["dev"], "tensorrt": ["bulk", "serve", "tensorrt", "test"]}
 # Not in an extra of that lane.
 ADDED = {"dev": "", "tensorrt": "torch==2.13.0\nhatchling\neditables\n"}
 

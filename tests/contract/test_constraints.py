@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 FOLDER = Path(__file__).parents[2] / "constraints"
-LANES = {"dev": {"dev"}, "tensorrt": {"serve", "tensorrt", "test"}}
+LANES = {"dev": {"dev"}, "tensorrt": {"bulk", "serve", "tensorrt", "test"}}
 
 
 def pinned(lane: str) -> dict[str, str]:
