@@ -7,12 +7,16 @@ MODEL ?= tiny
 RERANKER ?= $(subst Embedding,Reranker,$(MODEL))
 PRECISION ?= fp32
 DEMO := build/demo
+# TensorRT's lane has an environment of its own: Optimum's exporter is bound to transformers 4.
+TENSORRT := .venv-tensorrt
+# pip with the versions that CI tests; `make lock` renews them. hatchling builds our own package, also at a known version.
+PIP_INSTALL := bin/pip install -q --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-batching test-full test-8b fidelity bench bench-quick check format clean
+.PHONY: help demo test test-processors test-tensorrt test-environments test-batching test-full test-8b fidelity bench bench-quick check format lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.runtime ## export, serve, embed and rerank once; MODEL=Qwen/Qwen3-Embedding-0.6B for the real one
 	$(BIN)/qwen3-triton export $(MODEL) --repository $(DEMO) --precision $(PRECISION) --force
@@ -20,7 +24,18 @@ demo: $(VENV)/.runtime ## export, serve, embed and rerank once; MODEL=Qwen/Qwen3
 	$(BIN)/python examples/demo.py $(DEMO)
 
 test: $(VENV)/.dev ## run the tests on real Triton and real ONNX Runtime (minutes)
-	$(BIN)/pytest -n 2 -m "not full and not huge and not compiler"
+	$(BIN)/pytest -n 2 -m "not full and not huge and not compiler and not emulator and not environments and not tensorrt"
+
+test-processors: $(VENV)/.dev ## what must hold on every processor, on this one and on an emulated one (needs qemu-user)
+	$(BIN)/pytest tests/processors -m "not emulator"
+	@command -v qemu-x86_64 > /dev/null || { echo "NOT covered: AVX2 alone; qemu-x86_64 is missing (Debian: apt install qemu-user)"; exit 1; }
+	$(BIN)/pytest tests/processors -m emulator
+
+test-tensorrt: $(TENSORRT)/.dev ## the tests of TensorRT's lane, in an environment of their own with transformers 4
+	$(TENSORRT)/bin/pytest -n 2 -m tensorrt tests/export tests/e2e
+
+test-environments: $(VENV)/.dev ## what users install: the client alone, newest, lowest, other Pythons; prints a table (half an hour)
+	$(BIN)/pytest -m environments -s --timeout 5400 tests/environments
 
 test-batching: $(VENV)/.dev ## compile the batching plugin of docker/batching and run it in Triton; needs gcc and g++
 	$(BIN)/pytest -m compiler
@@ -43,24 +58,38 @@ bench-quick: $(VENV)/.dev ## the same against the closest peers, once; prints ta
 check: $(VENV)/.dev ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy bench client export gateway serve verify examples tests
+	$(BIN)/mypy bench client constraints export gateway serve verify examples tests
 
 format: $(VENV)/.dev ## format and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## remove the environment and everything built; exported models stay
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+lock: $(VENV)/.dev ## renew constraints/, the versions that `make` and the images install, and then run the tests
+	$(BIN)/python constraints/lock.py
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || \
-		{ echo "Python 3.10, 3.11 or 3.12 is needed; name one: make PYTHON=python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+clean: ## remove the environments and everything built; exported models stay
+	rm -rf $(VENV) $(TENSORRT) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[export,serve]'
+%/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+		{ echo "Python 3.10, 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $*
+
+# --no-deps: on Python 3.13, Triton's wheel still asks for a numpy that Python does not have; its binary needs none.
+$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml constraints/dev.txt
+	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
+	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[export,serve]'
+	$(VENV)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints/dev.txt
+	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
+	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[dev]'
+	$(VENV)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@ $(VENV)/.runtime
+
+$(TENSORRT)/.dev: $(TENSORRT)/bin/python pyproject.toml constraints/tensorrt.txt
+	$(TENSORRT)/$(PIP_INSTALL) -c constraints/tensorrt.txt hatchling editables
+	$(TENSORRT)/$(PIP_INSTALL) -c constraints/tensorrt.txt --no-build-isolation -e '.[bulk,serve,tensorrt,test]' torch==2.13.0
+	$(TENSORRT)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
+	@touch $@

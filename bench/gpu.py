@@ -45,7 +45,7 @@ PACKAGES = {
     "onnxruntime": "onnxruntime-gpu",
     "sentence_transformers": "sentence-transformers",
     "torch": "torch",
-    "transformers": '"transformers>=4.57,<4.58"',
+    "transformers": '"transformers>=5"',
 }
 
 

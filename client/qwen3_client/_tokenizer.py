@@ -143,11 +143,16 @@ def _find(place: str, *, revision: str, option: str) -> Path:
         raise _unavailable(option, place, "there is no such folder on this machine, and it is no Hub id")
 
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    # Of whichever HTTP library this release uses; HfHubHTTPError and, say, a proxy's refusal are among its kinds.
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        EntryNotFoundError,
+        HTTPError,
+    )
 
     try:
         return Path(hf_hub_download(place, _FILE, revision=revision or None))
-    except (EntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+    except (EntryNotFoundError, HTTPError, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise _unavailable(option, place, f"the Hugging Face Hub did not give it: {reason}") from error
 

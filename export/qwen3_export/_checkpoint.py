@@ -118,7 +118,13 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _download(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    # Of whichever HTTP library this release uses; HfHubHTTPError and, say, a proxy's refusal are among its kinds.
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        HTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
@@ -129,5 +135,5 @@ def _download(hub_id: str, revision: str | None) -> Path:
             f"the Hugging Face Hub cannot be reached and {hub_id} is not in its local cache; "
             "check the network, or name a local checkpoint folder"
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise ExportError(f"downloading {hub_id} failed: {error}") from None

@@ -75,10 +75,12 @@ def _find(info: ModelInfo, *, place: str | None) -> Path:
     if folder.is_dir():
         return folder / _FILE
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
+
+    # Of whichever HTTP library this release uses; HfHubHTTPError and, say, a proxy's refusal are among its kinds.
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     revision = info.revision if where == info.source else ""
     try:
         return Path(hf_hub_download(where, _FILE, revision=revision or None))
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         raise TokenizerUnavailableError(f"cannot get {_FILE} of {where}: {error}") from error

@@ -1,8 +1,7 @@
-"""Vectors in fewer bytes: the laws of each dtype, what others make of them, and what a search still finds."""
+"""Vectors in fewer bytes: the laws of each dtype, and what a search still finds."""
 
 import itertools
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -118,30 +117,6 @@ def test_nothing_is_changed_in_place() -> None:
     np.testing.assert_array_equal(codes, codes_before)
     with pytest.raises(ValueError, match="read-only"):
         calibration.low[0] = 1
-
-
-# What others make of them.
-
-
-def test_it_is_what_sentence_transformers_makes() -> None:
-    from sentence_transformers import quantize_embeddings
-
-    vectors = unit_vectors(500, 64)
-    calibration = Calibration.of(vectors)
-    ranges = np.stack([calibration.low, calibration.high])
-    packed: tuple[Literal["binary", "ubinary"], ...] = ("binary", "ubinary")
-    for dtype in packed:
-        theirs = quantize_embeddings(vectors, precision=dtype)
-        ours = quantise(vectors, dtype)
-        assert ours.dtype == theirs.dtype
-        np.testing.assert_array_equal(ours, theirs)
-    calibrated: tuple[Literal["int8", "uint8"], ...] = ("int8", "uint8")
-    for level_dtype in calibrated:
-        theirs = quantize_embeddings(vectors, precision=level_dtype, ranges=ranges)
-        ours = quantise(vectors, level_dtype, calibration=calibration)
-        assert ours.dtype == theirs.dtype
-        # They cut a level's fraction off where we round.
-        assert np.abs(ours.astype(int) - theirs.astype(int)).max() == 1
 
 
 # What a search finds.

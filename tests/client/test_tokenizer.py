@@ -1,16 +1,22 @@
 """Text to token ids, with a genuine byte-level tokenizer: one token per byte of UTF-8."""
 
+import os
+import pickle
+import re
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from huggingface_hub.utils._http import reset_sessions
 from hypothesis import given
 from hypothesis import strategies as st
 from qwen3_client import ContractMismatchError, InvalidInputError, ModelInfo, RerankerInfo, TokenizerUnavailableError
@@ -191,17 +197,49 @@ def test_the_hub_is_asked_for_the_checkpoint_s_revision(
     assert asked == [(place, "tokenizer.json", revision)]
 
 
-@pytest.fixture
-def offline_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    reset_sessions()
-    yield
-    reset_sessions()  # a session keeps the mode that it began in
+# --- a Hub that cannot be had: in a process of its own, for its library keeps the connections that it began with -----
+
+LOAD = """
+import pickle, sys
+from qwen3_client import TokenizerUnavailableError
+from qwen3_client._tokenizer import TextTokenizer
+try:
+    TextTokenizer.load(pickle.load(sys.stdin.buffer))
+except TokenizerUnavailableError as error:
+    print(error)
+"""
 
 
-@pytest.mark.usefixtures("offline_hub")
-def test_a_hub_that_does_not_answer_says_what_to_pass(info: ModelInfo) -> None:
-    with pytest.raises(TokenizerUnavailableError, match=r"Hub did not give it.*tokenizer=<folder") as caught:
-        TextTokenizer.load(replace(info, tokenizer="no-such-owner/no-such-model"))
-    assert "\n" not in str(caught.value)
+class RefusingProxy(BaseHTTPRequestHandler):
+    """An HTTP proxy that lets nobody through."""
+
+    def do_CONNECT(self) -> None:
+        self.send_error(403)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(params=["offline", "refused by the proxy"])
+def unreachable_hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a process that cannot reach the Hub."""
+    ours = ("proxy", "hf_endpoint", "hf_hub_offline")
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith(ours)}
+    environment["HF_HOME"] = str(tmp_path)
+    if request.param == "offline":
+        yield environment | {"HF_HUB_OFFLINE": "1"}
+        return
+    with ThreadingHTTPServer(("127.0.0.1", 0), RefusingProxy) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        yield environment | {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.server_port}"}
+        proxy.shutdown()
+
+
+def test_a_hub_that_does_not_answer_says_what_to_pass(info: ModelInfo, unreachable_hub: dict[str, str]) -> None:
+    wanted = pickle.dumps(replace(info, tokenizer="no-such-owner/no-such-model"))
+    command = [sys.executable, "-c", LOAD]
+    done = subprocess.run(command, input=wanted, env=unreachable_hub, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    said = done.stdout.decode()
+    assert re.search(r"Hub did not give it.*tokenizer=<folder", said)
+    assert said.count("\n") == 1

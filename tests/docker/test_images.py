@@ -107,6 +107,19 @@ def test_the_plugin_lies_where_the_configurations_look_for_it() -> None:
     assert f"BUILD={Path(library).parent}" in built.split()
 
 
+def test_the_small_image_installs_the_versions_that_ci_tests() -> None:
+    installs = [
+        command
+        for each in instructions("cpu.Dockerfile")
+        for command in each.value.split("&&")
+        if re.search(r"\bpip install\b", command)
+    ]
+    assert installs
+    assert "COPY constraints/dev.txt /wheel/" in (DOCKER / "cpu.Dockerfile").read_text().splitlines()
+    for command in installs:
+        assert "-c /wheel/dev.txt" in command
+
+
 def test_the_small_image_holds_all_that_the_wheel_is_made_of() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     (packages,) = re.findall(r"^packages = (\[.+\])$", project, flags=re.MULTILINE)

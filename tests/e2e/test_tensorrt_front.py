@@ -18,6 +18,8 @@ from support.oracle import random_texts
 from support.wire import Wire
 from tritonclient.utils import InferenceServerException
 
+pytestmark = pytest.mark.tensorrt
+
 TOLERANCE = 2e-6
 
 

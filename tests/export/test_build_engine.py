@@ -18,6 +18,8 @@ from qwen3_verify._errors import VerifyError
 from qwen3_verify._model_directory import read_model
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+pytestmark = pytest.mark.tensorrt
+
 WITHOUT_TENSORRT = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt") is not None, reason="tensorrt is installed: build-engine would go further"
 )

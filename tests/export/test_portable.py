@@ -24,6 +24,8 @@ from support.packed import PackedSession
 from support.padded import PaddedSession
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 
+pytestmark = pytest.mark.tensorrt
+
 LENGTHS = [1, 2, 3, 7, 7, 7, 16, 33, 100, 257]
 YES, NO = 258, 259  # of the byte tokenizer
 SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")

@@ -16,11 +16,11 @@ def test_hugging_faces_client_embeds(gateway: Gateway, direct: Client, path: str
     np.testing.assert_array_equal(client.feature_extraction(TEXTS[0])[0], direct.encode_document(TEXTS[0]))
     for name, expected in (("query", direct.encode_query(TEXTS)), ("document", direct.encode_document(TEXTS))):
         answer = client.feature_extraction(
-            TEXTS,  # type: ignore[arg-type]
+            TEXTS,
             prompt_name=name,
             normalize=True,
             truncate=True,
-            truncation_direction="Right",
+            truncation_direction="right",
         )
         np.testing.assert_array_equal(answer, expected)
 

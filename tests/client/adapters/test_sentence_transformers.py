@@ -32,7 +32,11 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sentence_transfor
     end = "<|endoftext|>"
     tokenizer = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": end, "eos_token": end}
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"model_max_length": 2048}))
-    modules = [Transformer(str(folder)), Pooling(64, pooling_mode="lasttoken"), Normalize()]
+    modules = [
+        Transformer(str(folder), model_kwargs={"dtype": "float32"}),
+        Pooling(64, pooling_mode="lasttoken"),
+        Normalize(),
+    ]
     yield sentence_transformers.SentenceTransformer(modules=modules, prompts=dict(PROMPTS), device="cpu")
     torch.set_num_threads(threads)
 
