@@ -100,7 +100,7 @@ def write_directory(
     folder.mkdir()
     write_model(model, folder / "model.onnx", progress=progress)
 
-    templates = _templates()
+    templates = model_templates()
     gpu = target.device == "cuda"  # for which there is no embedded host
     for file in ("config.pbtxt",) if gpu else ("config.pbtxt", "configs/embedded.pbtxt"):
         # Another version of a model: above the marked line the operator's file stays as it is.
@@ -114,7 +114,7 @@ def write_directory(
     write_manifest(directory, {"kind": kind, "model_version": version or FIRST_VERSION, **facts, **runtime})
 
 
-def _templates() -> Path:
+def model_templates() -> Path:
     """The hand-written model repository: inside an installed wheel, or in the checkout beside this package."""
     package = Path(__file__).resolve().parent
     for root in (package, package.parents[1]):

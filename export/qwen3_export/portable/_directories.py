@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from .._checkpoint import Checkpoint
+from .._directory import model_templates
 from .._graph import write_model
-from .._kind import Kind
+from .._kind import MODEL_NAMES, Kind
 from .._manifest import SOURCE_FACTS, write_manifest
 from .._precision import Precision
 from .._triton_config import write_config
@@ -45,7 +46,7 @@ def write_front(directory: Path, *, kind: Kind, parameters: Mapping[str, str], p
         template = _TEMPLATES / f"qwen3_{kind}" / file
         write_config(template, directory / file, outputs=outputs, gpu=False, parameters=facts)
     (directory / "1").mkdir()
-    shutil.copyfile(_TEMPLATES / "front.py", directory / "1" / "model.py")
+    _copy_host("front.py", directory / "1")
     write_manifest(directory, {"kind": kind, "model_version": 1, **{key: parameters[key] for key in SOURCE_FACTS}})
 
 
@@ -83,10 +84,17 @@ def write_plan_model(
         trace(_model(checkpoint, kind, precision), traced)
         model = read_traced(traced, outputs)
         write_model(model, folder / "model.onnx", progress=progress)
-    shutil.copyfile(_TEMPLATES / "stand_in.py", folder / "model.py")
+    _copy_host("stand_in.py", folder)
     facts = {key: parameters[key] for key in SOURCE_FACTS}
     tracers = {package: version(package) for package in _TRACERS}
     write_manifest(directory, {"kind": kind, "model_version": 1, **facts, "traced_with": tracers})
+
+
+def _copy_host(file: str, folder: Path) -> None:
+    """Copy a host into a model's version, with what it shares with the packed model's."""
+    shutil.copyfile(_TEMPLATES / file, folder / "model.py")
+    shared = model_templates() / MODEL_NAMES["embedding"] / "1" / "triton_tensors.py"
+    shutil.copyfile(shared, folder / shared.name)
 
 
 def _model(checkpoint: Checkpoint, kind: Kind, precision: Precision) -> PortableEmbedding | PortableReranker:

@@ -15,6 +15,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from packed_engine import PackedEngine, Settings
 from prefix_cache import Ids
+from triton_tensors import as_array, as_tensor
 
 
 class TritonPythonModel:
@@ -45,7 +46,7 @@ class TritonPythonModel:
         responses: list[pb_utils.InferenceResponse | None] = []
         admitted: list[Ids] = []
         for request in requests:
-            ids = pb_utils.get_input_tensor_by_name(request, "input_ids").as_numpy()
+            ids = as_array(pb_utils.get_input_tensor_by_name(request, "input_ids"))
             refusal = self._refusal(ids)
             if refusal is None:
                 admitted.append(ids)
@@ -80,7 +81,7 @@ class TritonPythonModel:
         return [
             pb_utils.InferenceResponse(
                 [
-                    pb_utils.Tensor(name, all_rows[end - ids.shape[0] : end])
+                    as_tensor(name, all_rows[end - ids.shape[0] : end])
                     for name, all_rows in zip(self._engine.outputs, rows, strict=True)
                 ]
             )
