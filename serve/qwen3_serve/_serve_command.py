@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -70,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes; returns the exit code."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
     import onnxruntime  # noqa: F401 - the host needs it; fail here, with the extra's name, rather than inside Triton
 
     from ._errors import ServeError
@@ -94,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         drain_timeout_s=args.drain_timeout,
         echo_log=True,
         arguments=args.triton_arguments,
+        report=_say,
     )
     try:
         print(f"Loading {args.repository} ...", file=sys.stderr, flush=True)
@@ -147,6 +150,10 @@ def _ready(triton: "Triton", seconds: float, grpc_port: int, gateway: "Gateway |
             "Stop: Ctrl-C",
         ]
     )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
