@@ -57,7 +57,7 @@ class Log:
     def hosts_words(self) -> str | None:
         """What the hosts wrote while they were loading: the lines that are not Triton's; None if nothing."""
         lines = self.lines
-        first = next((i for i, line in enumerate(lines) if "] \"loading: " in line), len(lines))
+        first = next((i for i, line in enumerate(lines) if '] "loading: ' in line), len(lines))
         return "\n  ".join(line.strip() for line in lines[first:] if line.strip() and not _PREFIX.match(line)) or None
 
 

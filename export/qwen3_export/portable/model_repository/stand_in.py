@@ -53,6 +53,4 @@ class TritonPythonModel:
         except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime says, the request must be answered
             failure = pb_utils.TritonError(f"ONNX Runtime failed: {error}", pb_utils.TritonError.INTERNAL)
             return pb_utils.InferenceResponse([], error=failure)
-        return pb_utils.InferenceResponse(
-            [as_tensor(name, row) for name, row in zip(self._outputs, rows, strict=True)]
-        )
+        return pb_utils.InferenceResponse([as_tensor(name, row) for name, row in zip(self._outputs, rows, strict=True)])
