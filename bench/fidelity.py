@@ -29,7 +29,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import safetensors.numpy
 from qwen3_export import export
 from qwen3_export._arithmetic import Arithmetic
@@ -42,6 +41,9 @@ from qwen3_export._random_checkpoint import published_config, write_random_check
 from qwen3_export._safetensors import StoredTensor, read_index
 from qwen3_export._tiny import write_byte_tokenizer
 from workers.embedded import engine_of
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+import onnxruntime as ort
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "fidelity.md"

@@ -16,6 +16,7 @@ on the machine disturbs least: idle cores share it. Memory is the peak of anonym
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,8 +31,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common
-import onnxruntime as ort
 from workers.embedded import engine_of
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+import onnxruntime as ort
 
 CHUNK = 2048  # tokens
 SHORTEST = 1024  # tokens

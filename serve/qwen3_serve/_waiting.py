@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-_EVERY_S = 10.0
+EVERY_S = 10.0
 
 
 class Waiting:
@@ -16,15 +16,15 @@ class Waiting:
     Args:
         report: Called with each line, from a thread of its own; nobody is told if None.
         what: Returns what is being done: `loading qwen3_embedding`.
-        every_s: Seconds from one line to the next.
+        every_s: Seconds from one line to the next; ten if None.
     """
 
     def __init__(
-        self, report: Callable[[str], None] | None, what: Callable[[], str], *, every_s: float = _EVERY_S
+        self, report: Callable[[str], None] | None, what: Callable[[], str], *, every_s: float | None = None
     ) -> None:
         self._report = report
         self._what = what
-        self._every_s = every_s
+        self._every_s = EVERY_S if every_s is None else every_s
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="qwen3-waiting", daemon=True)
 

@@ -30,6 +30,7 @@ def test_the_directory_is_complete(exported: Path) -> None:
         "1/model.py",
         "1/packed_engine.py",
         "1/prefix_cache.py",
+        "1/triton_tensors.py",
         "tokenizer.json",
         "manifest.json",
     }

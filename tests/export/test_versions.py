@@ -41,7 +41,7 @@ def test_it_lies_beside_the_others_and_every_check_passes(model: Path, other: st
     exported = export(other, repository=model.parent, kind="embedding", precision="int8", version=2)
     assert (exported.directory, exported.version) == (model, 2)
     after = content(model)
-    hosts = {"2/model.py", "2/packed_engine.py", "2/prefix_cache.py"}
+    hosts = {"2/model.py", "2/packed_engine.py", "2/prefix_cache.py", "2/triton_tensors.py"}
     assert {name for name in after if name not in before} == {"2/model.onnx", "2/model.onnx.data"} | hosts
     assert {name for name in before if after[name] != before[name]} == {
         "config.pbtxt",

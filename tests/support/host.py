@@ -15,7 +15,7 @@ def load_front() -> types.ModuleType:
     """
     name, utils = "tensorrt_front", "triton_python_backend_utils"
     stand_in = types.ModuleType(utils)
-    for attribute in ("InferenceRequest", "InferenceResponse"):
+    for attribute in ("InferenceRequest", "InferenceResponse", "Tensor"):
         setattr(stand_in, attribute, object)
     spec = importlib.util.spec_from_file_location(name, _FRONT)
     assert spec is not None

@@ -19,6 +19,7 @@ FILES = (
     "1/model.py",
     "1/packed_engine.py",
     "1/prefix_cache.py",
+    "1/triton_tensors.py",
     "config.pbtxt",
     "configs/embedded.pbtxt",
     "tokenizer.json",

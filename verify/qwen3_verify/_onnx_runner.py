@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from ._cases import Ids
 from ._errors import VerifyError
 from ._model_directory import OUTPUTS, ModelDirectory
 from ._runner import Rows, Together
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+import onnxruntime as ort
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _GPU_PRECISIONS = ("bf16", "fp16")

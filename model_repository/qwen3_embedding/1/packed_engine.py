@@ -8,6 +8,7 @@ about Triton, and nothing about text, tokenizers or pooling.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 from prefix_cache import SHORTEST, Ids, Prefix, PrefixCache, Rows, common
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+import onnxruntime as ort
 
 _KEPT = "kept"  # the output with rows for later runs
 _WITH_PREFIXES = 4  # a batch's tokens, prefixes counted, are at most so many times its most tokens

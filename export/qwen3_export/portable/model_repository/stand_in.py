@@ -10,9 +10,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 from triton_tensors import as_array, as_tensor
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+import onnxruntime as ort
 
 
 class TritonPythonModel:
