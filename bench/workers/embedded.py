@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -12,9 +13,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from ._protocol import Local, Text, Vectors, serve
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+import onnxruntime as ort
 
 __all__ = ["Embedded", "engine_of", "open_session"]
 
