@@ -2,9 +2,9 @@
 
     python bench/compare.py before/qwen3_embedding after/qwen3_embedding
 
-For work on the graph and on the host's settings: each side runs with the settings of its own embedded host, in a
-process of its own, and both are asked alternately, so that whatever else the machine does falls on both. Packed batches
-of random ids, of one length each: a query, queries, documents, one long document.
+For work on the graph: each side runs in a process of its own, with the embedded host's settings, and both are asked
+alternately, so that whatever else the machine does falls on both. Packed batches of random ids, of one length each: a
+query, queries, documents, one long document.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Side:
 
 def answer(directory: Path) -> None:
     """One side: a batch's lengths a line in, its seconds and rows a line out."""
-    from workers.embedded import open_session
+    from qwen3_export.cpu import open_session
 
-    session = open_session(directory, threads=0)
+    session = open_session(directory / "1" / "model.onnx")
     for line in sys.stdin:
         lengths = json.loads(line)
         feed = {

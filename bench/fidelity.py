@@ -26,10 +26,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import safetensors.numpy
 from qwen3_export import export
 from qwen3_export._arithmetic import Arithmetic
@@ -41,7 +41,10 @@ from qwen3_export._products import Products, products
 from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
 from qwen3_export._safetensors import StoredTensor, read_index
 from qwen3_export._tiny import write_byte_tokenizer
-from qwen3_export.cpu import session_options
+from qwen3_export.cpu import open_session
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "fidelity.md"
@@ -184,8 +187,7 @@ def write_outliers(plain: Path, target: Path) -> None:
 
 def session(directory: Path, *, threads: int = 0) -> ort.InferenceSession:
     """The graph of a model directory, set up as the embedded host does; 0 threads: one a core."""
-    model = str(directory / "1" / "model.onnx")
-    return ort.InferenceSession(model, session_options(threads=threads), providers=["CPUExecutionProvider"])
+    return open_session(directory / "1" / "model.onnx", threads=threads)
 
 
 def embed(model: ort.InferenceSession, texts: Texts) -> npt.NDArray[np.float32]:

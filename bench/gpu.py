@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -92,6 +93,7 @@ def what_is_missing(*, skip: Sequence[str] = ()) -> str:
 
     if not torch.cuda.is_available():
         return "torch finds no GPU; run this on a machine with an NVIDIA GPU, and a torch that was built for CUDA"
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
     import onnxruntime as ort
 
     if "CUDAExecutionProvider" not in ort.get_available_providers():

@@ -8,6 +8,7 @@ sentence-transformers gets strings, as its users have them.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import torch
 from tokenizers import Tokenizer
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+import onnxruntime as ort
 
 Vectors = npt.NDArray[np.float32]
 ARMS = ("ours", "transformers sdpa", "transformers flash", "sentence-transformers")

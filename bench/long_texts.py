@@ -25,13 +25,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common
-import onnxruntime as ort
-from qwen3_export.cpu import session_options
+from qwen3_export.cpu import open_session, runtime
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 CHUNK = 2048  # tokens
 SHORTEST = 1024  # tokens
@@ -95,9 +98,8 @@ def one(directory: Path, tokens: int, way: str, target: Path) -> None:
 
 def session(model: bytes, directory: Path) -> ort.InferenceSession:
     """A graph with the weights of an export, set up as its embedded host does."""
-    options = session_options()
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(directory / "1"))
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    weights = {"session.model_external_initializers_file_folder_path": str(directory / "1")}
+    return open_session(model, entries=weights)
 
 
 def one_call(model: ort.InferenceSession, ids: npt.NDArray[np.int64]) -> Vector:
@@ -108,6 +110,7 @@ def one_call(model: ort.InferenceSession, ids: npt.NDArray[np.int64]) -> Vector:
 
 def in_chunks(model: ort.InferenceSession, ids: npt.NDArray[np.int64]) -> Vector:
     """Embed a text by a graph from :func:`chunked`, extending the cache in place from call to call."""
+    ort = runtime()
     binding = model.io_binding()
     (hidden,) = (output.shape[1] for output in model.get_outputs() if output.name == "embedding")
     vector = ort.OrtValue.ortvalue_from_numpy(np.empty((1, hidden), np.float32))

@@ -40,7 +40,13 @@ class Worker:
 
     def __enter__(self) -> Worker:
         self._log = self._log_path.open("ab")
-        quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": ""}
+        quiet = {
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+            "DO_NOT_TRACK": "1",
+            "ORT_DISABLE_TELEMETRY": "1",
+            "PYTHONPATH": "",
+        }
         self._process = subprocess.Popen(
             [str(self._python), "-m", f"workers.{self._module}"],
             cwd=_BENCH,

@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import torch
 from onnx import NodeProto, TensorProto, helper
-from qwen3_export.cpu import session_options
+from qwen3_export.cpu import open_session
 
 _ROWS = (256, 512)
 _REPEATS = 4
@@ -133,7 +132,7 @@ def _ort(
     )
     domains = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=domains, ir_version=10).SerializeToString()
-    session = ort.InferenceSession(model, session_options(threads=threads), providers=["CPUExecutionProvider"])
+    session = open_session(model, threads=threads)
     return lambda: session.run(None, {"left": left})
 
 

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
-from qwen3_export.cpu import session_options
 from qwen3_serve.host.packed_engine import PackedEngine, Settings
 
 from ._protocol import Local, Text, Vectors, serve
 
-__all__ = ["Embedded", "open_session"]
+__all__ = ["Embedded"]
 
 _PARAMETER = re.compile(r'^parameters { key: "(\w+)" value { string_value: "([^"]*)"', re.MULTILINE)
 
@@ -40,12 +38,6 @@ class Embedded(Local):
     def versions(self) -> dict[str, str]:
         """See `Engine`."""
         return {"onnxruntime": version("onnxruntime")}
-
-
-def open_session(directory: Path, *, threads: int) -> ort.InferenceSession:
-    """Load a model directory's graph with the settings of its host; 0 threads are all cores."""
-    path = str(directory / "1" / "model.onnx")
-    return ort.InferenceSession(path, session_options(threads=threads), providers=["CPUExecutionProvider"])
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ class Connection:
     ) -> None:
         self.timeout_s = timeout_s
         self.concurrency = concurrency
-        self._address = address
+        self.address = address
         self._credentials = credentials
         self._retry_s = retry_s
         self._window = Window(concurrency)
@@ -166,7 +166,7 @@ class Connection:
     def transport(self) -> Transport:
         """The transport; for the thread of `_io_thread`."""
         if self._transport is None:
-            self._transport = connect(self._address, self._credentials)
+            self._transport = connect(self.address, self._credentials)
             _io_thread.keep(self._transport)
             # One that nobody closed is closed when nobody can any more.
             weakref.finalize(self, _io_thread.close_soon, self._transport).atexit = False

@@ -11,9 +11,8 @@ from tritonclient.grpc.aio import InferenceServerClient
 from ._address import Address
 from ._contract import INPUT_NAME, INPUT_TYPE
 from ._credentials import Credentials
-from ._errors import ContractMismatchError
 from ._priority import LEVELS, Priority
-from ._transport import Outputs, error_for, ready_models, ready_versions
+from ._transport import Outputs, error_for, misfit, ready_models, ready_versions
 
 __all__ = ["GrpcTransport"]
 
@@ -72,9 +71,12 @@ class GrpcTransport:
             self._fail(error, timeout_s=timeout_s)
         tensors: Outputs = {}
         for name in outputs:
-            output = result.as_numpy(name)
+            try:
+                output = result.as_numpy(name)
+            except ValueError as error:  # the bytes are too few or too many for the shape
+                raise misfit(f"{name}: {error}", model=model, address=self._address) from error
             if output is None:
-                raise ContractMismatchError(f"{self._address} sent no {name!r}")
+                raise misfit(f"it has no {name}", model=model, address=self._address)
             tensors[name] = output
         return tensors
 

@@ -21,7 +21,7 @@ from ._contract import INPUT_NAME, INPUT_TYPE, OUTPUT_TYPE
 from ._credentials import Credentials
 from ._errors import ContractMismatchError, Qwen3ClientError
 from ._priority import LEVELS, Priority
-from ._transport import Outputs, error_for, grpc_code, ready_models, ready_versions
+from ._transport import Outputs, error_for, grpc_code, misfit, ready_models, ready_versions
 
 __all__ = ["HttpTransport"]
 
@@ -69,8 +69,11 @@ class HttpTransport:
             timeout_s=timeout_s,
         )
         if answer.status != OK:
-            raise self._refusal(answer, timeout_s=timeout_s)
-        return decode_response(answer.body, outputs=outputs, header_length=answer.headers.get(_HEADER_LENGTH))
+            raise self._refusal(answer, timeout_s=timeout_s, model=model)
+        try:
+            return decode_response(answer.body, outputs=outputs, header_length=answer.headers.get(_HEADER_LENGTH))
+        except ContractMismatchError as error:
+            raise misfit(str(error), model=model, address=self._address) from error
 
     async def models(self, *, timeout_s: float) -> list[str]:
         """See `Transport.models`."""
@@ -153,7 +156,7 @@ class HttpTransport:
                 said = str(error) or type(error).__name__
                 raise error_for("UNAVAILABLE", said, address=self._address, timeout_s=timeout_s) from error
 
-    def _refusal(self, answer: _Answer, *, timeout_s: float) -> Qwen3ClientError:
+    def _refusal(self, answer: _Answer, *, timeout_s: float, model: str | None = None) -> Qwen3ClientError:
         """The error for a status other than 200. Triton's reason is JSON, a proxy's may be anything."""
         try:
             said = str(json.loads(answer.body)["error"])
@@ -164,6 +167,7 @@ class HttpTransport:
             f"{said} [HTTP {answer.status}]",
             address=self._address,
             timeout_s=timeout_s,
+            model=model,
         )
 
 

@@ -21,7 +21,7 @@ from ._errors import ContractMismatchError, InferenceError, InvalidInputError, Q
 from ._priority import Priority
 from ._texts import Truncate
 from ._tokenizer import TextTokenizer
-from ._transport import Outputs
+from ._transport import Outputs, misfit
 
 __all__ = ["Answers", "ServedModel", "by_length"]
 
@@ -323,6 +323,10 @@ class ServedModel(Generic[InfoT]):
             try:
                 with about(noun, index):
                     answers.append(read({name: _row(o, place, of=len(rows)) for name, o in outputs.items()}))
+            except ContractMismatchError as error:
+                wrong = misfit(str(error.args[0]), model=model, address=self._connection.address)
+                wrong.noun, wrong.index = noun, index
+                answers.append(wrong)
             except Qwen3ClientError as error:
                 answers.append(error)
         return answers

@@ -23,7 +23,7 @@ from ._errors import (
 )
 from ._priority import Priority
 
-__all__ = ["Outputs", "Transport", "error_for", "grpc_code", "ready_models", "ready_versions"]
+__all__ = ["Outputs", "Transport", "error_for", "grpc_code", "misfit", "ready_models", "ready_versions"]
 
 Outputs: TypeAlias = dict[str, NDArray[np.float32]]  # of b texts: [b, k] by the tensor's name
 
@@ -33,6 +33,9 @@ _QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
 
 # What Triton says, with other codes, of a model whose host was killed, or that is just being loaded.
 _MODEL_IS_AWAY = ("Stub process", "has no available versions")
+
+# What Triton says over HTTP, with INVALID_ARGUMENT, when it has a model's answer that is empty or too short to send.
+_BROKEN_ANSWER = "output tensor shape does not match size of output"
 
 # What Triton says, with UNAVAILABLE, to `load` unless it was started with --model-control-mode=explicit.
 _NO_CONTROL = "explicit model load / unload is not allowed"
@@ -125,7 +128,23 @@ def grpc_code(status: int) -> str:
     return _HTTP_CODES.get(status, "UNKNOWN")
 
 
-def error_for(code: str, message: str, *, address: Address, timeout_s: float) -> Qwen3ClientError:
+def misfit(found: str, *, model: str, address: Address) -> ContractMismatchError:
+    """Makes the error for an answer that is not what the model's config says.
+
+    Args:
+        found: what is wrong with it, as a clause.
+        model: name of the model.
+        address: the server.
+    """
+    return ContractMismatchError(
+        f"the model {model!r} at {address} gave an answer that does not fit its config: {found}; export it again with "
+        "`qwen3-triton export --force` and load it again; if it was replaced, make a new Client"
+    )
+
+
+def error_for(
+    code: str, message: str, *, address: Address, timeout_s: float, model: str | None = None
+) -> Qwen3ClientError:
     """Makes the error for a failure of the protocol.
 
     Args:
@@ -133,8 +152,11 @@ def error_for(code: str, message: str, *, address: Address, timeout_s: float) ->
         message: what the server or the socket said.
         address: the server.
         timeout_s: the deadline that the request had, in seconds.
+        model: name of the model whose answer was wanted, if it was one.
     """
     said = " ".join(message.split()) or "no reason given"
+    if model is not None and _BROKEN_ANSWER in said:
+        return misfit(said, model=model, address=address)
     if code == "RESOURCE_EXHAUSTED" or (code == "UNAVAILABLE" and any(text in said for text in _QUEUE_REFUSALS)):
         return ServerOverloadedError(
             f"{address} is overloaded ({said}); try again later, send less at once with a smaller "

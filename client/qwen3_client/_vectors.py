@@ -51,8 +51,7 @@ def checked_row(output: NDArray[np.float32], *, width: int) -> NDArray[np.float3
     """
     if output.shape != (1, width) or output.dtype != np.float32:
         raise ContractMismatchError(
-            f"the server sent {output.dtype} {list(output.shape)} where its config says float32 "
-            f"[1, {width}]; if the model was replaced, make a new Client"
+            f"the server sent {output.dtype} {list(output.shape)} where its config says float32 [1, {width}]"
         )
     if not np.isfinite(output).all():
         # The graph answers NaN for a text that it does not admit; every other text of the batch is unharmed.

@@ -6,10 +6,12 @@ Knows nothing about the model. ONNX Runtime is imported when it is needed, so th
 from __future__ import annotations
 
 import base64
+import os
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,17 +38,28 @@ _PROBE = base64.b64decode(
 )
 
 
-def session_options(*, threads: int = 0) -> ort.SessionOptions:
-    """How ONNX Runtime runs an exported graph.
+def open_session(
+    model: Path | bytes,
+    *,
+    threads: int = 0,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    entries: Mapping[str, str] | None = None,
+) -> ort.InferenceSession:
+    """Load an exported graph.
 
     Args:
+        model: The ``model.onnx`` file, or its content.
         threads: Of one operator; 0 takes every core.
+        providers: ONNX Runtime's execution providers, the preferred one first.
+        entries: More entries of the session's configuration.
     """
-    options = _plain_options(threads)
+    options = _options(threads)
     if int8_sums_saturate():
         # Weights become uint8 while the graph is loaded, and products of uint8 by uint8 are summed in 32 bits.
         options.add_session_config_entry("session.x64quantprecision", "1")
-    return options
+    for key, value in (entries or {}).items():
+        options.add_session_config_entry(key, value)
+    return runtime().InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=providers)
 
 
 @cache
@@ -55,11 +68,9 @@ def int8_sums_saturate() -> bool:
 
     On x86 processors without VNNI they add pairs of products in 16 bits that saturate (``vpmaddubsw``). This multiplies
     the largest values and looks at the sum: it is true of the very kernels that will run, whatever the processor is
-    called. Where sums are exact, the slower kernels of :func:`session_options` are not wanted.
+    called. Where sums are exact, the slower kernels of :func:`open_session` are not wanted.
     """
-    import onnxruntime as ort
-
-    probe = ort.InferenceSession(_PROBE, _plain_options(threads=1), providers=["CPUExecutionProvider"])
+    probe = runtime().InferenceSession(_PROBE, _options(threads=1), providers=["CPUExecutionProvider"])
     (total,) = probe.run(None, {"x": np.full((1, 4), 255, np.uint8)})
     return float(total.item()) != 4 * 127 * 127
 
@@ -78,10 +89,16 @@ def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
     return tuple(name for flag, name in _INSTRUCTION_SETS.items() if flag in present)
 
 
-def _plain_options(threads: int) -> ort.SessionOptions:
-    import onnxruntime as ort
+def runtime() -> Any:  # noqa: ANN401 - a module without types
+    """The module ``onnxruntime``, with its telemetry off unless the environment says otherwise."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+    import onnxruntime
 
-    options = ort.SessionOptions()
+    return onnxruntime
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = runtime().SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors: it warns of every input that has a default
     # Memory patterns are planned anew for each new shape, and ragged batches hardly ever repeat one.

@@ -30,8 +30,9 @@ from ._metrics import Metrics
 from ._observation import Observation
 from ._ollama import OLLAMA
 from ._openai import OPENAI
-from ._operation import OPERATION_PATHS, Readiness
+from ._operation import OPERATION_PATHS
 from ._operation import router as operation_router
+from ._readiness import Readiness
 from ._rerank import RERANK
 from ._settings import Settings
 from ._tei import TEI
@@ -63,10 +64,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
         async with connect(chosen) as client:
             app.state.engine = engine = Engine(client, admission=admission, settings=chosen)
-            app.state.readiness = Readiness(engine, believed_s=chosen.readiness_s)
+            app.state.readiness = readiness = Readiness(engine, believed_s=chosen.readiness_s)
             try:
                 yield
             finally:
+                await readiness.close()
                 metrics.close()
                 if provider is not None:
                     provider.shutdown()

@@ -8,6 +8,7 @@ module knows nothing about HTTP or about any API's fields.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -94,6 +95,7 @@ class Engine:
         self._model_info: ModelInfo | None = None  # what the client knows, without a way to its thread and back
         self._reranker_info: RerankerInfo | None = None
         self._speller: Speller | None = None
+        self._answered_at: dict[str, float] = {}  # when each model last gave a right answer
         # Ids take fifty times the memory of their text, and what is too long is tokenized before that is known.
         self._tokenizing = asyncio.Semaphore(_TOKENIZE_AT_ONCE)
 
@@ -126,6 +128,31 @@ class Engine:
     async def is_ready(self) -> bool:
         """Says whether Triton would take requests."""
         return await self._client.is_ready()
+
+    async def try_models(self, *, believed_s: float) -> None:
+        """Asks each model about one token, but for those that gave a right answer lately.
+
+        Args:
+            believed_s: seconds for which an answer is believed.
+
+        Raises:
+            Failure: Triton has neither an embedding model nor a reranker.
+            Qwen3ClientError: there is no answer, or it is not what the model's config says.
+        """
+        embedding = await _if_any(self.embedding_model())
+        reranker = await _if_any(self.reranker())
+        if embedding is None and reranker is None:
+            raise Failure("no_model", "Triton serves no model that this gateway can use")
+        if embedding is not None and self._is_due(embedding, believed_s=believed_s):
+            await self._client.encode_tokens([[embedding.eos_token_id]], priority="interactive")
+            self._note_answer(embedding)
+        if reranker is not None and self._is_due(reranker, believed_s=believed_s):
+            await self._client.score_tokens([[1]])
+            self._note_answer(reranker)
+
+    def forget_answers(self) -> None:
+        """Believes no answer any longer that models gave before."""
+        self._answered_at.clear()
 
     async def embed(
         self,
@@ -182,6 +209,7 @@ class Engine:
                     raise
                 raise Failure("invalid", str(error), param="input") from error
             ticket.answered()
+        self._note_answer(info)
         return Embedded(info=info, vectors=np.concatenate(slices), tokens=exchange.tokens)
 
     async def judge(
@@ -224,6 +252,7 @@ class Engine:
             ticket.add_tokens(self._counted(rows, exchange=exchange))
             slices = await _in_slices(rows, self._client.score_tokens)
             ticket.answered()
+        self._note_answer(info)
         judgements = [judgement for some in slices for judgement in some]
         return Judged(info=info, judgements=judgements, tokens=exchange.tokens)
 
@@ -254,6 +283,12 @@ class Engine:
             if self._speller is None:
                 self._speller = await asyncio.to_thread(Speller, info, place=self._settings.tokenizer)
             return await asyncio.to_thread(self._speller.spell_all, texts, rows, is_prompted=kind == "query")
+
+    def _note_answer(self, info: ModelInfo | RerankerInfo) -> None:
+        self._answered_at[info.name] = monotonic()
+
+    def _is_due(self, info: ModelInfo | RerankerInfo, *, believed_s: float) -> bool:
+        return monotonic() - self._answered_at.get(info.name, float("-inf")) > believed_s
 
     def _check_items(self, items: int) -> None:
         if not items:
@@ -295,6 +330,14 @@ async def _known(asking: Awaitable[_Result], *, noun: str) -> _Result:
         return await asking
     except ContractMismatchError as error:
         raise Failure("no_model", f"there is no {noun} here: Triton serves none that this gateway can use") from error
+
+
+async def _if_any(asking: Awaitable[_Result]) -> _Result | None:
+    """Returns what a model says about itself, or None if Triton serves none of its kind."""
+    try:
+        return await asking
+    except Failure:
+        return None
 
 
 async def _in_slices(

@@ -8,14 +8,16 @@ Linux's ``/proc``, and nothing about requests.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 _POLL_S = 0.5
 _STUB = "triton_python_backend_stub"
+_STUB_NAME = _STUB[:15]  # as Linux names a process in /proc/<pid>/stat
 
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
@@ -70,21 +72,55 @@ class HostWatch:
             self._alive = now
 
 
+class HostsAtStart:
+    """Finds out that a host ended before its model was loaded, which Triton waits for without end.
+
+    Args:
+        triton: Process id of Triton.
+    """
+
+    def __init__(self, triton: int) -> None:
+        self._triton = triton
+        self._known: dict[int, Host] = {}  # by process id
+
+    def ended(self) -> list[str] | None:
+        """Names of the models whose hosts ended, as far as they are known; None if none has ended."""
+        alive = {pid: host for host, pid in hosts(self._triton).items()}
+        self._known |= alive
+        gone = self._known.keys() - alive.keys()
+        if not gone and not any(_is_dead_host(pid) for pid in _children(self._triton)):
+            return None
+        return sorted({self._known[pid].model for pid in gone})
+
+
 def hosts(triton: int) -> dict[Host, int]:
     """The processes that run models for a Triton, with their ids; those that ended do not count."""
     found = {}
+    for pid in _children(triton):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:  # it is gone
+            continue
+        # "…/triton_python_backend_stub /repository/<model>/1/model.py …"; of a zombie nothing is left to read
+        if os.fsdecode(command[0]).endswith(_STUB):
+            folder = Path(os.fsdecode(command[1])).parent
+            found[Host(model=folder.parent.name, version=folder.name)] = pid
+    return found
+
+
+def _children(triton: int) -> Iterator[int]:
     for children in Path(f"/proc/{triton}/task").glob("*/children"):
         try:
-            pids = [int(pid) for pid in children.read_text().split()]
+            yield from [int(pid) for pid in children.read_text().split()]
         except OSError:  # the thread is gone
             continue
-        for pid in pids:
-            try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            except OSError:  # so is the process
-                continue
-            # "…/triton_python_backend_stub /repository/<model>/1/model.py …"; of a zombie nothing is left to read
-            if command[0].decode().endswith(_STUB):
-                folder = Path(command[1].decode()).parent
-                found[Host(model=folder.parent.name, version=folder.name)] = pid
-    return found
+
+
+def _is_dead_host(pid: int) -> bool:
+    """Whether a process is a host that ended, and that Triton has not yet taken note of: a zombie."""
+    try:
+        # "1234 (triton_python_b) Z …"
+        name, _, state = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(") ")
+    except OSError:
+        return False
+    return name == _STUB_NAME and state.startswith("Z")

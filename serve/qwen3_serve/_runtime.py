@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ._errors import ServeError
+from ._places import plain_path
 
 EMBEDDED_CONFIG = "embedded"  # configs/embedded.pbtxt of every exported model
 
@@ -43,7 +44,7 @@ class Runtime:
     def backend_directory(self, scratch: Path) -> Path:
         """A backend directory Triton can use; one with the stub in place is made below ``scratch`` if need be."""
         if self.stub is None:
-            return self.backends
+            return plain_path(self.backends, scratch=scratch, name="backends")
         python = scratch / "backends" / "python"
         python.mkdir(parents=True)
         for file in ("libtriton_python.so", "triton_python_backend_utils.py"):
@@ -53,14 +54,21 @@ class Runtime:
         (python / self.stub.name).chmod(0o755)
         return python.parent
 
-    def environment(self) -> dict[str, str]:
-        """The environment of the process: the stub takes its packages from the first python3 on PATH."""
-        environment = dict(os.environ)
+    def environment(self, scratch: Path) -> dict[str, str]:
+        """The environment of the process: the stub takes its packages from the first python3 on PATH.
+
+        Args:
+            scratch: A folder for a link to this interpreter's environment, if that has a path that is not plain.
+        """
+        # ONNX Runtime from 1.29 on sends events to Microsoft unless this is set before it is imported.
+        environment = {"ORT_DISABLE_TELEMETRY": "1", **os.environ}
         if self.libraries:
             known = environment.get("LD_LIBRARY_PATH", "").split(os.pathsep)
             paths = [*map(str, self.libraries), *filter(None, known)]
             environment["LD_LIBRARY_PATH"] = os.pathsep.join(paths)
-        environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
+        programs = Path(sys.executable).absolute().parent
+        prefix = plain_path(programs.parent, scratch=scratch, name="python")
+        environment["PATH"] = os.pathsep.join([str(prefix / programs.name), environment.get("PATH", "")])
         return environment
 
 
@@ -91,7 +99,7 @@ def find_runtime(tritonserver: Path | None = None) -> Runtime:
     interpreter = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = home / "python_backend_stubs" / interpreter / "triton_python_backend_stub"
     if not stub.is_file():
-        raise ServeError(f"{home} has no python backend for Python {interpreter}; use Python 3.10 to 3.12")
+        raise ServeError(f"{home} has no python backend for Python {interpreter}; use Python 3.10 to 3.13")
     # The wheel lies in site-packages/pytriton/tritonserver and its libraries in site-packages.
     wheel_libraries = home.parents[1] / "nvidia_pytriton.libs"
     return Runtime(binary, backends, caches, (wheel_libraries, *_libpython_folder()), stub, EMBEDDED_CONFIG)

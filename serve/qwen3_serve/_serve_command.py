@@ -76,8 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes; returns the exit code."""
-    import onnxruntime  # noqa: F401 - the host needs it; fail here, with the extra's name, rather than inside Triton
-    from qwen3_export.cpu import int8_sums_saturate
+    from qwen3_export.cpu import int8_sums_saturate, runtime
+
+    runtime()  # the host needs it; fail here, with the extra's name, rather than inside Triton
 
     from ._errors import ServeError
     from ._gateway import Gateway, first_to_end
@@ -101,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         drain_timeout_s=args.drain_timeout,
         echo_log=True,
         arguments=args.triton_arguments,
+        report=_say,
     )
     try:
         print(f"Loading {args.repository} ...", file=sys.stderr, flush=True)
@@ -163,6 +165,10 @@ def _ready(
             "Stop: Ctrl-C",
         ]
     )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -6,12 +6,10 @@ processes, ports and health checks, and nothing about texts or vectors.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import ctypes
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,7 +17,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -27,21 +25,24 @@ from types import TracebackType
 from typing import Any
 
 from ._errors import ServeError
-from ._hosts import Host, HostWatch
+from ._first_answer import check_first_answer
+from ._hosts import Host, HostsAtStart, HostWatch
 from ._integrity import Check, check_integrity
+from ._log import Log, is_alarm
+from ._places import make_scratch, plain_path
 from ._ports import PortLostError, choose_ports, in_url, listening, reachable
 from ._repository import check_config, exported_models
 from ._runtime import EMBEDDED_CONFIG, Runtime, find_runtime
+from ._waiting import Waiting
 
 _POLL_S = 0.05
 _PROBE_TIMEOUT_S = 5.0
 _METRICS_START_S = 5.0
 _KILL_AFTER_S = 5.0  # past the time that Triton may take to stop
-_LOG_LINES = 500
 _PORT_ATTEMPTS = 5
-_NO_GPU = "failed to allocate pinned system memory"  # on every start without a GPU; it goes on without
-# "E1121 20:15:02.123456 1234 model_lifecycle.cc:654] " before the message
-_LOG_PREFIX = re.compile(r"^[EWI]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")
+_LAST_WORDS_S = 0.5  # that a Triton gets to give its own reason when a host ended
+# "--http-restricted-api=inference,model-config:<header>=<value>"
+_RESTRICTED = "--http-restricted-api"
 
 
 class Triton:
@@ -69,6 +70,7 @@ class Triton:
         echo_log: Pass Triton's warnings and errors on to stderr, once it is ready; what it says before that
             (about missing GPUs, mostly) is in ``log``, and in the error if it fails.
         arguments: More arguments for tritonserver, such as ``--grpc-use-ssl=1``.
+        report: Called with a line every ten seconds while starting or stopping takes longer, from another thread.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Triton:
         drain_timeout_s: int = 10,
         echo_log: bool = False,
         arguments: Sequence[str] = (),
+        report: Callable[[str], None] | None = None,
     ) -> None:
         self._repository = Path(repository)
         self._host = host
@@ -97,8 +100,11 @@ class Triton:
         self._drain_timeout_s = drain_timeout_s
         self._echo_log = echo_log
         self._more_arguments = list(arguments)
+        self._headers = _headers(arguments)
         self._ports: dict[str, int] = {}
-        self._log: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
+        self._report = report
+        self._doing = ""  # what takes its time
+        self._log = Log()
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -132,7 +138,7 @@ class Triton:
     @property
     def log(self) -> str:
         """The last lines that Triton wrote."""
-        return "\n".join(self._log)
+        return "\n".join(self._log.lines)
 
     @property
     def embedded(self) -> bool:
@@ -158,21 +164,26 @@ class Triton:
     # -- start and stop -------------------------------------------------------------------------------------
 
     def __enter__(self) -> Triton:
-        """Start, and return once every model is ready.
+        """Start, and return once every model is ready and gave an answer.
 
         Raises:
-            ServeError: Nothing is exported, a port is taken, a model fails to load, or it takes too long.
+            ServeError: Nothing is exported, a port is taken, a model fails to load or to answer, or it takes too long.
         """
+        with Waiting(self._report, lambda: self._doing):
+            return self._enter()
+
+    def _enter(self) -> Triton:
         models = exported_models(self._repository)
         runtime = self._runtime = find_runtime(self._tritonserver)
         check_config(self._repository, models, runtime.config_name)
         for name in models:
+            self._doing = f"checking the files of {name}"
             check_integrity(self._repository / name, self._check)
         for attempt in range(_PORT_ATTEMPTS):
             self._ports = choose_ports(self._host, self._wanted_ports)
             try:
                 self._start(runtime, models)
-                self._wait_until_ready()
+                self._wait_until_ready(models)
             except PortLostError:
                 # Another process took a port between our choice and Triton's bind.
                 self._stop()
@@ -191,16 +202,19 @@ class Triton:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Let Triton finish what it accepted, then stop it and remove all that it left."""
-        self._stop()
+        self._doing = "stopping Triton, which finishes what it accepted"
+        with Waiting(self._report, lambda: self._doing):
+            self._stop()
 
     def _start(self, runtime: Runtime, models: list[str]) -> None:
-        self._log.clear()
-        self._scratch = tempfile.TemporaryDirectory(prefix="qwen3-triton-")
+        self._log = Log()
+        self._scratch = make_scratch()
+        scratch = Path(self._scratch.name)
         self._id = f"qwen3-triton-{uuid.uuid4().hex[:12]}"
         arguments = [
             str(runtime.binary),
-            f"--model-repository={self._repository.resolve()}",
-            f"--backend-directory={runtime.backend_directory(Path(self._scratch.name))}",
+            f"--model-repository={plain_path(self._repository.resolve(), scratch=scratch, name='repository')}",
+            f"--backend-directory={runtime.backend_directory(scratch)}",
             f"--backend-config=python,shm-region-prefix-name={self._id}",
             f"--id={self._id}",
             # Completing a configuration from the graph would undo its ragged input.
@@ -217,7 +231,7 @@ class Triton:
         for protocol, port in self._ports.items():
             arguments += [f"--{protocol}-address={listening(protocol, self._host)}", f"--{protocol}-port={port}"]
         arguments += self._more_arguments
-        environment = runtime.environment()
+        environment = runtime.environment(scratch)
         environment["QWEN3_TRITON_THREADS"] = str(self._threads)
         self._process = subprocess.Popen(
             arguments,
@@ -230,40 +244,65 @@ class Triton:
             start_new_session=True,  # a Ctrl-C in the terminal reaches us alone, and we stop Triton in order
             preexec_fn=die_with_parent(),
         )
-        self._reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
+        self._reader = threading.Thread(target=self._read_log, args=(self._process, self._log), daemon=True)
         self._reader.start()
 
-    def _read_log(self, process: subprocess.Popen[str]) -> None:
+    def _read_log(self, process: subprocess.Popen[str], log: Log) -> None:
         assert process.stdout is not None  # noqa: S101 - Popen was given a pipe
         with process.stdout as lines:
             for line in lines:
-                self._log.append(line.rstrip("\n"))
-                if self._ready and self._echo_log and line[0] in "EW" and _LOG_PREFIX.match(line):
+                log.add(line.rstrip("\n"))
+                if self._ready and self._echo_log and is_alarm(line):
                     print(f"triton: {line}", end="", file=sys.stderr, flush=True)  # noqa: T201
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, models: list[str]) -> None:
         deadline = time.monotonic() + self._ready_timeout_s
+        hosts = HostsAtStart(self._running.pid)
         while not self._is_ready():
+            self._doing = f"loading {', '.join(name for name in models if not self._log.has_loaded(name)) or 'Triton'}"
             if self._running.poll() is not None:
-                self._reader_done()
-                reason = _failure(self._log)
-                error = PortLostError if "already in use" in reason else ServeError
-                raise error(f"Triton did not start: {reason}")
+                raise self._failed_start("it ended without a word")
+            if (ended := hosts.ended()) is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._running.wait(_LAST_WORDS_S)
+                names = f"the process of {', '.join(ended)}" if ended else "a model's process"
+                said = self._log.hosts_words() or "no word from it (was it killed, out of memory?)"
+                raise self._failed_start(f"{names} ended while it was loading: {said}")
             if time.monotonic() > deadline:
                 raise ServeError(
-                    f"Triton was not ready within {self._ready_timeout_s:.0f} s; its last words: "
-                    f"{self._log[-1] if self._log else 'none'}"
+                    f"Triton was not ready within {self._ready_timeout_s:.0f} s; its last words: {self._log.last}"
                 )
             time.sleep(_POLL_S)
+        for name in models:
+            self._doing = f"waiting for the first answer of {name}"
+            self._check_first_answer(name, timeout_s=max(deadline - time.monotonic(), _PROBE_TIMEOUT_S))
         self._check_metrics()
+
+    def _failed_start(self, otherwise: str) -> ServeError:
+        """The error for a start that failed, with Triton's own reason if it gave one."""
+        if self._running.poll() is not None:
+            self._reader_done()
+        reason = self._log.failure() or otherwise
+        error = PortLostError if "already in use" in reason else ServeError
+        return error(f"Triton did not start: {reason}")
+
+    def _check_first_answer(self, model: str, *, timeout_s: float) -> None:
+        path = f"/v2/models/{model}"
+        try:
+            check_first_answer(
+                self._get_json(f"{path}/config"),
+                lambda body: self._exchange("POST", f"{path}/infer", body, timeout_s=timeout_s),
+            )
+        except (OSError, HTTPException) as error:
+            raise ServeError(f"{model} was loaded, but did not answer within {timeout_s:.0f} s: {error}") from error
 
     def _check_metrics(self) -> None:
         """Metrics start last, and a Triton that lost their port goes on without: only its log tells."""
         deadline = time.monotonic() + _METRICS_START_S
-        while not any("Started Metrics Service" in line for line in list(self._log)) and time.monotonic() < deadline:
+        while not self._log.says("Started Metrics Service") and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         time.sleep(_POLL_S)  # it says so before it binds; the failure follows within milliseconds
-        if any("failed to start Metrics service" in line for line in list(self._log)):
+        if self._log.says("failed to start Metrics service"):
             raise PortLostError(f"Triton has no metrics: port {self._ports['metrics']} is already in use")
 
     def _is_ready(self) -> bool:
@@ -274,14 +313,14 @@ class Triton:
             return False
 
     def _stop(self) -> None:
-        self._ready = False
+        was_ready, self._ready = self._ready, False
         watch, self._watch = self._watch, None
         if self._process is not None:
             process, self._process = self._process, None
             try:
                 if watch is not None:
                     watch.stop()
-                if process.poll() is None:
+                if was_ready and process.poll() is None:  # before, it has accepted nothing
                     process.terminate()
                     process.wait(self._drain_timeout_s + _KILL_AFTER_S)
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
@@ -320,10 +359,15 @@ class Triton:
             return False
 
     def _get(self, path: str) -> tuple[int, bytes]:
+        return self._exchange("GET", path)
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = _PROBE_TIMEOUT_S
+    ) -> tuple[int, bytes]:
         # Not urllib: a proxy in the environment must not come between us and our own child.
-        connection = HTTPConnection(reachable(self._host), self._port("http"), timeout=_PROBE_TIMEOUT_S)
+        connection = HTTPConnection(reachable(self._host), self._port("http"), timeout=timeout_s)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, body, self._headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
@@ -333,16 +377,11 @@ class Triton:
         return json.loads(self._get(path)[1])
 
 
-def _failure(log: collections.deque[str]) -> str:
-    """Triton's own reason, without the complaints about missing GPUs that come before it."""
-    reasons = [line.removeprefix("error: ") for line in log if line.startswith("error: ")]
-    if not reasons:
-        reasons = [
-            _LOG_PREFIX.sub("", line).strip('" ') for line in log if "failed to " in line and _NO_GPU not in line
-        ]
-    if not reasons:
-        return log[-1] if log else "it ended without a word"
-    return "\n  ".join(reasons)
+def _headers(arguments: Sequence[str]) -> dict[str, str]:
+    """The headers that open what the arguments restrict."""
+    joined = " ".join(arguments).replace(f"{_RESTRICTED} ", f"{_RESTRICTED}=")
+    opened = [word.rpartition(":")[2] for word in joined.split() if word.startswith(f"{_RESTRICTED}=")]
+    return dict(header.split("=", 1) for header in opened if "=" in header)
 
 
 def die_with_parent() -> Any:  # noqa: ANN401

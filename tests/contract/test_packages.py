@@ -1,7 +1,7 @@
 """The packages' borders: what each exports, what importing it costs, and which of them imports which.
 
 The gateway is an application of the client, and uses what any application may. Whatever runs a graph on a CPU asks
-`qwen3_export.cpu` how. Nothing else crosses a border.
+`qwen3_export.cpu` how, and all hosts share `qwen3_export.triton_tensors`. Nothing else crosses a border.
 """
 
 import ast
@@ -23,7 +23,7 @@ PACKAGES = {
 }
 ALLOWED = {
     "qwen3_gateway": {"qwen3_client"},
-    "qwen3_serve": {"qwen3_export.cpu"},
+    "qwen3_serve": {"qwen3_export.cpu", "qwen3_export.triton_tensors"},
     "qwen3_verify": {"qwen3_export.cpu"},
 }
 

@@ -24,7 +24,7 @@ def test_the_probe_multiplies_what_would_saturate() -> None:
 @pytest.mark.parametrize("saturates", [True, False])
 def test_slower_exact_kernels_only_where_they_are_needed(monkeypatch: pytest.MonkeyPatch, saturates: object) -> None:
     monkeypatch.setattr(cpu, "int8_sums_saturate", lambda: saturates)
-    options = cpu.session_options(threads=3)
+    options = cpu.open_session(cpu._PROBE, threads=3).get_session_options()
     assert options.intra_op_num_threads == 3
     assert _entry(options) == ("1" if saturates else None)
 

@@ -9,12 +9,10 @@ and whether int8 sums saturate in this processor's usual kernels.
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
-from qwen3_export.cpu import int8_sums_saturate, session_options
+from qwen3_export.cpu import int8_sums_saturate, open_session
 from qwen3_serve.host.packed_engine import PackedEngine, Settings
 
 THREADS = 2
@@ -26,9 +24,7 @@ Rows = npt.NDArray[np.float32]
 
 def through_the_graph(model: Path, batches: list[Texts]) -> list[Rows]:
     """Each batch as one packed batch."""
-    session: Any = ort.InferenceSession(
-        str(model), session_options(threads=THREADS), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(model, threads=THREADS)
     names = [output.name for output in session.get_outputs() if output.name != "kept"]
     feeds = [
         {"input_ids": np.concatenate(texts), "lengths": np.array([[ids.size] for ids in texts], np.int32)}

@@ -8,12 +8,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 from qwen3_export import export
 from qwen3_serve import ServeError, Triton
 from qwen3_serve._runtime import find_runtime
+
+
+class Version(NamedTuple):
+    """As `sys.version_info`."""
+
+    major: int
+    minor: int
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +85,20 @@ def test_an_installation_with_the_onnxruntime_backend_uses_config_pbtxt(tmp_path
     runtime = find_runtime(binary)
     assert runtime.config_name is None
     assert runtime.backend_directory(tmp_path) == tmp_path / "backends"
+
+
+@pytest.mark.parametrize("minor", [10, 11, 12, 13])
+def test_each_python_gets_its_own_stub(minor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.version_info", Version(3, minor))
+    stub = find_runtime().stub
+    assert stub is not None
+    assert stub.parent.name == f"3.{minor}"
+
+
+def test_a_python_without_a_stub_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.version_info", Version(3, 99))
+    with pytest.raises(ServeError, match=r"no python backend for Python 3\.99; use Python 3\.10 to 3\.13"):
+        find_runtime()
 
 
 def test_nothing_is_exported(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The TensorRT lane's front, loaded outside Triton."""
 
+import importlib
 import importlib.util
 import sys
 import types
@@ -15,16 +16,17 @@ def load_front() -> types.ModuleType:
     """
     name, utils = "tensorrt_front", "triton_python_backend_utils"
     stand_in = types.ModuleType(utils)
-    for attribute in ("InferenceRequest", "InferenceResponse"):
+    for attribute in ("InferenceRequest", "InferenceResponse", "Tensor"):
         setattr(stand_in, attribute, object)
     spec = importlib.util.spec_from_file_location(name, _FRONT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    added = {utils: stand_in, name: module}  # a dataclass looks its own module up
-    before = {key: sys.modules.get(key) for key in added}
-    sys.modules.update(added)
+    shared = "qwen3_export.triton_tensors"  # of which an export puts a copy beside the front
+    before = {key: sys.modules.get(key) for key in (utils, name, shared, "triton_tensors")}
+    sys.modules |= {utils: stand_in, name: module}  # a dataclass looks its own module up
     try:
+        sys.modules["triton_tensors"] = importlib.import_module(shared)
         spec.loader.exec_module(module)
     finally:
         for key, known in before.items():

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime as ort
-from qwen3_export.cpu import session_options
+from qwen3_export.cpu import open_session
 
 
 def make_a_plain_session_first() -> None:
@@ -28,9 +28,7 @@ class PackedSession:
     """``model.onnx`` of an exported model directory, run as every host runs it."""
 
     def __init__(self, model_directory: Path) -> None:
-        self.session = ort.InferenceSession(
-            str(model_directory / "1" / "model.onnx"), session_options(), providers=["CPUExecutionProvider"]
-        )
+        self.session = open_session(model_directory / "1" / "model.onnx")
 
     def run(
         self, texts: Sequence[npt.NDArray[np.int64]], **optional: npt.NDArray[Any]

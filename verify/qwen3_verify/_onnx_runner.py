@@ -1,4 +1,4 @@
-"""ONNX Runtime on this machine, on the same model.onnx that Triton loads. The only module that imports onnxruntime."""
+"""ONNX Runtime on this machine, on the same model.onnx that Triton loads. The only module that runs graphs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
-from qwen3_export.cpu import session_options
+from qwen3_export.cpu import open_session, runtime
 
 from ._cases import Ids
 from ._errors import VerifyError
@@ -24,7 +23,7 @@ def require_device(model: ModelDirectory) -> None:
     Raises:
         VerifyError: It was exported for CUDA, which this ONNX Runtime cannot use.
     """
-    if model.precision in _GPU_PRECISIONS and _CUDA not in ort.get_available_providers():
+    if model.precision in _GPU_PRECISIONS and _CUDA not in runtime().get_available_providers():
         raise VerifyError(
             f"{model.name} was exported for CUDA, and this ONNX Runtime runs on CPUs only. Verify a server with a GPU "
             "(Triton's container, docker/README.md) with --url, or install onnxruntime-gpu beside a GPU"
@@ -43,11 +42,9 @@ class OnnxRunner:
         self._model = model
         self._outputs = OUTPUTS[model.kind]
         # CPU precisions are verified where they are made to run, even beside a GPU.
-        wants_gpu = model.precision in _GPU_PRECISIONS and _CUDA in ort.get_available_providers()
+        wants_gpu = model.precision in _GPU_PRECISIONS and _CUDA in runtime().get_available_providers()
         try:
-            self._session: Any = ort.InferenceSession(
-                str(model.graph), session_options(), providers=[_CUDA, _CPU] if wants_gpu else [_CPU]
-            )
+            self._session: Any = open_session(model.graph, providers=[_CUDA, _CPU] if wants_gpu else [_CPU])
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's own types share no base
             raise VerifyError(self._refusal("does not load", error)) from None
         found = {output.name for output in self._session.get_outputs()}
@@ -86,4 +83,4 @@ class OnnxRunner:
             remedy = f"{self._model.precision} runs on GPUs: verify a server that has one with --url"
         else:
             remedy = "export the model again, or upgrade onnxruntime"
-        return f"{self._model.name} {what} in ONNX Runtime {ort.__version__} ({reason}); {remedy}"
+        return f"{self._model.name} {what} in ONNX Runtime {runtime().__version__} ({reason}); {remedy}"

@@ -24,6 +24,7 @@ from ._profiles import MAX_BATCH, MAX_SLOTS, MAX_TOKENS
 from ._trace import trace
 
 _TEMPLATES = Path(__file__).parent / "model_repository"
+_PACKAGE = Path(__file__).parents[1]
 _CPU_SLOTS = 512  # of a padded batch: small ones stay in a CPU's cache
 _TRACERS = ("optimum-onnx", "torch", "transformers")
 
@@ -45,7 +46,7 @@ def write_front(directory: Path, *, kind: Kind, parameters: Mapping[str, str], p
         template = _TEMPLATES / f"qwen3_{kind}" / file
         write_config(template, directory / file, outputs=outputs, gpu=False, parameters=facts)
     (directory / "1").mkdir()
-    shutil.copyfile(_TEMPLATES / "front.py", directory / "1" / "model.py")
+    _copy_host("front.py", directory / "1")
     write_manifest(directory, {"kind": kind, "model_version": 1, **{key: parameters[key] for key in SOURCE_FACTS}})
 
 
@@ -83,10 +84,16 @@ def write_plan_model(
         trace(_model(checkpoint, kind, precision), traced)
         model = read_traced(traced, outputs)
         write_model(model, folder / "model.onnx", progress=progress)
-    shutil.copyfile(_TEMPLATES / "stand_in.py", folder / "model.py")
+    _copy_host("stand_in.py", folder)
     facts = {key: parameters[key] for key in SOURCE_FACTS}
     tracers = {package: version(package) for package in _TRACERS}
     write_manifest(directory, {"kind": kind, "model_version": 1, **facts, "traced_with": tracers})
+
+
+def _copy_host(file: str, folder: Path) -> None:
+    """Copy a host into a model's version, with what it needs of this package: Triton's container does not have it."""
+    shutil.copyfile(_TEMPLATES / file, folder / "model.py")
+    shutil.copyfile(_PACKAGE / "triton_tensors.py", folder / "triton_tensors.py")
 
 
 def _model(checkpoint: Checkpoint, kind: Kind, precision: Precision) -> PortableEmbedding | PortableReranker:

@@ -18,8 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
-from qwen3_export.cpu import session_options
+from qwen3_export.cpu import open_session
 
 from .prefix_cache import SHORTEST, Ids, Prefix, PrefixCache, Rows, common
 
@@ -82,9 +81,7 @@ class PackedEngine:
 
     def __init__(self, model: Path, settings: Settings, *, threads: int) -> None:
         self._settings = settings
-        self._session = ort.InferenceSession(
-            str(model), session_options(threads=threads), providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(model, threads=threads)
         self._sizes: dict[str, int] = {output.name: output.shape[1] for output in self._session.get_outputs()}
         if _KEPT not in self._sizes:
             raise ValueError(f"an earlier release of qwen3-triton exported {model}; export the model again")

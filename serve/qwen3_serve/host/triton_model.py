@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from qwen3_export.triton_tensors import as_array, as_tensor
 
 from .packed_engine import PackedEngine, Settings
 from .prefix_cache import Ids
@@ -46,7 +47,7 @@ class TritonPythonModel:
         responses: list[pb_utils.InferenceResponse | None] = []
         admitted: list[Ids] = []
         for request in requests:
-            ids = pb_utils.get_input_tensor_by_name(request, "input_ids").as_numpy()
+            ids = as_array(pb_utils.get_input_tensor_by_name(request, "input_ids"))
             refusal = self._refusal(ids)
             if refusal is None:
                 admitted.append(ids)
@@ -81,7 +82,7 @@ class TritonPythonModel:
         return [
             pb_utils.InferenceResponse(
                 [
-                    pb_utils.Tensor(name, all_rows[end - ids.shape[0] : end])
+                    as_tensor(name, all_rows[end - ids.shape[0] : end])
                     for name, all_rows in zip(self._engine.outputs, rows, strict=True)
                 ]
             )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
+from triton_tensors import as_array, as_tensor
 
 Ids = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.float32]
@@ -54,7 +55,7 @@ class TritonPythonModel:
         responses: list[pb_utils.InferenceResponse | None] = []
         admitted: list[Ids] = []
         for request in requests:
-            ids = pb_utils.get_input_tensor_by_name(request, "input_ids").as_numpy()
+            ids = as_array(pb_utils.get_input_tensor_by_name(request, "input_ids"))
             refusal = self._refusal(ids)
             if refusal is None:
                 admitted.append(ids)
@@ -94,7 +95,7 @@ class TritonPythonModel:
         request = pb_utils.InferenceRequest(
             model_name=self._plan_model,
             requested_output_names=[_PLAN_OUTPUTS.get(name, name) for name in self._outputs],
-            inputs=[pb_utils.Tensor("input_ids", input_ids), pb_utils.Tensor("attention_mask", attention_mask)],
+            inputs=[as_tensor("input_ids", input_ids), as_tensor("attention_mask", attention_mask)],
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
         )
         try:
@@ -104,7 +105,7 @@ class TritonPythonModel:
         if response.has_error():
             return f"{self._plan_model} failed: {response.error().message()}"
         return [
-            pb_utils.get_output_tensor_by_name(response, _PLAN_OUTPUTS.get(name, name)).as_numpy()
+            as_array(pb_utils.get_output_tensor_by_name(response, _PLAN_OUTPUTS.get(name, name)))
             for name in self._outputs
         ]
 
@@ -117,7 +118,7 @@ class TritonPythonModel:
             complete.append(row)
         outputs = zip(*complete, strict=True)
         return pb_utils.InferenceResponse(
-            [pb_utils.Tensor(name, np.stack(output)) for name, output in zip(self._outputs, outputs, strict=True)]
+            [as_tensor(name, np.stack(output)) for name, output in zip(self._outputs, outputs, strict=True)]
         )
 
 

@@ -10,8 +10,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
+from triton_tensors import as_array, as_tensor
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+import onnxruntime as ort
 
 
 class TritonPythonModel:
@@ -46,12 +49,10 @@ class TritonPythonModel:
         del self._session
 
     def _run(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
-        feed = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs}
+        feed = {name: as_array(pb_utils.get_input_tensor_by_name(request, name)) for name in self._inputs}
         try:
             rows = self._session.run(self._outputs, feed)
         except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime says, the request must be answered
             failure = pb_utils.TritonError(f"ONNX Runtime failed: {error}", pb_utils.TritonError.INTERNAL)
             return pb_utils.InferenceResponse([], error=failure)
-        return pb_utils.InferenceResponse(
-            [pb_utils.Tensor(name, row) for name, row in zip(self._outputs, rows, strict=True)]
-        )
+        return pb_utils.InferenceResponse([as_tensor(name, row) for name, row in zip(self._outputs, rows, strict=True)])

@@ -1,0 +1,53 @@
+"""Exported models with another host: one that dies, is slow, or answers wrongly."""
+
+import hashlib
+import json
+from pathlib import Path
+
+# Right for the two tokens that `serve` asks about first; else the first token says what the answer is.
+WRONG_ON_DEMAND = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+        inputs = [pb_utils.get_input_tensor_by_name(request, "input_ids") for request in requests]
+        return [pb_utils.InferenceResponse([self._answer(tensor.as_numpy())]) for tensor in inputs]
+
+    def _answer(self, ids):
+        rows = np.zeros((ids.shape[0], 64), np.float32)
+        rows[:, 0] = 1
+        wrong = {10: rows[:, :0], 11: rows[:, :63], 12: rows[:, None], 13: rows[:0], 14: rows.astype(np.float64)}
+        return pb_utils.Tensor("embedding", np.ascontiguousarray(wrong.get(ids[0, 0], rows)))
+"""
+
+
+def replace_host(model: Path, source: str) -> None:
+    """Put another model.py into version 1 of a model directory, as if it had been exported so."""
+    host, manifest = model / "1" / "model.py", model / "manifest.json"
+    host.write_text(source, "utf-8")
+    content = json.loads(manifest.read_text("utf-8"))
+    digest = hashlib.sha256(host.read_bytes()).hexdigest()
+    content["files"]["1/model.py"] |= {"bytes": host.stat().st_size, "sha256": digest}
+    manifest.write_text(json.dumps(content), "utf-8")
+
+
+def host_that(does: str) -> str:
+    """The source of a host that does something when it is loaded, and answers zeros."""
+    return f"""
+import os
+import sys
+import time
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def initialize(self, args):
+        {does}
+
+    def execute(self, requests):
+        shapes = [pb_utils.get_input_tensor_by_name(request, "input_ids").as_numpy().shape for request in requests]
+        zeros = [pb_utils.Tensor("embedding", np.zeros((shape[0], 64), np.float32)) for shape in shapes]
+        return [pb_utils.InferenceResponse([tensor]) for tensor in zeros]
+"""
