@@ -29,7 +29,7 @@ FILES = (
 def test_good_exports_pass(repository: Path, run: Run) -> None:
     done = run(repository, "--files")
     assert (done.code, done.err) == (0, "")
-    assert "qwen3_reranker: PASS, 8 files" in done.out
+    assert "qwen3_reranker: PASS, 9 files" in done.out
     assert done.out.endswith("3 of 3 models pass.\n")
 
 
