@@ -47,7 +47,7 @@ def served(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     # Not a link: Triton looks for its libraries beside the path it was started by.
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(str(runtime.binary))} "$@"\n')
     program.chmod(0o755)
-    environment = runtime.environment() | {"MODELS": str(models), "QWEN3_TRITON_THREADS": "1"}
+    environment = runtime.environment(scratch) | {"MODELS": str(models), "QWEN3_TRITON_THREADS": "1"}
     environment["PATH"] = os.pathsep.join([str(program.parent), environment["PATH"]])
     ports = _free_ports("http", "grpc", "metrics")
     with (scratch / "log").open("wb") as log:
