@@ -9,7 +9,7 @@ tokenizes each match on its own, whatever its model is. For the tokenizers in `_
 - where NFC joins nothing: the character after a seam composes with none before it, and none is normalised to white
   space that was not so before;
 - between two matches: no alternative takes white space after anything else, but for line ends after punctuation; nor
-  a letter or digit and then punctuation, nor a digit and a letter in either order;
+  a letter or digit and then punctuation, nor a letter and then a digit;
 - where no match depends on the other side: nothing looks behind, and only `\s+(?!\S)` looks ahead, from white space,
   which never comes before a seam.
 
@@ -35,8 +35,8 @@ _OTHERS = (
     r"\u3001\u3002\u3008-\u3011\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
 )
 
-# The characters on both sides of a seam, which lies between them. `<|>_` are in no list: they make up added tokens.
-SEAM = re.compile(rf"\S[ \t]|[{_LETTERS}][{_OTHERS}0-9]|[0-9][{_OTHERS}{_LETTERS}]")
+# A seam lies before the match. `<|>_` are in no list: they make up added tokens.
+SEAM = re.compile(rf"[{_OTHERS}0-9](?:(?<=\S[ \t])|(?<=[{_LETTERS}0-9][{_OTHERS}])|(?<=[{_LETTERS}][0-9]))")
 
 _QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -86,7 +86,7 @@ class BoundedTokenizer:
 
 
 def has_seams(tokenizer: "Tokenizer") -> bool:
-    """Says whether texts may be tokenized piece by piece, parted at any `SEAM`."""
+    """Says whether texts may be tokenized piece by piece, parted before any `SEAM`."""
     split = _state(tokenizer.pre_tokenizer)
     steps = [
         {name: value for name, value in step.items() if name != "trim_offsets"}
@@ -117,13 +117,13 @@ def _pieces(text: str, *, size: int, from_end: bool) -> Iterator[str]:
             start, reach = 0, size
             while reach < end and start == 0:
                 if seam := SEAM.search(text, end - reach, end):
-                    start = seam.end() - 1
+                    start = seam.start()
                 reach *= 2
             yield text[start:end]
             end = start
     else:
         while start < len(text):
             seam = SEAM.search(text, start + size)
-            end = seam.end() - 1 if seam else len(text)
+            end = seam.start() if seam else len(text)
             yield text[start:end]
             start = end

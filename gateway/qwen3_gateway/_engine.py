@@ -94,7 +94,7 @@ class Engine:
         self._model_info: ModelInfo | None = None  # what the client knows, without a way to its thread and back
         self._reranker_info: RerankerInfo | None = None
         self._speller: Speller | None = None
-        # Ids take fifty times the memory of their text, and what is too long is tokenized before that is known.
+        # Ids take fifty times the memory of their text, and a text without a place to stop at is tokenized whole.
         self._tokenizing = asyncio.Semaphore(_TOKENIZE_AT_ONCE)
 
     async def embedding_model(self, name: str | None = None) -> ModelInfo:

@@ -72,7 +72,7 @@ def ids_of(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def seams_of(text: str) -> list[int]:
-    return [place for place in range(1, len(text)) if SEAM.fullmatch(text, place - 1, place + 1)]
+    return [seam.start() for seam in SEAM.finditer(text)]
 
 
 @settings(max_examples=700, deadline=None)
@@ -157,15 +157,15 @@ def test_negative_control_elsewhere_parting_changes_ids(genuine: Tokenizer, text
 
 def test_characters_beside_a_seam_are_what_the_tokenizers_take_them_for() -> None:
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
-    letters = {c for c in characters if SEAM.fullmatch(c + "0")}
-    others = {c for c in characters if SEAM.fullmatch("0" + c)} - letters
+    letters = {c for c in characters if SEAM.match(c + "0", 1)}
+    others = {c for c in characters if SEAM.match("0" + c, 1)}
     assert len(letters) > 30_000
     assert len(others) > 40
     assert not without(r"\p{L}", letters)
     assert without(r"[\p{L}\p{N}]", others) == others
     spaces = without(r"\S", characters)
     assert {" ", "\n", "\u3000"} < spaces
-    assert not any(SEAM.fullmatch(c + " ") for c in spaces)
+    assert not any(SEAM.match(c + " ", 1) for c in spaces)
 
     # NFC leaves them alone, whatever is before them.
     decompositions = {c: unicodedata.normalize("NFD", c) for c in characters}
