@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ._bounded_tokenizer import BoundedTokenizer
 from ._contract import ModelInfo, ServedInfo
 from ._errors import ContractMismatchError, InvalidInputError, TokenizerUnavailableError
 from ._texts import Truncate
@@ -45,13 +46,13 @@ class TextTokenizer:
     ) -> None:
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_buffer(content)
+        tokenizer = Tokenizer.from_buffer(content)
         # A tokenizer.json may bring settings of its own; a cut there would come before the end-of-text token.
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         # The end-of-text token is added here and not by tokenizer.json, whose post-processor may be missing.
-        self._head: list[int] = self._tokenizer.encode(prefix, add_special_tokens=False).ids
-        self._tail: list[int] = self._tokenizer.encode(suffix, add_special_tokens=False).ids
+        self._head: list[int] = tokenizer.encode(prefix, add_special_tokens=False).ids
+        self._tail: list[int] = tokenizer.encode(suffix, add_special_tokens=False).ids
         if eos_token_id is not None:
             self._tail.append(eos_token_id)
         self._max_tokens = max_tokens
@@ -61,6 +62,7 @@ class TextTokenizer:
                 f"the model takes {max_tokens} tokens, of which {len(self._head) + len(self._tail)} go to its "
                 "template: no room for a text; export it again with a larger max_tokens"
             )
+        self._tokenizer = BoundedTokenizer(tokenizer, room=self._room)
 
     @classmethod
     def load(
@@ -115,16 +117,14 @@ class TextTokenizer:
         Raises:
             InvalidInputError: a text is too long and `truncate` is False.
         """
-        kept = slice(-self._room, None) if truncate == "start" else slice(self._room)
+        from_end = truncate == "start"
+        kept = slice(-self._room, None) if from_end else slice(self._room)
         rows = []
-        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        for index, encoding in enumerate(encodings, start=first_index):
-            body = encoding.ids
+        for index, body in enumerate(self._tokenizer.encode(texts, from_end=from_end), start=first_index):
             if len(body) > self._room and truncate is False:
                 raise InvalidInputError(
-                    f"{len(body) + self._max_tokens - self._room} tokens, with instruction and all that the client "
-                    f"adds, but the model takes {self._max_tokens}; shorten or split the text, or let truncate=True "
-                    "cut its end",
+                    f"more than the {self._max_tokens} tokens that the model takes, with instruction and all that the "
+                    "client adds; shorten or split the text, or let truncate=True cut its end",
                     index=index,
                     noun=noun,
                 )

@@ -96,7 +96,7 @@ class Engine:
         self._reranker_info: RerankerInfo | None = None
         self._speller: Speller | None = None
         self._answered_at: dict[str, float] = {}  # when each model last gave a right answer
-        # Ids take fifty times the memory of their text, and what is too long is tokenized before that is known.
+        # Ids take fifty times the memory of their text, and a text without a place to stop at is tokenized whole.
         self._tokenizing = asyncio.Semaphore(_TOKENIZE_AT_ONCE)
 
     async def embedding_model(self, name: str | None = None) -> ModelInfo:

@@ -111,9 +111,9 @@ def test_a_long_document_loses_its_end_and_nothing_else(
     (prompt,) = seen
     assert prompt.startswith(RERANKER_PREFIX + "<Instruct>: Find it\n<Query>: q\n<Document>: xxx")
     assert prompt.endswith("xxx" + RERANKER_SUFFIX)
-    with pytest.raises(InvalidInputError, match=r"^document 2: \d+ tokens, .* the model takes 512"):
+    with pytest.raises(InvalidInputError, match=r"^document 2: more than the 512 tokens that the model takes"):
         client.rank("q", ["x", "x", "x" * 1000], truncate=False)
-    with pytest.raises(InvalidInputError, match=r"^pair 1: \d+ tokens"):
+    with pytest.raises(InvalidInputError, match=r"^pair 1: more than the 512 tokens"):
         client.score([("q", "x"), ("q" * 1000, "x")], truncate=False)
 
 
