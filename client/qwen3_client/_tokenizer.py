@@ -131,6 +131,28 @@ class TextTokenizer:
             rows.append(np.array([*self._head, *body[kept], *self._tail], dtype=np.int64))
         return rows
 
+    def characters_cut(self, text: str, row: NDArray[np.int64]) -> int:
+        """Counts the characters that a text lost at its end when `encode` made a row of it; 0 for none.
+
+        What was kept is turned back into text, so that this costs nothing for what was cut, as a rule.
+
+        Args:
+            text: the whole text.
+            row: int64 `[n]`, what `encode` made of it.
+        """
+        if row.size < self._max_tokens:
+            return 0
+        body = row[len(self._head) : row.size - len(self._tail)].tolist()
+        kept: str = self._tokenizer.decode(body, skip_special_tokens=False)
+        if kept == text:
+            return 0
+        whole = text
+        if not text.startswith(kept.rstrip("\ufffd")) and self._tokenizer.normalizer is not None:
+            whole = self._tokenizer.normalizer.normalize_str(text)  # the tokens are of this one
+        while not whole.startswith(kept):  # a cut inside a character leaves bytes that decode to U+FFFD
+            kept = kept[:-1]
+        return len(whole) - len(kept)
+
 
 def _find(place: str, *, revision: str, option: str) -> Path:
     """Returns the path of the tokenizer.json in a folder, or of the one fetched from the Hub."""
@@ -143,11 +165,19 @@ def _find(place: str, *, revision: str, option: str) -> Path:
         raise _unavailable(option, place, "there is no such folder on this machine, and it is no Hub id")
 
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     try:
         return Path(hf_hub_download(place, _FILE, revision=revision or None))
     except (EntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        if HF_HUB_OFFLINE:
+            raise _unavailable(
+                option,
+                place,
+                "HF_HUB_OFFLINE forbids fetching it, and the Hub's cache on this machine does not hold it; unset "
+                "HF_HUB_OFFLINE",
+            ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise _unavailable(option, place, f"the Hugging Face Hub did not give it: {reason}") from error
 
