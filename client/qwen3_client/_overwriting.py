@@ -15,7 +15,7 @@ _STDIN, _STDOUT = 0, 1
 def is_same_file(one: Path, other: Path) -> bool:
     """Says whether two paths lead to one file, through symbolic and hard links too; False where one does not exist."""
     try:
-        return os.path.samefile(one, other) or one.resolve() == other.resolve()
+        return one.samefile(other) or one.resolve() == other.resolve()
     except OSError:
         return False
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from .._cuts import CutCounter, Cuts
 from .._errors import Qwen3ClientError
 from .._prompts import Kind
+from .._texts import Truncate
 from ._corpus import Block
 
 __all__ = ["EmbeddedBlock", "Keeper", "TokenEmbedder", "embed_blocks"]
@@ -42,7 +43,7 @@ class TokenEmbedder(Protocol):
     """What the pipeline needs of a `Client`. Threads share it."""
 
     def tokenize(
-        self, texts: Sequence[str], *, kind: Kind = ..., instruction: str | None = ..., truncate: bool = ...
+        self, texts: Sequence[str], *, kind: Kind = ..., instruction: str | None = ..., truncate: Truncate = ...
     ) -> list[_Ids]:
         """Turns texts into token ids, each int64 `[n_i]`."""
 
@@ -82,7 +83,7 @@ class EmbeddedBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pending:
-    """A block on its way: what is kept of it, and the calls whose results are to come, with the places of their texts."""
+    """A block on its way: what is kept of it, and the calls that are open, with the places of their texts."""
 
     block: Block
     lengths: NDArray[np.int64]
