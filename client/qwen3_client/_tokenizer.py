@@ -175,15 +175,15 @@ def _find(place: str, *, revision: str, option: str) -> Path:
             raise _unavailable(
                 option,
                 place,
-                "HF_HUB_OFFLINE forbids fetching it, and the Hub's cache on this machine does not hold it; unset "
-                "HF_HUB_OFFLINE",
+                "HF_HUB_OFFLINE is set, and the Hub's cache on this machine does not hold it",
+                remedy="unset HF_HUB_OFFLINE, or ",
             ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise _unavailable(option, place, f"the Hugging Face Hub did not give it: {reason}") from error
 
 
-def _unavailable(option: str, place: str, reason: str) -> TokenizerUnavailableError:
+def _unavailable(option: str, place: str, reason: str, *, remedy: str = "") -> TokenizerUnavailableError:
     return TokenizerUnavailableError(
-        f"cannot get {_FILE} of {place} ({reason}); pass {option}=<folder holding {_FILE}>, such as the "
+        f"cannot get {_FILE} of {place} ({reason}); {remedy}pass {option}=<folder holding {_FILE}>, such as the "
         "model's directory in the server's model repository"
     )

@@ -327,12 +327,12 @@ def test_what_is_finished_when_it_fails_is_kept() -> None:
                 all_short_ones.set()
 
     def fail(input_ids: Sequence[Ids]) -> None:
-        if len(input_ids[0]) == 2000:  # those that go first
+        if len(input_ids[0]) == 2048:  # those that go first, each in a call of its own
             assert all_short_ones.wait(60)
             raise InferenceError("gone")
 
     embedder, keeper = Embedder(), Telling()
     embedder.before_answer = fail
     with pytest.raises(InferenceError, match="gone"):
-        run(embedder, blocks_of(["x" * 2000] * 5 + ["y"] * 300, 305), keeper=keeper)
+        run(embedder, blocks_of(["x" * 2048] * 5 + ["y"] * 300, 305), keeper=keeper)
     assert sorted(keeper.given) == [2 * row for row in range(5, 305)]

@@ -152,14 +152,9 @@ def test_an_output_that_is_an_input_is_refused(
         output = Path("hard.jsonl")
         output.hardlink_to("texts.jsonl")
     if link == "stdin":
-        done = subprocess.run(
-            [sys.executable, "-m", "qwen3_client", "embed", "--output", "texts.jsonl", "--url", "127.0.0.1:1"],
-            stdin=Path("texts.jsonl").open(encoding="utf-8"),  # noqa: SIM115 - the process's own
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        command = [sys.executable, "-m", "qwen3_client", "embed", "--output", "texts.jsonl", "--url", "127.0.0.1:1"]
+        with Path("texts.jsonl").open("rb") as file:
+            done = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=60, check=False)
         status, said, name = done.returncode, done.stderr, "stdin"
     else:
         status = embed(*arguments, "--output", str(output))
@@ -257,10 +252,11 @@ def test_a_reader_that_has_enough_ends_it_quietly() -> None:
     program = textwrap.dedent("""
         import argparse, sys
         import numpy as np
-        from qwen3_client import _embed_command, _client
+        from qwen3_client import _embed_command, _client, _cuts
 
         class Endless:
             class info: dimensions = 64  # to call it is to make one
+            class _core: count_cuts = _cuts.CutCounter
             def __init__(self, *_, **__): pass
             def __enter__(self): return self
             def __exit__(self, *_): pass

@@ -1,6 +1,7 @@
 """Text to token ids, with a genuine byte-level tokenizer: one token per byte of UTF-8."""
 
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from huggingface_hub.utils._http import reset_sessions
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from qwen3_client import ContractMismatchError, InvalidInputError, ModelInfo, RerankerInfo, TokenizerUnavailableError
 from qwen3_client._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
 from qwen3_client._tokenizer import TextTokenizer
+from support.qwen_tokenizer import build_qwen_tokenizer
 from tokenizers import Tokenizer
 
 EOS = 256
@@ -201,7 +203,49 @@ def offline_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("offline_hub")
-def test_a_hub_that_does_not_answer_says_what_to_pass(info: ModelInfo) -> None:
-    with pytest.raises(TokenizerUnavailableError, match=r"Hub did not give it.*tokenizer=<folder") as caught:
+def test_a_hub_that_is_switched_off_says_what_to_do(info: ModelInfo) -> None:
+    said = (
+        "cannot get tokenizer.json of no-such-owner/no-such-model (HF_HUB_OFFLINE is set, and the Hub's cache on this "
+        "machine does not hold it); unset HF_HUB_OFFLINE, or pass tokenizer=<folder holding tokenizer.json>, such as "
+        "the model's directory in the server's model repository"
+    )
+    with pytest.raises(TokenizerUnavailableError) as caught:
+        TextTokenizer.load(replace(info, tokenizer="no-such-owner/no-such-model"))
+    assert str(caught.value) == said
+
+
+def test_a_hub_that_does_not_answer_says_what_to_pass(info: ModelInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*_: object, **__: object) -> str:
+        raise OSError("no route to host\nat all")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    said = r"\(the Hugging Face Hub did not give it: no route to host\); pass tokenizer=<folder"
+    with pytest.raises(TokenizerUnavailableError, match=said) as caught:
         TextTokenizer.load(replace(info, tokenizer="no-such-owner/no-such-model"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def genuine() -> tuple[Tokenizer, list[TextTokenizer]]:
+    """The genuine vocabulary, and what cuts with it: to 3, 9 and 19 tokens of a text."""
+    vocabulary = build_qwen_tokenizer()
+    content = vocabulary.to_str().encode()
+    return vocabulary, [TextTokenizer(content, max_tokens=most, eos_token_id=151643) for most in (4, 10, 20)]
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60), st.integers(0, 2))
+@example("e\u0301" * 30, 1)  # two characters each, which the tokenizer makes one
+@example("🙂🧑🏽‍🚀" * 20, 0)  # characters of several tokens
+def test_the_characters_that_are_cut_are_counted(
+    genuine: tuple[Tokenizer, list[TextTokenizer]], text: str, which: int
+) -> None:
+    vocabulary, tokenizers = genuine
+    tokenizer = tokenizers[which]
+    (row,) = tokenizer.encode([text], truncate=True)
+    normal = unicodedata.normalize("NFC", text)
+    # A byte-level token has a character for each of its bytes.
+    kept_bytes = sum(len(vocabulary.id_to_token(token)) for token in row[:-1].tolist())
+    kept = len(normal.encode()[:kept_bytes].decode(errors="ignore"))
+    assert tokenizer.characters_cut(text, row) == len(normal) - kept
