@@ -43,7 +43,7 @@ class UnfinishedBlocks:
     def restore(self, block: Block) -> dict[int, NDArray[np.float32]]:
         """Returns what an earlier run kept of a block: places of texts, and float32 `[dimensions]` for each."""
         places = {row: place for place, row in enumerate(block.rows)}
-        found = {}
+        found: dict[int, NDArray[np.float32]] = {}
         for table in self._parts.pieces(block.start):
             vectors = table[_VECTOR].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
             found |= {places[row]: vector for row, vector in zip(table[_ROW].to_pylist(), vectors, strict=True)}
