@@ -53,9 +53,14 @@ def parse_address(url: str) -> Address:
         _refuse(url, "it is empty or holds white space")
     try:
         parts = urlsplit(url if "://" in url else f"grpc://{url}")
-        host, port = parts.hostname, parts.port
+        host = parts.hostname
     except ValueError as error:
         _refuse(url, str(error))
+    try:
+        port = parts.port
+    except ValueError:
+        # Brackets, and the colons between them, are an IPv6 address.
+        _refuse(url, f"its port is {parts.netloc.rpartition(':')[2]!r}, not a number from 1 to 65535")
     if parts.scheme not in _DEFAULT_PORTS:
         _refuse(url, f"{parts.scheme}:// is not known")
     if not host:
@@ -63,7 +68,7 @@ def parse_address(url: str) -> Address:
     if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
         _refuse(url, "there is more than a host and a port")
     if port == 0:
-        _refuse(url, "there is no port 0")
+        _refuse(url, "its port is 0, not a number from 1 to 65535")
     return Address(
         protocol="grpc" if parts.scheme.startswith("grpc") else "http",
         host=host,

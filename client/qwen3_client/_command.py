@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._client import Client
+    from ._contract import ModelInfo
     from ._credentials import Tls
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "add_connection_arguments",
     "add_server_arguments",
     "credentials_of",
+    "dimensions_of",
     "open_client",
     "open_texts",
     "run_in_one_line",
@@ -100,12 +103,16 @@ def open_client(args: argparse.Namespace, *, noun: str) -> "Client":
         noun: as for `add_server_arguments`.
 
     Raises:
-        UsageError: the file with headers holds something else.
+        UsageError: an option's value makes no sense, or the file with headers holds something else.
         InvalidInputError: an argument cannot be used.
         OSError: a file cannot be read.
     """
     from ._client import Client
 
+    if args.model == "":
+        raise UsageError(f"--model must not be empty: leave it out to use the only {noun} there")
+    if not 0 < args.timeout < math.inf:
+        raise UsageError(f"--timeout must be a positive number of seconds, not {args.timeout:g}")
     given = credentials_of(args)
     is_reranker = noun == "reranker"
     return Client(
@@ -119,6 +126,22 @@ def open_client(args: argparse.Namespace, *, noun: str) -> "Client":
         token=given.token,
         headers=given.headers,
     )
+
+
+def dimensions_of(args: argparse.Namespace, info: "ModelInfo") -> int:
+    """Returns the length of the vectors that the arguments ask for.
+
+    Raises:
+        UsageError: the model has no such vectors.
+    """
+    from ._contract import MIN_DIMENSIONS
+
+    if args.dimensions is None:
+        return info.dimensions
+    dimensions: int = args.dimensions
+    if not MIN_DIMENSIONS <= dimensions <= info.dimensions:
+        raise UsageError(f"--dimensions must be from {MIN_DIMENSIONS} to {info.dimensions}, not {dimensions}")
+    return dimensions
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from ._address import parse_address
 from ._connection import Connection
 from ._contract import EMBEDDING_NAME, LOGIT_NAME, SCORE_NAME, ModelInfo, RerankerInfo, ServedInfo
 from ._credentials import Tls, credentials_for
+from ._cuts import CutCounter
 from ._errors import (
     ContractMismatchError,
     InvalidInputError,
@@ -137,6 +138,11 @@ class Core:
     def reranker_info(self) -> Later[RerankerInfo]:
         """See `Client.reranker_info`."""
         return self._reranker.info()
+
+    def count_cuts(self) -> CutCounter:
+        """Returns what counts, from now on, what the embedding model's texts lose at their ends."""
+        counter = self._embedding_model.cut_counter = CutCounter()
+        return counter
 
     async def is_ready(self) -> bool:
         """See `Client.is_ready`."""

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._command import UsageError, add_server_arguments, open_client, open_texts, run_in_one_line
+from ._command import UsageError, add_server_arguments, dimensions_of, open_client, open_texts, run_in_one_line
+from ._overwriting import refuse_appending_to_input, refuse_overwriting
 from ._quantisation import DTYPES
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ __all__ = ["EXTRA", "HELP", "add_arguments", "run"]
 
 HELP = "embed texts with a running server"
 EXTRA: str | None = "bulk"  # pyarrow; only a corpus needs it
+
+_BLOCK_ROWS = 4096
+_INTERRUPTED = 130  # the exit status after Ctrl-C
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(kind="document")
     parser.add_argument("--instruction", help="task of the queries (default: the model's)")
     parser.add_argument("--dimensions", type=int, metavar="N", help="length of the vectors (default: the model's)")
+    parser.add_argument(
+        "--no-truncate", action="store_true", help="refuse a text that is too long for the model instead of cutting it"
+    )
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="how vectors are written (%(default)s)")
     parser.add_argument(
         "--calibration", metavar="PATH", help="x.calibration.npz with the ranges for int8 and uint8, as a corpus leaves"
@@ -53,7 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     corpus.add_argument("--skip-empty", action="store_true", help="leave out rows without a text")
     corpus.add_argument("--restart", action="store_true", help="give up what an unfinished run left")
     corpus.add_argument(
-        "--block-rows", type=int, default=4096, metavar="N", help="texts that are kept at a time (%(default)s)"
+        "--block-rows",
+        type=int,
+        metavar="N",
+        help=f"texts that are read ahead and put in order of length together ({_BLOCK_ROWS})",
     )
 
 
@@ -73,14 +83,34 @@ def run(args: argparse.Namespace) -> int:
         output = _checked_arguments(args)
         dtype: Dtype = args.dtype
         calibration = None if args.calibration is None else Calibration.load(args.calibration)
-        if args.text_column is None:
-            _embed_texts(args, output, dtype=dtype, calibration=calibration)
-        else:
-            from ._bulk._bulk_command import embed_corpus
+        with _naming_the_option():
+            if args.text_column is None:
+                _embed_texts(args, output, dtype=dtype, calibration=calibration)
+            else:
+                from ._bulk._bulk_command import embed_corpus
 
-            embed_corpus(args, Path(args.texts[0]), Path(args.output), dtype=dtype, calibration=calibration)
+                args.block_rows = _BLOCK_ROWS if args.block_rows is None else args.block_rows
+                embed_corpus(args, Path(args.texts[0]), Path(args.output), dtype=dtype, calibration=calibration)
 
-    return run_in_one_line("embed", embed)
+    try:
+        return run_in_one_line("embed", embed)
+    except KeyboardInterrupt as interrupt:
+        if not interrupt.args:
+            raise
+        print("qwen3-triton embed: interrupted;", *interrupt.args, file=sys.stderr)
+        return _INTERRUPTED
+
+
+@contextlib.contextmanager
+def _naming_the_option() -> Iterator[None]:
+    """Says of a text that is too long what the user of the command can do; the client's error is for Python."""
+    from ._errors import InvalidInputError
+
+    try:
+        yield
+    except InvalidInputError as error:
+        error.args = (str(error.args[0]).replace("let truncate=True cut its end", "leave out --no-truncate to cut it"),)
+        raise
 
 
 def _embed_texts(
@@ -107,11 +137,17 @@ def _write_rows(
 
     from ._quantisation import quantise, stored_as
     from ._vector_files import json_line, vector_file
-    from ._vectors import checked_dimensions
 
     started = time.monotonic()
-    rows = client.encode_stream(texts, kind=args.kind, instruction=args.instruction, dimensions=args.dimensions)
-    dimensions = checked_dimensions(args.dimensions, full=client.info().dimensions)
+    cuts = client._core.count_cuts()
+    dimensions = dimensions_of(args, client.info())
+    rows = client.encode_stream(
+        texts,
+        kind=args.kind,
+        instruction=args.instruction,
+        dimensions=args.dimensions,
+        truncate=not args.no_truncate,
+    )
     stored, width = stored_as(dtype, dimensions=dimensions)
     count = 0
     with contextlib.ExitStack() as stack:
@@ -132,12 +168,17 @@ def _write_rows(
         f"wrote {output or 'stdout'}: {dtype} [{count}, {width}] in {seconds:.1f} s ({count / seconds:.1f} texts/s)",
         file=sys.stderr,
     )
+    if (lost := cuts.take()).texts:
+        print(lost.sentence(max_tokens=client.info().max_tokens), file=sys.stderr)
 
 
 def _checked_arguments(args: argparse.Namespace) -> Path | None:
     """Returns where the vectors go, None for stdout, once the arguments are known to make sense together."""
     from ._quantisation import needs_calibration
+    from ._vector_files import calibration_beside
 
+    if args.instruction == "":
+        raise UsageError("--instruction must not be empty: leave it out to use the model's own")
     if args.instruction is not None and args.kind != "query":
         raise UsageError("--instruction is for queries: add --query")
     if args.calibration is not None and not needs_calibration(args.dtype):
@@ -148,14 +189,37 @@ def _checked_arguments(args: argparse.Namespace) -> Path | None:
         raise UsageError("with --text-column, give one file as the argument and nothing else")
     elif args.output is None:
         raise UsageError("with --text-column, say where the vectors go: --output x.parquet or x.npy")
+    inputs = _inputs(args)
     if args.output is None:
+        refuse_appending_to_input(inputs)
         return None
     output = Path(args.output)
     if not output.parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
     if output.is_dir():
         raise UsageError(f"cannot write {output}: it is a folder")
+    refuse_overwriting(output, inputs)
+    if args.text_column is not None and needs_calibration(args.dtype):
+        # It may be the one that --calibration names: that one is left as it is.
+        refuse_overwriting(calibration_beside(output), {**inputs, "--calibration": None})
     return output
+
+
+def _inputs(args: argparse.Namespace) -> dict[str, str | None]:
+    """Returns the files that the command reads, by what the user calls them."""
+    named = {
+        "--calibration": args.calibration,
+        "--token-file": args.token_file,
+        "--header-file": args.header_file,
+        "--ca": args.ca,
+        "--certificate": args.certificate,
+        "--key": args.key,
+    }
+    if args.text_column is not None:
+        return {"the corpus": args.texts[0], **named}
+    if args.file in (None, "-"):
+        return {"stdin": None if args.texts else "-", **named}
+    return {"--file": args.file, **named}
 
 
 def _check_arguments_of_texts(args: argparse.Namespace) -> None:
@@ -166,6 +230,7 @@ def _check_arguments_of_texts(args: argparse.Namespace) -> None:
         ("--id-column", args.id_column is not None),
         ("--skip-empty", args.skip_empty),
         ("--restart", args.restart),
+        ("--block-rows", args.block_rows is not None),
     ):
         if is_given:
             raise UsageError(f"{option} is for a corpus: add --text-column")

@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ._command import add_server_arguments, open_client, open_texts, run_in_one_line
+from ._command import UsageError, add_server_arguments, open_client, open_texts, run_in_one_line
 
 if TYPE_CHECKING:
     from ._ranking import RankedDocument
@@ -38,6 +38,10 @@ def run(args: argparse.Namespace) -> int:
     """
 
     def rerank() -> None:
+        if args.top_k is not None and args.top_k < 1:
+            raise UsageError(f"--top-k must be at least 1, not {args.top_k}")
+        if args.instruction == "":
+            raise UsageError("--instruction must not be empty: leave it out to use the model's own")
         with (
             open_texts(args.documents, file=args.file, noun="document") as documents,
             open_client(args, noun="reranker") as client,

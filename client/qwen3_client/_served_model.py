@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ._connection import Connection
 from ._contract import InfoT
+from ._cuts import CutCounter
 from ._errors import ContractMismatchError, InferenceError, InvalidInputError, Qwen3ClientError, about
 from ._priority import Priority
 from ._texts import Truncate
@@ -110,6 +111,9 @@ class ServedModel(Generic[InfoT]):
         tokenizer: folder that holds its tokenizer.json, or Hub id; None for the one that the server names.
         prefix: text that begins every prompt, never cut.
         suffix: text that ends every prompt, never cut.
+
+    Attributes:
+        cut_counter: counts what texts lose at their ends; None, as at first, to spare the work.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class ServedModel(Generic[InfoT]):
         self._failures = 0  # to find out
         self._failure: Qwen3ClientError | None = None  # the latest of them
         self._tokenizer: TextTokenizer | None = None
+        self.cut_counter: CutCounter | None = None
 
     @property
     def name(self) -> str | None:
@@ -199,7 +204,15 @@ class ServedModel(Generic[InfoT]):
         """
         tokenizer = await self._own_tokenizer()
         prompts = [prompt(item) for item in items]
-        encode = partial(tokenizer.encode, prompts, truncate=truncate, first_index=first_index, noun=noun)
+
+        def encode() -> list[NDArray[np.int64]]:
+            rows = tokenizer.encode(prompts, truncate=truncate, first_index=first_index, noun=noun)
+            if self.cut_counter is not None:
+                for text, row in zip(prompts, rows, strict=True):
+                    lost = tokenizer.characters_cut(text, row)
+                    self.cut_counter.add(kept_tokens=row.size, text=text, characters=lost)
+            return rows
+
         if sum(map(len, prompts)) < _MANY_CHARACTERS:
             return encode()
         return await asyncio.to_thread(encode)

@@ -62,7 +62,8 @@ class TextTokenizer:
                 f"the model takes {max_tokens} tokens, of which {len(self._head) + len(self._tail)} go to its "
                 "template: no room for a text; export it again with a larger max_tokens"
             )
-        self._tokenizer = BoundedTokenizer(tokenizer, room=self._room)
+        self._whole = tokenizer
+        self._bounded = BoundedTokenizer(tokenizer, room=self._room)
 
     @classmethod
     def load(
@@ -120,7 +121,7 @@ class TextTokenizer:
         from_end = truncate == "start"
         kept = slice(-self._room, None) if from_end else slice(self._room)
         rows = []
-        for index, body in enumerate(self._tokenizer.encode(texts, from_end=from_end), start=first_index):
+        for index, body in enumerate(self._bounded.encode(texts, from_end=from_end), start=first_index):
             if len(body) > self._room and truncate is False:
                 raise InvalidInputError(
                     f"more than the {self._max_tokens} tokens that the model takes, with instruction and all that the "
@@ -130,6 +131,28 @@ class TextTokenizer:
                 )
             rows.append(np.array([*self._head, *body[kept], *self._tail], dtype=np.int64))
         return rows
+
+    def characters_cut(self, text: str, row: NDArray[np.int64]) -> int:
+        """Counts the characters that a text lost at its end when `encode` made a row of it; 0 for none.
+
+        What was kept is turned back into text, so that this costs nothing for what was cut, as a rule.
+
+        Args:
+            text: the whole text.
+            row: int64 `[n]`, what `encode` made of it.
+        """
+        if row.size < self._max_tokens:
+            return 0
+        body = row[len(self._head) : row.size - len(self._tail)].tolist()
+        kept = self._whole.decode(body, skip_special_tokens=False)
+        if kept == text:
+            return 0
+        whole = text
+        if not text.startswith(kept.rstrip("\ufffd")) and self._whole.normalizer is not None:
+            whole = self._whole.normalizer.normalize_str(text)  # the tokens are of this one
+        while not whole.startswith(kept):  # a cut inside a character leaves bytes that decode to U+FFFD
+            kept = kept[:-1]
+        return len(whole) - len(kept)
 
 
 def _find(place: str, *, revision: str, option: str) -> Path:
@@ -143,6 +166,7 @@ def _find(place: str, *, revision: str, option: str) -> Path:
         raise _unavailable(option, place, "there is no such folder on this machine, and it is no Hub id")
 
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
 
     # Of whichever HTTP library this release uses; HfHubHTTPError and, say, a proxy's refusal are among its kinds.
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
@@ -153,12 +177,19 @@ def _find(place: str, *, revision: str, option: str) -> Path:
     try:
         return Path(hf_hub_download(place, _FILE, revision=revision or None))
     except (EntryNotFoundError, HTTPError, OSError, ValueError) as error:
+        if HF_HUB_OFFLINE:
+            raise _unavailable(
+                option,
+                place,
+                "HF_HUB_OFFLINE is set, and the Hub's cache on this machine does not hold it",
+                remedy="unset HF_HUB_OFFLINE, or ",
+            ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise _unavailable(option, place, f"the Hugging Face Hub did not give it: {reason}") from error
 
 
-def _unavailable(option: str, place: str, reason: str) -> TokenizerUnavailableError:
+def _unavailable(option: str, place: str, reason: str, *, remedy: str = "") -> TokenizerUnavailableError:
     return TokenizerUnavailableError(
-        f"cannot get {_FILE} of {place} ({reason}); pass {option}=<folder holding {_FILE}>, such as the "
+        f"cannot get {_FILE} of {place} ({reason}); {remedy}pass {option}=<folder holding {_FILE}>, such as the "
         "model's directory in the server's model repository"
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ._durable_file import durable_file
 
-__all__ = ["SUFFIXES", "json_line", "vector_file"]
+__all__ = ["SUFFIXES", "calibration_beside", "json_line", "vector_file"]
 
 SUFFIXES = (".jsonl", ".npy")
 
@@ -22,6 +22,11 @@ SUFFIXES = (".jsonl", ".npy")
 def json_line(index: int, row: NDArray[Any]) -> str:
     """Returns one text's vector as a line of JSON, without its end of line."""
     return json.dumps({"index": index, "embedding": row.tolist()})
+
+
+def calibration_beside(output: Path) -> Path:
+    """Returns where the calibration of an output is written."""
+    return output.with_suffix(".calibration.npz")
 
 
 @contextlib.contextmanager

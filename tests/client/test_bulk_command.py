@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import re
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,6 +198,12 @@ def fail_at(transport: FakeTransport, row: int) -> None:
     transport.answer = answer
 
 
+def kept_rows(said: str) -> int:
+    """How many rows a stopped run says that it kept; 0 where it says nothing of it."""
+    found = re.search(r"the vectors of ([\d,]+) rows are kept, and the same command goes on from there\n", said)
+    return 0 if found is None else int(found[1].replace(",", ""))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int8", "ubinary"])
 @pytest.mark.parametrize("output", ["v.npy", "v.parquet"])
 def test_the_same_command_goes_on_after_a_failure(
@@ -214,22 +223,24 @@ def test_the_same_command_goes_on_after_a_failure(
         (here / name).unlink()
     capsys.readouterr()
 
-    done = 0
+    kept = 0
     for bad, blocks in ((90, 2), (205, 5), (300, 7)):
         fail_at(transport, bad)
         assert embed(*command) == 1
         said = capsys.readouterr().err
-        assert (f"resumed at row {done} of c.csv" in said) == (done > 0)
-        assert f"qwen3-triton embed: row {bad}: out of memory\n" in said
-        done = 40 * blocks
-        kept = sorted(path.name for path in (here / f"{output}.parts").glob("rows-*"))
-        assert kept == [f"rows-{40 * part:012}-{40 * part + 40:012}.arrow" for part in range(blocks)]
+        assert (f"resumed: the vectors of {kept} rows of c.csv were kept\n" in said) == (kept > 0)
+        kept = kept_rows(said)
+        assert said.endswith(f"\nqwen3-triton embed: row {bad}: out of memory\n")
+        parts = sorted(path.name for path in (here / f"{output}.parts").glob("rows-*"))
+        assert parts == [f"rows-{40 * part:012}-{40 * part + 40:012}.arrow" for part in range(blocks)]
+        assert kept >= 40 * blocks
         assert names(here) == [f"{output}.parts"], "no output before its time"
     transport.answer = vector_of
     before = transport.requests
     assert embed(*command) == 0
-    assert transport.requests - before == len(TEXTS) - done
-    assert capsys.readouterr().err.startswith(f"resumed at row {done} of c.csv\nwrote {output}: {dtype} [330, ")
+    assert transport.requests - before == len(TEXTS) - kept
+    start = f"resumed: the vectors of {kept} rows of c.csv were kept\nwrote {output}: {dtype} [330, "
+    assert capsys.readouterr().err.startswith(start)
     assert {name: (here / name).read_bytes() for name in names(here)} == whole
 
 
@@ -320,7 +331,142 @@ def test_embedding_a_finished_corpus_again_replaces_its_vectors(capsys: pytest.C
         np.testing.assert_array_equal(read("v.npy"), expected())
 
 
+# Stopped in the middle of a block.
+
+ONE_BLOCK = ["c.parquet", "--text-column", "text", "--id-column", "id", "--output", "v.parquet"]  # all in one block
+
+
+def stop_after(requests: int, stop: type[BaseException], transport: FakeTransport) -> None:
+    """Stops the process, as Ctrl-C or an error would, once so many texts are answered."""
+    main, answered = threading.main_thread().ident, itertools.count(1)
+    held = threading.Event()
+
+    def answer(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        number = next(answered)
+        if number == requests:
+            if stop is KeyboardInterrupt:
+                signal.pthread_kill(main or 0, signal.SIGINT)
+            else:
+                raise InferenceError("out of memory")
+        if number >= requests:
+            held.wait(0.2)
+        return vector_of(input_ids)
+
+    transport.answer = answer
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, InferenceError])
+def test_a_stop_in_a_block_keeps_what_is_finished_and_the_output_is_the_same(
+    stop: type[BaseException], here: Path, transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert embed(*ONE_BLOCK) == 0
+    whole = Path("v.parquet").read_bytes()
+    Path("v.parquet").unlink()
+    capsys.readouterr()
+    kept, stops = 0, 0
+    while True:
+        stop_after(150, stop, transport)
+        before = transport.requests
+        status = embed(*ONE_BLOCK)
+        said = capsys.readouterr().err
+        assert (f"resumed: the vectors of {kept} rows" in said) == (kept > 0)
+        if status == 0:
+            assert transport.requests - before == len(TEXTS) - kept
+            break
+        stops += 1
+        assert status == (130 if stop is KeyboardInterrupt else 1)
+        if stop is KeyboardInterrupt:
+            assert re.search(r"^qwen3-triton embed: interrupted; the vectors of \d+ rows are kept, and ", said, re.M)
+        assert kept_rows(said) > kept
+        kept = kept_rows(said)
+        assert names(here) == ["v.parquet.parts"]
+        assert not list(Path("v.parquet.parts").glob("rows-*")), "its block is not finished"
+    assert stops >= 2
+    assert Path("v.parquet").read_bytes() == whole
+    assert names(here) == ["v.parquet"]
+
+
+def test_ctrl_c_before_anything_is_finished_leaves_nothing(
+    here: Path, transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_after(1, KeyboardInterrupt, transport)
+    with pytest.raises(KeyboardInterrupt):
+        embed(*ONE_BLOCK)
+    assert names(here) == []
+    assert capsys.readouterr().err == ""
+
+
+# What was cut.
+
+
+def test_what_is_cut_is_counted_over_all_runs(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
+    # A token for each byte, of which the model takes 127 and the end-of-text token.
+    texts = [*TEXTS[:100], "x" * 127, "x" * 128, "é" * 100, *TEXTS[100:200], "y" * 1127]
+    parquet.write_table(pa.table({"text": texts}), "c.parquet")
+    command = ["c.parquet", "--text-column", "text", "--block-rows", "40", "--output", "v.npy"]
+    lost = sum(len(text) - len(text.encode()[:127].decode(errors="ignore")) for text in texts)
+    cut = sum(len(text.encode()) > 127 for text in texts)
+    with Client() as client:
+        bad = client.tokenize([texts[190]])[0].tolist()
+
+    def answer(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        if input_ids[0].tolist() == bad:
+            raise InferenceError("out of memory")
+        return vector_of(input_ids)
+
+    transport.answer = answer
+    assert embed(*command) == 1
+    assert "cut" not in capsys.readouterr().err
+    assert embed(*command, "--no-truncate") == 1
+    assert "an earlier run without --no-truncate cut" in capsys.readouterr().err
+    transport.answer = vector_of
+    assert embed(*command) == 0
+    said = capsys.readouterr().err
+    assert f"\ncut the end of {cut} texts to fit the model's 128 tokens: {lost:,} characters in all, about " in said
+    assert said.endswith(" tokens; --no-truncate refuses such texts instead\n")
+    assert embed(*command, "--no-truncate", "--restart") == 1
+    first = next(row for row, text in enumerate(texts) if len(text.encode()) > 127)
+    refused = capsys.readouterr().err
+    assert f"qwen3-triton embed: row {first}: " in refused
+    assert "leave out --no-truncate to cut it" in refused
+    assert "truncate=" not in refused
+
+
 # What is refused.
+
+
+@pytest.mark.parametrize("link", ["itself", "symbolic", "hard"])
+def test_an_output_that_is_the_corpus_is_refused(
+    link: str, here: Path, transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path("c.parquet").read_bytes()
+    output = {"itself": Path("c.parquet"), "symbolic": Path("soft.parquet"), "hard": Path("hard.parquet")}[link]
+    if link == "symbolic":
+        output.symlink_to("c.parquet")
+    elif link == "hard":
+        output.hardlink_to("c.parquet")
+    for path in (output, here / "." / output):
+        assert embed("c.parquet", "--text-column", "text", "--output", str(path)) == 2
+        said = capsys.readouterr().err
+        assert f"cannot write {path}: it is the same file as the corpus, and would be lost; choose another" in said
+    assert Path("c.parquet").read_bytes() == before
+    assert transport.requests == 0
+
+
+def test_a_calibration_that_would_be_written_over_the_corpus_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("v.calibration.npz").symlink_to("c.csv")
+    assert embed("c.csv", "--text-column", "text", "--dtype", "int8", "--output", "v.npy") == 2
+    assert "cannot write v.calibration.npz: it is the same file as the corpus" in capsys.readouterr().err
+
+
+def test_a_calibration_that_is_read_is_left_as_it_is() -> None:
+    command = ["c.csv", "--text-column", "text", "--dtype", "int8", "--output", "v.npy"]
+    assert embed(*command) == 0
+    vectors, ranges = Path("v.npy").read_bytes(), Path("v.calibration.npz").stat()
+    assert embed(*command, "--calibration", "v.calibration.npz") == 0
+    assert Path("v.npy").read_bytes() == vectors
+    after = Path("v.calibration.npz").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (ranges.st_ino, ranges.st_mtime_ns)
 
 
 def test_an_empty_text_stops_it_before_its_block_is_sent_and_can_be_left_out(
@@ -331,10 +477,9 @@ def test_an_empty_text_stops_it_before_its_block_is_sent_and_can_be_left_out(
     assert embed(*command) == 1
     said = capsys.readouterr().err
     assert "c.parquet, row 99 (the first is 0), column 'text': there is no text; add --skip-empty" in said
-    assert said.count("\n") == 1
+    assert said.count("\n") == 1 + (kept_rows(said) > 0)
     assert "v.parquet" not in names(here)
-    before = transport.requests
-    assert before <= 50
+    assert transport.requests <= 50
     assert embed(*command, "--skip-empty") == 0
     table = parquet.read_table("v.parquet")
     assert table["id"].to_pylist() == [*IDS[:99], *IDS[101:]]
@@ -356,15 +501,16 @@ def test_too_few_rows_to_calibrate(here: Path, capsys: pytest.CaptureFixture[str
         ([], 2, "say where the vectors go: --output x.parquet or x.npy"),
         (["c.txt", "--output", "v.npy"], 2, "give one file as the argument and nothing else"),
         (["--file", "c.txt", "--output", "v.npy"], 2, "give one file as the argument and nothing else"),
-        (["--id-column", "id", "--output", "v.npy"], 2, "no names: write a .parquet"),
-        (["--skip-empty", "--output", "v.npy"], 2, "no names: write a .parquet"),
+        (["--id-column", "id", "--output", "v.npy"], 2, "a .npy has no place for names: write a .parquet"),
+        (["--skip-empty", "--output", "v.npy"], 2, "a .npy cannot say which row a vector is of: write a .parquet"),
         (["--id-column", "embedding", "--output", "v.parquet"], 2, "embedding is what the column of vectors is called"),
         (["--instruction", "Sort", "--output", "v.npy"], 2, "--instruction is for queries: add --query"),
         (["--calibration", "x.npz", "--output", "v.npy"], 2, "--calibration is for --dtype int8 and uint8"),
         (["--text-column", "body", "--output", "v.npy"], 1, "c.csv has no column 'body'; there are: id, text"),
         (["--id-column", "key", "--output", "v.parquet"], 1, "c.csv has no column 'key'; there are: id, text"),
         (["--block-rows", "0", "--output", "v.npy"], 1, "a block has at least 1 row, not 0"),
-        (["--dimensions", "65", "--output", "v.npy"], 1, "from 32 to 64, not 65"),
+        (["--dimensions", "65", "--output", "v.npy"], 2, "--dimensions must be from 32 to 64, not 65"),
+        (["--instruction", "", "--query", "--output", "v.npy"], 2, "--instruction must not be empty: leave it out"),
         (["--dimensions", "33", "--dtype", "binary", "--output", "v.npy"], 1, "33 dimensions do not fill them"),
         (["--dtype", "int8", "--calibration", "x.npz", "--output", "v.npy"], 1, "x.npz: No such file"),
     ],

@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from qwen3_client import InvalidInputError
+from qwen3_client._bulk._corpus import Block
 from qwen3_client._bulk._parts import open_parts
+from qwen3_client._bulk._unfinished import UnfinishedBlocks
 
 JOB = {"corpus": "c.txt", "dtype": "int8", "instruction": None}
 
@@ -87,6 +90,70 @@ def test_a_failure_keeps_what_was_finished(tmp_path: Path) -> None:
         fail()
     with open_parts(tmp_path / "x.parts", job=JOB) as parts:
         assert parts.next_row == 1
+
+
+def test_pieces_of_a_block_are_kept_until_it_is_finished(tmp_path: Path) -> None:
+    folder = tmp_path / "x.parts"
+    begin(folder)
+    with open_parts(folder, job=JOB) as parts:
+        parts.add_piece(table(6), start=5)
+        parts.add_piece(table(9), start=8)
+        parts.add_piece(table(5), start=5)
+    with open_parts(folder, job=JOB) as parts:
+        assert (len(parts), parts.next_row, parts.texts) == (2, 5, 7)
+        assert [piece["n"].to_pylist() for piece in parts.pieces(5)] == [[6], [5]]
+        assert [part["n"].to_pylist() for part in parts.tables()] == [[0, 1, 2], [4]]
+        parts.add(table(5, 6, 7), stop=8)
+        assert list(parts.pieces(5)) == []
+        parts.add_piece(table(8), start=8)
+        assert [piece["n"].to_pylist() for piece in parts.pieces(8)] == [[9], [8]]
+        parts.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_with_nothing_but_a_piece_goes_on(tmp_path: Path) -> None:
+    with open_parts(tmp_path / "x.parts", job=JOB) as parts:
+        parts.add_piece(table(2), start=0)
+    with open_parts(tmp_path / "x.parts", job=JOB) as parts:
+        assert (len(parts), parts.is_empty, parts.texts) == (0, False, 1)
+    with open_parts(tmp_path / "x.parts", job=JOB, restarts=True) as parts:
+        assert parts.is_empty
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pieces_whose_block_a_kill_left_finished_are_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "x.parts"
+    begin(folder)
+    (folder / "texts-000000000003-0000.arrow").write_bytes(b"of the block of rows 3 to 5")
+    with open_parts(folder, job=JOB) as parts:
+        assert parts.texts == 4
+    assert not list(folder.glob("texts-*"))
+
+
+def test_finished_texts_are_committed_by_the_clock(tmp_path: Path) -> None:
+    folder, now = tmp_path / "x.parts", [0.0]
+    block = Block(start=0, stop=6, rows=[0, 2, 4], texts=["a", "b", "c"], keys=pa.array([0, 2, 4]), begin=0, end=6)
+    vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
+    with open_parts(folder, job=JOB) as parts:
+        unfinished = UnfinishedBlocks(parts, commit_s=25, clock=lambda: now[0])
+        unfinished.keep(block, [2, 0], vectors[[2, 0]])
+        now[0] = 24.9
+        unfinished.commit_if_due()
+        assert parts.texts == 0
+        now[0] = 25.0
+        unfinished.commit_if_due()
+        assert parts.texts == 2
+        unfinished.keep(block, [1], vectors[[1]])
+        now[0] = 49.9
+        unfinished.commit_if_due()
+        assert parts.texts == 2
+        unfinished.commit()
+        unfinished.commit()
+        assert parts.texts == 3
+    with open_parts(folder, job=JOB) as parts:
+        kept = UnfinishedBlocks(parts).restore(block)
+    assert sorted(kept) == [0, 1, 2]
+    np.testing.assert_array_equal(np.stack([kept[place] for place in range(3)]), vectors)
 
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:

@@ -107,6 +107,12 @@ def test_a_text_that_looks_like_a_file_which_is_not_there(capsys: pytest.Capture
         (["a", "--id-column", "id"], "--id-column is for a corpus: add --text-column"),
         (["a", "--skip-empty"], "--skip-empty is for a corpus"),
         (["a", "--restart"], "--restart is for a corpus"),
+        (["a", "--block-rows", "9"], "--block-rows is for a corpus"),
+        (["a", "--instruction", "", "--query"], "--instruction must not be empty: leave it out"),
+        (["a", "--model", ""], "--model must not be empty: leave it out"),
+        (["a", "--timeout", "0"], "--timeout must be a positive number of seconds, not 0"),
+        (["a", "--timeout", "nan"], "--timeout must be a positive number of seconds, not nan"),
+        (["a", "--dimensions", "7"], "--dimensions must be from 32 to 64, not 7"),
         (["here.csv"], "here.csv is a file: add --text-column"),
     ],
 )
@@ -126,6 +132,68 @@ def test_arguments_that_make_no_sense(
     assert said in errors
     assert errors.count("\n") == 1
     assert transport.requests == 0
+
+
+@pytest.mark.parametrize("link", ["itself", "symbolic", "hard", "stdin"])
+def test_an_output_that_is_an_input_is_refused(
+    link: str,
+    transport: FakeTransport,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("texts.jsonl").write_text("one\n", encoding="utf-8")
+    output, arguments, name = Path("texts.jsonl"), ["--file", "texts.jsonl"], "--file"
+    if link == "symbolic":
+        output = Path("soft.jsonl")
+        output.symlink_to("texts.jsonl")
+    elif link == "hard":
+        output = Path("hard.jsonl")
+        output.hardlink_to("texts.jsonl")
+    if link == "stdin":
+        command = [sys.executable, "-m", "qwen3_client", "embed", "--output", "texts.jsonl", "--url", "127.0.0.1:1"]
+        with Path("texts.jsonl").open("rb") as file:
+            done = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=60, check=False)
+        status, said, name = done.returncode, done.stderr, "stdin"
+    else:
+        status = embed(*arguments, "--output", str(output))
+        said = capfd.readouterr().err
+    assert status == 2
+    assert f"cannot write {output}: it is the same file as {name}, and would be lost" in said
+    assert Path("texts.jsonl").read_text(encoding="utf-8") == "one\n"
+    assert transport.requests == 0
+
+
+def test_a_stdout_that_is_an_input_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("one\n", encoding="utf-8")
+    command = [sys.executable, "-m", "qwen3_client", "embed", "--file", str(path), "--url", "127.0.0.1:1"]
+    with path.open("a", encoding="utf-8") as file:
+        done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "cannot write to stdout: it is the same file as --file" in done.stderr
+    assert path.read_text(encoding="utf-8") == "one\n"
+
+
+def test_what_is_cut_is_said_and_can_be_refused(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
+    # A token for each byte, of which the model takes 127 and the end-of-text token; "é" has two bytes.
+    texts = ["x" * 127, "y" * 128, "é" * 100, "z" * 327]
+    assert embed(*texts) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[1:] == [
+        "cut the end of 3 texts to fit the model's 128 tokens: 238 characters in all, about 278 tokens; "
+        "--no-truncate refuses such texts instead"
+    ]
+    before = transport.requests
+    assert embed(texts[0], "--no-truncate") == 0
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert embed(*texts, "--no-truncate") == 1
+    refused = capsys.readouterr().err
+    assert refused.startswith("qwen3-triton embed: text 1: ")
+    assert "leave out --no-truncate to cut it" in refused
+    assert "truncate=" not in refused
+    assert transport.requests == before + 1
 
 
 @pytest.mark.parametrize(
@@ -156,8 +224,7 @@ def test_a_bad_file_names_its_line_and_leaves_no_output(
     ("arguments", "said"),
     [
         (["a", "--url", "ftp://host"], "ftp"),
-        (["a", "--dimensions", "7"], "from 32 to 64, not 7"),
-        (["a", "--timeout", "0"], "timeout_s must be a positive number"),
+        (["a", "--url", "localhost:99999"], "its port is '99999', not a number from 1 to 65535"),
         (["a", "", "b"], "text 1: a text must not be empty"),
         (["a", "--dtype", "int8", "--calibration", "/nowhere.npz"], "/nowhere.npz: No such file"),
         (["a", "--tokenizer", "/nowhere"], "there is no such folder"),
@@ -185,10 +252,11 @@ def test_a_reader_that_has_enough_ends_it_quietly() -> None:
     program = textwrap.dedent("""
         import argparse, sys
         import numpy as np
-        from qwen3_client import _embed_command, _client
+        from qwen3_client import _embed_command, _client, _cuts
 
         class Endless:
             class info: dimensions = 64  # to call it is to make one
+            class _core: count_cuts = _cuts.CutCounter
             def __init__(self, *_, **__): pass
             def __enter__(self): return self
             def __exit__(self, *_): pass

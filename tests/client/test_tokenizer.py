@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from qwen3_client import ContractMismatchError, InvalidInputError, ModelInfo, RerankerInfo, TokenizerUnavailableError
 from qwen3_client._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
 from qwen3_client._tokenizer import TextTokenizer
+from support.qwen_tokenizer import build_qwen_tokenizer
 from tokenizers import Tokenizer
 
 EOS = 256
@@ -210,6 +212,9 @@ except TokenizerUnavailableError as error:
 """
 
 
+OFFLINE = "HF_HUB_OFFLINE is set, and the Hub's cache on this machine does not hold it); unset HF_HUB_OFFLINE, or pass "
+
+
 class RefusingProxy(BaseHTTPRequestHandler):
     """An HTTP proxy that lets nobody through."""
 
@@ -220,26 +225,54 @@ class RefusingProxy(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(params=["offline", "refused by the proxy"])
-def unreachable_hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a process that cannot reach the Hub."""
+@pytest.fixture(params=[OFFLINE, "the Hugging Face Hub did not give it: "], ids=["offline", "refused by the proxy"])
+def unreachable_hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[dict[str, str], str]]:
+    """The environment of a process that cannot reach the Hub, and what its error says."""
     ours = ("proxy", "hf_endpoint", "hf_hub_offline")
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith(ours)}
     environment["HF_HOME"] = str(tmp_path)
-    if request.param == "offline":
-        yield environment | {"HF_HUB_OFFLINE": "1"}
+    if request.param == OFFLINE:
+        yield environment | {"HF_HUB_OFFLINE": "1"}, OFFLINE
         return
     with ThreadingHTTPServer(("127.0.0.1", 0), RefusingProxy) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
-        yield environment | {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.server_port}"}
+        yield environment | {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.server_port}"}, request.param
         proxy.shutdown()
 
 
-def test_a_hub_that_does_not_answer_says_what_to_pass(info: ModelInfo, unreachable_hub: dict[str, str]) -> None:
+def test_a_hub_that_does_not_answer_says_what_to_pass(
+    info: ModelInfo, unreachable_hub: tuple[dict[str, str], str]
+) -> None:
+    environment, expected = unreachable_hub
     wanted = pickle.dumps(replace(info, tokenizer="no-such-owner/no-such-model"))
     command = [sys.executable, "-c", LOAD]
-    done = subprocess.run(command, input=wanted, env=unreachable_hub, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, input=wanted, env=environment, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr.decode()
     said = done.stdout.decode()
-    assert re.search(r"Hub did not give it.*tokenizer=<folder", said)
+    assert re.search(rf"{re.escape(expected)}.*<folder", said)
     assert said.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def genuine() -> tuple[Tokenizer, list[TextTokenizer]]:
+    """The genuine vocabulary, and what cuts with it: to 3, 9 and 19 tokens of a text."""
+    vocabulary = build_qwen_tokenizer()
+    content = vocabulary.to_str().encode()
+    return vocabulary, [TextTokenizer(content, max_tokens=most, eos_token_id=151643) for most in (4, 10, 20)]
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60), st.integers(0, 2))
+@example("e\u0301" * 30, 1)  # two characters each, which the tokenizer makes one
+@example("🙂🧑🏽‍🚀" * 20, 0)  # characters of several tokens
+def test_the_characters_that_are_cut_are_counted(
+    genuine: tuple[Tokenizer, list[TextTokenizer]], text: str, which: int
+) -> None:
+    vocabulary, tokenizers = genuine
+    tokenizer = tokenizers[which]
+    (row,) = tokenizer.encode([text], truncate=True)
+    normal = unicodedata.normalize("NFC", text)
+    # A byte-level token has a character for each of its bytes.
+    kept_bytes = sum(len(vocabulary.id_to_token(token) or "") for token in row[:-1].tolist())
+    kept = len(normal.encode()[:kept_bytes].decode(errors="ignore"))
+    assert tokenizer.characters_cut(text, row) == len(normal) - kept

@@ -115,7 +115,7 @@ def test_kill_9_in_the_middle_loses_and_repeats_nothing(
             process.send_signal(signal.SIGKILL)
             said = process.stderr.read() if process.stderr else ""
         assert process.returncode == -signal.SIGKILL, said
-        assert (f"resumed at row {stops[-1]} of c.parquet" if stops else "") in said
+        assert (f"resumed: the vectors of {stops[-1]} rows of c.parquet were kept" if stops else "") in said
         stops.append(50 * len(list(parts.glob("rows-*.arrow"))))
         assert not (tmp_path / output).exists()
     assert 0 < stops[0] < stops[1] < rows
@@ -124,7 +124,8 @@ def test_kill_9_in_the_middle_loses_and_repeats_nothing(
     while before != (before := texts_done(triton)):  # what the killed client had sent is still being answered
         time.sleep(0.3)
     said = embed(triton, *arguments, cwd=tmp_path)
-    assert said.startswith(f"resumed at row {stops[1]} of c.parquet\nwrote {output}: {dtype} [{rows}, 64] in ")
+    resumed = f"resumed: the vectors of {stops[1]} rows of c.parquet were kept\n"
+    assert said.startswith(f"{resumed}wrote {output}: {dtype} [{rows}, 64] in ")
     assert texts_done(triton) - before == rows - stops[1]
     left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert f"{output}.parts" not in left
@@ -133,6 +134,44 @@ def test_kill_9_in_the_middle_loses_and_repeats_nothing(
     for name in left.keys() - {"c.parquet"}:
         (tmp_path / name).unlink()
     assert "resumed" not in embed(triton, *arguments, cwd=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == left
+
+
+def test_ctrl_c_in_the_middle_of_a_block_keeps_what_is_finished(triton: Triton, tmp_path: Path) -> None:
+    rows = 3000  # one block
+    texts = [f"{number} " + "long " * (number % 9) for number in range(rows)]
+    parquet.write_table(pa.table({"text": texts}), tmp_path / "c.parquet")
+    arguments = ["c.parquet", "--dtype", "int8", "--output", "v.parquet"]
+    before = texts_done(triton)
+    with subprocess.Popen(command(triton, *arguments), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while texts_done(triton) - before < 500 and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read() if process.stderr else ""
+    assert process.returncode == 130, said
+    interrupted = re.fullmatch(
+        r"qwen3-triton embed: interrupted; the vectors of ([\d,]+) rows are kept, and the same command goes on from "
+        r"there\n",
+        said,
+    )
+    assert interrupted, said
+    kept = int(interrupted[1].replace(",", ""))
+    assert 100 < kept < rows
+    assert [path.name for path in tmp_path.iterdir() if path.name != "c.parquet"] == ["v.parquet.parts"]
+
+    before = -1
+    while before != (before := texts_done(triton)):  # what the stopped client had sent is still being answered
+        time.sleep(0.3)
+    said = embed(triton, *arguments, cwd=tmp_path)
+    assert said.startswith(f"resumed: the vectors of {interrupted[1]} rows of c.parquet were kept\nwrote v.parquet: ")
+    assert texts_done(triton) - before == rows - kept
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(left) == ["c.parquet", "v.calibration.npz", "v.parquet"]
+    for name in left.keys() - {"c.parquet"}:
+        (tmp_path / name).unlink()
+    assert "resumed" not in embed(triton, *arguments, "--block-rows", "4096", cwd=tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == left
 
 

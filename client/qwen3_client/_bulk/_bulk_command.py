@@ -5,30 +5,34 @@ how far it is.
 """
 
 import argparse
+import contextlib
 import hashlib
 import itertools
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
 from tqdm import tqdm
 
-from .._command import UsageError, open_client
+from .._command import UsageError, dimensions_of, open_client
 from .._contract import ModelInfo
-from .._errors import InvalidInputError
+from .._errors import InvalidInputError, Qwen3ClientError
+from .._overwriting import is_same_file
 from .._prompts import task
 from .._quantisation import Calibration, Dtype, checked_dtype
-from .._vectors import checked_dimensions
+from .._vector_files import calibration_beside
 from ._corpus import Corpus
 from ._output import OUTPUT_SUFFIXES, VECTOR_COLUMN, BulkOutput
-from ._parts import open_parts
+from ._parts import Parts, open_parts
 from ._pipeline import embed_blocks
+from ._unfinished import UnfinishedBlocks
 
 __all__ = ["embed_corpus"]
 
-_JOB_VERSION = 1  # of what the parts hold: raised when a newer client could not go on with an older one's
+_JOB_VERSION = 2  # of what the parts hold: raised when a newer client could not go on with an older one's
 
 
 def embed_corpus(
@@ -58,16 +62,18 @@ def embed_corpus(
         skips_empty=args.skip_empty,
     )
     with open_client(args, noun="embedding model") as client:
+        cuts = client._core.count_cuts()
         info = client.info()
-        dimensions = checked_dimensions(args.dimensions, full=info.dimensions)
+        dimensions = dimensions_of(args, info)
         checked_dtype(dtype, dimensions=dimensions)
         about = _about(args, info, dtype=dtype, dimensions=dimensions)
         source = _source(corpus)
         job = {**source, **about, "block_rows": args.block_rows, "calibration": _digest(calibration)}
         folder = output.with_name(f"{output.name}.parts")
         with open_parts(folder, job=job, restarts=args.restart) as parts:
-            if parts:
-                print(f"resumed at row {parts.next_row} of {path}", file=sys.stderr)
+            if not parts.is_empty:
+                print(f"resumed: the vectors of {parts.texts:,} rows of {path} were kept", file=sys.stderr)
+            beside = calibration_beside(output)
             result = BulkOutput(
                 output,
                 parts,
@@ -76,34 +82,72 @@ def embed_corpus(
                 dimensions=dimensions,
                 calibration=calibration,
                 about=about,
+                saves_calibration=args.calibration is None or not is_same_file(Path(args.calibration), beside),
             )
+            if args.no_truncate and (before := result.cuts).texts:
+                raise InvalidInputError(
+                    f"an earlier run without --no-truncate cut {before.texts:,} of the texts that {folder} holds; "
+                    "leave out --no-truncate, or add --restart to start over"
+                )
             blocks = corpus.blocks(start=parts.next_row)
             first = list(itertools.islice(blocks, 1))  # to know where the bar begins
-            with _Progress(corpus.size, begin=first[0].begin if first else corpus.size) as progress:
+            begin = first[0].begin if first else corpus.size
+            with _kept_in(parts) as unfinished, _Progress(corpus.size, begin=begin) as progress:
                 embedded = embed_blocks(
                     client,
                     itertools.chain(first, blocks),
                     kind=args.kind,
                     instruction=args.instruction,
                     dimensions=dimensions,
+                    truncate=not args.no_truncate,
+                    cuts=cuts,
+                    keeper=unfinished,
                     advance=progress.advance,
                 )
                 with closing(embedded):
                     for done in embedded:
-                        result.add(done.block.keys, done.vectors, stop=done.block.stop)
+                        result.add(done.block.keys, done.vectors, stop=done.block.stop, cuts=done.cuts)
+                        unfinished.finished(done.block)
             if not parts:
                 raise InvalidInputError(f"{path} holds no texts")
             if _source(corpus) != source:
                 raise InvalidInputError(f"{path} changed while it was read; embed it again with --restart")
+            lost = result.cuts
             count = result.finish()
     print(f"wrote {output}: {dtype} [{count}, {result.width}] in {progress.summary()}", file=sys.stderr)
+    if lost.texts:
+        print(lost.sentence(max_tokens=info.max_tokens), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _kept_in(parts: Parts) -> Iterator[UnfinishedBlocks]:
+    """Gives what keeps finished texts, commits all of them when something stops the block, and says how many are kept.
+
+    Raises:
+        KeyboardInterrupt: it was Ctrl-C, with what to say of it.
+    """
+    unfinished = UnfinishedBlocks(parts)
+    try:
+        yield unfinished
+    except (KeyboardInterrupt, Qwen3ClientError) as stop:
+        unfinished.commit()
+        if not parts.is_empty:
+            kept = f"the vectors of {parts.texts:,} rows are kept, and the same command goes on from there"
+            if isinstance(stop, KeyboardInterrupt):
+                raise KeyboardInterrupt(kept) from None
+            print(kept, file=sys.stderr)
+        raise
 
 
 def _check_output(args: argparse.Namespace, output: Path) -> None:
     if output.suffix not in OUTPUT_SUFFIXES:
         raise UsageError(f"cannot write {output}: for a corpus the name must end in {' or '.join(OUTPUT_SUFFIXES)}")
-    if output.suffix == ".npy" and (args.id_column is not None or args.skip_empty):
-        raise UsageError("a .npy has a vector for each row and no names: write a .parquet")
+    if output.suffix == ".npy" and args.id_column is not None:
+        raise UsageError("--id-column names the vectors, and a .npy has no place for names: write a .parquet")
+    if output.suffix == ".npy" and args.skip_empty:
+        raise UsageError(
+            "--skip-empty leaves out rows, and a .npy cannot say which row a vector is of: write a .parquet"
+        )
     if args.id_column == VECTOR_COLUMN:
         raise UsageError(f"{VECTOR_COLUMN} is what the column of vectors is called: rename the ids")
 

@@ -8,6 +8,7 @@ nothing about texts or servers.
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from .._cuts import Cuts
 from .._durable_file import durable_file
 from .._quantisation import Calibration, Dtype, needs_calibration, quantise, stored_as
-from .._vector_files import vector_file
+from .._vector_files import calibration_beside, vector_file
 from ._parts import Parts
 
-__all__ = ["OUTPUT_SUFFIXES", "VECTOR_COLUMN", "BulkOutput", "calibration_beside"]
+__all__ = ["OUTPUT_SUFFIXES", "VECTOR_COLUMN", "BulkOutput"]
 
 OUTPUT_SUFFIXES = (".npy", ".parquet")
 VECTOR_COLUMN = "embedding"
 _METADATA_KEY = b"qwen3_triton"  # in the schema of a .parquet: what the vectors are, as JSON
+_CUTS_KEY = b"cuts"  # in the schema of a part: what its texts lost, as JSON
 
 # A calibration is made from the blocks that begin before this row. One number in 5,000 of the rest is then clipped
 # (see `Calibration.of`), if the corpus is in no particular order.
@@ -44,6 +47,7 @@ class BulkOutput:
         dimensions: how many numbers each has.
         calibration: the ranges for int8 and uint8; None to make them from the first rows of the corpus.
         about: what the vectors are, for the metadata of a .parquet.
+        saves_calibration: whether the ranges are written beside the file; they need not be if they came from there.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class BulkOutput:
         dimensions: int,
         calibration: Calibration | None,
         about: Mapping[str, object],
+        saves_calibration: bool = True,
     ) -> None:
         self.path = path
         self.stored, self.width = stored_as(dtype, dimensions=dimensions)
@@ -65,20 +70,29 @@ class BulkOutput:
         self._calibration = calibration
         self._calibrates = calibration is None and needs_calibration(dtype)
         self._about = about
+        self._saves_calibration = saves_calibration
 
-    def add(self, keys: pa.Array, vectors: NDArray[np.float32], *, stop: int) -> None:
+    def add(self, keys: pa.Array, vectors: NDArray[np.float32], *, stop: int, cuts: Cuts) -> None:
         """Keeps the vectors of the next block; they are on the disk when this returns.
 
         Args:
             keys: what names each vector.
             vectors: float32 `[n, dimensions]`.
             stop: the row of the corpus after the block's last.
+            cuts: what the block's texts lost to fit the model.
 
         Raises:
             OSError: they cannot be written.
         """
         is_sample = self._calibrates and self._parts.next_row < _CALIBRATION_ROWS
-        self._parts.add(self._table(keys, vectors if is_sample else self._quantised(vectors)), stop=stop)
+        table = self._table(keys, vectors if is_sample else self._quantised(vectors))
+        self._parts.add(table.replace_schema_metadata({_CUTS_KEY: json.dumps(asdict(cuts))}), stop=stop)
+
+    @property
+    def cuts(self) -> Cuts:
+        """What the texts of all finished blocks lost to fit the model, those of earlier runs included."""
+        tables = self._parts.tables()
+        return sum((Cuts(**json.loads(table.schema.metadata[_CUTS_KEY])) for table in tables), Cuts())
 
     def finish(self) -> int:
         """Joins the parts in one file, with the calibration beside it, and removes them.
@@ -91,7 +105,7 @@ class BulkOutput:
             OSError: a file cannot be written.
         """
         calibration = self._ranges()
-        if calibration is not None:
+        if calibration is not None and self._saves_calibration:
             calibration.save(calibration_beside(self.path))
         count = 0
         with self._npy() if self.path.suffix == ".npy" else self._parquet() as write:
@@ -134,11 +148,6 @@ class BulkOutput:
             parquet.ParquetWriter(file, schema, compression="none", use_dictionary=False) as writer,
         ):
             yield writer.write_table
-
-
-def calibration_beside(output: Path) -> Path:
-    """Returns where the calibration of an output is written."""
-    return output.with_suffix(".calibration.npz")
 
 
 def _vectors(table: pa.Table) -> NDArray[Any]:

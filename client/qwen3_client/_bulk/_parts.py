@@ -1,12 +1,13 @@
-"""The finished blocks of a job, kept in a folder until all are there.
+"""What is finished of a job, kept in a folder until all is there.
 
     vectors.parquet.parts/
       job.json                               what is done to what; another job is refused
       rows-000000000000-000000004096.arrow   one file a block, which tells the rows of the corpus that it covers
-          lock                                   held by the process that works on the job
+      texts-000000004096-0000.arrow          some texts of the block that begins at that row and is not finished
+      lock                                   held by the process that works on the job
 
-A file is on the disk before the next block counts as begun, so a kill at any moment loses the blocks that were on
-their way and nothing else. This module knows nothing about what the tables hold.
+A file is on the disk before what it holds counts as kept, so a kill at any moment loses what was on its way and
+nothing else. This module knows nothing about what the tables hold.
 """
 
 import contextlib
@@ -26,48 +27,75 @@ __all__ = ["Parts", "open_parts"]
 _JOB = "job.json"
 _LOCK = "lock"
 _NAME = re.compile(r"rows-(\d{12,})-(\d{12,})\.arrow")
+_PIECE_NAME = re.compile(r"texts-(\d{12,})-(\d{4,})\.arrow")
 
 
 class Parts:
-    """The blocks of one job, in the order of the corpus. Made by `open_parts`.
+    """The blocks of one job, in the order of the corpus, and pieces of those that follow. Made by `open_parts`.
 
     Attributes:
         folder: where they are.
-        next_row: the first row of the corpus that is in none of them.
+        next_row: the first row of the corpus that is in no block.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.next_row = 0
         self._files: list[Path] = []
+        self._pieces: list[tuple[int, Path]] = []  # the first row of its block, and the file
         for path in sorted(folder.glob("rows-*.arrow")):
             covered = _NAME.fullmatch(path.name)
             if covered is None or int(covered[1]) != self.next_row:
                 raise InvalidInputError(f"{folder} is damaged: {path.name} does not begin at row {self.next_row}")
             self.next_row = int(covered[2])
             self._files.append(path)
+        for path in sorted(folder.glob("texts-*.arrow")):
+            name = _PIECE_NAME.fullmatch(path.name)
+            if name is None:
+                raise InvalidInputError(f"{folder} is damaged: {path.name} does not name a row")
+            self._pieces.append((int(name[1]), path))
+        self._remove_pieces_before(self.next_row)  # a kill came before their block's own file could replace them
 
     def __len__(self) -> int:
         return len(self._files)
 
+    @property
+    def texts(self) -> int:
+        """How many texts are in the blocks and pieces."""
+        return sum(_read(path).num_rows for path in [*self._files, *(path for _, path in self._pieces)])
+
     def add(self, table: pa.Table, *, stop: int) -> None:
-        """Keeps a finished block; it is on the disk when this returns.
+        """Keeps a finished block, in place of its pieces; it is on the disk when this returns.
 
         Args:
             table: what was made of it.
             stop: the row after its last; its first one is `next_row`.
         """
         path = self.folder / f"rows-{self.next_row:012}-{stop:012}.arrow"
-        with durable_file(path, partial=self.partial(path.name)) as file, pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
+        self._write(path, table)
         self._files.append(path)
         self.next_row = stop
+        self._remove_pieces_before(stop)
+
+    def add_piece(self, table: pa.Table, *, start: int) -> None:
+        """Keeps some texts of a block that is not finished; they are on the disk when this returns.
+
+        Args:
+            table: what was made of them.
+            start: the first row of the block.
+        """
+        number = sum(first == start for first, _ in self._pieces)
+        path = self.folder / f"texts-{start:012}-{number:04}.arrow"
+        self._write(path, table)
+        self._pieces.append((start, path))
 
     def tables(self) -> Iterator[pa.Table]:
         """Yields what was made of each block, mapped from its file."""
-        for path in self._files:
-            with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-                yield reader.read_all()
+        yield from map(_read, self._files)
+
+    def pieces(self, start: int) -> Iterator[pa.Table]:
+        """Yields what is kept of the block that begins at a row, mapped from its files."""
+        yield from (_read(path) for first, path in self._pieces if first == start)
 
     def partial(self, name: str) -> Path:
         """Returns the path of a file that is being written: the next run removes what a killed one left of it."""
@@ -82,14 +110,30 @@ class Parts:
         with contextlib.suppress(OSError):  # holds files that are not ours
             self.folder.rmdir()
         self._files.clear()
+        self._pieces.clear()
         self.next_row = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither a block nor a piece of one."""
+        return not self._files and not self._pieces
+
+    def _write(self, path: Path, table: pa.Table) -> None:
+        with durable_file(path, partial=self.partial(path.name)) as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+
+    def _remove_pieces_before(self, row: int) -> None:
+        for start, path in self._pieces:
+            if start < row:
+                path.unlink()
+        self._pieces = [(start, path) for start, path in self._pieces if start >= row]
 
 
 @contextlib.contextmanager
 def open_parts(folder: Path, *, job: Mapping[str, object], restarts: bool = False) -> Iterator[Parts]:
     """Opens the folder of a job, or begins one there.
 
-    A folder in which no block was finished is removed at the end.
+    A folder in which nothing is kept is removed at the end.
 
     Args:
         folder: where the blocks are kept; its parent exists.
@@ -121,8 +165,13 @@ def open_parts(folder: Path, *, job: Mapping[str, object], restarts: bool = Fals
         try:
             yield parts
         finally:
-            if not parts:
+            if parts.is_empty:
                 parts.remove()
+
+
+def _read(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+        return reader.read_all()
 
 
 def _check_same(folder: Path, job: Mapping[str, object]) -> None:
@@ -144,6 +193,6 @@ def _check_same(folder: Path, job: Mapping[str, object]) -> None:
 
 
 def _remove_parts(folder: Path) -> None:
-    for pattern in ("rows-*.arrow", "*.part"):
+    for pattern in ("rows-*.arrow", "texts-*.arrow", "*.part"):
         for path in folder.glob(pattern):
             path.unlink()

@@ -6,29 +6,35 @@ their number of tokens, so that those which Triton batches together are of about
 first: the server's memory peaks early rather than at the end of the night, and what is left at the end of a block
 are short texts, which leave no processor waiting for a straggler.
 
-This module knows nothing about files. It needs the two halves of `Client.encode_document` and nothing else.
+This module knows nothing about files. It needs the two halves of `Client.encode_document`, and a place for the
+finished texts of a block that is not finished.
 """
 
 import contextlib
+import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._cuts import CutCounter, Cuts
 from .._errors import Qwen3ClientError
 from .._prompts import Kind
+from .._texts import Truncate
 from ._corpus import Block
 
-__all__ = ["EmbeddedBlock", "TokenEmbedder", "embed_blocks"]
+__all__ = ["EmbeddedBlock", "Keeper", "TokenEmbedder", "embed_blocks"]
 
-# A call ends when its last text does. With a second call open, the client's window of requests is full even then;
-# 256 texts are several windows, and few enough that the progress bar moves.
-_CALLS = 2
-_CALL_TEXTS = 256
+# What a call embeds is finished when its last text is: a call is small, so that a stop loses little even where a
+# second is 20 tokens, and many are open, so that the client's window of requests is always full.
+_CALLS = 16
+_CALL_TEXTS = 64
+_CALL_TOKENS = 2048  # but for a single text that has more
+_LOOK_S = 2.0
 
 _Ids = NDArray[np.int64]
 
@@ -36,11 +42,26 @@ _Ids = NDArray[np.int64]
 class TokenEmbedder(Protocol):
     """What the pipeline needs of a `Client`. Threads share it."""
 
-    def tokenize(self, texts: Sequence[str], *, kind: Kind = ..., instruction: str | None = ...) -> list[_Ids]:
+    def tokenize(
+        self, texts: Sequence[str], *, kind: Kind = ..., instruction: str | None = ..., truncate: Truncate = ...
+    ) -> list[_Ids]:
         """Turns texts into token ids, each int64 `[n_i]`."""
 
     def encode_tokens(self, input_ids: Sequence[_Ids], *, dimensions: int | None = ...) -> NDArray[np.float32]:
         """Turns token ids into unit vectors, float32 `[n, dimensions]`."""
+
+
+class Keeper(Protocol):
+    """Where finished texts of a block are kept until all of it is finished."""
+
+    def restore(self, block: Block) -> Mapping[int, NDArray[np.float32]]:
+        """Returns the vectors, float32 `[dimensions]`, that are kept of a block, by the places of its texts."""
+
+    def keep(self, block: Block, places: list[int], vectors: NDArray[np.float32]) -> None:
+        """Keeps vectors, float32 `[n, dimensions]`, of the texts at some places of a block."""
+
+    def commit_if_due(self) -> None:
+        """Is called every few seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,20 +72,24 @@ class EmbeddedBlock:
         block: the texts.
         vectors: float32 `[n, dimensions]`, in the order of the texts.
         tokens: how many tokens all texts have.
+        cuts: what the texts lost to fit the model.
     """
 
     block: Block
     vectors: NDArray[np.float32]
     tokens: int
+    cuts: Cuts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pending:
-    """A block on its way: which texts each call holds, and its result to come."""
+    """A block on its way: what is kept of it, and the calls that are open, with the places of their texts."""
 
     block: Block
     lengths: NDArray[np.int64]
-    calls: list[tuple[list[int], Future[NDArray[np.float32]]]]
+    cuts: Cuts
+    kept: Mapping[int, NDArray[np.float32]]
+    calls: dict[Future[NDArray[np.float32]], list[int]]
 
 
 def embed_blocks(
@@ -74,11 +99,15 @@ def embed_blocks(
     kind: Kind,
     instruction: str | None,
     dimensions: int | None,
+    truncate: bool,
+    cuts: CutCounter,
+    keeper: Keeper,
     advance: Callable[[float, int, int], object],
 ) -> Generator[EmbeddedBlock, None, None]:
     """Embeds blocks, in their order.
 
-    Closing the iterator gives up what is not sent yet; closing the client, what is on its way.
+    Closing the iterator gives up what is not sent yet; closing the client, what is on its way. However it ends, what
+    is finished by then is kept.
 
     Args:
         client: makes token ids and vectors.
@@ -86,8 +115,11 @@ def embed_blocks(
         kind: whether the texts are queries or documents.
         instruction: the task of the queries; None for the model's default.
         dimensions: length of the vectors; None for the model's.
+        truncate: whether a text that is too long is cut, instead of raising.
+        cuts: counts what the client cuts off.
+        keeper: keeps finished texts of blocks that are not finished, and says what it has.
         advance: is told, as texts are done, how far that is in units of the corpus, how many texts, how many
-            tokens.
+            tokens. What was kept before counts as far, and not as texts or tokens.
 
     Yields:
         Each block with its vectors.
@@ -99,39 +131,76 @@ def embed_blocks(
 
     def begin(block: Block) -> _Pending:
         with _about_rows(block, range(len(block.texts))):
-            ids = client.tokenize(block.texts, kind=kind, instruction=instruction)
+            ids = client.tokenize(block.texts, kind=kind, instruction=instruction, truncate=truncate)
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
-        longest_first = np.argsort(-lengths, kind="stable").tolist()
-        calls = []
-        for start in range(0, len(ids), _CALL_TEXTS):
-            places = longest_first[start : start + _CALL_TEXTS]
-            call = pool.submit(client.encode_tokens, [ids[place] for place in places], dimensions=dimensions)
-            calls.append((places, call))
-        return _Pending(block=block, lengths=lengths, calls=calls)
+        kept = keeper.restore(block)
+        longest_first = [place for place in np.argsort(-lengths, kind="stable").tolist() if place not in kept]
+        calls = {
+            pool.submit(client.encode_tokens, [ids[place] for place in places], dimensions=dimensions): places
+            for places in _calls(longest_first, lengths)
+        }
+        return _Pending(block=block, lengths=lengths, cuts=cuts.take(), kept=kept, calls=calls)
 
     def finish(pending: _Pending) -> EmbeddedBlock:
         block, lengths, total = pending.block, pending.lengths, int(pending.lengths.sum())
-        answers = []
-        for places, call in pending.calls:
-            with _about_rows(block, places):
-                answers.append(call.result())
-            tokens = int(lengths[places].sum())
-            advance((block.end - block.begin) * tokens / total, len(places), tokens)
-        vectors = np.empty((len(lengths), answers[0].shape[1]), dtype=np.float32)
-        for (places, _), rows in zip(pending.calls, answers, strict=True):
-            vectors[places] = rows
-        return EmbeddedBlock(block=block, vectors=vectors, tokens=total)
+        vectors: NDArray[np.float32] | None = None
 
-    pending: deque[_Pending] = deque()
+        def put(places: list[int], rows: NDArray[np.float32], *, are_new: bool) -> None:
+            nonlocal vectors
+            if vectors is None:
+                vectors = np.empty((len(lengths), rows.shape[1]), dtype=np.float32)
+            vectors[places] = rows
+            tokens = int(lengths[places].sum())
+            units = (block.end - block.begin) * tokens / total
+            advance(units, *((len(places), tokens) if are_new else (0, 0)))
+
+        if pending.kept:
+            put(list(pending.kept), np.stack(list(pending.kept.values())), are_new=False)
+        while pending.calls:
+            open_calls = list(itertools.islice(pending.calls, _CALLS))
+            wait(open_calls, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+            for call in filter(Future.done, open_calls):
+                places = pending.calls[call]
+                with _about_rows(block, places):
+                    rows = call.result()
+                keeper.keep(block, places, rows)
+                del pending.calls[call]
+                put(places, rows, are_new=True)
+            keeper.commit_if_due()
+        assert vectors is not None  # noqa: S101 - a block has a text
+        return EmbeddedBlock(block=block, vectors=vectors, tokens=total, cuts=pending.cuts)
+
+    waiting: deque[_Pending] = deque()
     try:
         for block in blocks:
-            pending.append(begin(block))
-            if len(pending) > 1:
-                yield finish(pending.popleft())
-        while pending:
-            yield finish(pending.popleft())
+            waiting.append(begin(block))
+            if len(waiting) > 1:
+                yield finish(waiting[0])
+                waiting.popleft()
+        while waiting:
+            yield finish(waiting[0])
+            waiting.popleft()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        for pending in waiting:
+            for call, places in pending.calls.items():
+                if call.done() and not call.cancelled() and call.exception() is None:
+                    keeper.keep(pending.block, places, call.result())
+
+
+def _calls(places: Sequence[int], lengths: NDArray[np.int64]) -> Iterator[list[int]]:
+    """Yields the places of the texts of each call."""
+    call: list[int] = []
+    tokens = 0
+    for place in places:
+        length = int(lengths[place])
+        if call and (len(call) == _CALL_TEXTS or tokens + length > _CALL_TOKENS):
+            yield call
+            call, tokens = [], 0
+        call.append(place)
+        tokens += length
+    if call:
+        yield call
 
 
 @contextlib.contextmanager
