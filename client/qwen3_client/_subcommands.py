@@ -1,0 +1,150 @@
+"""The subcommands of `qwen3-triton`, which the packages declare: found, their arguments read, one of them run.
+
+Each package of the distribution names its command modules in the entry-point group `qwen3_triton.commands`
+(pyproject.toml); this module knows none of them by name. Only the one that was asked for is loaded.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import NoReturn, Protocol, TypeAlias, Union, cast
+
+__all__ = ["Command", "Found", "full_parser", "parse", "run", "version"]
+
+_DISTRIBUTION = "qwen3-triton"
+_GROUP = "qwen3_triton.commands"
+
+
+class Command(Protocol):
+    """What a command module holds.
+
+    Attributes:
+        HELP: one line for `--help`.
+        EXTRA: the distribution's extra that the command needs; None when the base install is enough.
+    """
+
+    HELP: str
+    EXTRA: str | None
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the command's arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Runs the command and returns its exit status."""
+
+
+Found: TypeAlias = Union[Command, ModuleNotFoundError]  # a Protocol takes no | before Python 3.14
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that complains in one line, as the commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
+def parse(argv: Sequence[str]) -> tuple[str, Found | None, argparse.Namespace]:
+    """Finds the command that the arguments name, and reads its arguments.
+
+    Args:
+        argv: the arguments of `qwen3-triton`.
+
+    Returns:
+        The command's name, its module or why that cannot be loaded, and its arguments. Without a command, None for the
+        module; the help was printed then.
+    """
+    # No option of `qwen3-triton` itself takes a value.
+    asked = next((argument for argument in argv if not argument.startswith("-")), None)
+    parser, commands = _parser(asked)
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return "", None, args
+    return args.command, commands[args.command], args
+
+
+def full_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `qwen3-triton` with every command that can be loaded."""
+    return _parser(None, only_loaded=True)[0]
+
+
+def run(name: str, command: Found, args: argparse.Namespace) -> int:
+    """Runs a command.
+
+    Args:
+        name: the command's.
+        command: its module, or why that cannot be loaded.
+        args: its arguments.
+
+    Returns:
+        The exit status: the command's, 1 when its extra is missing, 130 after Ctrl-C.
+    """
+    # A command module that cannot even be imported cannot name its extra; it is called like the command.
+    extra = name if isinstance(command, ModuleNotFoundError) else command.EXTRA
+    try:
+        if isinstance(command, ModuleNotFoundError):
+            raise command
+        return command.run(args)
+    except ModuleNotFoundError as error:
+        # Without an extra to install, or for a module of our own, it is a fault of ours: show where.
+        if extra is None or (error.name or "").startswith("qwen3_"):
+            raise
+        print(
+            f"{_DISTRIBUTION} {name} needs the {extra} extra: pip install '{_DISTRIBUTION}[{extra}]' ({error})",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        return _interrupted(name)
+    except ImportError as error:
+        # A module in another language makes this of Ctrl-C while it is being loaded.
+        if not _is_interrupt(error):
+            raise
+        return _interrupted(name)
+
+
+def version() -> str:
+    """Returns the version of the distribution."""
+    try:
+        return metadata.version(_DISTRIBUTION)
+    except metadata.PackageNotFoundError:  # run from a checkout that was not installed
+        return "(not installed)"
+
+
+def _parser(asked: str | None, *, only_loaded: bool = False) -> tuple[argparse.ArgumentParser, dict[str, Found]]:
+    """Makes the parser with the arguments of one command; of all where there is no such command, as for `--help`."""
+    parser = _Parser(
+        prog=_DISTRIBUTION,
+        description="Qwen3-Embedding and Qwen3-Reranker on NVIDIA Triton: export, serve, embed, rerank.",
+    )
+    parser.add_argument("--version", action="version", version=f"{_DISTRIBUTION} {version()}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    entry_points = {found.name: found for found in metadata.entry_points(group=_GROUP)}
+    commands: dict[str, Found] = {}
+    for name in [asked] if asked in entry_points else sorted(entry_points):
+        try:
+            command = cast(Command, entry_points[name].load())
+        except ModuleNotFoundError as error:
+            if only_loaded:
+                continue
+            commands[name] = error
+            # Takes any arguments: they only lead to the message.
+            subparsers.add_parser(name, help=f"needs the {name} extra", prefix_chars="\0", add_help=False).add_argument(
+                "ignored", nargs="*"
+            )
+            continue
+        commands[name] = command
+        command.add_arguments(subparsers.add_parser(name, help=command.HELP, description=command.HELP))
+    return parser, commands
+
+
+def _interrupted(name: str) -> int:
+    print(f"{_DISTRIBUTION} {name}: interrupted", file=sys.stderr)
+    return 130
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Says whether Ctrl-C is what an error came of."""
+    cause = error.__cause__ or error.__context__
+    return cause is not None and (isinstance(cause, KeyboardInterrupt) or _is_interrupt(cause))
