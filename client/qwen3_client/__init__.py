@@ -65,8 +65,8 @@ __all__ = [
     "similarity",
 ]
 
-# The module of each name. They are loaded when a name is first asked for: the command, whose modules are in this package
-# too, then starts in a fraction of the time, and answers Ctrl-C from the start.
+# The module of each name, loaded when the name is first asked for. The command, whose modules are in this package too,
+# then starts in a fraction of the time, and answers Ctrl-C from the start.
 _MODULES = {
     "AsyncClient": "_async_client",
     "Calibration": "_quantisation",

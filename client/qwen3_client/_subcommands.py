@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import metadata
-from typing import NoReturn, Protocol, TypeAlias, Union, cast
+from typing import NoReturn, Protocol, TypeAlias, cast
 
 __all__ = ["Command", "Found", "full_parser", "parse", "run", "version"]
 
@@ -34,7 +34,7 @@ class Command(Protocol):
         """Runs the command and returns its exit status."""
 
 
-Found: TypeAlias = Union[Command, ModuleNotFoundError]  # a Protocol takes no | before Python 3.14
+Found: TypeAlias = "Command | ModuleNotFoundError"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,7 +44,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
-def parse(argv: Sequence[str]) -> tuple[str, Found | None, argparse.Namespace]:
+def parse(argv: Sequence[str]) -> "tuple[str, Found | None, argparse.Namespace]":
     """Finds the command that the arguments name, and reads its arguments.
 
     Args:

@@ -74,10 +74,15 @@ def check_dimensions(dimensions: int | None, *, full: int) -> None:
         )
 
 
-def no_model(name: str) -> Failure:
-    """Says that nobody serves a model of this name here."""
+def no_model(name: str, *, known: Sequence[str]) -> Failure:
+    """Says that the gateway serves no model of this name.
+
+    Args:
+        name: as the request has it.
+        known: names that would do.
+    """
     return Failure(
-        "no_model", f"there is no model {name[:128]!r} here; GET /v1/models lists what there is", param="model"
+        "no_model", f"there is no model {name[:128]!r} here; name {' or '.join(known)}, or leave it out", param="model"
     )
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from qwen3_client import Client, ContractMismatchError
+from qwen3_client import Client
+from qwen3_client._errors import UnknownModelError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 DIMENSIONS = 64
@@ -97,17 +98,17 @@ class FakeTransport:
         assert timeout_s > 0
         self.config_calls += 1
         if model not in self.configs:
-            raise ContractMismatchError(f"no such model: {model}")
+            raise UnknownModelError(f"no such model: {model}")
         return self.configs[model]
 
-    async def versions(self, model: str, *, timeout_s: float) -> list[int]:
+    async def index(self, *, timeout_s: float) -> list[dict[str, Any]]:
         assert timeout_s > 0
-        return [1] if model in self.configs else []
+        return [{"name": name, "version": "1", "state": "READY"} for name in self.configs]
 
     async def load(self, model: str, *, timeout_s: float) -> None:
         assert timeout_s > 0
         if model not in self.configs:
-            raise ContractMismatchError(f"no such model: {model}")
+            raise UnknownModelError(f"no such model: {model}")
 
     async def is_ready(self, model: str, *, timeout_s: float) -> bool:
         assert timeout_s > 0
