@@ -82,7 +82,7 @@ def no_model(name: str, *, known: Sequence[str]) -> Failure:
         known: names that would do.
     """
     return Failure(
-        "no_model", f"there is no model {name[:128]!r} here; name {' or '.join(known)}, or leave it out", param="model"
+        "no_model", f"there is no model {name[:128]!r} here; what it is called: {', '.join(known)}", param="model"
     )
 
 

@@ -93,7 +93,10 @@ def test_a_named_model_is_used_as_it_is(transport: FakeTransport) -> None:
         pytest.raises(ContractMismatchError, match="'qwen3_reranker' is no embedding model"),
     ):
         client.encode_document("a")
-    for kind, noun, there in (("model", "embedding model", "qwen3_embedding"), ("reranker", "reranker", "qwen3_reranker")):
+    for kind, noun, there in (
+        ("model", "embedding model", "qwen3_embedding"),
+        ("reranker", "reranker", "qwen3_reranker"),
+    ):
         said = f"no model 'nonesuch'; its {noun}s are: {there}; name one of them with {kind}=$"
         with Client(**{kind: "nonesuch"}) as client, pytest.raises(ContractMismatchError, match=said):
             client.encode_document("a") if kind == "model" else client.rank("a", ["b"])
