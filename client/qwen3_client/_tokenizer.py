@@ -143,13 +143,18 @@ def _find(place: str, *, revision: str, option: str) -> Path:
         raise _unavailable(option, place, "there is no such folder on this machine, and it is no Hub id")
 
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     try:
         return Path(hf_hub_download(place, _FILE, revision=revision or None))
     except (EntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _unavailable(option, place, f"the Hugging Face Hub did not give it: {reason}") from error
+        if HF_HUB_OFFLINE:
+            reason = "HF_HUB_OFFLINE is set, and it is not in the Hub's cache on this machine"
+        else:
+            reason = f"the Hugging Face Hub did not give it: {reason}"
+        raise _unavailable(option, place, reason) from error
 
 
 def _unavailable(option: str, place: str, reason: str) -> TokenizerUnavailableError:

@@ -171,7 +171,8 @@ def _listen(host: str, port: int) -> socket.socket:
 def _add(group: Any, option: str, field: str, what: str, *, metavar: str | None = None) -> None:  # noqa: ANN401
     """Declares an option that is a field of the settings, with the field's default."""
     default = getattr(_DEFAULT, field)
-    shown = f" ({default:g})" if isinstance(default, (int, float)) else f" ({default})" if default else ""
+    number = {int: ",", float: "g"}.get(type(default), "")
+    shown = f" ({default:{number}})" if default else ""
     kind = str if default is None else type(default)
     group.add_argument(option, dest=field, type=kind, default=default, metavar=metavar, help=what + shown)
 

@@ -81,9 +81,7 @@ def no_model(name: str, *, known: Sequence[str]) -> Failure:
         name: as the request has it.
         known: names that would do.
     """
-    return Failure(
-        "no_model", f"there is no model {name[:128]!r} here; what it is called: {', '.join(known)}", param="model"
-    )
+    return Failure("no_model", f"there is no model {name[:128]!r} here, only {', '.join(known)}", param="model")
 
 
 def too_long(index: int, *, noun: str, info: ModelInfo | RerankerInfo) -> Failure:
