@@ -137,19 +137,25 @@ def _serve(args: argparse.Namespace, settings: Settings, listener: socket.socket
         port = listener.getsockname()[1]
         print(f"Gateway to {settings.triton} on {scheme}://{host}:{port}, described at /docs", flush=True)
         watch_triton(settings, say=lambda message: _complain(_in_options(message)))
-        uvicorn.run(
-            _APP,
-            factory=True,
-            fd=listener.fileno(),
-            workers=args.workers,
-            ssl_certfile=args.tls_certificate,
-            ssl_keyfile=args.tls_key,
-            timeout_graceful_shutdown=args.drain_timeout,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            access_log=False,
-            server_header=False,
-            log_config=None,
-        )
+        options: dict[str, Any] = {
+            "factory": True,
+            "workers": args.workers,
+            "ssl_certfile": args.tls_certificate,
+            "ssl_keyfile": args.tls_key,
+            "timeout_graceful_shutdown": args.drain_timeout,
+            "timeout_keep_alive": _KEEP_ALIVE_S,
+            "access_log": False,
+            "server_header": False,
+            "log_config": None,
+        }
+        if args.workers > 1:
+            uvicorn.run(_APP, fd=listener.fileno(), **options)
+        else:
+            server = uvicorn.Server(uvicorn.Config(_APP, **options))
+            with contextlib.suppress(KeyboardInterrupt):
+                server.run(sockets=[listener])  # which closes it when a stop begins, so that nobody waits in vain
+            if not server.started:
+                return 1
     return 0
 
 

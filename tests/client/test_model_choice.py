@@ -98,7 +98,8 @@ def test_a_named_model_is_used_as_it_is(transport: FakeTransport) -> None:
         ("reranker", "reranker", "qwen3_reranker"),
     ):
         said = f"no model 'nonesuch'; its {noun}s are: {there}; name one of them with {kind}=$"
-        with Client(**{kind: "nonesuch"}) as client, pytest.raises(ContractMismatchError, match=said):
+        client = Client(model="nonesuch") if kind == "model" else Client(reranker="nonesuch")
+        with client, pytest.raises(ContractMismatchError, match=said):
             client.encode_document("a") if kind == "model" else client.rank("a", ["b"])
     del transport.configs["qwen3_reranker"]
     said = "no model 'nonesuch'; nor any reranker that is ready, only qwen3_embedding$"
