@@ -48,6 +48,7 @@ class FakeTransport:
         self.priorities: list[str] = []
         self.most_at_once = 0
         self.is_closed = False
+        self.is_ready_itself = True
         self.delay_s: Callable[[NDArray[np.int64]], float] = lambda _: 0.0
         self.answer: Callable[[NDArray[np.int64]], NDArray[np.float32]] = vector_of
         self.judge: Callable[[NDArray[np.int64]], tuple[float, float]] = judgement_of
@@ -104,6 +105,14 @@ class FakeTransport:
     async def index(self, *, timeout_s: float) -> list[dict[str, Any]]:
         assert timeout_s > 0
         return [{"name": name, "version": "1", "state": "READY"} for name in self.configs]
+
+    async def server_version(self, *, timeout_s: float) -> str:
+        assert timeout_s > 0
+        return "2.51.0"
+
+    async def is_server_ready(self, *, timeout_s: float) -> bool:
+        assert timeout_s > 0
+        return self.is_ready_itself
 
     async def load(self, model: str, *, timeout_s: float) -> None:
         assert timeout_s > 0
