@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ._subcommands import parse, run
 
         name, command, args = parse(sys.argv[1:] if argv is None else argv)
+        return 2 if command is None else run(name, command, args, takes_ctrl_c=is_ours)
     finally:
-        if is_ours:
+        if is_ours and argv is not None:  # else the process ends, and Ctrl-C may end it sooner
             signal.signal(signal.SIGINT, signal.default_int_handler)
-    return 2 if command is None else run(name, command, args)

@@ -5,15 +5,18 @@ Each package of the distribution names its command modules in the entry-point gr
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from types import FrameType
 from typing import NoReturn, Protocol, TypeAlias, cast
 
 __all__ = ["Command", "Found", "full_parser", "parse", "run", "version"]
 
 _DISTRIBUTION = "qwen3-triton"
 _GROUP = "qwen3_triton.commands"
+_IMPORTING = "<frozen importlib._bootstrap>"  # where the frames of the import system say that they are
 
 
 class Command(Protocol):
@@ -69,13 +72,14 @@ def full_parser() -> argparse.ArgumentParser:
     return _parser(None, only_loaded=True)[0]
 
 
-def run(name: str, command: Found, args: argparse.Namespace) -> int:
+def run(name: str, command: Found, args: argparse.Namespace, *, takes_ctrl_c: bool) -> int:
     """Runs a command.
 
     Args:
         name: the command's.
         command: its module, or why that cannot be loaded.
         args: its arguments.
+        takes_ctrl_c: whether Ctrl-C is to interrupt the command.
 
     Returns:
         The exit status: the command's, 1 when its extra is missing, 130 after Ctrl-C.
@@ -83,9 +87,13 @@ def run(name: str, command: Found, args: argparse.Namespace) -> int:
     # A command module that cannot even be imported cannot name its extra; it is called like the command.
     extra = name if isinstance(command, ModuleNotFoundError) else command.EXTRA
     try:
+        if takes_ctrl_c:
+            signal.signal(signal.SIGINT, _interrupt)
         if isinstance(command, ModuleNotFoundError):
             raise command
         return command.run(args)
+    except KeyboardInterrupt:
+        return _interrupted(name)
     except ModuleNotFoundError as error:
         # Without an extra to install, or for a module of our own, it is a fault of ours: show where.
         if extra is None or (error.name or "").startswith("qwen3_"):
@@ -95,13 +103,9 @@ def run(name: str, command: Found, args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    except KeyboardInterrupt:
-        return _interrupted(name)
-    except ImportError as error:
-        # A module in another language makes this of Ctrl-C while it is being loaded.
-        if not _is_interrupt(error):
-            raise
-        return _interrupted(name)
+    finally:
+        if takes_ctrl_c:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def version() -> str:
@@ -139,12 +143,19 @@ def _parser(asked: str | None, *, only_loaded: bool = False) -> tuple[argparse.A
     return parser, commands
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Interrupts a command; one that is still loading modules ends at once, because libraries take it badly.
+
+    They print what they make of it, call themselves broken, or swallow it.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTING:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
 def _interrupted(name: str) -> int:
     print(f"{_DISTRIBUTION} {name}: interrupted", file=sys.stderr)
     return 130
-
-
-def _is_interrupt(error: BaseException) -> bool:
-    """Says whether Ctrl-C is what an error came of."""
-    cause = error.__cause__ or error.__context__
-    return cause is not None and (isinstance(cause, KeyboardInterrupt) or _is_interrupt(cause))

@@ -17,8 +17,6 @@ class Finder:
         Finder.looked_for += 1
         if Finder.looked_for == {nth}:
             os.kill(os.getpid(), signal.SIGINT)
-for name in {loaded!r}.split():
-    __import__(name)
 from qwen3_client._main import main
 sys.meta_path.insert(0, Finder())
 status = main({arguments!r})
@@ -29,27 +27,28 @@ EMBED = ["embed", "a text", "--url", "127.0.0.1:1"]
 
 
 def start(arguments: list[str], *, nth: int) -> "subprocess.CompletedProcess[str]":
-    source = STARTED.format(nth=nth, arguments=arguments, loaded="")
+    source = STARTED.format(nth=nth, arguments=arguments)
     return subprocess.run(
         [sys.executable, "-c", source], capture_output=True, text=True, timeout=120, check=False, env={**os.environ}
     )
 
 
-def test_ctrl_c_while_modules_are_loaded() -> None:
-    whole = start(EMBED, nth=0)
-    assert whole.returncode == 1, whole.stderr  # there is no server
+@pytest.mark.parametrize("arguments", [EMBED, ["export", "/nowhere/at/all"]], ids=lambda arguments: arguments[0])
+def test_ctrl_c_while_modules_are_loaded(arguments: list[str]) -> None:
+    whole = start(arguments, nth=0)
+    assert whole.returncode == 1, whole.stderr  # there is no server, and no checkpoint
     modules = int(whole.stdout)
     assert modules > 100, "the command is loaded within `main`"
     for nth in [1, 2, 3, *range(4, modules + 1, modules // 12)]:
-        done = start(EMBED, nth=nth)
+        done = start(arguments, nth=nth)
         if done.returncode == -signal.SIGINT:
             assert done.stderr == "", nth
         else:
-            assert (done.returncode, done.stderr) == (130, "qwen3-triton embed: interrupted\n"), nth
+            assert (done.returncode, done.stderr) == (130, f"qwen3-triton {arguments[0]}: interrupted\n"), nth
 
 
 def test_an_ignored_ctrl_c_stays_ignored() -> None:
-    source = STARTED.format(nth=1, arguments=["--version"], loaded="")
+    source = STARTED.format(nth=1, arguments=["--version"])
     done = subprocess.run(
         ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c", source],
         capture_output=True,
