@@ -101,8 +101,8 @@ def test_without_the_hub_a_checkpoint_there_is_refused_in_one_line(
     done = qwen3("export", "Qwen/Qwen3-Embedding-0.6B", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "qwen3-triton export: HF_HUB_OFFLINE is set, and Qwen/Qwen3-Embedding-0.6B is not in the Hugging Face Hub's cache "
-        "on this machine; unset it, or name a local checkpoint folder\n"
+        "qwen3-triton export: HF_HUB_OFFLINE is set, and Qwen/Qwen3-Embedding-0.6B is not in the Hugging Face Hub's "
+        "cache on this machine; unset it, or name a local checkpoint folder\n"
     )
 
 
