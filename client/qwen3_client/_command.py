@@ -1,9 +1,10 @@
-"""What the commands `embed` and `rerank` share: texts from arguments, a file or stdin, and failures in one line."""
+"""What the commands that talk to a server share: its URL, credentials, texts, and failures in one line."""
 
 import argparse
 import contextlib
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,16 +17,37 @@ if TYPE_CHECKING:
     from ._credentials import Tls
 
 __all__ = [
+    "URL_VARIABLE",
     "GivenCredentials",
     "UsageError",
     "add_connection_arguments",
     "add_server_arguments",
     "credentials_of",
     "dimensions_of",
+    "in_options",
     "open_client",
     "open_texts",
     "run_in_one_line",
 ]
+
+URL_VARIABLE = "QWEN3_TRITON_URL"
+_URL = "localhost:8001"
+
+# The options that stand for parameters of the client, which its messages name.
+_OPTIONS = {
+    "ca": "--ca",
+    "certificate": "--certificate",
+    "headers": "--header-file",
+    "key": "--key",
+    "model": "--model",
+    "reranker": "--model",
+    "reranker_tokenizer": "--tokenizer",
+    "timeout_s": "--timeout",
+    "tls": "--ca",
+    "token": "--token-file",
+    "tokenizer": "--tokenizer",
+}
+_PARAMETER = re.compile(rf"\b({'|'.join(_OPTIONS)})=(?=(['<])?)")
 
 
 class UsageError(Exception):
@@ -51,7 +73,11 @@ def add_server_arguments(parser: argparse.ArgumentParser, *, noun: str) -> None:
 
 def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares where the server is, and what shows it who we are."""
-    parser.add_argument("--url", default="localhost:8001", help="host:port of gRPC, or http://host:port (%(default)s)")
+    parser.add_argument(
+        "--url",
+        default=os.environ.get(URL_VARIABLE) or _URL,
+        help=f"host:port of gRPC, or http://host:port (default: what {URL_VARIABLE} holds, or else {_URL})",
+    )
     parser.add_argument("--token-file", metavar="PATH", help="file with a bearer token to send with every request")
     parser.add_argument(
         "--header-file", metavar="PATH", help="file with more headers of every request, one 'name: value' a line"
@@ -188,7 +214,7 @@ def run_in_one_line(command: str, action: Callable[[], object]) -> int:
     except UsageError as error:
         return _complain(command, str(error), status=2)
     except Qwen3ClientError as error:
-        return _complain(command, str(error), status=1)
+        return _complain(command, in_options(str(error)), status=1)
     except BrokenPipeError:
         # The reader of stdout has enough (`| head`). Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -196,6 +222,12 @@ def run_in_one_line(command: str, action: Callable[[], object]) -> int:
         said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _complain(command, said, status=1)
     return 0
+
+
+def in_options(message: str) -> str:
+    """Says a message of the client, which names parameters (`model=`), with the options of the commands (`--model`)."""
+    named = _PARAMETER.sub(lambda found: _OPTIONS[found[1]] + (" " if found[2] else ""), message)
+    return re.sub(r"(--[a-z-]+) or \1\b", r"\1", named)
 
 
 def _lines(file: IO[bytes], *, name: str, noun: str) -> Iterator[str]:

@@ -49,11 +49,13 @@ class Tls:
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
-            raise InvalidInputError("Tls needs certificate= and key= together, or neither")
+            raise InvalidInputError("certificate= and key= go together: give both, or neither")
         for name in ("ca", "certificate", "key"):
             path = getattr(self, name)
             if path is not None and not os.access(path, os.R_OK):
-                raise InvalidInputError(f"Tls({name}={str(path)!r}): there is no such file, or it cannot be read")
+                raise InvalidInputError(
+                    f"cannot read {name}={str(path)!r}: there is no such file, or it is not ours to read"
+                )
 
     def read(self, name: str) -> bytes | None:
         """Returns the content of one of the files."""

@@ -4,6 +4,7 @@
     ├── InvalidInputError            (ValueError)       change the call: a text, an option or a URL is wrong
     │   └── RefusedError                                show the server other credentials, or none that are broken
     ├── ContractMismatchError                           export again, or point at another model or tokenizer
+    │   └── UnknownModelError                           (within this package) name a model that is there
     ├── TokenizerUnavailableError                       pass tokenizer=, or give access to the Hub
     ├── ServerUnavailableError       (ConnectionError)  start the server, or correct the URL
     ├── ServerOverloadedError                           send less at once, or try again later
@@ -26,6 +27,7 @@ __all__ = [
     "ServerTimeoutError",
     "ServerUnavailableError",
     "TokenizerUnavailableError",
+    "UnknownModelError",
     "about",
 ]
 
@@ -59,6 +61,10 @@ class RefusedError(InvalidInputError):
 
 class ContractMismatchError(Qwen3ClientError):
     """The served model, or the tokenizer, is not what this client works with."""
+
+
+class UnknownModelError(ContractMismatchError):
+    """The server has no model of that name."""
 
 
 class TokenizerUnavailableError(Qwen3ClientError):

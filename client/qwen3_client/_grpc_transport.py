@@ -12,7 +12,7 @@ from ._address import Address
 from ._contract import INPUT_NAME, INPUT_TYPE
 from ._credentials import Credentials
 from ._priority import LEVELS, Priority
-from ._transport import Outputs, error_for, misfit, ready_models, ready_versions
+from ._transport import Outputs, error_for, misfit, ready_models
 
 __all__ = ["GrpcTransport"]
 
@@ -82,7 +82,7 @@ class GrpcTransport:
 
     async def models(self, *, timeout_s: float) -> list[str]:
         """See `Transport.models`."""
-        return ready_models(await self._index(timeout_s=timeout_s))
+        return ready_models(await self.index(timeout_s=timeout_s))
 
     async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
         """See `Transport.model_config`."""
@@ -102,9 +102,33 @@ class GrpcTransport:
         except InferenceServerException as error:
             self._fail(error, timeout_s=timeout_s)
 
-    async def versions(self, model: str, *, timeout_s: float) -> list[int]:
-        """See `Transport.versions`."""
-        return ready_versions(await self._index(timeout_s=timeout_s), model)
+    async def server_version(self, *, timeout_s: float) -> str:
+        """See `Transport.server_version`."""
+        try:
+            about = await self._client.get_server_metadata(
+                headers=self._headers, as_json=True, client_timeout=timeout_s
+            )
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+        return str(about.get("version", "?"))
+
+    async def is_server_ready(self, *, timeout_s: float) -> bool:
+        """See `Transport.is_server_ready`."""
+        try:
+            return bool(await self._client.is_server_ready(headers=self._headers, client_timeout=timeout_s))
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+
+    async def index(self, *, timeout_s: float) -> list[dict[str, Any]]:
+        """See `Transport.index`."""
+        try:
+            index = await self._client.get_model_repository_index(
+                headers=self._headers, as_json=True, client_timeout=timeout_s
+            )
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+        models: list[dict[str, Any]] = index.get("models", [])
+        return models
 
     async def load(self, model: str, *, timeout_s: float) -> None:
         """See `Transport.load`."""
@@ -116,16 +140,6 @@ class GrpcTransport:
     async def close(self) -> None:
         """See `Transport.close`."""
         await self._client.close()
-
-    async def _index(self, *, timeout_s: float) -> list[dict[str, Any]]:
-        try:
-            index = await self._client.get_model_repository_index(
-                headers=self._headers, as_json=True, client_timeout=timeout_s
-            )
-        except InferenceServerException as error:
-            self._fail(error, timeout_s=timeout_s)
-        models: list[dict[str, Any]] = index.get("models", [])
-        return models
 
     def _fail(self, error: InferenceServerException, *, timeout_s: float) -> NoReturn:
         # tritonclient writes the code as "StatusCode.UNAVAILABLE".

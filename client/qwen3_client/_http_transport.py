@@ -21,7 +21,7 @@ from ._contract import INPUT_NAME, INPUT_TYPE, OUTPUT_TYPE
 from ._credentials import Credentials
 from ._errors import ContractMismatchError, Qwen3ClientError
 from ._priority import LEVELS, Priority
-from ._transport import Outputs, error_for, grpc_code, misfit, ready_models, ready_versions
+from ._transport import Outputs, error_for, grpc_code, misfit, ready_models
 
 __all__ = ["HttpTransport"]
 
@@ -77,7 +77,7 @@ class HttpTransport:
 
     async def models(self, *, timeout_s: float) -> list[str]:
         """See `Transport.models`."""
-        return ready_models(await self._index(timeout_s=timeout_s))
+        return ready_models(await self.index(timeout_s=timeout_s))
 
     async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
         """See `Transport.model_config`."""
@@ -88,9 +88,18 @@ class HttpTransport:
         path = f"/v2/models/{quote(model, safe='')}/ready"
         return (await self._exchange("GET", path, timeout_s=timeout_s)).status == OK
 
-    async def versions(self, model: str, *, timeout_s: float) -> list[int]:
-        """See `Transport.versions`."""
-        return ready_versions(await self._index(timeout_s=timeout_s), model)
+    async def server_version(self, *, timeout_s: float) -> str:
+        """See `Transport.server_version`."""
+        return str((await self._json("GET", "/v2", dict, timeout_s=timeout_s)).get("version", "?"))
+
+    async def is_server_ready(self, *, timeout_s: float) -> bool:
+        """See `Transport.is_server_ready`."""
+        return (await self._exchange("GET", "/v2/health/ready", timeout_s=timeout_s)).status == OK
+
+    async def index(self, *, timeout_s: float) -> list[dict[str, Any]]:
+        """See `Transport.index`."""
+        index = await self._json("POST", "/v2/repository/index", list, timeout_s=timeout_s)
+        return [entry for entry in index if isinstance(entry, dict)]
 
     async def load(self, model: str, *, timeout_s: float) -> None:
         """See `Transport.load`."""
@@ -102,10 +111,6 @@ class HttpTransport:
     async def close(self) -> None:
         """See `Transport.close`."""
         await self._session.close()
-
-    async def _index(self, *, timeout_s: float) -> list[dict[str, Any]]:
-        index = await self._json("POST", "/v2/repository/index", list, timeout_s=timeout_s)
-        return [entry for entry in index if isinstance(entry, dict)]
 
     async def _json(self, method: str, path: str, kind: type[_Json], *, timeout_s: float) -> _Json:
         """Sends a request without a body and returns the answer, which must be JSON of one kind."""

@@ -7,7 +7,7 @@ answer means is told to it by `_core`.
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from ._connection import Connection
 from ._contract import InfoT
 from ._cuts import CutCounter
-from ._errors import ContractMismatchError, InferenceError, InvalidInputError, Qwen3ClientError, about
+from ._errors import (
+    ContractMismatchError,
+    InferenceError,
+    InvalidInputError,
+    Qwen3ClientError,
+    UnknownModelError,
+    about,
+)
 from ._priority import Priority
 from ._texts import Truncate
 from ._tokenizer import TextTokenizer
@@ -158,7 +165,7 @@ class ServedModel(Generic[InfoT]):
                 if self._failure is not None and self._failures != failures:  # whoever asked while we waited
                     raise type(self._failure)(self._failure.args[0])
                 try:
-                    config = await (self._choose() if self._name is None else self._config(self._name))
+                    config = await (self._choose() if self._name is None else self._named(self._name))
                     self._info = self._kind.from_config(config)
                     self._most_texts = _most_texts(config)
                 except Qwen3ClientError as error:
@@ -362,13 +369,29 @@ class ServedModel(Generic[InfoT]):
                 f"the server has more than one {noun}: {', '.join(found)}; name one with {option}="
             )
         if not found:
-            others = f"only {', '.join(configs)}" if configs else "and no other model"
             raise ContractMismatchError(
-                f"the server has no {noun} that is ready, {others}; export one with "
+                f"the server has no {noun} that is ready, {_others(configs)}; export one with "
                 f"`qwen3-triton export {self._kind.CHECKPOINT}` and start the server again"
             )
         (config,) = found.values()
         return config
+
+    async def _named(self, name: str) -> Mapping[str, Any]:
+        """Returns the config of the model that the caller named."""
+        try:
+            return await self._config(name)
+        except UnknownModelError as unknown:
+            try:
+                configs = await self._ready_configs()
+            except Qwen3ClientError:  # the list may be guarded where a model is not
+                raise unknown from None
+            noun, option = self._kind.NOUN, self._kind.OPTION
+            found = [other for other, config in configs.items() if self._kind.fits(config)]
+            if found:
+                there = f"its {noun}s are: {', '.join(found)}; name one of them with {option}="
+            else:
+                there = f"nor any {noun} that is ready, {_others(configs)}"
+            raise UnknownModelError(f"the server has no model {name!r}; {there}") from unknown
 
     async def _ready_configs(self) -> dict[str, Mapping[str, Any]]:
         configs = {}
@@ -381,6 +404,10 @@ class ServedModel(Generic[InfoT]):
 
     async def _config(self, name: str) -> Mapping[str, Any]:
         return await self._connection.transport.model_config(name, timeout_s=self._connection.timeout_s)
+
+
+def _others(names: Collection[str]) -> str:
+    return f"only {', '.join(names)}" if names else "and no other model"
 
 
 def _most_texts(config: Mapping[str, Any]) -> int:

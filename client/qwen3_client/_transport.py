@@ -20,6 +20,7 @@ from ._errors import (
     ServerOverloadedError,
     ServerTimeoutError,
     ServerUnavailableError,
+    UnknownModelError,
 )
 from ._priority import Priority
 
@@ -98,8 +99,19 @@ class Transport(Protocol):
         """Says whether the server would take a request for the model."""
         ...
 
-    async def versions(self, model: str, *, timeout_s: float) -> list[int]:
-        """Returns the versions of a model that are READY, ascending."""
+    async def index(self, *, timeout_s: float) -> list[dict[str, Any]]:
+        """Returns what Triton's repository index says about each version of each model.
+
+        Keys are `name`, and of a model that was ever loaded `version`, `state` and, where that is not READY, `reason`.
+        """
+        ...
+
+    async def server_version(self, *, timeout_s: float) -> str:
+        """Returns the version of Triton."""
+        ...
+
+    async def is_server_ready(self, *, timeout_s: float) -> bool:
+        """Says whether Triton calls itself ready: every model that it was told to load is."""
         ...
 
     async def load(self, model: str, *, timeout_s: float) -> None:
@@ -169,7 +181,11 @@ def error_for(
         )
     if code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or _LOCKED in said:
         return RefusedError(f"{address} does not let this client in ({said}); pass token=, headers= or tls=")
-    if code == "UNAVAILABLE" or any(text in said for text in _MODEL_IS_AWAY):
+    if any(text in said for text in _MODEL_IS_AWAY):
+        return ServerUnavailableError(
+            f"{address} answers, but the model is not ready ({said}); `qwen3-triton status` lists those that are"
+        )
+    if code == "UNAVAILABLE":
         other = "the HTTP port takes http://" if address.protocol == "grpc" else "the gRPC port takes grpc://"
         return ServerUnavailableError(
             f"no Triton answers at {address} ({said}); start one with `qwen3-triton serve`, or correct the "
@@ -182,7 +198,7 @@ def error_for(
     if code == "INVALID_ARGUMENT":
         return InvalidInputError(f"{address} refused the request: {said}")
     if code == "NOT_FOUND":
-        return ContractMismatchError(
+        return UnknownModelError(
             f"{address} has no such model ({said}); name another with model= or reranker=, or export it "
             "with `qwen3-triton export`"
         )

@@ -118,11 +118,13 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _download(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
 
     # Of whichever HTTP library this release uses; HfHubHTTPError and, say, a proxy's refusal are among its kinds.
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
         HTTPError,
         LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
 
@@ -130,7 +132,12 @@ def _download(hub_id: str, revision: str | None) -> Path:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
     except RepositoryNotFoundError:
         raise ExportError(f"the Hugging Face Hub has no model {hub_id}, or you have no access to it") from None
-    except LocalEntryNotFoundError:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+        if HF_HUB_OFFLINE:
+            raise ExportError(
+                f"HF_HUB_OFFLINE is set, and {hub_id} is not in the Hugging Face Hub's cache on this machine; "
+                "unset it, or name a local checkpoint folder"
+            ) from None
         raise ExportError(
             f"the Hugging Face Hub cannot be reached and {hub_id} is not in its local cache; "
             "check the network, or name a local checkpoint folder"

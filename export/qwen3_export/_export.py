@@ -89,6 +89,8 @@ def export(
         raise ExportError(f"{name!r} cannot name a model; use letters, digits, '_', '-' and '.'")
     precision = choose_precision(device, precision)
     target = choose_target(device=device, precision=precision, ort_version=ort_version, attention=attention)
+    if model := _model_around(repository):
+        raise ExportError(f"{repository} belongs to one model; give --repository {model.parent}")
     with _opened(source, revision) as checkpoint:
         judgement = judge(checkpoint.folder, source=source, asked=kind)
         place = repository / (name or MODEL_NAMES[judgement.kind])
@@ -109,6 +111,12 @@ def export(
             raise ExportError("--version is for the packed graph; for TensorRT export under another --name")
     geometry = checkpoint.geometry
     return Exported(place, version or FIRST_VERSION, judgement, geometry.size, geometry.hidden, device, precision, size)
+
+
+def _model_around(folder: Path) -> Path | None:
+    """The model directory that a folder is, or is in, such as one of a version."""
+    resolved = folder.resolve()
+    return next((path for path in (resolved, resolved.parent) if (path / "config.pbtxt").is_file()), None)
 
 
 @contextmanager

@@ -72,12 +72,12 @@ def run(args: argparse.Namespace) -> int:
 
     from ._errors import ExportError
     from ._export import export
+    from ._size import in_words
     from ._tiny import TINY
 
     with tqdm(
         unit="B",
         unit_scale=True,
-        unit_divisor=1024,
         desc="weights",
         disable=None,
         leave=False,
@@ -119,8 +119,7 @@ def run(args: argparse.Namespace) -> int:
         print("tiny is a random checkpoint: its vectors carry no meaning.")
     vectors = f", {exported.dimensions} dimensions" if exported.kind.kind == "embedding" else ""
     numbered = "" if args.version is None else f", version {exported.version}"
-    size = f"{exported.bytes / 1e6:,.1f} MB"
-    print(f"{exported.directory}{numbered}: {exported.size}{vectors}, {exported.precision}, {size}")
+    print(f"{exported.directory}{numbered}: {exported.size}{vectors}, {exported.precision}, {in_words(exported.bytes)}")
     kind = {"embedding": "an embedding model", "reranker": "a reranker"}[exported.kind.kind]
     repository = "" if args.repository == Path("model_repository") else f" --repository {args.repository}"
     following = f"qwen3-triton serve{repository}"

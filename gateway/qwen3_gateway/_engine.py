@@ -28,7 +28,7 @@ from ._admission import Admission
 from ._errors import Failure
 from ._exchange import Exchange
 from ._inputs import TokenIds, Truncate, check_dimensions, checked_texts, no_model, row_of, too_long
-from ._names import means
+from ._names import means, public_name
 from ._settings import Settings
 from ._spelling import Speller
 
@@ -111,18 +111,18 @@ class Engine:
         """
         if self._model_info is None:
             self._model_info = await _known(self._client.info(), noun="embedding model")
-        info = self._model_info
-        if name and not means(name, info, aliases=self._settings.model_aliases):
-            raise no_model(name)
+        info, aliases = self._model_info, self._settings.model_aliases
+        if name and not means(name, info, aliases=aliases):
+            raise no_model(name, known=[public_name(info), *aliases])
         return info
 
     async def reranker(self, name: str | None = None) -> RerankerInfo:
         """Returns what the reranker says about itself. See `embedding_model`."""
         if self._reranker_info is None:
             self._reranker_info = await _known(self._client.reranker_info(), noun="reranker")
-        info = self._reranker_info
-        if name and not means(name, info, aliases=self._settings.reranker_aliases):
-            raise no_model(name)
+        info, aliases = self._reranker_info, self._settings.reranker_aliases
+        if name and not means(name, info, aliases=aliases):
+            raise no_model(name, known=[public_name(info), *aliases])
         return info
 
     async def is_ready(self) -> bool:

@@ -3,8 +3,11 @@
 import argparse
 import contextlib
 import dataclasses
+import errno
 import os
+import re
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,14 +22,17 @@ EXTRA = "gateway"
 
 _APP = "qwen3_gateway._app:from_environment"
 _KEEP_ALIVE_S = 30
+_BACKLOG = 2048  # connections that wait to be accepted; uvicorn's own
 _MIB = 1024 * 1024
+_LAST_PORT = 65535
+_URL_VARIABLE = "QWEN3_TRITON_URL"
 _DEFAULT = Settings()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=8080, help="port to listen on (%(default)s)")
+    parser.add_argument("--port", type=_port, default=8080, help="port to listen on; 0 takes a free one (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that answer (%(default)s)")
     parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="certificate chain, to serve https")
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
@@ -42,7 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-access-log", dest="access_log", action="store_false", help="write no line per request")
 
     triton = parser.add_argument_group("Triton")
-    _add(triton, "--triton", "triton", "host:port of gRPC, grpcs://host:port, or http(s)://host:port", metavar="URL")
+    triton.add_argument(
+        "--triton",
+        default=os.environ.get(_URL_VARIABLE) or _DEFAULT.triton,
+        metavar="URL",
+        help="host:port of gRPC, grpcs://host:port, or http(s)://host:port (default: what "
+        f"{_URL_VARIABLE} holds, or else {_DEFAULT.triton})",
+    )
     triton.add_argument("--triton-token-file", type=Path, metavar="FILE", help="bearer token to show to Triton")
     _add(triton, "--triton-ca", "triton_ca", "authorities that may vouch for Triton", metavar="PEM")
     _add(triton, "--triton-certificate", "triton_certificate", "the gateway's own certificate (mTLS)", metavar="PEM")
@@ -64,20 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     limits = parser.add_argument_group("limits, for each worker")
     _add(limits, "--max-requests", "max_requests", "requests at once", metavar="N")
-    limits.add_argument(
-        "--max-body",
-        type=int,
-        default=_DEFAULT.max_body_bytes // _MIB,
-        metavar="MIB",
-        help="size of a request's body (%(default)s)",
-    )
-    limits.add_argument(
-        "--max-held",
-        type=int,
-        default=_DEFAULT.max_held_bytes // _MIB,
-        metavar="MIB",
-        help="size of all bodies at once (%(default)s)",
-    )
+    for option, field, what in (
+        ("--max-body", "max_body_bytes", "size of a request's body"),
+        ("--max-held", "max_held_bytes", "size of all bodies at once"),
+    ):
+        default: int = getattr(_DEFAULT, field)
+        help_ = f"{what} ({default // _MIB})"
+        limits.add_argument(option, dest=field, type=_mebibytes, default=default, metavar="MIB", help=help_)
     _add(limits, "--body-timeout", "body_timeout_s", "seconds for a body to arrive", metavar="S")
     _add(limits, "--max-items", "max_items", "texts in one request", metavar="N")
     _add(limits, "--max-request-tokens", "max_request_tokens", "tokens in one request", metavar="N")
@@ -85,70 +90,152 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(limits, "--max-pending-tokens", "max_pending_tokens", "tokens admitted and not yet answered", metavar="N")
 
 
+def check(args: argparse.Namespace) -> None:
+    """Make sure that the options make sense, before anything is started.
+
+    Raises:
+        ValueError: they do not; the message names them.
+    """
+    _settings(args)
+
+
 def run(args: argparse.Namespace) -> int:
     """Answer requests until a signal comes; returns the exit code."""
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        settings = _settings(args)
+    except SettingsError as error:
+        return _complain(str(error), code=2)
+    try:
+        listener = _listen(args.host, args.port)
+    except OSError as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        option = "--port" if error.errno == errno.EADDRINUSE else "--port or --host"
+        return _complain(f"cannot listen on {args.host}, port {args.port}: {reason}; choose another {option}", code=1)
+    with listener:
+        return _serve(args, settings, listener)
+
+
+def _serve(args: argparse.Namespace, settings: Settings, listener: socket.socket) -> int:
     import fastapi  # noqa: F401 - fail here, with the extra's name, rather than in a worker
     import uvicorn
     from qwen3_client import InvalidInputError
 
     from ._app import connect
-    from ._auth import read_keys
     from ._tracing import is_configured, tracer_provider
+    from ._triton_watch import watch_triton
 
     try:
-        if (args.tls_certificate is None) != (args.tls_key is None):
-            raise SettingsError("--tls-certificate and --tls-key go together")
-        if args.workers < 1:
-            raise SettingsError(f"--workers must be at least 1, not {args.workers}")
-        settings = _settings(args, api_keys=read_keys(args.api_key_file))
         connect(settings)  # sends nothing; what cannot be used is said once, and not by every worker
         if is_configured():
             tracer_provider().shutdown()
-    except (SettingsError, InvalidInputError, OSError, UnicodeDecodeError) as error:
-        print(f"qwen3-triton gateway: {error}", file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, _leave)
+    except (InvalidInputError, SettingsError) as error:
+        return _complain(_in_options(str(error)).replace("the URL", "--triton", 1), code=2)
     with _environment(settings, workers=args.workers):
-        scheme = "https" if args.tls_certificate else "http"
-        print(f"Gateway to {settings.triton} on {scheme}://{args.host}:{args.port}, described at /docs", flush=True)
-        uvicorn.run(
-            _APP,
-            factory=True,
-            host=args.host,
-            port=args.port,
-            workers=args.workers,
-            ssl_certfile=args.tls_certificate,
-            ssl_keyfile=args.tls_key,
-            timeout_graceful_shutdown=args.drain_timeout,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            access_log=False,
-            server_header=False,
-            log_config=None,
-        )
+        # From here on connections are accepted: those that come before the first worker is there wait for it.
+        scheme, host = "https" if args.tls_certificate else "http", f"[{args.host}]" if ":" in args.host else args.host
+        port = listener.getsockname()[1]
+        print(f"Gateway to {settings.triton} on {scheme}://{host}:{port}, described at /docs", flush=True)
+        watch_triton(settings, say=lambda message: _complain(_in_options(message)))
+        options: dict[str, Any] = {
+            "factory": True,
+            "workers": args.workers,
+            "ssl_certfile": args.tls_certificate,
+            "ssl_keyfile": args.tls_key,
+            "timeout_graceful_shutdown": args.drain_timeout,
+            "timeout_keep_alive": _KEEP_ALIVE_S,
+            "access_log": False,
+            "server_header": False,
+            "log_config": None,
+        }
+        if args.workers > 1:
+            uvicorn.run(_APP, fd=listener.fileno(), **options)
+        else:
+            server = uvicorn.Server(uvicorn.Config(_APP, **options))
+            with contextlib.suppress(KeyboardInterrupt):
+                server.run(sockets=[listener])  # which closes it when a stop begins, so that nobody waits in vain
+            if not server.started:
+                return 1
     return 0
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"there is no port {text}; ports are 1 to {_LAST_PORT}")
+    return int(text)
+
+
+def _mebibytes(text: str) -> int:
+    return int(text) * _MIB
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
 
 
 def _add(group: Any, option: str, field: str, what: str, *, metavar: str | None = None) -> None:  # noqa: ANN401
     """Declares an option that is a field of the settings, with the field's default."""
     default = getattr(_DEFAULT, field)
-    shown = f" ({default:g})" if isinstance(default, (int, float)) else f" ({default})" if default else ""
+    number = {int: ",", float: "g"}.get(type(default), "")
+    shown = f" ({default:{number}})" if default else ""
     kind = str if default is None else type(default)
     group.add_argument(option, dest=field, type=kind, default=default, metavar=metavar, help=what + shown)
 
 
-def _settings(args: argparse.Namespace, *, api_keys: tuple[str, ...]) -> Settings:
+def _settings(args: argparse.Namespace) -> Settings:
+    from ._auth import read_keys
+
+    if (args.tls_certificate is None) != (args.tls_key is None):
+        raise SettingsError("--tls-certificate and --tls-key go together")
+    if args.workers < 1:
+        raise SettingsError(f"--workers must be at least 1, not {args.workers}")
     fields = {field.name for field in dataclasses.fields(Settings)}
     values = {name: value for name, value in vars(args).items() if name in fields}
-    token = None if args.triton_token_file is None else args.triton_token_file.read_text("utf-8").strip()
+    try:
+        token = None if args.triton_token_file is None else args.triton_token_file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read --triton-token-file: {error}") from None
     values.update(
-        api_keys=api_keys,
+        api_keys=read_keys(args.api_key_file),
         triton_token=token,
         model_aliases=tuple(args.model_alias),
         reranker_aliases=tuple(args.reranker_alias),
-        max_body_bytes=args.max_body * _MIB,
-        max_held_bytes=args.max_held * _MIB,
     )
-    return Settings(**values)
+    try:
+        return Settings(**values)
+    except SettingsError as error:
+        raise SettingsError(_in_options(str(error))) from None
+
+
+def _in_options(message: str) -> str:
+    """Says a message that names settings (`max_items`), or parameters of the client (`model=`), with the options."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    options = {action.dest: action.option_strings[0] for action in parser._actions}
+    of_client = {
+        **{name: options[name] for name in ("model", "reranker", "tokenizer", "reranker_tokenizer", "timeout_s")},
+        **{name: options[f"triton_{name}"] for name in ("ca", "certificate", "key")},
+        "tls": options["triton_ca"],
+        "token": options["triton_token_file"],
+        "concurrency": options["concurrency"],
+    }
+    message = re.sub(
+        rf"\b({'|'.join(of_client)})=(?=(['<])?)",
+        lambda found: of_client[found[1]] + (" " if found[2] else ""),
+        message,
+    )
+    settings = [
+        field.name for field in dataclasses.fields(Settings) if "_" in field.name or field.name == "concurrency"
+    ]
+    own = re.compile(rf"(?<![-\w])({'|'.join(name for name in settings if name in options)})(?![-\w])")
+    return own.sub(lambda found: options[found[1]], message)
+
+
+def _complain(message: str, *, code: int = 0) -> int:
+    # One line, whatever a server put into its message.
+    print(f"qwen3-triton gateway: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
 
 
 @contextlib.contextmanager

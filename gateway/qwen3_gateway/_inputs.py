@@ -74,11 +74,14 @@ def check_dimensions(dimensions: int | None, *, full: int) -> None:
         )
 
 
-def no_model(name: str) -> Failure:
-    """Says that nobody serves a model of this name here."""
-    return Failure(
-        "no_model", f"there is no model {name[:128]!r} here; GET /v1/models lists what there is", param="model"
-    )
+def no_model(name: str, *, known: Sequence[str]) -> Failure:
+    """Says that the gateway serves no model of this name.
+
+    Args:
+        name: as the request has it.
+        known: names that would do.
+    """
+    return Failure("no_model", f"there is no model {name[:128]!r} here, only {', '.join(known)}", param="model")
 
 
 def too_long(index: int, *, noun: str, info: ModelInfo | RerankerInfo) -> Failure:

@@ -90,10 +90,7 @@ class Settings:
             ("max_request_tokens", "max_pending_tokens"),
         ):
             if getattr(self, one) > getattr(self, all_together):
-                raise SettingsError(
-                    f"{one} ({getattr(self, one)}) is above {all_together} ({getattr(self, all_together)}): "
-                    "such a request could never be admitted"
-                )
+                raise SettingsError(f"{one} is above {all_together}: such a request could never be admitted")
         for key in self.api_keys:
             if not key or not key.isascii() or not key.isprintable() or " " in key:
                 raise SettingsError("an API key must be printable ASCII without spaces, as HTTP headers want it")

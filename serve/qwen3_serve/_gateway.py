@@ -6,7 +6,6 @@ It is started as its own command, so this package needs to know no more of it th
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import queue
 import socket
 import subprocess
@@ -16,6 +15,7 @@ import time
 from types import TracebackType
 
 from ._errors import ServeError
+from ._gateway_options import GatewayOptions
 from ._ports import choose_ports, in_url, reachable
 from ._server import Triton, die_with_parent
 
@@ -29,40 +29,34 @@ class Gateway:
 
     Args:
         triton: ``host:port`` of Triton's gRPC.
-        host: Address to listen on.
-        port: Port to listen on.
-        drain_timeout_s: How long stopping may take: it finishes accepted requests. Whole seconds.
+        options: All else that it is started with.
     """
 
-    def __init__(self, triton: str, *, host: str, port: int, drain_timeout_s: int) -> None:
+    def __init__(self, triton: str, options: GatewayOptions) -> None:
         self._triton = triton
-        self._host = host
-        self._port = port
-        self._drain_timeout_s = drain_timeout_s
+        self._options = options
+        self._port = options.port
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://{in_url(self._host)}:{self._port}"
+        return f"http{'s' if self._options.is_secure else ''}://{in_url(self._options.host)}:{self._port}"
 
     def __enter__(self) -> Gateway:
         """Start, and return once it listens.
 
         Raises:
-            ServeError: It is not installed, its port is taken, or it does not start.
+            ServeError: Its port is taken, or it does not start.
         """
-        if importlib.util.find_spec("fastapi") is None:
-            raise ServeError("--gateway needs the gateway extra: pip install 'qwen3-triton[gateway]'")
-        choose_ports(self._host, {"gateway": self._port})  # so that nobody else's answer is taken for its
-        options = {
-            "triton": self._triton,
-            "host": self._host,
-            "port": self._port,
-            "drain-timeout": self._drain_timeout_s,
-        }
+        # So that nobody else's answer is taken for its.
+        self._port = choose_ports(self._options.host, {"gateway": self._options.port})["gateway"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "qwen3_gateway", *(f"--{name}={value}" for name, value in options.items())],
+            [
+                *(sys.executable, "-m", "qwen3_gateway"),
+                *self._options.arguments,
+                *(f"--triton={self._triton}", f"--port={self._port}"),
+            ],
             start_new_session=True,  # a Ctrl-C in the terminal reaches us alone, and we stop it in order
             preexec_fn=die_with_parent(),
         )
@@ -96,7 +90,7 @@ class Gateway:
 
     def _is_listening(self) -> bool:
         try:
-            socket.create_connection((reachable(self._host), self._port), timeout=_POLL_S).close()
+            socket.create_connection((reachable(self._options.host), self._port), timeout=_POLL_S).close()
         except OSError:
             return False
         return True
@@ -107,7 +101,7 @@ class Gateway:
             return
         process.terminate()
         try:
-            process.wait(self._drain_timeout_s + _KILL_AFTER_S)
+            process.wait(self._options.drain_timeout_s + _KILL_AFTER_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             pass  # it would not end in time, or the user asked twice
         finally:

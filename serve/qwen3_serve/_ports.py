@@ -1,8 +1,11 @@
 """Ports: the wanted ones checked, free ones for the rest; and how to reach who listens."""
 
+import argparse
 import socket
 
 from ._errors import ServeError
+
+_LAST_PORT = 65535
 
 
 def reachable(host: str) -> str:
@@ -25,6 +28,17 @@ def listening(protocol: str, host: str) -> str:
 
 class PortLostError(ServeError):
     """Triton could not bind a port."""
+
+
+def port_number(text: str) -> int:
+    """A port as an option takes it; 0 for a free one.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"there is no port {text}; ports are 1 to {_LAST_PORT}")
+    return int(text)
 
 
 def choose_ports(host: str, wanted: dict[str, int | None]) -> dict[str, int]:

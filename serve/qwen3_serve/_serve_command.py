@@ -10,6 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from ._gateway_options import add_gateway_options
+from ._ports import port_number
+
 if TYPE_CHECKING:
     from ._gateway import Gateway
     from ._server import Triton
@@ -32,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Triton's model repository (%(default)s)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--http-port", type=int, default=8000, help="port of HTTP (%(default)s)")
-    parser.add_argument("--grpc-port", type=int, default=8001, help="port of gRPC (%(default)s)")
-    parser.add_argument("--metrics-port", type=int, default=8002, help="port of the metrics (%(default)s)")
+    parser.add_argument("--http-port", type=port_number, default=8000, help="port of HTTP (%(default)s)")
+    parser.add_argument("--grpc-port", type=port_number, default=8001, help="port of gRPC (%(default)s)")
+    parser.add_argument("--metrics-port", type=port_number, default=8002, help="port of the metrics (%(default)s)")
     parser.add_argument(
         "--threads",
         type=int,
@@ -54,9 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="quick",
         help="compare files with the manifest first: sizes and small files, or every byte (%(default)s)",
     )
-    parser.add_argument(
-        "--gateway", action="store_true", help="start the HTTP gateway too (see `qwen3-triton gateway --help`)"
-    )
+    parser.add_argument("--gateway", action="store_true", help="start the HTTP gateway too, in front of this Triton")
     parser.add_argument(
         "--drain-timeout",
         type=int,
@@ -65,13 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds that stopping may take, for requests that were accepted; idle HTTP connections use them up "
         "(%(default)s)",
     )
-    parser.add_argument("--gateway-port", type=int, default=8080, help="port of the gateway (%(default)s)")
     parser.add_argument(
         "triton_arguments",
         nargs="*",
         metavar="-- TRITON ARGUMENTS",
         help="more arguments for tritonserver, such as: -- --cache-config=local,size=268435456",
     )
+    add_gateway_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,10 +83,16 @@ def run(args: argparse.Namespace) -> int:
 
     from ._errors import ServeError
     from ._gateway import Gateway, first_to_end
+    from ._gateway_options import gateway_options
+    from ._ports import choose_ports
     from ._server import Triton
 
     if args.triton_arguments and not args.triton_arguments[0].startswith("-"):
         print(f"qwen3-triton serve: there is no argument {args.triton_arguments[0]}; see --help", file=sys.stderr)
+        return 2
+    if args.gateway_options and not args.gateway:
+        given = args.gateway_options[0].partition("=")[0].removeprefix("--")
+        print(f"qwen3-triton serve: --gateway-{given} is for the gateway: add --gateway", file=sys.stderr)
         return 2
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -105,19 +112,15 @@ def run(args: argparse.Namespace) -> int:
         report=_say,
     )
     try:
+        if args.gateway:  # what would keep it from starting is said before Triton loads for minutes
+            options = gateway_options(args.gateway_options, host=args.host, drain_timeout_s=args.drain_timeout)
+            choose_ports(options.host, {"gateway": options.port})
         print(f"Loading {args.repository} ...", file=sys.stderr, flush=True)
         with triton, contextlib.ExitStack() as stack:
             gateway = None
             if args.gateway:
                 # Within Triton's block: it finishes what it accepted before Triton stops.
-                gateway = stack.enter_context(
-                    Gateway(
-                        triton.grpc_url,
-                        host=args.host,
-                        port=args.gateway_port,
-                        drain_timeout_s=args.drain_timeout,
-                    )
-                )
+                gateway = stack.enter_context(Gateway(triton.grpc_url, options))
             models = triton.models()
             print(_ready(triton, models, time.monotonic() - started, args.grpc_port, gateway), flush=True)
             precisions = {about["precision"] for about in models.values()}

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from qwen3_client import Client, ContractMismatchError
+from qwen3_client import Client
+from qwen3_client._errors import UnknownModelError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 DIMENSIONS = 64
@@ -47,6 +48,7 @@ class FakeTransport:
         self.priorities: list[str] = []
         self.most_at_once = 0
         self.is_closed = False
+        self.is_ready_itself = True
         self.delay_s: Callable[[NDArray[np.int64]], float] = lambda _: 0.0
         self.answer: Callable[[NDArray[np.int64]], NDArray[np.float32]] = vector_of
         self.judge: Callable[[NDArray[np.int64]], tuple[float, float]] = judgement_of
@@ -97,17 +99,25 @@ class FakeTransport:
         assert timeout_s > 0
         self.config_calls += 1
         if model not in self.configs:
-            raise ContractMismatchError(f"no such model: {model}")
+            raise UnknownModelError(f"no such model: {model}")
         return self.configs[model]
 
-    async def versions(self, model: str, *, timeout_s: float) -> list[int]:
+    async def index(self, *, timeout_s: float) -> list[dict[str, Any]]:
         assert timeout_s > 0
-        return [1] if model in self.configs else []
+        return [{"name": name, "version": "1", "state": "READY"} for name in self.configs]
+
+    async def server_version(self, *, timeout_s: float) -> str:
+        assert timeout_s > 0
+        return "2.51.0"
+
+    async def is_server_ready(self, *, timeout_s: float) -> bool:
+        assert timeout_s > 0
+        return self.is_ready_itself
 
     async def load(self, model: str, *, timeout_s: float) -> None:
         assert timeout_s > 0
         if model not in self.configs:
-            raise ContractMismatchError(f"no such model: {model}")
+            raise UnknownModelError(f"no such model: {model}")
 
     async def is_ready(self, model: str, *, timeout_s: float) -> bool:
         assert timeout_s > 0

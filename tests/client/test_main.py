@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from qwen3_client._command import in_options
 from qwen3_client._main import main
 
 Declare = Callable[..., None]
@@ -107,6 +108,47 @@ def test_ctrl_c_is_130(declare: Declare, capsys: pytest.CaptureFixture[str]) -> 
     declare("one", body="raise KeyboardInterrupt")
     assert main(["one"]) == 130
     assert capsys.readouterr().err == "qwen3-triton one: interrupted\n"
+
+
+def test_only_the_command_that_was_asked_for_is_loaded(declare: Declare, capsys: pytest.CaptureFixture[str]) -> None:
+    declare("one", body="print('one')")
+    declare("two", head="raise RuntimeError('loaded')\n")
+    assert main(["one"]) == 0
+    assert capsys.readouterr().out == "one\n"
+    with pytest.raises(RuntimeError, match="loaded"):
+        main(["--help"])
+
+
+def test_wrong_usage_is_one_line(declare: Declare, capsys: pytest.CaptureFixture[str]) -> None:
+    declare("one")
+    for arguments, said in (
+        (
+            ["one", "--status", "x"],
+            "qwen3-triton one: argument --status: invalid int value: 'x'; see qwen3-triton one --help",
+        ),
+        (["two"], "qwen3-triton: argument COMMAND: invalid choice: 'two' (choose from "),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+        err = capsys.readouterr().err
+        assert err.startswith(said)
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("pass token=, headers= or tls=", "pass --token-file, --header-file or --ca"),
+        ("name another with model= or reranker=, or", "name another with --model, or"),
+        ("pass reranker_tokenizer=<folder>", "pass --tokenizer <folder>"),
+        ("raise timeout_s=, or", "raise --timeout, or"),
+        ("cannot read ca='/x': no", "cannot read --ca '/x': no"),
+        ("a_model=1 stays", "a_model=1 stays"),
+    ],
+)
+def test_messages_name_options(message: str, said: str) -> None:
+    assert in_options(message) == said
 
 
 def test_the_real_commands_are_as_main_expects() -> None:

@@ -93,7 +93,17 @@ def test_a_named_model_is_used_as_it_is(transport: FakeTransport) -> None:
         pytest.raises(ContractMismatchError, match="'qwen3_reranker' is no embedding model"),
     ):
         client.encode_document("a")
-    with Client(reranker="nonesuch") as client, pytest.raises(ContractMismatchError, match="no such model: nonesuch"):
+    for kind, noun, there in (
+        ("model", "embedding model", "qwen3_embedding"),
+        ("reranker", "reranker", "qwen3_reranker"),
+    ):
+        said = f"no model 'nonesuch'; its {noun}s are: {there}; name one of them with {kind}=$"
+        client = Client(model="nonesuch") if kind == "model" else Client(reranker="nonesuch")
+        with client, pytest.raises(ContractMismatchError, match=said):
+            client.encode_document("a") if kind == "model" else client.rank("a", ["b"])
+    del transport.configs["qwen3_reranker"]
+    said = "no model 'nonesuch'; nor any reranker that is ready, only qwen3_embedding$"
+    with Client(reranker="nonesuch") as client, pytest.raises(ContractMismatchError, match=said):
         client.rank("a", ["b"])
 
 

@@ -113,7 +113,11 @@ def test_what_the_terminal_cannot_write_is_a_question_mark(monkeypatch: pytest.M
         (["q", "a", "--url", "ftp://host"], 1, "ftp:// is not known"),
         (["q", "a", "--timeout", "0"], 2, "--timeout must be a positive number of seconds, not 0"),
         (["q", "a", "--tokenizer", "/nowhere"], 1, "there is no such folder"),
-        (["q", "a", "--model", "nonesuch"], 1, "no such model: nonesuch"),
+        (
+            ["q", "a", "--model", "nonesuch"],
+            1,
+            "no model 'nonesuch'; its rerankers are: qwen3_reranker; name one of them with --model",
+        ),
         (["q", "a", "--model", "qwen3_embedding"], 1, "is no reranker"),
     ],
 )

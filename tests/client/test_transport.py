@@ -26,6 +26,7 @@ from qwen3_client import (
 from qwen3_client._address import parse_address
 from qwen3_client._connection import connect
 from qwen3_client._credentials import Credentials
+from qwen3_client._errors import UnknownModelError
 from qwen3_client._http_transport import decode_response, encode_request
 from qwen3_client._io_thread import submit
 from qwen3_client._transport import Transport, error_for, grpc_code, ready_models, ready_versions
@@ -35,7 +36,7 @@ EXPECTED: dict[str, type[Qwen3ClientError]] = {
     "UNAVAILABLE": ServerUnavailableError,
     "DEADLINE_EXCEEDED": ServerTimeoutError,
     "INVALID_ARGUMENT": InvalidInputError,
-    "NOT_FOUND": ContractMismatchError,
+    "NOT_FOUND": UnknownModelError,
     "RESOURCE_EXHAUSTED": ServerOverloadedError,
     "UNAUTHENTICATED": RefusedError,
     "PERMISSION_DENIED": RefusedError,
@@ -80,7 +81,7 @@ def test_every_http_status_has_its_error(status: HTTPStatus) -> None:
         400: InvalidInputError,
         401: RefusedError,
         403: RefusedError,
-        404: ContractMismatchError,
+        404: UnknownModelError,
         408: ServerTimeoutError,
         429: ServerOverloadedError,
         502: ServerUnavailableError,

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from qwen3_client import _reload_command
+from qwen3_client import _reload_command, _status_command
 from qwen3_export import _export_command
 from qwen3_serve import _serve_command
 from qwen3_verify import _verify_command
@@ -17,6 +17,7 @@ COMMANDS = {
     "export": _export_command,
     "reload": _reload_command,
     "serve": _serve_command,
+    "status": _status_command,
     "verify": _verify_command,
 }
 
@@ -24,7 +25,7 @@ COMMANDS = {
 def commands() -> list[str]:
     """Every `qwen3-triton` command of the page, lines that go on joined."""
     blocks = "".join(re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)).replace("\\\n", " ")
-    in_text = re.findall(r"`(qwen3-triton [a-z]+ -[^`]*)`", PAGE)
+    in_text = re.findall(r"`(qwen3-triton (?:[a-z]+ -|status )[^`]*)`", PAGE)
     return [line.partition("  #")[0].strip() for line in blocks.splitlines() if line.startswith("qwen3")] + in_text
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qwen3_client import Client
+from qwen3_export._size import in_words as export_size
 from qwen3_serve import Triton
+from qwen3_verify._report import _in_words as verify_size
 
 
 def qwen3(*arguments: str, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -78,6 +80,38 @@ def test_export_refuses_in_one_line(tmp_path: Path, arguments: list[str], messag
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_a_model_s_folder_is_no_repository(tmp_path: Path) -> None:
+    assert qwen3("export", "tiny", cwd=tmp_path).returncode == 0
+    for folder in ("model_repository/qwen3_embedding", "model_repository/qwen3_embedding/1"):
+        for command in (("export", "tiny"), ("serve",), ("verify", "--files")):
+            done = qwen3(*command, "--repository", folder, cwd=tmp_path)
+            assert (done.returncode, done.stdout) == (1, "")
+            said = f"{folder} belongs to one model; give --repository {tmp_path}/model_repository"
+            assert done.stderr.splitlines()[-1].startswith(f"qwen3-triton {command[0]}: {said}")
+    assert not list(tmp_path.glob("model_repository/*/*/*/config.pbtxt"))
+
+
+def test_without_the_hub_a_checkpoint_there_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    done = qwen3("export", "Qwen/Qwen3-Embedding-0.6B", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "qwen3-triton export: HF_HUB_OFFLINE is set, and Qwen/Qwen3-Embedding-0.6B is not in the Hugging Face Hub's "
+        "cache on this machine; unset it, or name a local checkpoint folder\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(123_456, "0.1 MB"), (9_940_000, "9.9 MB"), (41_231_232, "41 MB"), (2_380_000_000, "2.4 GB"), (32e9, "32 GB")],
+)
+def test_sizes_in_words(size: int, words: str) -> None:
+    assert export_size(size) == verify_size(size) == words
 
 
 def test_embed_from_arguments_lines_and_stdin(triton: Triton, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Zero-downtime updates on a real Triton: new versions, rollbacks and exports in place, under load."""
 
 import os
+import shutil
 import signal
+import socket
 import threading
 import time
 from argparse import ArgumentParser
@@ -13,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from qwen3_client import Client, _reload_command
+from qwen3_client import Client, ContractMismatchError, _reload_command, _status_command
 from qwen3_export import export
 from qwen3_serve import ServeError, Triton
 from qwen3_serve._hosts import Host, hosts
@@ -106,6 +108,17 @@ def reload(*arguments: str) -> int:
     return _reload_command.run(parser.parse_args(arguments))
 
 
+def status(*arguments: str) -> int:
+    parser = ArgumentParser()
+    _status_command.add_arguments(parser)
+    return _status_command.run(parser.parse_args(arguments))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
@@ -130,7 +143,7 @@ def test_a_new_version_takes_over_without_a_failed_request(
             assert set(answers) == {0, 1}
         time.sleep(1.2)  # the watch over the hosts looks every half second
         assert triton.models()[NAME]["source"] == checkpoints[1]
-    assert f"{NAME}: version 2 ready after" in capsys.readouterr().out
+    assert f"{NAME}: version 2 (fp32) ready after" in capsys.readouterr().out
     with Triton(repository, threads=1, check="full") as triton, Client(triton.grpc_url) as client:
         np.testing.assert_array_equal(client.encode_document(TEXTS), expected[1])
 
@@ -196,8 +209,49 @@ def test_a_killed_host_of_one_of_two_versions_ends_the_server(
 def test_a_model_that_the_server_does_not_know(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Triton(repository, threads=1) as triton:
         for url in (triton.grpc_url, triton.http_url):
-            assert reload("another", "--url", url) == 1
-            assert "another" in capsys.readouterr().err
+            assert reload("another", "--url", url) == 2
+            assert (
+                "no model another in the server's repository; there are: qwen3_embedding\n" in capsys.readouterr().err
+            )
+
+
+def test_a_model_that_was_exported_since_is_loaded_and_one_without_weights_is_not(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Triton(repository, threads=1) as triton:
+        shutil.copytree(repository / NAME, repository / "empty", ignore=shutil.ignore_patterns("1", "manifest.json"))
+        for url in (triton.grpc_url, triton.http_url):
+            name = f"qwen3_reranker_{'http' if url.startswith('http') else 'grpc'}"
+            export("tiny", repository=repository, kind="reranker", precision="int8", name=name)
+            assert reload("--url", url) == 0, "without --repository it loads what it can be sure of"
+            said = capsys.readouterr().out
+            assert f"{name}: not loaded; `qwen3-triton reload {name}` loads it if it was exported" in said
+            assert reload("--url", url, "--repository", str(repository)) == 0
+            said = capsys.readouterr().out
+            assert "empty: not loaded" in said
+            assert f"{NAME}: version 1 (fp32) ready after" in said
+            line = next(line for line in said.splitlines() if line.startswith(name))
+            assert line.startswith(f"{name}: version 1 (int8) ready after")
+            assert line.endswith(" s; it was not loaded before")
+            assert status(url) == 0, "the folder without weights was left alone"
+            said = capsys.readouterr().out
+            assert said.startswith(f"Triton {triton.server_version()} at ")
+            rows = {words[0]: words[1:] for words in map(str.split, said.splitlines()[3:])}
+            assert rows["empty"] == ["-", "-", "-", "-", "-", "not", "loaded"]
+            assert rows[name] == ["1", "Qwen3-Reranker", "tiny", "int8", "-", "2048", "ready"]
+            assert (rows[NAME][0], rows[NAME][3], rows[NAME][-1]) == ("1", "fp32", "ready")
+        (repository / NAME / "1" / "model.onnx").write_bytes(b"no graph")
+        (repository / NAME / "1" / "model.py").touch()
+        assert reload("--url", triton.http_url, NAME, name) == 1
+        assert f"{name}: version 1 (int8) ready" in capsys.readouterr().out, "one failure keeps no other from loading"
+        with Client(triton.grpc_url, reranker="other") as client, pytest.raises(ContractMismatchError) as caught:
+            client.rank("a", ["b"])
+        assert str(caught.value) == (
+            "the server has no model 'other'; its rerankers are: qwen3_reranker_grpc, qwen3_reranker_http; "
+            "name one of them with reranker="
+        )
+    assert status(triton_url := f"127.0.0.1:{_free_port()}") == 1
+    assert f"no Triton answers at grpc://{triton_url}" in capsys.readouterr().err
 
 
 def test_model_control_may_need_a_key(repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +266,7 @@ def test_model_control_may_need_a_key(repository: Path, tmp_path: Path, capsys: 
             assert "does not let this client in" in capsys.readouterr().err
             keys.write_text(f"{name}: sesame\n")
             assert reload(NAME, "--url", url, "--header-file", str(keys)) == 0
-            assert "version 1 ready" in capsys.readouterr().out
+            assert "version 1 (fp32) ready" in capsys.readouterr().out
         keys.write_text("sesame\n")
         assert reload(NAME, "--url", triton.grpc_url, "--header-file", str(keys)) == 2
         assert "no 'name: value'" in capsys.readouterr().err

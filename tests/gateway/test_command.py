@@ -1,6 +1,8 @@
 """The command, as an operator runs it: workers, TLS, a stop in order, and `serve --gateway`."""
 
+import argparse
 import json
+import os
 import signal
 import socket
 import ssl
@@ -13,7 +15,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from qwen3_serve import Triton
+from qwen3_gateway import _gateway_command
+from qwen3_serve import Triton, _serve_command
 from support.gateway import command, is_listening, standing_still, wait_until
 
 
@@ -37,7 +40,8 @@ def test_the_log_has_a_line_for_each_request(gateway_triton: Triton) -> None:
         httpx.post(f"http://127.0.0.1:{port}/embed", json={"inputs": "a text"}, trust_env=False)
         process.terminate()
         out, err = process.communicate(timeout=30)
-    first, line = out.splitlines()
+    first, *lines = out.splitlines()
+    line = lines[-1]  # those before are of the fixture's own questions
     assert first == f"Gateway to {gateway_triton.grpc_url} on http://127.0.0.1:{port}, described at /docs"
     assert (json.loads(line)["route"], json.loads(line)["status"]) == ("/embed", 200)
     assert (process.returncode, err) == (0, "")
@@ -121,9 +125,12 @@ def test_keys_and_aliases_reach_the_workers(gateway_triton: Triton, tmp_path: Pa
     [
         (["--tls-key", "key.pem"], "--tls-certificate and --tls-key go together"),
         (["--workers", "0"], "--workers must be at least 1"),
-        (["--concurrency", "0"], "concurrency must be a positive number"),
+        (["--concurrency", "0"], "--concurrency must be a positive number"),
+        (["--max-body", "99"], "--max-body is above --max-held"),
         (["--api-key-file", "nonesuch"], "cannot read the API keys"),
-        (["--triton", "ftp://nowhere"], "cannot use the URL 'ftp://nowhere'"),
+        (["--triton", "ftp://nowhere"], "cannot use --triton 'ftp://nowhere'"),
+        (["--triton-ca", "/nowhere"], "cannot read --triton-ca '/nowhere'"),
+        (["--triton-key", "key.pem"], "--triton-certificate and --triton-key go together"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_in_one_line(arguments: Sequence[str], message: str) -> None:
@@ -136,12 +143,127 @@ def test_options_that_make_no_sense_are_refused_in_one_line(arguments: Sequence[
     assert done.stderr.count("\n") == 1
 
 
+def test_a_port_that_is_taken_is_named_and_the_option_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "qwen3_gateway", "--port", port],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (1, ""), "it says where it is only once it is there"
+    assert done.stderr == (
+        f"qwen3-triton gateway: cannot listen on 127.0.0.1, port {port}: Address already in use; "
+        "choose another --port\n"
+    )
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "qwen3_client", "gateway", f"--port={port}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"argument --port: there is no port {port}; ports are 1 to 65535" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_triton_that_is_away_is_said_at_once_and_that_it_came_too(gateway_repository: Path) -> None:
+    (triton_port,) = free_ports(1)
+    with subprocess.Popen(
+        [sys.executable, "-m", "qwen3_gateway", "--port=0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "QWEN3_TRITON_URL": f"127.0.0.1:{triton_port}"},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            first = process.stdout.readline()
+            url = first.split()[4].rstrip(",")
+            assert first.startswith(f"Gateway to 127.0.0.1:{triton_port} on http://127.0.0.1:")
+            said = process.stderr.readline()
+            assert said.startswith(f"qwen3-triton gateway: no Triton answers at grpc://127.0.0.1:{triton_port} (")
+            assert said.endswith("Requests get 503 until then\n")
+            assert httpx.post(f"{url}/embed", json={"inputs": "a"}, trust_env=False, timeout=60).status_code == 503
+            with Triton(gateway_repository, threads=1, grpc_port=triton_port):
+                while not (line := process.stderr.readline()).startswith("qwen3-triton gateway: "):
+                    assert line, "the gateway ended"  # its log says why the request was refused
+                assert line == f"qwen3-triton gateway: Triton at 127.0.0.1:{triton_port} answers now\n"
+                assert httpx.post(f"{url}/embed", json={"inputs": "a"}, trust_env=False, timeout=60).status_code == 200
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+def test_a_model_that_triton_lacks_is_said_at_the_start(gateway_triton: Triton) -> None:
+    with command("--triton", gateway_triton.grpc_url, "--model", "nonesuch", "--reranker", "other") as (process, _):
+        assert process.stderr is not None
+        assert process.stderr.readline() == (
+            "qwen3-triton gateway: the server has no model 'nonesuch'; its embedding models are: qwen3_embedding; "
+            "name one of them with --model. Requests get 503 until then\n"
+        )
+
+
+SERVE = [sys.executable, "-m", "qwen3_client", "serve"]
+
+
+def test_serve_takes_every_option_of_the_gateway_but_where_triton_is() -> None:
+    parsers = {}
+    for name, add_arguments in (("gateway", _gateway_command.add_arguments), ("serve", _serve_command.add_arguments)):
+        parsers[name] = argparse.ArgumentParser(add_help=False)
+        add_arguments(parsers[name])
+    given = {option for action in parsers["serve"]._actions for option in action.option_strings}
+    taken = {action.option_strings[0] for action in parsers["gateway"]._actions}
+    assert len(taken) > 25
+    assert {option for option in given if option.startswith("--gateway-")} == {
+        f"--gateway-{option.removeprefix('--')}" for option in taken if not option.startswith("--triton")
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gateway-workers=2"], "--gateway-workers is for the gateway: add --gateway"),
+        (["--gateway", "--gateway-workers=0"], "--gateway-workers must be at least 1, not 0"),
+        (["--gateway", "--gateway-workers=x"], "argument --gateway-workers: invalid int value: 'x'"),
+        (["--gateway", "--gateway-port=99999"], "argument --gateway-port: there is no port 99999"),
+        (["--gateway", "--gateway-tls-key=x"], "--gateway-tls-certificate and --gateway-tls-key go together"),
+        (["--gateway", "--gateway-max-items=-1"], "--gateway-max-items must be a positive number"),
+        (["--http-port=99999"], "argument --http-port: there is no port 99999; ports are 1 to 65535"),
+    ],
+)
+def test_serve_refuses_in_one_line_what_its_gateway_would_refuse(
+    gateway_repository: Path, arguments: Sequence[str], message: str
+) -> None:
+    done = subprocess.run(
+        [*SERVE, f"--repository={gateway_repository}", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode in (1, 2), done.stdout) == (True, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, "before anything is loaded"
+
+
 def test_serve_starts_both_and_ends_both(gateway_repository: Path) -> None:
     ports = free_ports(4)
     options = dict(
         zip(("--grpc-port", "--http-port", "--metrics-port", "--gateway-port"), map(str, ports), strict=True)
     )
     arguments = [text for option in options.items() for text in option]
+    arguments += ["--gateway-model-alias=mine", "--gateway-model-alias", "yours", "--gateway-max-items", "2"]
+    arguments += ["--gateway-no-access-log"]
     with subprocess.Popen(
         [sys.executable, "-m", "qwen3_client", "serve", "--gateway", f"--repository={gateway_repository}", *arguments],
         stdout=subprocess.PIPE,
@@ -153,8 +275,11 @@ def test_serve_starts_both_and_ends_both(gateway_repository: Path) -> None:
             while f"  gateway  http://127.0.0.1:{ports[3]}\n" not in (line := process.stdout.readline()):
                 assert line, process.communicate()
             family = psutil.Process(process.pid).children(recursive=True)
-            answer = httpx.post(f"http://127.0.0.1:{ports[3]}/v1/embeddings", json={"input": "a"}, trust_env=False)
-            assert answer.status_code == 200
+            url = f"http://127.0.0.1:{ports[3]}/v1/embeddings"
+            for model, texts, status in (("mine", 2, 200), ("yours", 2, 200), ("mine", 3, 400), ("other", 1, 404)):
+                answer = httpx.post(url, json={"input": ["a"] * texts, "model": model}, trust_env=False, timeout=60)
+                assert answer.status_code == status, (model, texts)
+            assert "only Qwen/Qwen3-Embedding-8B, mine, yours" in answer.text
             process.terminate()
             assert process.wait(60) == 0
             assert not any(child.is_running() for child in family)

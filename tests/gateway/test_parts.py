@@ -72,7 +72,7 @@ def test_settings_survive_the_way_to_a_worker() -> None:
     [
         ({"concurrency": 0}, "concurrency must be a positive number"),
         ({"timeout_s": float("inf")}, "timeout_s must be a positive number"),
-        ({"max_items": 10_000}, r"max_items \(10000\) is above max_pending_items"),
+        ({"max_items": 10_000}, r"max_items is above max_pending_items"),
         ({"api_keys": ("a b",)}, "an API key must be printable"),
     ],
 )

@@ -41,6 +41,7 @@ def serving(repository: Path, *options: str) -> Iterator[tuple[subprocess.Popen[
             probe.bind(("127.0.0.1", 0))
         ports = {name: probe.getsockname()[1] for name, probe in probes.items()}
     arguments = [f"--repository={repository}", "--threads=1", "--drain-timeout=60"]
+    ports = {name: port for name, port in ports.items() if name != "gateway" or "--gateway" in options}
     arguments += [f"--{name}-port={port}" for name, port in ports.items()]
     with subprocess.Popen(
         [sys.executable, "-m", "qwen3_client", "serve", *arguments, *options],

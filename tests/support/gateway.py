@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 import psutil
 import uvicorn
 from fastapi import FastAPI
@@ -84,7 +85,9 @@ def command(*arguments: str, environment: dict[str, str] | None = None) -> Itera
         env={**os.environ, **(environment or {})},
     )
     try:
-        wait_until(lambda: is_listening(port) or process.poll() is not None, what="the command does not listen")
+        scheme = "https" if "--tls-certificate" in arguments else "http"
+        url = f"{scheme}://127.0.0.1:{port}/health"
+        wait_until(lambda: answers(url) or process.poll() is not None, what="the command does not answer")
         yield process, port
     finally:
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
@@ -97,6 +100,14 @@ def command(*arguments: str, environment: dict[str, str] | None = None) -> Itera
                 member.kill()
         if process.stdout is not None and not process.stdout.closed:
             process.communicate()
+
+
+def answers(url: str) -> bool:
+    """Says whether a gateway's workers answer; it listens before it has any."""
+    try:
+        return httpx.get(url, trust_env=False, verify=False, timeout=5).is_success  # noqa: S501 - our own certificate
+    except httpx.TransportError:
+        return False
 
 
 def is_listening(port: int) -> bool:

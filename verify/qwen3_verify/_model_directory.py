@@ -70,6 +70,12 @@ def find_models(repository: Path, *, name: str | None = None) -> list[Path]:
     """
     if not repository.is_dir():
         raise VerifyError(f"there is no model repository {repository}; name it with --repository")
+    folder = repository.resolve()
+    for model in (folder, folder.parent):
+        if (model / MANIFEST).is_file() or (model / "config.pbtxt").is_file():
+            raise VerifyError(
+                f"{repository} belongs to one model; give --repository {model.parent} --name {model.name}"
+            )
     # A directory that lost either of the two is still a model, and damaged.
     exported = sorted(
         path

@@ -41,7 +41,7 @@ def verdict_lines(verdict: Verdict) -> str:
 def file_lines(name: str, report: FileReport) -> str:
     """The faults and the verdict of a check of files."""
     state = "PASS" if report.passed else "FAIL"
-    about = f"{report.files} files, {report.bytes / 1e6:,.1f} MB, against their sha256 in manifest.json"
+    about = f"{report.files} files, {_in_words(report.bytes)}, against their sha256 in manifest.json"
     return "\n".join([*_faults(report.faults), f"{name}: {state}, {about}"])
 
 
@@ -80,6 +80,12 @@ def _faults(faults: Sequence[str]) -> list[str]:
 
 def _worst(values: Sequence[float], choose: Callable[[Sequence[float]], float]) -> float:
     return math.nan if any(math.isnan(value) for value in values) else choose(values)
+
+
+def _in_words(size: int) -> str:
+    """A number of bytes as people read it: ``0.9 MB``, ``41 MB``, ``2.4 GB``."""
+    number, unit = (size / 1e9, "GB") if size >= 1e9 else (size / 1e6, "MB")
+    return f"{number:.1f} {unit}" if number < 10 else f"{number:,.0f} {unit}"
 
 
 def _small(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from ._errors import VerifyError
 HELP = "prove that exported models compute what their checkpoints compute"
 EXTRA = "verify"
 
+_URL_VARIABLE = "QWEN3_TRITON_URL"
+_URL = "localhost:8001"
+_LAST_PORT = 65535
 _PASS, _FAIL, _USAGE = 0, 1, 2
 
 
@@ -31,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder or Hub id of the checkpoint to compare with (default: the one it was exported from)",
     )
     parser.add_argument(
-        "--url", metavar="HOST:PORT", help="gRPC of a running server: compare its answers, not model.onnx run here"
+        "--url",
+        nargs="?",
+        const=os.environ.get(_URL_VARIABLE) or _URL,
+        metavar="HOST:PORT",
+        help="gRPC of a running server: compare its answers, not model.onnx run here (--url alone: what "
+        f"{_URL_VARIABLE} holds, or else {_URL})",
     )
     parser.add_argument(
         "--files",
@@ -78,8 +87,13 @@ def _wrong_usage(args: argparse.Namespace) -> str | None:
         return "--files compares nothing but files: leave out --source, --url and --max-tokens, or leave out --files"
     if args.max_tokens is not None and args.max_tokens < 1:
         return f"--max-tokens must be at least 1, not {args.max_tokens}"
-    if args.url is not None and ("/" in args.url or not args.url.rpartition(":")[2].isdecimal()):
-        return f"--url takes host:port of gRPC, such as localhost:8001, not {args.url}"
+    if args.url is not None:
+        args.url = args.url.removeprefix("grpc://")
+        port = args.url.rpartition(":")[2]
+        if "/" in args.url or not port.isdecimal():
+            return f"--url takes host:port of gRPC, such as {_URL}, not {args.url}"
+        if not 1 <= int(port) <= _LAST_PORT:
+            return f"--url {args.url}: there is no port {port}; ports are 1 to {_LAST_PORT}"
     return None
 
 
@@ -140,7 +154,6 @@ def _bars(what: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]
         desc=what,
         unit=unit,
         unit_scale=True,
-        unit_divisor=1024 if unit == "B" else 1000,
         disable=None,
         leave=False,
         file=sys.stderr,

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from .._errors import ExportError
+    from .._size import in_words
     from ._plan import GRAPH, PLAN, check_plan_model, find_front, install_plan
     from ._profiles import Limits, profiles
 
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     except (ExportError, OSError) as error:
         print(f"qwen3-triton build-engine: {error}", file=sys.stderr)
         return 1
-    print(f"{args.model / PLAN}: {len(plan) / 1e6:,.1f} MB after {time.monotonic() - started:.0f} s")
+    print(f"{args.model / PLAN}: {in_words(len(plan))} after {time.monotonic() - started:.0f} s")
     print(f"{front} takes texts of up to {limits.max_tokens} tokens. Next: start Triton on {args.model.parent}")
     return 0
 
