@@ -73,6 +73,10 @@ def find_runtime(tritonserver: Path | None = None) -> Runtime:
     if tritonserver is None:
         spec = importlib.util.find_spec("pytriton")
         if spec is None or spec.origin is None:
+            if sys.version_info >= (3, 13):  # pip does not install it with the extra: it asks for numpy below 2
+                raise ServeError(
+                    "on Python 3.13, install Triton's wheel by itself: pip install --no-deps nvidia-pytriton==0.7.0"
+                )
             raise ModuleNotFoundError("No module named 'pytriton'", name="pytriton")
         binary = Path(spec.origin).parent / "tritonserver" / "bin" / "tritonserver"
     else:
@@ -91,7 +95,7 @@ def find_runtime(tritonserver: Path | None = None) -> Runtime:
     interpreter = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = home / "python_backend_stubs" / interpreter / "triton_python_backend_stub"
     if not stub.is_file():
-        raise ServeError(f"{home} has no python backend for Python {interpreter}; use Python 3.10 to 3.12")
+        raise ServeError(f"{home} has no python backend for Python {interpreter}; use Python 3.10 to 3.13")
     # The wheel lies in site-packages/pytriton/tritonserver and its libraries in site-packages.
     wheel_libraries = home.parents[1] / "nvidia_pytriton.libs"
     return Runtime(binary, backends, caches, (wheel_libraries, *_libpython_folder()), stub, EMBEDDED_CONFIG)
