@@ -81,6 +81,10 @@ def find_runtime(tritonserver: Path | None = None) -> Runtime:
     if tritonserver is None:
         spec = importlib.util.find_spec("pytriton")
         if spec is None or spec.origin is None:
+            if sys.version_info >= (3, 13):  # pip does not install it with the extra: it asks for numpy below 2
+                raise ServeError(
+                    "on Python 3.13, install Triton's wheel by itself: pip install --no-deps nvidia-pytriton==0.7.0"
+                )
             raise ModuleNotFoundError("No module named 'pytriton'", name="pytriton")
         binary = Path(spec.origin).parent / "tritonserver" / "bin" / "tritonserver"
     else:

@@ -18,7 +18,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from support.environments import clean_environment, find_python, install, make_environment
+from support.environments import clean_environment, find_python, make_environment, pip_install
 
 pytestmark = pytest.mark.environments
 
@@ -142,7 +142,7 @@ def install_environment(name: str, environment: Environment, interpreter: str) -
         wanted += ["-c", str(lowest_bounds(name, environment))]
     python = make_environment(FOLDER / name, *wanted, python=interpreter)
     if "serve" in environment.extras and environment.python == "3.13":
-        install(python, "--no-deps", "nvidia-pytriton==0.7.0")  # it asks for a numpy that this Python does not have
+        pip_install(python, "--no-deps", "nvidia-pytriton==0.7.0")  # it asks for a numpy that this Python does not have
     return python
 
 

@@ -46,7 +46,9 @@ def test_a_host_that_is_killed_while_loading_ends_the_start(tmp_path: Path) -> N
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(ServeError, match=r"process of qwen3_embedding ended while it was loading: .*out of memory"):
+    # Killed within the first moments, it ends before anybody has seen which model it runs.
+    said = r"process(?: of qwen3_embedding)? ended while it was loading: .*out of memory"
+    with pytest.raises(ServeError, match=said):
         triton.__enter__()
     killer.join()
     assert time.monotonic() - killed_at[0] < 30, "far from the time that loading may take"

@@ -27,13 +27,13 @@ def make_environment(path: Path, *requirements: str, python: str = sys.executabl
     own = path / "bin" / "python"
     _run(python, "-m", "venv", str(path))
     if requirements:
-        install(own, *requirements)
+        pip_install(own, *requirements)
     return own
 
 
-def install(python: Path, *requirements: str) -> None:
+def pip_install(python: Path, *arguments: str) -> None:
     """Run one `pip install` more in an environment; arguments and errors as with `make_environment`."""
-    _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
+    _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
 
 
 def clean_environment() -> dict[str, str]:
