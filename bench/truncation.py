@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def whole(tokenizer: Tokenizer, texts: Sequence[str]) -> list[npt.NDArray[np.int
     return [np.array([*encoding.ids[:KEPT], 0], dtype=np.int64) for encoding in encodings]
 
 
-def median_ms(way: partial[object]) -> float:
+def median_ms(way: Callable[[], object]) -> float:
     """Time a call five times, and for a second at least."""
     times: list[float] = []
     while len(times) < 5 or sum(times) < 1:

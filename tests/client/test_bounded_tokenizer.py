@@ -3,6 +3,7 @@
 import itertools
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -47,7 +48,8 @@ def byte_level(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 @pytest.fixture(scope="module", params=["genuine", "byte_level"])
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
-    return request.getfixturevalue(request.param)
+    requested: Tokenizer = request.getfixturevalue(request.param)
+    return requested
 
 
 class Counting:
@@ -241,7 +243,7 @@ def test_a_tokenizer_of_another_kind_reads_the_whole_text(
     text = "yes a b no <x> yes, ½ 12" * 50
     assert not has_seams(other)
     counting = Counting(other)
-    (ids,) = BoundedTokenizer(counting, room=10).encode([text], from_end=from_end)
+    (ids,) = BoundedTokenizer(cast(Tokenizer, counting), room=10).encode([text], from_end=from_end)
     assert ids == ids_of(other, text)
     assert counting.characters == len(text)
 
@@ -262,7 +264,7 @@ def test_a_tokenizer_of_another_kind_reads_the_whole_text(
 def test_what_is_tokenized_does_not_grow_with_the_text(tokenizer: Tokenizer, line: str, *, from_end: bool) -> None:
     room = 64
     counting = Counting(tokenizer)
-    bounded = BoundedTokenizer(counting, room=room)
+    bounded = BoundedTokenizer(cast(Tokenizer, counting), room=room)
     tokenized = []
     for length in (2_000, 200_000):
         counting.characters = 0
@@ -274,6 +276,6 @@ def test_what_is_tokenized_does_not_grow_with_the_text(tokenizer: Tokenizer, lin
 
 def test_a_text_without_seams_is_tokenized_whole(tokenizer: Tokenizer) -> None:
     counting = Counting(tokenizer)
-    (ids,) = BoundedTokenizer(counting, room=5).encode(["a" * 10_000], from_end=False)
+    (ids,) = BoundedTokenizer(cast(Tokenizer, counting), room=5).encode(["a" * 10_000], from_end=False)
     assert ids == ids_of(tokenizer, "a" * 10_000)
     assert counting.characters == 10_000
