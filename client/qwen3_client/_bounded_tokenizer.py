@@ -76,8 +76,8 @@ class BoundedTokenizer:
         found: list[list[int]] = [[] for _ in texts]
         pieces = [_pieces(text, size=self._size or len(text), from_end=from_end) for text in texts]
         going = list(range(len(texts)))
-        while going:  # all texts at once, which the tokenizer spreads over the processors
-            batch = {index: piece for index in going if (piece := next(pieces[index], None)) is not None}
+        # All texts at once, which the tokenizer spreads over the processors.
+        while batch := {index: piece for index in going if (piece := next(pieces[index], None)) is not None}:
             encodings = self._tokenizer.encode_batch_fast(list(batch.values()), add_special_tokens=False)
             for index, encoding in zip(batch, encodings, strict=True):
                 found[index] = encoding.ids + found[index] if from_end else found[index] + encoding.ids
