@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from qwen3_export import export
-from support.environments import install, make_environment
+from support.environments import pip_install, make_environment
 from support.hosts import replace_host
 
 pytestmark = [pytest.mark.environments, pytest.mark.timeout(1800)]
@@ -73,8 +73,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with numpy 2."""
     path = tmp_path_factory.mktemp("environment") / "numpy-2"
     binary = make_environment(path)
-    install(binary, f"{ROOT}[serve]")
-    install(binary, "numpy>=2")
+    pip_install(binary, f"{ROOT}[serve]")
+    pip_install(binary, "numpy>=2")
     return binary
 
 
