@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from qwen3_export import export
-from support.environments import pip_install, make_environment
+from support.environments import make_environment, pip_install
 from support.hosts import replace_host
 
 pytestmark = [pytest.mark.environments, pytest.mark.timeout(1800)]
