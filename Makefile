@@ -58,7 +58,7 @@ bench-quick: $(VENV)/.dev ## the same against the closest peers, once; prints ta
 check: $(VENV)/.dev ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy bench client constraints export gateway serve verify examples tests
+	$(BIN)/mypy bench client constraints export serve examples tests
 
 format: $(VENV)/.dev ## format and mend what ruff can mend
 	$(BIN)/ruff format .

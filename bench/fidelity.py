@@ -32,16 +32,16 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 from qwen3_export import export
-from qwen3_export._arithmetic import Arithmetic
-from qwen3_export._checkpoint import open_checkpoint
-from qwen3_export._equalise import equalise
-from qwen3_export._graph import build_graph, write_model
-from qwen3_export._precision import FOR_CUDA, PRECISIONS, QUANTISED, Precision
-from qwen3_export._products import Products, products
-from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
-from qwen3_export._safetensors import StoredTensor, read_index
-from qwen3_export._tiny import write_byte_tokenizer
+from qwen3_export.checkpoint.checkpoint import open_checkpoint
+from qwen3_export.checkpoint.equalise import equalise
+from qwen3_export.checkpoint.random_checkpoint import published_config, write_random_checkpoint
+from qwen3_export.checkpoint.stored_tensor import StoredTensor, read_index
+from qwen3_export.checkpoint.tiny import write_byte_tokenizer
 from qwen3_export.cpu import open_session
+from qwen3_export.graph.arithmetic import Arithmetic
+from qwen3_export.graph.onnx_file import build_graph, write_model
+from qwen3_export.graph.products import Products, products
+from qwen3_export.precision import FOR_CUDA, PRECISIONS, QUANTISED, Precision
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -287,7 +287,7 @@ on the machine hardly disturbs.
 
 Outliers: a few channels of every norm and MLP enlarged 50 to 1000 times, as trained decoders have them, and what reads
 them divided by as much: float32 computes the same function, and only quantisation suffers. Export equalises channels
-(`_equalise.py`) for the quantised precisions.
+(`equalise.py`) for the quantised precisions.
 
 ## Mixed int8
 

@@ -25,8 +25,8 @@ import orjson
 import uvicorn
 from qwen3_client import Client
 from qwen3_export import export
-from qwen3_gateway import Settings, create_app
 from qwen3_serve import Triton
+from qwen3_serve.gateway import Settings, create_app
 
 QUERY = "What is the capital of China?"
 ROUNDS = 400
@@ -52,7 +52,7 @@ def main() -> None:
 
 def measure(triton: str) -> None:
     """Prints the latencies and the throughputs."""
-    command = [sys.executable, "-m", "qwen3_gateway", "--triton", triton, "--port", str(PORT), "--no-access-log"]
+    command = [sys.executable, "-m", "qwen3_serve.gateway", "--triton", triton, "--port", str(PORT), "--no-access-log"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         wait_for_the_gateway()

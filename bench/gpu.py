@@ -110,8 +110,8 @@ def prepare(size: str, folder: Path, *, skip: Sequence[str]) -> tuple[list[Arm],
     import onnxruntime as ort
     from gpu_arms import Texts, make_arms
     from qwen3_export import export
-    from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
-    from qwen3_export._tiny import write_byte_tokenizer
+    from qwen3_export.checkpoint.random_checkpoint import published_config, write_random_checkpoint
+    from qwen3_export.checkpoint.tiny import write_byte_tokenizer
 
     checkpoint = folder / "checkpoints" / size
     config = published_config(size)

@@ -152,7 +152,8 @@ def chunked(path: Path) -> bytes:
     layers = [node for node in graph if node.op_type == "GroupQueryAttention"]
     head_dim = 2 * np.asarray(graph.initializers["model.rotary.cos"].const_value).shape[1]
 
-    # No spare slot (see _rectangle.py): it would enter the cache. The width is the largest position, plus two with it.
+    # No spare position (see padded_attention.py): it would enter the cache. The width is the largest position, plus two
+    # with it.
     width = producer(producer(layers[0].inputs[6]).inputs[0])
     one = ir.Value(name="one", const_value=ir.tensor(1))
     graph.register_initializer(one)

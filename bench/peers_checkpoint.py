@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from qwen3_export import export
-from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
+from qwen3_export.checkpoint.random_checkpoint import published_config, write_random_checkpoint
 
 __all__ = ["SHAPE", "make_checkpoint", "make_exports"]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from qwen3_client._tokenizer import TextTokenizer
-from qwen3_export._tiny import write_byte_tokenizer
+from qwen3_export.checkpoint.tiny import write_byte_tokenizer
 from tokenizers import Tokenizer
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))

@@ -10,10 +10,7 @@ COPY LICENSE README.md pyproject.toml ./
 COPY constraints/dev.txt /wheel/
 COPY client client
 COPY export export
-COPY gateway gateway
-COPY model_repository model_repository
 COPY serve serve
-COPY verify verify
 RUN pip install --no-cache-dir -c /wheel/dev.txt hatchling \
  && pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheel .
 
@@ -22,7 +19,7 @@ FROM python:${PYTHON}
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-cache-dir -c /wheel/dev.txt "$(echo /wheel/*.whl)[export,gateway,serve]" \
  && install -d -o 1000 -g 1000 /cache /models \
- && python -c "from qwen3_serve._runtime import find_runtime; print(find_runtime())"
+ && python -c "from qwen3_serve.triton.runtime import find_runtime; print(find_runtime())"
 COPY --chmod=755 docker/ready.sh /usr/local/bin/
 
 # /models: the model repository. /cache: what the exporter downloads.

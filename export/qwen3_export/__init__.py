@@ -3,17 +3,18 @@
 >>> from qwen3_export import export
 >>> export("tiny", repository=Path("model_repository"))  # doctest: +SKIP
 
-The path, module by module: ``_checkpoint`` finds and lists the weights, ``_model`` declares the graph in terms of
-``_products`` and ``_ragged``, ``_graph`` writes it, ``_directory`` completes the directory around it, ``_export`` puts
+The path, module by module: ``checkpoint`` finds and lists the weights, ``graph.model`` declares the graph in terms
+of ``products`` and ``ragged_batch``, ``graph.onnx_file`` writes it, ``packed_directory`` completes the directory around
+it, ``exporter`` puts
 that in its place.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from ._errors import ExportError
+from .errors import ExportError
 
 if TYPE_CHECKING:
-    from ._export import Exported, export
+    from .exporter import Exported, export
 
 __all__ = ["ExportError", "Exported", "export"]
 

@@ -5,7 +5,7 @@
 ...     print(triton.grpc_url, triton.http_url)
 """
 
-from ._errors import ServeError
-from ._server import Triton
+from .errors import ServeError
+from .triton.server import Triton
 
 __all__ = ["ServeError", "Triton"]

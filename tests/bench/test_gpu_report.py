@@ -18,7 +18,7 @@ from gpu_report import (
     percentile,
     utilisation,
 )
-from qwen3_export._random_checkpoint import published_config
+from qwen3_export.checkpoint.random_checkpoint import published_config
 
 COMMAND = Path(__file__).parents[2] / "bench" / "gpu.py"
 

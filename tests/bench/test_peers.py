@@ -15,7 +15,7 @@ from peers_results import Arrivals, Results, Sample, Spread, arrival_times, perc
 from peers_workloads import INSTRUCTION, PROBE, WORKLOADS, Text, Workload, Writer
 from qwen3_client._prompts import query_prompt
 from qwen3_export import export
-from qwen3_export._directory import DEFAULT_INSTRUCTION
+from qwen3_export.packed_directory import DEFAULT_INSTRUCTION
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tokenizers import Tokenizer
 from workers._padding import by_length, last_token, padded

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 from qwen3_client import _reload_command, _status_command
-from qwen3_export import _export_command
-from qwen3_serve import _serve_command
-from qwen3_verify import _verify_command
+from qwen3_export import cli as export_cli
+from qwen3_export.verify import cli as verify_cli
+from qwen3_serve import cli as serve_cli
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operate.md").read_text("utf-8")
 COMMANDS = {
-    "export": _export_command,
+    "export": export_cli,
     "reload": _reload_command,
-    "serve": _serve_command,
+    "serve": serve_cli,
     "status": _status_command,
-    "verify": _verify_command,
+    "verify": verify_cli,
 }
 
 
@@ -53,7 +53,10 @@ def test_links_lead_somewhere() -> None:
 
 @pytest.mark.parametrize("setting", ["model_warmup", "response_cache", "max_queue_size", "priority_levels"])
 def test_settings_are_explained_in_every_configuration(setting: str) -> None:
-    configs = [*ROOT.glob("model_repository/*/config.pbtxt"), *ROOT.glob("model_repository/*/configs/embedded.pbtxt")]
+    configs = [
+        *ROOT.glob("export/qwen3_export/templates/*/config.pbtxt"),
+        *ROOT.glob("export/qwen3_export/templates/*/configs/embedded.pbtxt"),
+    ]
     ours = [config for config in configs if config.parent.name in ("qwen3_embedding", "qwen3_reranker", "configs")]
     assert len(ours) >= 4
     assert setting in PAGE

@@ -9,12 +9,13 @@ from google.protobuf import text_format
 from qwen3_client import _contract as client
 from qwen3_client._prompts import query_prompt
 from qwen3_export import export
-from qwen3_export._directory import DEFAULT_INSTRUCTION
+from qwen3_export.packed_directory import DEFAULT_INSTRUCTION
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tritonclient.grpc.model_config_pb2 import BatchInput, DataType, ModelConfig
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted(ROOT.glob("model_repository/*/config.pbtxt")) + sorted(ROOT.glob("model_repository/*/configs/*.pbtxt"))
+TEMPLATES = ROOT / "export" / "qwen3_export" / "templates"
+CONFIGS = sorted([*TEMPLATES.glob("qwen3_*/config.pbtxt"), *TEMPLATES.glob("qwen3_*/configs/*.pbtxt")])
 
 
 def parse(path: Path) -> ModelConfig:
@@ -27,7 +28,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_there_are_configs() -> None:
-    assert {path.relative_to(ROOT / "model_repository").as_posix() for path in CONFIGS} >= {
+    assert {path.relative_to(TEMPLATES).as_posix() for path in CONFIGS} >= {
         "qwen3_embedding/config.pbtxt",
         "qwen3_embedding/configs/embedded.pbtxt",
     }
@@ -82,10 +83,10 @@ def test_triton_derives_the_lengths_by_item_shape(exported: Path) -> None:
 def test_an_export_changes_only_what_is_below_the_line(exported: Path, name: str) -> None:
     above = [
         re.split(r"^# ---- Below", (folder / name).read_text(), flags=re.MULTILINE)[0]
-        for folder in (ROOT / "model_repository" / "qwen3_embedding", exported)
+        for folder in (TEMPLATES / "qwen3_embedding", exported)
     ]
     assert above[0] == above[1]
-    template = parse(ROOT / "model_repository" / "qwen3_embedding" / name)
+    template = parse(TEMPLATES / "qwen3_embedding" / name)
     assert set(template.parameters) == set(parse(exported / name).parameters), "the template shows every parameter"
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 from qwen3_export import export
-from qwen3_gateway import Settings
-from qwen3_serve._runtime import find_runtime
+from qwen3_serve.gateway import Settings
+from qwen3_serve.triton.runtime import find_runtime
 from support.container import DOCKER, Served, is_ready
 from support.gateway import running
 

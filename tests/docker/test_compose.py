@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from qwen3_gateway import _gateway_command
 from qwen3_serve import Triton
+from qwen3_serve.gateway import cli
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -114,7 +114,7 @@ def test_the_gateway_s_command_is_one_and_reads_what_is_mounted() -> None:
     command, *arguments = SERVICES["gateway"]["command"]
     assert command == "gateway"
     parser = argparse.ArgumentParser(exit_on_error=False)
-    _gateway_command.add_arguments(parser)
+    cli.add_arguments(parser)
     read = parser.parse_args(arguments)
     assert (read.host, read.port, read.triton) == ("0.0.0.0", 8080, "triton:8001")  # noqa: S104
     assert read.tokenizer == "/models/qwen3_embedding"
@@ -132,7 +132,7 @@ def test_stopping_waits_for_what_was_accepted() -> None:
     """Docker kills after the grace period: it must be longer than the time that draining may take."""
     (triton_s,) = re.findall(r"--exit-timeout-secs=(\d+)", (DOCKER / "serve.sh").read_text())
     parser = argparse.ArgumentParser()
-    _gateway_command.add_arguments(parser)
+    cli.add_arguments(parser)
     embedded_s = inspect.signature(Triton).parameters["drain_timeout_s"].default
     drains = {"triton": int(triton_s), "gateway": parser.parse_args([]).drain_timeout, "triton-cpu": embedded_s}
     for name, seconds in drains.items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from qwen3_serve import _serve_command
+from qwen3_serve import cli
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -101,7 +101,7 @@ def test_its_scripts_are_there_and_executable(name: str) -> None:
 def test_the_plugin_lies_where_the_configurations_look_for_it() -> None:
     (copy,) = [each.value for each in final_stage("Dockerfile") if "--from=batching" in each.value]
     library, folder = copy.split()[-2:]
-    for config in (ROOT / "model_repository").glob("*/config.pbtxt"):
+    for config in (ROOT / "export" / "qwen3_export" / "templates").glob("*/config.pbtxt"):
         assert f'"{folder}{Path(library).name}"' in config.read_text()
     built = next(each.value for each in instructions("Dockerfile") if each.value.startswith("make"))
     assert f"BUILD={Path(library).parent}" in built.split()
@@ -143,6 +143,6 @@ def test_the_small_image_s_command_is_one() -> None:
     command, *arguments = json.loads(value("cpu.Dockerfile", "CMD"))
     assert command == "serve"
     parser = argparse.ArgumentParser(exit_on_error=False)
-    _serve_command.add_arguments(parser)
+    cli.add_arguments(parser)
     read = parser.parse_args(arguments)
     assert (read.host, read.repository) == ("0.0.0.0", Path("/models"))  # noqa: S104

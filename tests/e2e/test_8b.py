@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 from qwen3_client import Client
-from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
+from qwen3_export.checkpoint.random_checkpoint import published_config, write_random_checkpoint
 from qwen3_serve import Triton
 from support.measure import anonymous_bytes, run_measured
 from support.qwen_tokenizer import build_qwen_tokenizer

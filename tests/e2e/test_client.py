@@ -18,7 +18,7 @@ from qwen3_client import (
     similarity,
 )
 from qwen3_export import export
-from qwen3_export._tiny import write_tiny_checkpoint
+from qwen3_export.checkpoint.tiny import write_tiny_checkpoint
 from qwen3_serve import Triton
 from support.oracle import reference_embeddings
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qwen3_client import Client
-from qwen3_export._size import in_words as export_size
+from qwen3_export.size import in_words as export_size
+from qwen3_export.verify.report import _in_words as verify_size
 from qwen3_serve import Triton
-from qwen3_verify._report import _in_words as verify_size
 
 
 def qwen3(*arguments: str, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -20,8 +20,8 @@ import psutil
 import pytest
 from qwen3_client import Client
 from qwen3_client._prompts import query_prompt
-from qwen3_export._directory import DEFAULT_INSTRUCTION
-from qwen3_export._random_checkpoint import published_config, write_random_checkpoint
+from qwen3_export.checkpoint.random_checkpoint import published_config, write_random_checkpoint
+from qwen3_export.packed_directory import DEFAULT_INSTRUCTION
 from qwen3_serve import Triton
 from support.measure import anonymous_bytes, run_measured
 from support.oracle import reference_embeddings

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qwen3_client import Client
-from qwen3_export._tiny import write_tiny_checkpoint
+from qwen3_export.checkpoint.tiny import write_tiny_checkpoint
 from qwen3_serve import Triton
 from support.oracle import reference_logits
 from tokenizers import Tokenizer

@@ -30,7 +30,7 @@ from qwen3_client import (
 from qwen3_client._main import main
 from qwen3_export import export
 from qwen3_serve import Triton
-from qwen3_serve._hosts import Host, hosts
+from qwen3_serve.triton.hosts import Host, hosts
 from support.wire import Wire
 
 LONG = "x" * 2000  # takes the tiny model some ten milliseconds

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qwen3_client import Client, ContractMismatchError, _reload_command, _status_command
 from qwen3_export import export
 from qwen3_serve import ServeError, Triton
-from qwen3_serve._hosts import Host, hosts
+from qwen3_serve.triton.hosts import Host, hosts
 from support.checkpoints import Shape, make_checkpoint
 
 NAME = "qwen3_embedding"

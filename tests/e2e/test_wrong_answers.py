@@ -6,8 +6,8 @@ import httpx
 import pytest
 from qwen3_client import Client, ContractMismatchError
 from qwen3_export import export
-from qwen3_gateway import Settings
 from qwen3_serve import Triton
+from qwen3_serve.gateway import Settings
 from support.gateway import running
 from support.hosts import WRONG_ON_DEMAND, replace_host
 

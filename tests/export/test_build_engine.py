@@ -10,12 +10,12 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 from qwen3_export import ExportError, export
-from qwen3_export.portable._build_engine_command import add_arguments, run
-from qwen3_export.portable._plan import check_plan_model, find_front, install_plan
-from qwen3_export.portable._profiles import Limits, profiles
-from qwen3_serve._integrity import check_integrity
-from qwen3_verify._errors import VerifyError
-from qwen3_verify._model_directory import read_model
+from qwen3_export.tensorrt.cli import add_arguments, run
+from qwen3_export.tensorrt.plan import check_plan_model, find_front, install_plan
+from qwen3_export.tensorrt.profiles import Limits, profiles
+from qwen3_export.verify.errors import VerifyError
+from qwen3_export.verify.model_directory import read_model
+from qwen3_serve.triton.integrity import check_integrity
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 pytestmark = pytest.mark.tensorrt

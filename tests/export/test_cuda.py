@@ -19,14 +19,14 @@ import onnxruntime as ort
 import pytest
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
-from qwen3_export import ExportError, _export_command, export
-from qwen3_export._kind import Kind
-from qwen3_export._precision import FOR_CUDA, Precision
-from qwen3_export._products import HALF
-from qwen3_export._target import Attention
+from qwen3_export import ExportError, cli, export
+from qwen3_export.graph.products import HALF
+from qwen3_export.kind import Kind
+from qwen3_export.precision import FOR_CUDA, Precision
+from qwen3_export.target import Attention
+from qwen3_export.verify.errors import VerifyError
+from qwen3_export.verify.verification import verify_model
 from qwen3_serve import ServeError, Triton
-from qwen3_verify._errors import VerifyError
-from qwen3_verify._verify import verify_model
 from support.checkpoints import Shape, make_checkpoint
 from support.contrib_operators import HalfSession, PagedAttention
 from support.oracle import random_texts, reference_embeddings, reference_logits
@@ -286,18 +286,14 @@ def test_cuda_takes_paged_attention_where_it_runs(
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
-    _export_command.add_arguments(parser)
+    cli.add_arguments(parser)
     repository = ["--repository", str(tmp_path)]
-    assert (
-        _export_command.run(parser.parse_args(["tiny", "--device", "cuda", "--ort-version", "1.24", *repository])) == 0
-    )
+    assert cli.run(parser.parse_args(["tiny", "--device", "cuda", "--ort-version", "1.24", *repository])) == 0
     assert "bf16" in (said := capsys.readouterr().out)
     assert "container" in said
     manifest = json.loads((tmp_path / "qwen3_embedding" / "manifest.json").read_text())
     assert manifest["onnxruntime"] == "1.24"
-    assert (
-        _export_command.run(parser.parse_args(["tiny", "--device", "cuda", "--ort-version", "1.20", *repository])) == 1
-    )
+    assert cli.run(parser.parse_args(["tiny", "--device", "cuda", "--ort-version", "1.20", *repository])) == 1
     assert "ONNX Runtime 1.20 has no RMSNormalization" in capsys.readouterr().err
 
 

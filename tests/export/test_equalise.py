@@ -6,11 +6,11 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from qwen3_export import export
-from qwen3_export._arithmetic import Arithmetic
-from qwen3_export._checkpoint import open_checkpoint
-from qwen3_export._equalise import equalise
-from qwen3_export._graph import build_graph, write_model
-from qwen3_export._precision import QUANTISED, Precision
+from qwen3_export.checkpoint.checkpoint import open_checkpoint
+from qwen3_export.checkpoint.equalise import equalise
+from qwen3_export.graph.arithmetic import Arithmetic
+from qwen3_export.graph.onnx_file import build_graph, write_model
+from qwen3_export.precision import QUANTISED, Precision
 from support.checkpoints import Shape, make_checkpoint, make_checkpoint_with_outliers
 from support.oracle import random_texts, reference_embeddings
 from support.packed import PackedSession

@@ -55,7 +55,7 @@ def test_int8_stays_close_to_transformers(tmp_path: Path) -> None:
 def test_a_row_equals_itself_in_any_batch(tmp_path: Path, precision: str) -> None:
     directory = export("tiny", repository=tmp_path, precision=precision).directory  # type: ignore[arg-type]
     session = PackedSession(directory)
-    # 257 and 513: one row past attention's blocks of 256 queries, see _ragged.py
+    # 257 and 513: one row past attention's blocks of 256 queries, see padded_attention.py
     texts = random_texts([*LENGTHS, 1, 64, 64, 5, 256, 257])
     alone = np.concatenate([session.embed([ids]) for ids in texts])
     random = np.random.default_rng(1)

@@ -96,7 +96,7 @@ def test_a_failed_export_leaves_what_was_there(tmp_path: Path, monkeypatch: pyte
     def fail(*_args: Any, **_kwargs: Any) -> None:  # noqa: ANN401
         raise OSError("disk full")
 
-    monkeypatch.setattr("qwen3_export._directory.write_manifest", fail)
+    monkeypatch.setattr("qwen3_export.packed_directory.write_manifest", fail)
     with pytest.raises(OSError, match="disk full"):
         export("tiny", repository=tmp_path, precision="int8", force=True)
     assert (directory / "manifest.json").read_bytes() == before

@@ -17,7 +17,7 @@ import pytest
 from google.protobuf import text_format
 from onnx import TensorProto
 from qwen3_export import ExportError, export
-from qwen3_export._kind import Kind
+from qwen3_export.kind import Kind
 from support.checkpoints import Shape, make_checkpoint
 from support.oracle import random_texts, reference_embeddings, reference_logits
 from support.packed import PackedSession
@@ -277,7 +277,7 @@ def test_the_front_keeps_the_packed_models_contract(
 
 
 def test_every_template_is_commented_and_shows_every_parameter(fp32: Path, reranker: Path) -> None:
-    templates = Path(__file__).parents[2] / "export" / "qwen3_export" / "portable" / "model_repository"
+    templates = Path(__file__).parents[2] / "export" / "qwen3_export" / "templates" / "tensorrt"
     files = sorted(templates.rglob("*.pbtxt"))
     assert len(files) == 10
     for file in files:
@@ -342,7 +342,7 @@ def test_the_packed_export_loads_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from qwen3_export import export\n"
         "export('tiny', repository=Path(sys.argv[1]))\n"
-        "print(sorted({'torch', 'transformers', 'optimum', 'qwen3_export.portable'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'optimum', 'qwen3_export.tensorrt'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from qwen3_export import export
-from qwen3_export._precision import FOR_CUDA, PRECISIONS, Precision
+from qwen3_export.precision import FOR_CUDA, PRECISIONS, Precision
 from support.checkpoints import Shape, make_checkpoint
 from support.oracle import random_texts, reference_embeddings
 from support.packed import PackedSession

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 from qwen3_export import export
-from qwen3_export._precision import FOR_CUDA, PRECISIONS, Precision
+from qwen3_export.precision import FOR_CUDA, PRECISIONS, Precision
 from support.checkpoints import Shape, make_checkpoint
 from support.oracle import random_texts
 from support.packed import PackedSession

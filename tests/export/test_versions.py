@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 from qwen3_export import ExportError, _versions, export
+from qwen3_export.verify.files import check_files
+from qwen3_export.verify.model_directory import read_model
 from qwen3_serve import ServeError
-from qwen3_serve._integrity import check_integrity
-from qwen3_verify._files import check_files
-from qwen3_verify._model_directory import read_model
+from qwen3_serve.triton.integrity import check_integrity
 from support.checkpoints import Shape, make_checkpoint
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -131,7 +131,7 @@ def test_a_version_that_fails_leaves_what_was_there(model: Path, other: str, mon
     def fail(*_args: Any, **_kwargs: Any) -> None:  # noqa: ANN401
         raise OSError("disk full")
 
-    monkeypatch.setattr("qwen3_export._directory.write_model", fail)
+    monkeypatch.setattr("qwen3_export.packed_directory.write_model", fail)
     with pytest.raises(OSError, match="disk full"):
         export(other, repository=model.parent, kind="embedding", version=2)
     assert content(model) == before

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 from qwen3_client import Client
-from qwen3_gateway import Settings
 from qwen3_serve import Triton
+from qwen3_serve.gateway import Settings
 from support.gateway import Gateway, export_as_8b, running
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from qwen3_gateway import Settings
-from qwen3_gateway._auth import read_keys
-from qwen3_gateway._settings import SettingsError
 from qwen3_serve import Triton
+from qwen3_serve.gateway import Settings
+from qwen3_serve.gateway.middleware.auth import read_keys
+from qwen3_serve.gateway.settings import SettingsError
 from support.gateway import failure_text, running
 
 

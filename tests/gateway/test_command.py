@@ -15,8 +15,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from qwen3_gateway import _gateway_command
-from qwen3_serve import Triton, _serve_command
+from qwen3_serve import Triton
+from qwen3_serve import cli as serve_cli
+from qwen3_serve.gateway import cli as gateway_cli
 from support.gateway import command, is_listening, standing_still, wait_until
 
 
@@ -135,7 +136,11 @@ def test_keys_and_aliases_reach_the_workers(gateway_triton: Triton, tmp_path: Pa
 )
 def test_options_that_make_no_sense_are_refused_in_one_line(arguments: Sequence[str], message: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "qwen3_gateway", *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "qwen3_serve.gateway", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("qwen3-triton gateway: ")
@@ -147,7 +152,7 @@ def test_a_port_that_is_taken_is_named_and_the_option_too() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         done = subprocess.run(
-            [sys.executable, "-m", "qwen3_gateway", "--port", port],
+            [sys.executable, "-m", "qwen3_serve.gateway", "--port", port],
             capture_output=True,
             text=True,
             timeout=60,
@@ -177,7 +182,7 @@ def test_a_port_that_is_none_is_refused(port: str) -> None:
 def test_a_triton_that_is_away_is_said_at_once_and_that_it_came_too(gateway_repository: Path) -> None:
     (triton_port,) = free_ports(1)
     with subprocess.Popen(
-        [sys.executable, "-m", "qwen3_gateway", "--port=0"],
+        [sys.executable, "-m", "qwen3_serve.gateway", "--port=0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -218,7 +223,7 @@ SERVE = [sys.executable, "-m", "qwen3_client", "serve"]
 
 def test_serve_takes_every_option_of_the_gateway_but_where_triton_is() -> None:
     parsers = {}
-    for name, add_arguments in (("gateway", _gateway_command.add_arguments), ("serve", _serve_command.add_arguments)):
+    for name, add_arguments in (("gateway", gateway_cli.add_arguments), ("serve", serve_cli.add_arguments)):
         parsers[name] = argparse.ArgumentParser(add_help=False)
         add_arguments(parsers[name])
     given = {option for action in parsers["serve"]._actions for option in action.option_strings}

@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 import schemathesis
 from hypothesis import strategies as st
-from qwen3_gateway import create_app
+from qwen3_serve.gateway import create_app
 from support.gateway import Gateway, failure_text
 
 POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE

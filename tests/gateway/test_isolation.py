@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import numpy as np
 from qwen3_client import Client
-from qwen3_gateway import Settings
 from qwen3_serve import Triton
+from qwen3_serve.gateway import Settings
 from support.gateway import Gateway, running, standing_still, wait_until
 
 

@@ -10,9 +10,9 @@ import httpx
 import numpy as np
 import pytest
 from qwen3_client import Client
-from qwen3_gateway import Settings
-from qwen3_gateway._limits import Limits
 from qwen3_serve import Triton
+from qwen3_serve.gateway import Settings
+from qwen3_serve.gateway.middleware.limits import Limits
 from support.gateway import Gateway, command, failure_text, running, standing_still, wait_until
 from support.measure import anonymous_bytes
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
-from qwen3_gateway import Settings, create_app
-from qwen3_gateway._settings import SettingsError
 from qwen3_serve import Triton
+from qwen3_serve.gateway import Settings, create_app
+from qwen3_serve.gateway.settings import SettingsError
 from support.gateway import running
 
 TEXT = "a text that no log may hold"
@@ -63,7 +63,7 @@ def test_the_access_log_tells_of_requests_and_not_of_texts(
         http.post("/v1/embeddings", json={"input": TEXT, "dimensions": 1})
         http.post("/v1/rerank", json={"query": TEXT, "documents": {TEXT: TEXT}})
         http.get(f"/{TEXT}?{TEXT}", headers={"authorization": f"Bearer {TEXT}"})
-    lines = [json.loads(r.message) for r in caplog.records if r.name == "qwen3_gateway.access"]
+    lines = [json.loads(r.message) for r in caplog.records if r.name == "qwen3_serve.gateway.access"]
     assert [(line["method"], line["route"], line["status"], line["items"]) for line in lines] == [
         ("POST", "/v1/embeddings", 200, 2),
         ("POST", "/v1/embeddings", 400, 0),
@@ -143,7 +143,7 @@ def test_a_configured_gateway_sends_traces(gateway_triton: Triton, monkeypatch: 
     assert (spans[0].trace_id.hex(), spans[0].parent_span_id.hex()) == ("ab" * 16, "cd" * 8)
     facts = {pair.key: pair.value for pair in spans[0].attributes}
     assert facts["http.response.status_code"].int_value == 200
-    assert facts["qwen3_gateway.items"].int_value == 1
+    assert facts["qwen3_serve.gateway.items"].int_value == 1
     assert TEXT not in str(spans)
 
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from qwen3_client import ModelInfo
-from qwen3_gateway import Settings
-from qwen3_gateway._admission import Admission
-from qwen3_gateway._errors import Failure
-from qwen3_gateway._names import means, ollama_name, public_name
-from qwen3_gateway._settings import SettingsError
-from qwen3_gateway._vector_types import as_type
+from qwen3_serve.gateway import Settings
+from qwen3_serve.gateway.admission import Admission
+from qwen3_serve.gateway.errors import Failure
+from qwen3_serve.gateway.names import means, ollama_name, public_name
+from qwen3_serve.gateway.settings import SettingsError
+from qwen3_serve.gateway.vector_types import as_type
 
 INFO = ModelInfo(
     name="embedder",

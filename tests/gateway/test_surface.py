@@ -2,27 +2,26 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
-import qwen3_gateway
+import qwen3_serve.gateway
 
 
 def test_the_public_surface_is_pinned() -> None:
-    assert qwen3_gateway.__all__ == ["Settings", "create_app"]
-    assert all(hasattr(qwen3_gateway, name) for name in qwen3_gateway.__all__)
-    source = Path(qwen3_gateway.__file__).parent
-    assert (source / "py.typed").is_file()
-    assert all(path.stem.startswith("_") for path in source.glob("*.py"))
+    assert qwen3_serve.gateway.__all__ == ["Settings", "create_app"]
+    assert all(hasattr(qwen3_serve.gateway, name) for name in qwen3_serve.gateway.__all__)
 
 
 def test_the_command_module_loads_nothing_heavy() -> None:
     heavy = "fastapi uvicorn starlette pydantic orjson prometheus_client numpy grpc tokenizers opentelemetry torch"
-    code = f"import sys, qwen3_gateway._gateway_command; print(*sorted(set({heavy.split()!r}) & set(sys.modules)))"
+    code = f"import sys, qwen3_serve.gateway.cli; print(*sorted(set({heavy.split()!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert (done.stdout.split(), done.stderr) == ([], "")
 
 
 def test_traces_cost_nothing_where_nobody_asks_for_them() -> None:
-    code = "import sys; from qwen3_gateway import create_app; create_app(); print('opentelemetry.sdk' in sys.modules)"
+    code = (
+        "import sys; from qwen3_serve.gateway import create_app; create_app(); "
+        "print('opentelemetry.sdk' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "False"

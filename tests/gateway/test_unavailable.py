@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx
 import pytest
-from qwen3_gateway import Settings
 from qwen3_serve import Triton
+from qwen3_serve.gateway import Settings
 from support.gateway import export_as_8b, failure_text, running, standing_still, wait_until
 
 REQUESTS: dict[str, dict[str, Any]] = {

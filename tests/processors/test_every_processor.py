@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from qwen3_export import export
-from qwen3_export._precision import FOR_CUDA, PRECISIONS, Precision
+from qwen3_export.precision import FOR_CUDA, PRECISIONS, Precision
 from support.checkpoints import Shape, make_checkpoint, make_checkpoint_with_outliers
 from support.oracle import Ids, Vectors, random_texts, reference_embeddings
 from support.processors import COVERED, PROCESSORS, Processor

@@ -12,7 +12,7 @@ import pytest
 from qwen3_client import Client
 from qwen3_export import export
 from qwen3_serve import ServeError, Triton
-from qwen3_serve._places import is_plain
+from qwen3_serve.triton.plain_paths import is_plain
 
 AWKWARD = ["with a space", "ünï-日本", "it's $HOME;(a) & b:c"]
 
@@ -43,7 +43,7 @@ def test_a_temporary_folder(tmp_path: Path, name: str, monkeypatch: pytest.Monke
 def test_no_place_for_a_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export("tiny", repository=tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "a b"))
-    monkeypatch.setattr("qwen3_serve._places._SYSTEM_FOLDERS", ())
+    monkeypatch.setattr("qwen3_serve.triton.plain_paths._SYSTEM_FOLDERS", ())
     with pytest.raises(ServeError, match="set TMPDIR"):
         Triton(tmp_path).__enter__()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from qwen3_export import export
 from qwen3_serve import ServeError, Triton
-from qwen3_serve._hosts import hosts
-from qwen3_serve._waiting import Waiting
+from qwen3_serve.triton.hosts import hosts
+from qwen3_serve.triton.waiting import Waiting
 from support.hosts import host_that, replace_host
 
 
@@ -55,7 +55,7 @@ def test_a_host_that_is_killed_while_loading_ends_the_start(tmp_path: Path) -> N
 
 
 def test_a_word_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qwen3_serve._waiting.EVERY_S", 0.2)
+    monkeypatch.setattr("qwen3_serve.triton.waiting.EVERY_S", 0.2)
     replace_host(export("tiny", repository=tmp_path).directory, host_that("time.sleep(1)"))
     lines: list[str] = []
     with pytest.raises(ServeError, match="norm 1"):

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from qwen3_export import export
 from qwen3_serve import ServeError, Triton
-from qwen3_serve._runtime import find_runtime
+from qwen3_serve.triton.runtime import find_runtime
 
 
 class Version(NamedTuple):
@@ -129,12 +129,12 @@ def test_a_port_lost_after_the_check_is_not_mistaken_for_ours(
     with Triton(repository, threads=1) as other:
         chosen = {name: _free_port() for name in ("http", "grpc", "metrics")}
         chosen[protocol] = other._ports[protocol]
-        monkeypatch.setattr("qwen3_serve._server.choose_ports", lambda *_: dict(chosen))
+        monkeypatch.setattr("qwen3_serve.triton.server.choose_ports", lambda *_: dict(chosen))
         with pytest.raises(ServeError, match="already in use"):
             Triton(repository, threads=1, http_port=1, grpc_port=1, metrics_port=1).__enter__()
         # With ports of our own choice the next attempt takes others.
         attempts = iter([chosen, {name: _free_port() for name in chosen}])
-        monkeypatch.setattr("qwen3_serve._server.choose_ports", lambda *_: dict(next(attempts)))
+        monkeypatch.setattr("qwen3_serve.triton.server.choose_ports", lambda *_: dict(next(attempts)))
         with Triton(repository, threads=1) as triton:
             assert triton.models()
 
@@ -182,7 +182,7 @@ def test_large_files_are_hashed_on_demand(repository: Path, monkeypatch: pytest.
     content = bytearray(weights.read_bytes())
     content[100] ^= 1
     weights.write_bytes(content)
-    monkeypatch.setattr("qwen3_serve._integrity._SMALL_BYTES", 100_000)  # now the weights count as large
+    monkeypatch.setattr("qwen3_serve.triton.integrity._SMALL_BYTES", 100_000)  # now the weights count as large
     with Triton(tmp_path / "copy", threads=1) as triton:
         assert triton.models()
     with pytest.raises(ServeError, match="sha256 differs"):

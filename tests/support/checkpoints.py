@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import safetensors.numpy
 import torch
-from qwen3_export._tiny import write_byte_tokenizer
+from qwen3_export.checkpoint.tiny import write_byte_tokenizer
 from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
 OUTLIERS = np.array([50, 200, 1000], np.float32)  # how much larger some channels are

@@ -17,8 +17,8 @@ import psutil
 import uvicorn
 from fastapi import FastAPI
 from qwen3_export import export
-from qwen3_gateway import Settings, create_app
 from qwen3_serve import Triton
+from qwen3_serve.gateway import Settings, create_app
 
 DIMENSIONS = 64
 MAX_TOKENS = 2048
@@ -78,7 +78,7 @@ def command(*arguments: str, environment: dict[str, str] | None = None) -> Itera
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     process = subprocess.Popen(
-        [sys.executable, "-m", "qwen3_gateway", "--port", str(port), *arguments],
+        [sys.executable, "-m", "qwen3_serve.gateway", "--port", str(port), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,7 +6,7 @@ import sys
 import types
 from pathlib import Path
 
-_FRONT = Path(__file__).parents[2] / "export" / "qwen3_export" / "portable" / "model_repository" / "front.py"
+_FRONT = Path(__file__).parents[2] / "export" / "qwen3_export" / "tensorrt" / "hosts" / "padding_front.py"
 
 
 def load_front() -> types.ModuleType:

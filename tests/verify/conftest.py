@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from qwen3_export import export
-from qwen3_export._manifest import sha256
-from qwen3_verify import _verify_command
+from qwen3_export.model_directory.manifest import sha256
+from qwen3_export.verify import cli
 from support.checkpoints import Shape, make_checkpoint
 
 
@@ -52,8 +52,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
 
     def call(repository: Path, *arguments: str) -> Done:
         parser = argparse.ArgumentParser()
-        _verify_command.add_arguments(parser)
-        code = _verify_command.run(parser.parse_args(["--repository", str(repository), *arguments]))
+        cli.add_arguments(parser)
+        code = cli.run(parser.parse_args(["--repository", str(repository), *arguments]))
         printed = capsys.readouterr()
         return Done(code, printed.out, printed.err)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from qwen3_verify import VerifyError, check_files
-from qwen3_verify._model_directory import read_model
+from qwen3_export.verify import VerifyError, check_files
+from qwen3_export.verify.model_directory import read_model
 
 Run = Callable[..., Any]
 
@@ -118,7 +118,7 @@ def test_a_manifest_that_states_nothing_is_no_pass(copy: Path, run: Run, content
 
 def test_files_loads_nothing_heavy(repository: Path) -> None:
     code = (
-        "import argparse, sys; from qwen3_verify import _verify_command as command\n"
+        "import argparse, sys; from qwen3_export.verify import cli as command\n"
         "assert 'numpy' not in sys.modules\n"
         "parser = argparse.ArgumentParser(); command.add_arguments(parser)\n"
         f"code = command.run(parser.parse_args(['--files', '--repository', {str(repository)!r}]))\n"

@@ -4,16 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
-import qwen3_verify
+import qwen3_export.verify
 from hypothesis import given
 from hypothesis import strategies as st
-from qwen3_verify import VerifyError
-from qwen3_verify._bounds import bounds_for
-from qwen3_verify._cases import PAIRS, TEXTS, Case, tokenized_texts
-from qwen3_verify._comparison import compare, sigmoid
-from qwen3_verify._model_card import compare_with_card, published
-from qwen3_verify._runner import mixed_batches
-from qwen3_verify._texts import CARD_COSINES, CARD_LOGITS, CARD_PAIRS
+from qwen3_export.verify import VerifyError
+from qwen3_export.verify.bounds import bounds_for
+from qwen3_export.verify.cases import PAIRS, TEXTS, Case, tokenized_texts
+from qwen3_export.verify.comparison import compare, sigmoid
+from qwen3_export.verify.model_card import compare_with_card, published
+from qwen3_export.verify.runner import mixed_batches
+from qwen3_export.verify.texts import CARD_COSINES, CARD_LOGITS, CARD_PAIRS
 
 CASE = Case("text", np.array([1, 2], np.int64), whole=True)
 FP32, INT8, BF16 = bounds_for("fp32"), bounds_for("int8"), bounds_for("bf16")
@@ -25,8 +25,8 @@ def _vector(*values: float) -> np.ndarray:  # type: ignore[type-arg]
 
 
 def test_the_public_surface_is_pinned() -> None:
-    assert qwen3_verify.__all__ == ["FileReport", "Verdict", "VerifyError", "check_files", "verify_model"]
-    assert all(hasattr(qwen3_verify, name) for name in qwen3_verify.__all__)
+    assert qwen3_export.verify.__all__ == ["FileReport", "Verdict", "VerifyError", "check_files", "verify_model"]
+    assert all(hasattr(qwen3_export.verify, name) for name in qwen3_export.verify.__all__)
 
 
 @given(st.lists(st.integers(1, 5000), min_size=2, max_size=80))

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from qwen3_export import export
-from qwen3_verify import VerifyError, verify_model
+from qwen3_export.verify import VerifyError, verify_model
 from support.checkpoints import Shape, make_checkpoint
 from tokenizers import Tokenizer
 
@@ -149,7 +149,7 @@ def test_a_checkpoint_with_gaps_is_no_reference(repository: Path, checkpoint: Pa
 def test_too_little_memory_is_said_before_it_runs_out(
     repository: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qwen3_verify import _reference
+    from qwen3_export.verify import _reference
 
     monkeypatch.setattr(_reference, "_available_bytes", lambda: 100_000)
     done = run(repository, "--name", "qwen3_embedding")

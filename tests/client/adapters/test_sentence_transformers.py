@@ -12,7 +12,7 @@ import sentence_transformers
 import torch
 from qwen3_client import Client, InvalidInputError, ServerUnavailableError
 from qwen3_client.adapters.sentence_transformers import SentenceTransformer
-from qwen3_export._tiny import write_tiny_checkpoint
+from qwen3_export.checkpoint.tiny import write_tiny_checkpoint
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from sentence_transformers.util import cos_sim, paraphrase_mining, semantic_search

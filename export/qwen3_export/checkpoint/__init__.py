@@ -1,0 +1,1 @@
+"""Checkpoints: finding one, reading its weights and vocabulary, and making random ones."""

@@ -1,0 +1,150 @@
+"""Equalisation: the same function with activations that int8 can hold.
+
+Trained decoders have channels whose activations are larger by orders of magnitude. Quantised with one scale a row, they
+leave nothing of the others. Between two linear maps a channel may be divided by any factor in the first and multiplied
+by it in the second; four places in each layer allow it:
+
+    norm gain -> q, k, v      v rows -> o columns      norm gain -> gate, up      up rows -> down columns
+
+The factor that balances the two sides is sqrt(size in the first / size in the second): Nagel et al., "Data-Free
+Quantization through Weight Equalization and Bias Correction", 2019. Factors are rounded to powers of two, so that
+float32 computes exactly what it computed before. No data is needed, and nothing is added to the graph.
+
+Factors are found when the first tensor of their layer is written, so that each matrix comes from the disk once: what
+is read for its factors is still in the system's cache when it is quantised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from .checkpoint import Checkpoint
+from .stored_tensor import StoredTensor
+
+Factors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledTensor(StoredTensor):
+    """A stored tensor whose rows and columns are multiplied by factors when it is read.
+
+    Attributes:
+        rows: Gives one factor a row, ``[out]``; of a norm's gain, one an element. Or None.
+        columns: Gives one factor a column, ``[in]``. Or None.
+    """
+
+    rows: Callable[[], Factors] | None = None
+    columns: Callable[[], Factors] | None = None
+
+    def map(self) -> npt.NDArray[np.generic]:
+        """The scaled gain ``[in]``, float32, in memory; a matrix as it is stored."""
+        stored = StoredTensor.map(self)
+        return stored if stored.ndim > 1 or self.rows is None else stored.astype(np.float32) * self.rows()
+
+    def stripes(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """As :meth:`StoredTensor.stripes`, scaled."""
+        for place, stripe in StoredTensor.stripes(self):
+            if self.rows is not None:
+                stripe *= self.rows()[place, None]
+            if self.columns is not None:
+                stripe *= self.columns()
+            yield place, stripe
+
+
+def equalise(checkpoint: Checkpoint) -> Checkpoint:
+    """The same model with balanced channels; weights are read when they are written, and not kept."""
+    tensors = dict(checkpoint.tensors)
+    for layer in range(checkpoint.geometry.layers):
+        _equalise_layer(checkpoint, layer, tensors)
+    return replace(checkpoint, tensors=tensors)
+
+
+def _equalise_layer(checkpoint: Checkpoint, layer: int, tensors: dict[str, StoredTensor]) -> None:
+    """Replace the layer's tensors by scaled ones."""
+    g = checkpoint.geometry
+    queries, keys = g.heads * g.head_dim, g.kv_heads * g.head_dim
+    attention, mlp = f"layers.{layer}.self_attn", f"layers.{layer}.mlp"
+    shapes = {
+        **{f"{attention}.{p}_proj.weight": (n, g.hidden) for p, n in (("q", queries), ("k", keys), ("v", keys))},
+        f"{attention}.o_proj.weight": (g.hidden, queries),
+        **{f"{mlp}.{p}_proj.weight": (g.intermediate, g.hidden) for p in ("gate", "up")},
+        f"{mlp}.down_proj.weight": (g.hidden, g.intermediate),
+    }
+    matrices = {name: checkpoint.tensor(name, *shape) for name, shape in shapes.items()}
+    query, key, value, output, gate, up, down = matrices
+
+    @cache
+    def largest(name: str) -> tuple[Factors, Factors]:
+        return _largest(matrices[name])
+
+    def of_rows(name: str) -> Factors:
+        return largest(name)[0]
+
+    def of_columns(*names: str) -> Factors:
+        columns: Factors = np.max([largest(name)[1] for name in names], axis=0)
+        return columns
+
+    def scale(
+        name: str, *, rows: Callable[[], Factors] | None = None, columns: Callable[[], Factors] | None = None
+    ) -> None:
+        stored = checkpoint.tensors[name]
+        tensors[name] = ScaledTensor(stored.name, stored.path, stored.dtype, stored.shape, stored.offset, rows, columns)
+
+    def norm_to(norm: str, *readers: str) -> Callable[[], Factors]:
+        gain = checkpoint.tensor(f"layers.{layer}.{norm}.weight", g.hidden)
+
+        @cache
+        def factors() -> Factors:
+            return _factors(np.abs(gain.map().astype(np.float32)), of_columns(*readers))
+
+        scale(f"layers.{layer}.{norm}.weight", rows=lambda: 1 / factors())
+        return factors
+
+    @cache
+    def value_to_output() -> Factors:
+        # Heads of a group read the same values.
+        grouped = of_columns(output).reshape(g.kv_heads, -1, g.head_dim).max(axis=1)
+        return _factors(of_rows(value), grouped.reshape(-1))
+
+    def each_head() -> Factors:
+        groups = value_to_output().reshape(g.kv_heads, 1, g.head_dim)
+        return np.repeat(groups, g.heads // g.kv_heads, axis=1).reshape(-1)
+
+    @cache
+    def up_to_down() -> Factors:
+        return _factors(of_rows(up), of_columns(down))
+
+    into_attention = norm_to("input_layernorm", query, key, value)
+    into_mlp = norm_to("post_attention_layernorm", gate, up)
+    scale(query, columns=into_attention)
+    scale(key, columns=into_attention)
+    scale(value, columns=into_attention, rows=lambda: 1 / value_to_output())
+    scale(output, columns=each_head)
+    scale(gate, columns=into_mlp)
+    scale(up, columns=into_mlp, rows=lambda: 1 / up_to_down())
+    scale(down, columns=up_to_down)
+
+
+def _factors(first: Factors, second: Factors) -> Factors:
+    """Powers of two by which to divide the first side and multiply the second, one a channel; their median is 1."""
+    usable = (first > 0) & (second > 0)
+    exponents = np.zeros_like(first)
+    exponents[usable] = np.log2(first[usable] / second[usable]) / 2
+    exponents[usable] -= np.median(exponents[usable]) if usable.any() else 0
+    factors: Factors = np.exp2(np.rint(exponents)).astype(np.float32)
+    return factors
+
+
+def _largest(matrix: StoredTensor) -> tuple[Factors, Factors]:
+    """Largest magnitude of each row and of each column."""
+    rows, columns = np.empty(matrix.shape[0], np.float32), np.zeros(matrix.shape[1], np.float32)
+    for place, stripe in matrix.stripes():
+        np.abs(stripe, out=stripe)
+        rows[place] = stripe.max(axis=1)
+        np.maximum(columns, stripe.max(axis=0), out=columns)
+    return rows, columns

@@ -1,0 +1,98 @@
+"""Checkpoints of any Qwen3 shape with seeded random weights, written layer by layer.
+
+For trying the path (``tiny``), for tests, and for timing at a true shape: speed and memory do not depend on what
+the weights mean.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+
+from .geometry import Geometry
+
+# Layers, hidden, MLP, heads, vocabulary, positions. Source: config.json of Qwen/Qwen3-Embedding-0.6B, -4B and -8B.
+_PUBLISHED = {
+    "0.6B": (28, 1024, 3072, 16, 151_669, 32_768),
+    "4B": (36, 2560, 9728, 32, 151_665, 40_960),
+    "8B": (36, 4096, 12_288, 32, 151_665, 40_960),
+}
+_ROWS = 8192  # of a matrix made at once; bounds the memory of the random numbers
+
+
+def published_config(size: str) -> dict[str, Any]:
+    """The ``config.json`` of the published embedding model of a size: ``0.6B``, ``4B`` or ``8B``."""
+    layers, hidden, intermediate, heads, vocabulary, positions = _PUBLISHED[size]
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "hidden_act": "silu",
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": intermediate,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": positions,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1_000_000,
+        "tie_word_embeddings": size == "0.6B",
+        "attention_bias": False,
+        "torch_dtype": "bfloat16",
+    }
+
+
+def write_random_checkpoint(folder: Path, config: Mapping[str, Any], *, std: float = 0.02, seed: int = 0) -> None:
+    """Write ``config.json`` and bfloat16 weights, one safetensors shard a layer; the tokenizer is the caller's.
+
+    Args:
+        folder: An existing folder.
+        config: Content of ``config.json``.
+        std: Standard deviation of the matrices; norm gains are 1 + a tenth of a normal.
+        seed: The same seed gives the same bytes.
+    """
+    geometry = Geometry.from_config(config)
+    (folder / "config.json").write_text(json.dumps(dict(config), indent=2))
+    random = np.random.default_rng(seed)
+    weight_map: dict[str, str] = {}
+    for number, shapes in enumerate(_shards(geometry)):
+        shard = {name: _values(random, shape, std) for name, shape in shapes.items()}
+        file = f"model-{number + 1:05d}-of-{geometry.layers + 1:05d}.safetensors"
+        safetensors.numpy.save_file(shard, folder / file)
+        weight_map |= dict.fromkeys(shapes, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def _shards(g: Geometry) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Tensor names and shapes as Qwen3-Embedding's checkpoints have them, shard by shard."""
+    yield {"embed_tokens.weight": (g.vocabulary, g.hidden), "norm.weight": (g.hidden,)}
+    for layer in range(g.layers):
+        block = f"layers.{layer}."
+        yield {
+            f"{block}input_layernorm.weight": (g.hidden,),
+            f"{block}post_attention_layernorm.weight": (g.hidden,),
+            f"{block}self_attn.q_proj.weight": (g.heads * g.head_dim, g.hidden),
+            f"{block}self_attn.k_proj.weight": (g.kv_heads * g.head_dim, g.hidden),
+            f"{block}self_attn.v_proj.weight": (g.kv_heads * g.head_dim, g.hidden),
+            f"{block}self_attn.o_proj.weight": (g.hidden, g.heads * g.head_dim),
+            f"{block}self_attn.q_norm.weight": (g.head_dim,),
+            f"{block}self_attn.k_norm.weight": (g.head_dim,),
+            f"{block}mlp.gate_proj.weight": (g.intermediate, g.hidden),
+            f"{block}mlp.up_proj.weight": (g.intermediate, g.hidden),
+            f"{block}mlp.down_proj.weight": (g.hidden, g.intermediate),
+        }
+
+
+def _values(random: np.random.Generator, shape: tuple[int, ...], std: float) -> npt.NDArray[np.generic]:
+    values = np.empty(shape, ml_dtypes.bfloat16)
+    for start in range(0, shape[0], _ROWS):
+        rows = values[start : start + _ROWS]
+        normal = random.standard_normal(rows.shape, np.float32)
+        rows[...] = 1 + normal / 10 if len(shape) == 1 else normal * np.float32(std)
+    return values

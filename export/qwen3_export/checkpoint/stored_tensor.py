@@ -1,0 +1,93 @@
+"""Where each tensor of a safetensors file lies, without reading it.
+
+The ``safetensors`` package reads a tensor into memory, and bfloat16 only through torch. Export needs neither: it
+maps the file and converts one tensor at a time, so that memory stays flat whatever the size of the model.
+
+Format: 8 bytes little-endian header length, a JSON header of ``{name: {dtype, shape, data_offsets}}``, raw data.
+Source: https://huggingface.co/docs/safetensors/index#format
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ExportError
+
+_DTYPES: dict[str, np.dtype] = {  # type: ignore[type-arg]
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F16": np.dtype(np.float16),
+    "F32": np.dtype(np.float32),
+}
+_MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+STRIPE = 256  # rows of a matrix that are read at once: they stay in the processor's cache
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor on disk.
+
+    Attributes:
+        name: Its name in the file.
+        path: The file.
+        dtype: bfloat16 (ml_dtypes), float16 or float32.
+        shape: As the model uses it, e.g. ``[out_features, in_features]``.
+        offset: Bytes from the start of the file.
+    """
+
+    name: str
+    path: Path
+    dtype: np.dtype  # type: ignore[type-arg]
+    shape: tuple[int, ...]
+    offset: int
+
+    def map(self) -> npt.NDArray[np.generic]:
+        """The tensor as a read-only view of the mapped file: no memory of its own."""
+        return np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape)
+
+    def stripes(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """Read a matrix ``[out, in]`` by stripes: which rows, and those rows as float32 ``[stripe, in]``."""
+        matrix = self.map()
+        for start in range(0, matrix.shape[0], STRIPE):
+            stripe = matrix[start : start + STRIPE].astype(np.float32)
+            yield slice(start, start + stripe.shape[0]), stripe
+
+
+def read_index(path: Path) -> dict[str, StoredTensor]:
+    """List the tensors of one safetensors file by name.
+
+    Raises:
+        ExportError: The file is no whole safetensors file, or holds a type that export does not read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+        if size < 8 or header_bytes > min(size - 8, _MAX_HEADER_BYTES):
+            raise ExportError(f"{path} is not a safetensors file, or only part of one; download it again")
+        try:
+            header = json.loads(file.read(header_bytes))
+        except ValueError as error:
+            raise ExportError(f"{path} has an unreadable header ({error}); download it again") from None
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        dtype = _DTYPES.get(entry["dtype"])
+        if dtype is None:
+            raise ExportError(
+                f"{path}: tensor {name} is {entry['dtype']}; export reads {', '.join(_DTYPES)}. "
+                "Start from the unquantised checkpoint"
+            )
+        shape = tuple(entry["shape"])
+        begin, end = entry["data_offsets"]
+        if end - begin != math.prod(shape) * dtype.itemsize or 8 + header_bytes + end > size:
+            raise ExportError(f"{path} is cut short at tensor {name}; download it again")
+        tensors[name] = StoredTensor(name, path, dtype, shape, 8 + header_bytes + begin)
+    return tensors

@@ -1,0 +1,1 @@
+"""The declared model: Qwen3 as an ONNX graph over concatenated texts. Start with `model`."""

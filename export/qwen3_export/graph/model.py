@@ -1,0 +1,200 @@
+"""Qwen3-Embedding and Qwen3-Reranker as ONNX graphs over concatenated texts, declared like torch modules.
+
+Read from the bottom: ``EmbeddingModel`` and ``RerankerModel`` are two heads on one ``Decoder``. Every value between
+attention blocks is ``[rows, ...]`` over all texts of the batch; only attention knows where one text ends and the
+next begins.
+
+The arithmetic follows transformers' ``modeling_qwen3.py``: per-head RMSNorm of queries and keys before the rotary
+embedding, no biases, SwiGLU.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+from onnxscript import OpBuilder, nn
+
+from ..checkpoint.checkpoint import Checkpoint
+from ..target import Target
+from .arithmetic import Arithmetic
+from .attention import Attention, AttentionBatch
+from .heads import Rotary
+from .norms import AddRMSNorm, RMSNorm
+from .padded_attention import PaddedAttention
+from .paged_attention import PagedAttention
+from .prefixes import PrefixInputs
+from .products import Scaled
+from .ragged_batch import RaggedBatch, ragged_batch
+
+
+class MLP(nn.Module):
+    """SwiGLU: ``down(silu(gate(x)) * up(x))``."""
+
+    def __init__(self, checkpoint: Checkpoint, prefix: str, arithmetic: Arithmetic) -> None:
+        super().__init__()
+        g = checkpoint.geometry
+        self.arithmetic = arithmetic
+        self.gate_up_proj = arithmetic.products(
+            checkpoint.tensor(f"{prefix}.gate_proj.weight", g.intermediate, g.hidden),
+            checkpoint.tensor(f"{prefix}.up_proj.weight", g.intermediate, g.hidden),
+        )
+        self.down_proj = arithmetic.products(checkpoint.tensor(f"{prefix}.down_proj.weight", g.hidden, g.intermediate))
+
+    def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+        """Map ``x [rows, hidden]`` to ``[rows, hidden]``, both float32."""
+        enter, leave = self.arithmetic.enter, self.arithmetic.leave
+        gate, up = self.gate_up_proj(op, Scaled(enter(op, x)))
+        # ONNX Runtime fuses the sigmoid and its product, and computes them in the type they have: in a half precision
+        # each step of 1 / (1 + exp(x)) would round.
+        gate = leave(op, gate.multiplied(op))
+        silu = enter(op, op.Mul(gate, op.Sigmoid(gate)))
+        (output,) = self.down_proj(op, Scaled(op.Mul(silu, up.value), up.row_scale))
+        return leave(op, output.multiplied(op))
+
+
+class DecoderLayer(nn.Module):
+    """One layer. Takes and gives the residual stream and the block output still to be added to it."""
+
+    def __init__(self, checkpoint: Checkpoint, index: int, arithmetic: Arithmetic, target: Target) -> None:
+        super().__init__()
+        g = checkpoint.geometry
+        prefix = f"layers.{index}"
+        norm = RMSNorm if index == 0 else AddRMSNorm  # the first layer has no block before it
+        self.input_layernorm = norm(checkpoint.tensor(f"{prefix}.input_layernorm.weight", g.hidden), eps=g.rms_eps)
+        self.self_attn = Attention(checkpoint, f"{prefix}.self_attn", arithmetic, norms_inside=target.norms_inside)
+        self.post_attention_layernorm = AddRMSNorm(
+            checkpoint.tensor(f"{prefix}.post_attention_layernorm.weight", g.hidden), eps=g.rms_eps
+        )
+        self.mlp = MLP(checkpoint, f"{prefix}.mlp", arithmetic)
+        self.is_last = index == g.layers - 1
+
+    def forward(
+        self,
+        op: OpBuilder,
+        residual: ir.Value,
+        block: ir.Value | None,
+        batch: RaggedBatch,
+        attention: AttentionBatch,
+    ) -> tuple[ir.Value, ir.Value]:
+        """Apply the layer to ``residual [rows, hidden]``.
+
+        Returns:
+            The residual stream and the MLP's output: ``[rows, hidden]``, or ``[batch, hidden]`` from the last
+            layer, which only needs each text's last row.
+        """
+        if block is None:
+            normed = self.input_layernorm(op, residual)
+        else:
+            normed, residual = self.input_layernorm(op, residual, block)
+        attended = self.self_attn(op, normed, attention, last_only=self.is_last)
+        if self.is_last:
+            residual = op.Gather(residual, batch.last)
+        normed, residual = self.post_attention_layernorm(op, residual, attended)
+        return residual, self.mlp(op, normed)
+
+
+class Decoder(nn.Module):
+    """From token ids to the pooled hidden state of each text."""
+
+    def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target) -> None:
+        super().__init__()
+        g = self.geometry = checkpoint.geometry
+        self.paged = target.attention == "paged"
+        self.even_rows = arithmetic.even_rows
+        # The table keeps the checkpoint's own type: half the size for bfloat16, and exact.
+        table = checkpoint.tensor("embed_tokens.weight", g.vocabulary, g.hidden)
+        dtype = ir.DataType.from_numpy(table.dtype)
+        self.embed_tokens = nn.Parameter(
+            [g.vocabulary, g.hidden],
+            dtype,
+            data=ir.LazyTensor(lambda: ir.Tensor(table.map()), dtype, ir.Shape([g.vocabulary, g.hidden])),
+        )
+        self.rotary = Rotary(g, arithmetic)
+        self.layers = nn.ModuleList([DecoderLayer(checkpoint, i, arithmetic, target) for i in range(g.layers)])
+        self.norm = AddRMSNorm(checkpoint.tensor("norm.weight", g.hidden), eps=g.rms_eps)
+
+    def forward(
+        self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
+    ) -> tuple[ir.Value, ir.Value, ir.Value | None]:
+        """Decode.
+
+        Args:
+            op: Builder of the graph.
+            input_ids: INT64 ``[tokens]``.
+            lengths: INT32 ``[batch, 1]``, summing to ``tokens``.
+            prefixes: What the texts share with those of earlier runs; None if the graph cannot use it.
+
+        Returns:
+            FP32 ``[batch, hidden]``, last-token pooling and final norm; BOOL ``[batch, 1]``, which texts were
+            admitted: the others' rows mean nothing; and the rows kept for later runs.
+        """
+        g = self.geometry
+        batch = ragged_batch(
+            op,
+            input_ids,
+            lengths,
+            None if prefixes is None else prefixes.lengths,
+            vocabulary=g.vocabulary,
+            max_tokens=g.max_tokens,
+            even_rows=self.even_rows,
+        )
+        rotary = self.rotary(op)
+        attention = (
+            PagedAttention.of(op, batch, g, rotary)
+            if self.paged
+            else PaddedAttention.of(op, batch, g, rotary, prefixes)
+        )
+        residual = op.Cast(op.Gather(self.embed_tokens, batch.ids), to=ir.DataType.FLOAT)
+        block = None
+        for layer in self.layers:
+            residual, block = layer(op, residual, block, batch, attention)
+        pooled, _ = self.norm(op, residual, block)
+        if self.even_rows:  # the row of no text goes
+            pooled = op.Slice(pooled, [0], op.Shape(lengths, start=0, end=1), [0])
+        return pooled, batch.admitted, attention.kept_rows(op)
+
+
+class EmbeddingModel(nn.Module):
+    """Token ids of concatenated texts in, one unit vector a text out."""
+
+    def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target) -> None:
+        super().__init__()
+        self.model = Decoder(checkpoint, arithmetic, target)
+
+    def forward(
+        self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
+    ) -> tuple[dict[str, ir.Value], ir.Value | None]:
+        """Return ``embedding`` FP32 ``[batch, hidden]``, of norm 1, or NaN for a text not admitted; and kept rows."""
+        pooled, admitted, kept = self.model(op, input_ids, lengths, prefixes)
+        # As torch.nn.functional.normalize: the floor keeps a zero vector zero.
+        unit = op.Div(pooled, op.Max(op.ReduceL2(pooled, [-1], keepdims=1), 1e-12))
+        return {"embedding": op.Where(admitted, unit, math.nan)}, kept
+
+
+class RerankerModel(nn.Module):
+    """Token ids of concatenated prompts in, how likely each is answered "yes" out.
+
+    Of the vocabulary's head only the rows of "yes" and "no" are kept: no other logit is ever computed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target, *, yes: int, no: int) -> None:
+        super().__init__()
+        g = checkpoint.geometry
+        self.model = Decoder(checkpoint, arithmetic, target)
+        head = checkpoint.tensor("embed_tokens.weight" if g.tied else "lm_head.weight", g.vocabulary, g.hidden)
+        rows = np.ascontiguousarray(head.map()[[yes, no]].astype(np.float32).T)
+        self.yes_no = nn.Parameter([g.hidden, 2], data=ir.Tensor(rows))
+
+    def forward(
+        self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
+    ) -> tuple[dict[str, ir.Value], ir.Value | None]:
+        """Return ``score`` and ``logit``, FP32 ``[batch, 1]``, NaN for a prompt not admitted; and kept rows.
+
+        ``logit`` is logit(yes) - logit(no); its sigmoid, ``score``, is the softmax of the two at "yes".
+        """
+        pooled, admitted, kept = self.model(op, input_ids, lengths, prefixes)
+        yes, no = op.Split(op.MatMul(pooled, self.yes_no), axis=-1, num_outputs=2, _outputs=2)
+        logit = op.Where(admitted, op.Sub(yes, no), math.nan)
+        return {"score": op.Sigmoid(logit), "logit": logit}, kept

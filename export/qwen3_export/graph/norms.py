@@ -1,0 +1,53 @@
+"""Root-mean-square normalisation, alone and joined with the addition before it."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnxscript import OpBuilder, nn
+
+from ..checkpoint.stored_tensor import StoredTensor
+from .products import MICROSOFT
+
+
+class Gain(nn.Module):
+    """The learned gain of a normalisation, ``[size]``; for an operator that normalises by itself.
+
+    Args:
+        gain: The checkpoint's tensor.
+        eps: What the operator adds to the mean square.
+        dtype: How the gain is stored: the type of what is normalised.
+    """
+
+    def __init__(self, gain: StoredTensor, *, eps: float, dtype: ir.DataType = ir.DataType.FLOAT) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(
+            list(gain.shape),
+            dtype,
+            data=ir.LazyTensor(lambda: ir.Tensor(gain.map().astype(dtype.numpy())), dtype, ir.Shape(gain.shape)),
+        )
+
+    def forward(self, op: OpBuilder) -> ir.Value:  # noqa: ARG002  - the builder registers the gain
+        """The gain."""
+        return self.weight
+
+
+class RMSNorm(Gain):
+    """Normalisation of the last axis, times the gain. Of a half precision it computes in float32 inside."""
+
+    def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:  # type: ignore[override]
+        """Normalise ``x [..., size]``."""
+        return op.RMSNormalization(x, self.weight, axis=-1, epsilon=self.eps)
+
+
+class AddRMSNorm(Gain):
+    """Add a block's output to the residual stream and normalise the sum, in one operator."""
+
+    def forward(self, op: OpBuilder, residual: ir.Value, block: ir.Value) -> tuple[ir.Value, ir.Value]:  # type: ignore[override]
+        """Return the normalised sum and the sum itself, both ``[rows, hidden]``."""
+        normed, _mean, _inverse, total = op.SkipSimplifiedLayerNormalization(
+            residual, block, self.weight, epsilon=self.eps, _domain=MICROSOFT, _version=1, _outputs=4
+        )
+        # onnxscript knows no types of ONNX Runtime's own operators.
+        normed.type = total.type = ir.TensorType(ir.DataType.FLOAT)
+        return normed, total

@@ -1,0 +1,101 @@
+"""The model file: the graph with its inputs and outputs, written beside one file of weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx_ir as ir
+from onnxscript import GraphBuilder
+
+from ..checkpoint.checkpoint import Checkpoint
+from ..checkpoint.vocabulary import Answers
+from ..target import Target
+from .arithmetic import Arithmetic
+from .model import EmbeddingModel, RerankerModel
+from .prefixes import PrefixInputs
+from .products import MICROSOFT
+
+OPSET = 23  # the first with RMSNormalization
+IR_VERSION = 10  # read by every ONNX Runtime that knows opset 23
+IN_FILE_BYTES = 1024  # tensors up to this size stay inside the .onnx file
+ALIGNMENT = 4096  # bytes; weights start on a page, so that mapping them copies nothing
+WRITERS = 4  # threads that read, quantise and write; more wait for each other
+IN_FLIGHT_BYTES = 512 * 2**20  # of tensors that they hold in memory; a larger one is held alone
+
+
+CPU = Target()
+
+
+def build_graph(
+    checkpoint: Checkpoint, arithmetic: Arithmetic, answers: Answers | None = None, *, target: Target = CPU
+) -> ir.Model:
+    """Build the graph; weights stay on disk until it is written.
+
+    Inputs: ``input_ids`` INT64 ``[tokens]``, ``lengths`` INT32 ``[batch, 1]``.
+    Output: ``embedding`` FP32 ``[batch, hidden]``; of a reranker ``score`` and ``logit`` FP32 ``[batch, 1]``.
+    On CPUs also, all optional, the inputs of :class:`PrefixInputs` and the output ``kept`` FP32 ``[kept, size]``.
+
+    Args:
+        checkpoint: The weights.
+        arithmetic: What products and attention compute in.
+        answers: The ids of a reranker's two answers; None for an embedding model.
+        target: Where the graph will run.
+    """
+    graph = ir.Graph([], [], nodes=[], name="qwen3", opset_imports={"": OPSET, MICROSOFT: 1})
+    builder = GraphBuilder(graph)
+    input_ids = builder.input("input_ids", ir.DataType.INT64, ["tokens"])
+    lengths = builder.input("lengths", ir.DataType.INT32, ["batch", 1])
+    prefixes = PrefixInputs.declare(builder, checkpoint.geometry) if target.device == "cpu" else None
+    model: EmbeddingModel | RerankerModel
+    if answers is None:
+        model = EmbeddingModel(checkpoint, arithmetic, target)
+    else:
+        model = RerankerModel(checkpoint, arithmetic, target, yes=answers.yes, no=answers.no)
+    size = checkpoint.geometry.hidden if answers is None else 1
+    results, kept = model(builder.op, input_ids, lengths, prefixes)
+    for name, value in results.items():
+        builder.add_output(value, name)
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+        value.shape = ir.Shape(["batch", size])
+    if kept is not None:
+        builder.add_output(kept, "kept")
+    return ir.Model(
+        graph,
+        ir_version=IR_VERSION,
+        producer_name="qwen3-triton",
+        producer_version=version("qwen3-triton"),
+    )
+
+
+def write_model(model: ir.Model, path: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
+    """Write ``path`` and its weights, ``path`` + ``.data``, a few tensors at a time.
+
+    Args:
+        model: From :func:`build_graph`.
+        path: Where the ``.onnx`` file goes.
+        progress: Called with bytes begun and bytes in all before each tensor.
+    """
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    total = sum(t.nbytes for t in tensors if t is not None and t.nbytes > IN_FILE_BYTES)
+    begun = 0
+
+    def advance(tensor: ir.TensorProtocol, _info: object) -> None:
+        nonlocal begun
+        begun += tensor.nbytes
+        if progress is not None:
+            progress(begun, total)
+
+    ir.save(
+        model,
+        path,
+        external_data=f"{path.name}.data",
+        size_threshold_bytes=IN_FILE_BYTES,
+        alignment=ALIGNMENT,
+        align_threshold=ALIGNMENT,
+        callback=advance,
+        max_workers=min(WRITERS, len(os.sched_getaffinity(0))),
+        max_in_flight_bytes=IN_FLIGHT_BYTES,
+    )

@@ -1,0 +1,75 @@
+"""``manifest.json``: where a model directory comes from, and the sha256 of each of its files."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..errors import ExportError
+
+MANIFEST = "manifest.json"
+# What manifests and configurations alike say about where a model comes from.
+SOURCE_FACTS = ("model_family", "model_size", "source", "revision", "device", "precision")
+
+
+def write_manifest(directory: Path, facts: Mapping[str, Any]) -> None:
+    """Hash every file below ``directory`` and write the manifest into it.
+
+    Args:
+        directory: A finished model directory.
+        facts: What to say beside the files: source, revision, precision and the like.
+    """
+    files = {
+        path.relative_to(directory).as_posix(): _entry(path) for path in sorted(directory.rglob("*")) if path.is_file()
+    }
+    packages = ("qwen3-triton", "onnx", "onnx_ir", "onnxscript", "numpy")
+    versions = {package: version(package) for package in packages}
+    save_manifest(directory, {**facts, "versions": versions, "files": files})
+
+
+def add_to_manifest(directory: Path, *names: str) -> None:
+    """Hash files that were written into a model directory after its export, and state them in its manifest.
+
+    Args:
+        directory: A model directory with a manifest.
+        names: The files' paths in it.
+    """
+    manifest = read_manifest(directory)
+    save_manifest(directory, manifest | {"files": manifest["files"] | {n: _entry(directory / n) for n in names}})
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a model directory; its ``files`` are a dictionary.
+
+    Raises:
+        ExportError: There is none, or it is broken.
+    """
+    path = directory / MANIFEST
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if not isinstance(found["files"], dict):
+            raise TypeError("its files are no object")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path} cannot be read ({error}); export the model again with --force") from None
+    return found
+
+
+def save_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest of a model directory, its files in order."""
+    ordered = {**manifest, "files": dict(sorted(manifest["files"].items()))}
+    (directory / MANIFEST).write_text(json.dumps(ordered, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _entry(path: Path) -> dict[str, int | str]:
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,107 @@
+"""The two model directories of the lane: the plan's, with the portable graph in it, and the front's, which calls it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from ..checkpoint.checkpoint import Checkpoint
+from ..checkpoint.vocabulary import answers
+from ..graph.onnx_file import write_model
+from ..kind import Kind
+from ..model_directory.manifest import SOURCE_FACTS, write_manifest
+from ..model_directory.triton_config import write_config
+from ..precision import Precision
+from .decoder import build_decoder, load
+from .finish import read_traced
+from .heads import PortableEmbedding, PortableReranker
+from .profiles import MAX_BATCH, MAX_SLOTS, MAX_TOKENS
+from .trace import trace
+
+_HERE = Path(__file__).parent
+_TEMPLATES = _HERE.parent / "templates" / "tensorrt"
+_CPU_SLOTS = 512  # of a padded batch: small ones stay in a CPU's cache
+_TRACERS = ("optimum-onnx", "torch", "transformers")
+
+
+def write_front(directory: Path, *, kind: Kind, parameters: Mapping[str, str], plan: str) -> None:
+    """Complete the directory of the model that clients talk to: configurations, host and manifest.
+
+    Args:
+        directory: Holds the tokenizer already.
+        kind: ``embedding`` or ``reranker``.
+        parameters: What the server says about the model.
+        plan: The name of the model that it calls.
+    """
+    outputs = {"embedding": int(parameters["dimensions"])} if kind == "embedding" else {"score": 1, "logit": 1}
+    longest = min(int(parameters["max_tokens"]), MAX_TOKENS)
+    for file, slots in (("config.pbtxt", MAX_SLOTS), ("configs/embedded.pbtxt", _CPU_SLOTS)):
+        limits = {"max_batch_texts": MAX_BATCH, "max_batch_slots": slots, "max_tokens": longest}
+        facts = {**parameters, "plan_model": plan, **{key: str(value) for key, value in limits.items()}}
+        template = _TEMPLATES / f"qwen3_{kind}" / file
+        write_config(template, directory / file, outputs=outputs, gpu=False, parameters=facts)
+    (directory / "1").mkdir()
+    _copy_host("padding_front.py", directory / "1")
+    write_manifest(directory, {"kind": kind, "model_version": 1, **{key: parameters[key] for key in SOURCE_FACTS}})
+
+
+def write_plan_model(
+    checkpoint: Checkpoint,
+    directory: Path,
+    *,
+    kind: Kind,
+    precision: Precision,
+    parameters: Mapping[str, str],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Complete the directory of the model that TensorRT runs: the portable graph, configurations, stand-in, manifest.
+
+    Args:
+        checkpoint: The weights.
+        directory: Holds the tokenizer already.
+        kind: ``embedding`` or ``reranker``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        parameters: What the server says about the model.
+        progress: Called with bytes done and bytes in all while weights are written.
+
+    Raises:
+        ExportError: A weight is missing, or tracing gave a graph that TensorRT does not take.
+    """
+    outputs = {"pooled": checkpoint.geometry.hidden} if kind == "embedding" else {"score": 1, "logit": 1}
+    for file in ("config.pbtxt", "configs/tensorrt-ep.pbtxt", "configs/embedded.pbtxt"):
+        on_gpu = file != "configs/embedded.pbtxt"
+        template = _TEMPLATES / f"qwen3_{kind}_trt" / file
+        write_config(template, directory / file, outputs=outputs, gpu=on_gpu, parameters=parameters)
+    folder = directory / "1"
+    folder.mkdir()
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        traced = Path(scratch) / "traced.onnx"
+        trace(_model(checkpoint, kind, precision), traced)
+        model = read_traced(traced, outputs)
+        write_model(model, folder / "model.onnx", progress=progress)
+    _copy_host("stand_in.py", folder)
+    facts = {key: parameters[key] for key in SOURCE_FACTS}
+    tracers = {package: version(package) for package in _TRACERS}
+    write_manifest(directory, {"kind": kind, "model_version": 1, **facts, "traced_with": tracers})
+
+
+def _copy_host(file: str, folder: Path) -> None:
+    """Copy a host into a model's version, with what it needs of this package: Triton's container does not have it."""
+    shutil.copyfile(_HERE / "hosts" / file, folder / "model.py")
+    shutil.copyfile(_HERE.parent / "triton_tensors.py", folder / "triton_tensors.py")
+
+
+def _model(checkpoint: Checkpoint, kind: Kind, precision: Precision) -> PortableEmbedding | PortableReranker:
+    decoder = build_decoder(checkpoint, precision)
+    if kind == "embedding":
+        return PortableEmbedding(decoder).eval()
+    g = checkpoint.geometry
+    words = answers(checkpoint)
+    head = checkpoint.tensor("embed_tokens.weight" if g.tied else "lm_head.weight", g.vocabulary, g.hidden)
+    yes, no = load(head, torch.float32)[[words.yes, words.no]]
+    return PortableReranker(decoder, yes=yes, no=no).eval()

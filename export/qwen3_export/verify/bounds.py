@@ -1,0 +1,51 @@
+"""How far from float32 transformers a model of each precision may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import VerifyError
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Bounds of one precision; None where a measure is shown but not held to anything.
+
+    Attributes:
+        cosine: Smallest cosine of an embedding.
+        difference: Largest difference of an embedding's elements.
+        logit: Largest difference of a reranker's logit.
+        score: Largest difference of a reranker's score.
+        card: Largest difference from the cosines that the model card prints.
+        same_bits: Whether a text's row must be the same, bit for bit, alone and in any batch.
+    """
+
+    cosine: float
+    difference: float | None
+    logit: float | None
+    score: float
+    card: float
+    same_bits: bool = True
+
+
+_BOUNDS = {
+    "fp32": Bounds(cosine=0.999999, difference=1e-5, logit=1e-4, score=1e-4, card=1e-4),
+    # GPU kernels choose their order of summation by the batch's shape.
+    "bf16": Bounds(cosine=0.999, difference=None, logit=None, score=0.02, card=5e-3, same_bits=False),
+    "fp16": Bounds(cosine=0.999, difference=None, logit=None, score=0.02, card=5e-3, same_bits=False),
+    "int8": Bounds(cosine=0.99, difference=None, logit=None, score=0.05, card=0.05),
+    # Random weights of the true shape, the hardest case for four bits, give 0.90.
+    "int4": Bounds(cosine=0.85, difference=None, logit=None, score=0.15, card=0.05),
+}
+
+
+def bounds_for(precision: str) -> Bounds:
+    """The bounds of a precision; variants such as ``int8-weight`` share those of their type.
+
+    Raises:
+        VerifyError: It is unknown.
+    """
+    bounds = _BOUNDS.get(precision.partition("-")[0])
+    if bounds is None:
+        raise VerifyError(f"there are no bounds for precision {precision!r}; upgrade qwen3-triton")
+    return bounds

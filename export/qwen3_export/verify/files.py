@@ -1,0 +1,106 @@
+"""Whether a model directory still holds the bytes that the export wrote.
+
+Needs neither torch nor ONNX Runtime, nor the checkpoint: manifest.json has the sha256 of every file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from .model_directory import MANIFEST, ModelDirectory
+from .progress import Progress, silent
+
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What the check of one model directory found.
+
+    Attributes:
+        files: Number of files compared with the manifest.
+        bytes: Their size as the manifest states it.
+        faults: One line a file that is missing, altered or extra.
+    """
+
+    files: int
+    bytes: int
+    faults: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every file is as exported, and there was at least one."""
+        return self.files > 0 and not self.faults
+
+
+def check_files(model: ModelDirectory, *, tuned_configs: bool = False, progress: Progress = silent) -> FileReport:
+    """Compare size and sha256 of every file with the manifest. An older version that was deleted whole is not missed.
+
+    Args:
+        model: From ``read_model``.
+        tuned_configs: Accept .pbtxt files that the operator edited; they must still be there.
+        progress: Told the bytes hashed.
+    """
+    faults = []
+    files = {name: stored for name, stored in model.files.items() if not _is_retired(model, name)}
+    total = sum(stored.bytes for stored in files.values())
+    with progress(f"{model.name}: files", total=total, unit="B") as advance:
+        for name, stored in files.items():
+            fault = _fault(
+                model.path / name,
+                stored.bytes,
+                stored.sha256,
+                may_differ=tuned_configs and name.endswith(".pbtxt"),
+                advance=advance,
+            )
+            if fault is not None:
+                hint = "; --tuned-configs if that was you" if fault.startswith("altered") and _is_config(name) else ""
+                faults.append(f"{name}: {fault}{hint}")
+    faults += [f"{name}: extra, manifest.json does not list it" for name in _extra(model)]
+    return FileReport(files=len(files), bytes=total, faults=tuple(faults))
+
+
+def sha256(path: Path, *, advance: Callable[[int], None] = lambda _bytes: None) -> str:
+    """Hex digest of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+            advance(len(piece))
+    return digest.hexdigest()
+
+
+def _fault(path: Path, size: int, digest: str, *, may_differ: bool, advance: Callable[[int], None]) -> str | None:
+    if not path.is_file():
+        return "missing"
+    if may_differ:
+        return None
+    try:
+        found = path.stat().st_size
+        if found != size:
+            return f"altered, it has {found:,} bytes instead of {size:,}"
+        if sha256(path, advance=advance) != digest:
+            return "altered, its sha256 is not the manifest's"
+    except OSError as error:
+        return f"cannot be read, {error.strerror}"
+    return None
+
+
+def _extra(model: ModelDirectory) -> list[str]:
+    """Files that nobody exported. What Python compiled of model.py when Triton ran it does not count."""
+    found = (path for path in model.path.rglob("*") if not path.is_dir() or path.is_symlink())
+    names = {path.relative_to(model.path).as_posix() for path in found if path.parent.name != "__pycache__"}
+    return sorted(names - set(model.files) - {MANIFEST})
+
+
+def _is_retired(model: ModelDirectory, name: str) -> bool:
+    """Whether a file belongs to an older version whose folder is gone."""
+    folder = PurePosixPath(name).parts[0]
+    return folder.isdecimal() and int(folder) != model.version and not (model.path / folder).exists()
+
+
+def _is_config(name: str) -> bool:
+    return name.endswith(".pbtxt")

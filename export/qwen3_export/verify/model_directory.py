@@ -1,0 +1,149 @@
+"""A model repository as verify sees it: exported models, and what the manifest.json of each states.
+
+Knows nothing about graphs or checkpoints, and needs nothing beyond the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, cast
+
+from .errors import VerifyError
+
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+
+Kind = Literal["embedding", "reranker"]
+# Output tensors of the two kinds of model: the tensor contract, see the README.
+OUTPUTS: dict[Kind, tuple[str, ...]] = {"embedding": ("embedding",), "reranker": ("score", "logit")}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file as the manifest states it."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDirectory:
+    """One exported model.
+
+    Attributes:
+        path: Its directory; the directory's name is the model's name in Triton.
+        kind: ``embedding`` or ``reranker``.
+        source: The checkpoint it was exported from: a Hub id, a folder, or ``tiny``.
+        revision: The commit on the Hub, or ``""``.
+        precision: As export calls it, ``fp32`` for one.
+        version: The newest version in it, of which all this is said.
+        files: Every file by its path in the directory, the manifest aside.
+    """
+
+    path: Path
+    kind: Kind
+    source: str
+    revision: str
+    precision: str
+    version: int
+    files: Mapping[str, StoredFile]
+
+    @property
+    def name(self) -> str:
+        """The model's name in Triton."""
+        return self.path.name
+
+    @property
+    def graph(self) -> Path:
+        """The newest version's model.onnx."""
+        return self.path / str(self.version) / "model.onnx"
+
+
+def find_models(repository: Path, *, name: str | None = None) -> list[Path]:
+    """List the directories of exported models in a repository, sorted; of one model, if named.
+
+    Raises:
+        VerifyError: There is none, so that nothing would be verified.
+    """
+    if not repository.is_dir():
+        raise VerifyError(f"there is no model repository {repository}; name it with --repository")
+    folder = repository.resolve()
+    for model in (folder, folder.parent):
+        if (model / MANIFEST).is_file() or (model / "config.pbtxt").is_file():
+            raise VerifyError(
+                f"{repository} belongs to one model; give --repository {model.parent} --name {model.name}"
+            )
+    # A directory that lost either of the two is still a model, and damaged.
+    exported = sorted(
+        path
+        for path in repository.iterdir()
+        if not path.name.startswith(".") and ((path / MANIFEST).is_file() or any(path.glob("*/model.onnx")))
+    )
+    if not exported:
+        raise VerifyError(f"{repository} holds no exported model; make one with: qwen3-triton export")
+    if name is None:
+        return exported
+    chosen = [path for path in exported if path.name == name]
+    if not chosen:
+        names = ", ".join(path.name for path in exported)
+        raise VerifyError(f"{repository} holds no exported model {name}; --name takes one of: {names}")
+    return chosen
+
+
+def read_model(path: Path) -> ModelDirectory:
+    """Read the manifest of one model directory.
+
+    Raises:
+        VerifyError: It is missing or does not state what verify needs.
+    """
+    manifest = _read_manifest(path / MANIFEST)
+    if manifest.get("device") == "tensorrt":
+        raise VerifyError(f"{path} was exported for TensorRT, which verify does not compare; name another with --name")
+    try:
+        # Exports before rerankers name no kind.
+        kind = manifest.get("kind", "embedding")
+        version = int(manifest.get("model_version", 1))  # exports before versions have one, the first
+        files = {
+            _inside(name): StoredFile(bytes=int(entry["bytes"]), sha256=str(entry["sha256"]))
+            for name, entry in manifest["files"].items()
+        }
+        if kind not in OUTPUTS:
+            raise ValueError(f"there is no kind {kind!r}")
+        graph = f"{version}/model.onnx"
+        if not {graph, TOKENIZER} <= set(files):
+            raise ValueError(f"its files lack {graph} or {TOKENIZER}")
+        return ModelDirectory(
+            path=path,
+            kind=cast(Kind, kind),
+            source=str(manifest["source"]),
+            revision=str(manifest.get("revision", "")),
+            precision=str(manifest["precision"]),
+            version=version,
+            files=files,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else f"makes no sense ({error})"
+        raise VerifyError(f"{path / MANIFEST} {reason}; export the model again") from None
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise VerifyError(f"{path} is missing, and with it what to compare with; export the model again") from None
+    except (OSError, ValueError) as error:
+        raise VerifyError(f"{path} cannot be read ({error}); export the model again") from None
+    if not isinstance(manifest, dict):
+        raise VerifyError(f"{path} does not hold a JSON object; export the model again")
+    return manifest
+
+
+def _inside(name: str) -> str:
+    """The name, if it cannot lead out of the model directory."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"it names a file {name!r} outside the directory")
+    return name

@@ -1,0 +1,87 @@
+"""ONNX Runtime on this machine, on the same model.onnx that Triton loads. The only module that runs graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qwen3_export.cpu import open_session, runtime
+
+from .cases import Ids
+from .errors import VerifyError
+from .model_directory import OUTPUTS, ModelDirectory
+from .runner import Rows, Together
+
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_GPU_PRECISIONS = ("bf16", "fp16")
+
+
+def require_device(model: ModelDirectory) -> None:
+    """Make sure that ONNX Runtime can run a model here, before any work is done for it.
+
+    Raises:
+        VerifyError: It was exported for CUDA, which this ONNX Runtime cannot use.
+    """
+    if model.precision in _GPU_PRECISIONS and _CUDA not in runtime().get_available_providers():
+        raise VerifyError(
+            f"{model.name} was exported for CUDA, and this ONNX Runtime runs on CPUs only. Verify a server with a GPU "
+            "(Triton's container, docker/README.md) with --url, or install onnxruntime-gpu beside a GPU"
+        )
+
+
+class OnnxRunner:
+    """A :class:`~qwen3_export.verify.runner.Runner` in this process."""
+
+    def __init__(self, model: ModelDirectory) -> None:
+        """Load the graph.
+
+        Raises:
+            VerifyError: ONNX Runtime refuses it, or it is another kind of model than the manifest says.
+        """
+        self._model = model
+        self._outputs = OUTPUTS[model.kind]
+        # CPU precisions are verified where they are made to run, even beside a GPU.
+        wants_gpu = model.precision in _GPU_PRECISIONS and _CUDA in runtime().get_available_providers()
+        try:
+            self._session: Any = open_session(model.graph, providers=[_CUDA, _CPU] if wants_gpu else [_CPU])
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's own types share no base
+            raise VerifyError(self._refusal("does not load", error)) from None
+        found = {output.name for output in self._session.get_outputs()}
+        if not set(self._outputs) <= found:
+            raise VerifyError(
+                f"{model.name} is said to be a {model.kind} model, but its graph gives {', '.join(sorted(found))}; "
+                "export the model again"
+            )
+
+    def alone(self, ids: Ids) -> Rows:
+        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        return self._run([ids])
+
+    def together(self, batch: Sequence[Ids]) -> Together:
+        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        return Together(self._run(batch), shared=len(batch))
+
+    def close(self) -> None:
+        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        self._session = None
+
+    def _run(self, batch: Sequence[Ids]) -> Rows:
+        lengths = np.array([[ids.size] for ids in batch], np.int32)
+        try:
+            outputs = self._session.run(self._outputs, {"input_ids": np.concatenate(batch), "lengths": lengths})
+        except Exception as error:  # noqa: BLE001 - see above
+            raise VerifyError(self._refusal(f"fails on {lengths.sum()} tokens", error)) from None
+        return np.concatenate([np.asarray(output, np.float32) for output in outputs], axis=1)
+
+    def _refusal(self, what: str, error: Exception) -> str:
+        reason = " ".join(str(error).split())[:300]
+        if "allocat" in reason:
+            size = sum(stored.bytes for stored in self._model.files.values())
+            remedy = f"its weights take {size / 1e9:.1f} GB, long texts more; try a lower --max-tokens"
+        elif self._model.precision in _GPU_PRECISIONS:
+            remedy = f"{self._model.precision} runs on GPUs: verify a server that has one with --url"
+        else:
+            remedy = "export the model again, or upgrade onnxruntime"
+        return f"{self._model.name} {what} in ONNX Runtime {runtime().__version__} ({reason}); {remedy}"

@@ -1,0 +1,212 @@
+"""What transformers computes from the checkpoint, in float32 on the CPU: the truth that an export is held to.
+
+The only module that imports torch and transformers. Knows nothing about ONNX or servers.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+
+from .cases import Case, ModelTokenizer, tokenized_texts
+from .errors import VerifyError
+from .model_directory import Kind
+from .progress import Progress, silent
+from .source import Source
+
+ADVERTISED_CONTEXT = 32_768  # tokens; the model cards' "Context Length: 32k"
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
+
+
+class Reference:
+    """One checkpoint. Its weights are in memory only while :meth:`compute` runs."""
+
+    def __init__(self, source: Source, *, kind: Kind) -> None:
+        """Read the checkpoint's config.json.
+
+        Raises:
+            VerifyError: There is none, or not of a Qwen3 model.
+        """
+        self._source = source
+        # The same weights, with or without the head that only a reranker has.
+        self._auto: Any = transformers.AutoModel if kind == "embedding" else transformers.AutoModelForCausalLM
+        self._kind = kind
+        # Without the file transformers guesses a model type from the folder's name.
+        if source.is_local and not (Path(source.place) / "config.json").is_file():
+            raise VerifyError(f"{source.place} holds no config.json; name a whole checkpoint with --source")
+        with _in_one_line(source, "config.json"), _quiet():
+            self._config: Any = transformers.AutoConfig.from_pretrained(source.place, revision=source.revision)
+        if self._config.model_type != "qwen3":
+            raise VerifyError(
+                f"{source.place} holds a {self._config.model_type} model, not a qwen3 one; correct --source"
+            )
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids that the checkpoint embeds."""
+        return int(self._config.vocab_size)
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text of the model in tokens."""
+        return min(int(self._config.max_position_embeddings), ADVERTISED_CONTEXT)
+
+    @property
+    def width(self) -> int:
+        """Elements of a row that :meth:`compute` returns."""
+        return int(self._config.hidden_size) if self._kind == "embedding" else 2
+
+    def bytes(self) -> int:
+        """Memory that the weights take in float32."""
+        with torch.device("meta"), _quiet():
+            return 4 * int(self._auto.from_config(self._config).num_parameters())
+
+    def compute(
+        self, cases: Sequence[Case], *, tokenizer: ModelTokenizer, progress: Progress = silent
+    ) -> npt.NDArray[np.float32]:
+        """Run every case alone, and free the weights.
+
+        Args:
+            cases: Token ids inside the vocabulary.
+            tokenizer: Knows the ids of a reranker's answers.
+            progress: Told the tokens done.
+
+        Returns:
+            Embedding: the last token's hidden state after the final norm, scaled to norm 1, float32 ``[n, hidden]``.
+            Reranker: score and logit, float32 ``[n, 2]``.
+
+        Raises:
+            VerifyError: The weights cannot be loaded, or memory does not suffice.
+        """
+        answers = [] if self._kind == "embedding" else [tokenizer.only_id("yes"), tokenizer.only_id("no")]
+        needed, available = self.bytes(), _available_bytes()
+        # Linux promises memory that it does not have, and then kills the process without a word.
+        if available is not None and needed > available:
+            raise VerifyError(f"{self._memory(needed)}, and {available / 1e9:.1f} GB are free; use a larger machine")
+        rows = []
+        model = None
+        try:
+            # The stage opens first: loading is the longer part of it for short texts.
+            total = sum(case.ids.size for case in cases)
+            with progress("transformers", total=total, unit="tok") as advance, torch.inference_mode():
+                model = self._load()
+                for case in cases:
+                    rows.append(self._row(model, torch.from_numpy(case.ids)[None], answers))
+                    advance(case.ids.size)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise VerifyError(
+                f"{self._memory(needed)}; use a larger machine, or lower --max-tokens if the weights do fit"
+            ) from None
+        finally:
+            del model
+            gc.collect()
+        return np.stack(rows)
+
+    def _memory(self, needed: int) -> str:
+        return f"the reference takes {needed / 1e9:.1f} GB of memory for float32 weights, and more for long texts"
+
+    def _row(self, model: Any, ids: torch.Tensor, answers: list[int]) -> npt.NDArray[np.float32]:  # noqa: ANN401
+        if not answers:
+            last = model(ids, use_cache=False).last_hidden_state[0, -1]
+            vector: npt.NDArray[np.float32] = torch.nn.functional.normalize(last, dim=-1).numpy()
+            return vector
+        # Only the last position: all of them would be [tokens, vocabulary].
+        logits = model(ids, use_cache=False, logits_to_keep=1).logits[0, -1, answers]
+        score = torch.softmax(logits, dim=-1)[0]
+        pair: npt.NDArray[np.float32] = torch.stack([score, logits[0] - logits[1]]).numpy()
+        return pair
+
+    def _load(self) -> Any:  # noqa: ANN401
+        with _in_one_line(self._source, "weights"), _quiet():
+            model, loading = self._auto.from_pretrained(
+                self._source.place,
+                revision=self._source.revision,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        # transformers fills gaps with random numbers and only warns.
+        if loading["missing_keys"]:
+            missing = sorted(loading["missing_keys"])
+            raise VerifyError(
+                f"{self._source.place} lacks {len(missing)} weights, {missing[0]} among them; "
+                "name a whole checkpoint with --source"
+            )
+        return model.eval()
+
+
+def tokenizer_faults(tokenizer: ModelTokenizer, source: Source, *, kind: Kind) -> list[str] | None:
+    """Compare the exported tokenizer with the checkpoint's own on every built-in text.
+
+    Returns:
+        One line for each text of which the two make different ids; None if the checkpoint has no tokenizer.
+
+    Raises:
+        VerifyError: The checkpoint's tokenizer cannot be loaded.
+    """
+    if source.is_local and not any((Path(source.place) / file).is_file() for file in _TOKENIZER_FILES):
+        return None
+    with _in_one_line(source, "tokenizer"), _quiet():
+        own: Any = transformers.AutoTokenizer.from_pretrained(source.place, revision=source.revision)
+    is_embedding = kind == "embedding"
+    end = [tokenizer.end()] if is_embedding else []
+    return [
+        f"tokenizer.json and the checkpoint's tokenizer make different ids of {text.name!r}"
+        for text in tokenized_texts(kind)
+        if [*tokenizer.body(text.text), *end] != own(text.text, add_special_tokens=is_embedding)["input_ids"]
+    ]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch's CPU allocator raises RuntimeError: "DefaultCPUAllocator: can't allocate memory: ..."
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
+
+
+def _available_bytes() -> int | None:
+    """Memory that Linux could give without swapping; None where it cannot be asked."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+@contextmanager
+def _in_one_line(source: Source, what: str) -> Iterator[None]:
+    """Whatever transformers says when it cannot load something, in one line with a remedy."""
+    try:
+        yield
+    except Exception as error:
+        if _is_out_of_memory(error):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        remedy = (
+            "name a whole checkpoint with --source"
+            if source.is_local
+            else "check the network, or name a checkpoint folder with --source"
+        )
+        raise VerifyError(f"cannot load the {what} of {source.place}: {reason}; {remedy}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' own bars and warnings off the terminal for a while."""
+    logging = transformers.utils.logging
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()

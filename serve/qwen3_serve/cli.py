@@ -1,0 +1,178 @@
+"""``qwen3-triton serve``: the command line of :class:`qwen3_serve.Triton`."""
+
+import argparse
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from .gateway_options import add_gateway_options
+from .triton.ports import port_number
+
+if TYPE_CHECKING:
+    from .gateway_process import Gateway
+    from .triton.server import Triton
+
+HELP = "start Triton on an exported model repository"
+EXTRA = "serve"
+
+_SATURATES = (
+    "qwen3-triton serve: int8 is inexact here: this processor has no VNNI, and sums of Triton's onnxruntime backend "
+    "saturate. The embedded Triton's are exact: leave out --tritonserver. Or export with --precision int8-weight"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=Path("model_repository"),
+        help="Triton's model repository (%(default)s)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--http-port", type=port_number, default=8000, help="port of HTTP (%(default)s)")
+    parser.add_argument("--grpc-port", type=port_number, default=8001, help="port of gRPC (%(default)s)")
+    parser.add_argument("--metrics-port", type=port_number, default=8002, help="port of the metrics (%(default)s)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="threads of one operator; 0 takes every core (%(default)s)",
+    )
+    parser.add_argument(
+        "--tritonserver",
+        type=Path,
+        metavar="PATH",
+        help="another Triton than the one in the nvidia-pytriton wheel",
+    )
+    parser.add_argument(
+        "--check",
+        choices=("quick", "full"),
+        default="quick",
+        help="compare files with the manifest first: sizes and small files, or every byte (%(default)s)",
+    )
+    parser.add_argument("--gateway", action="store_true", help="start the HTTP gateway too, in front of this Triton")
+    parser.add_argument(
+        "--drain-timeout",
+        type=int,
+        default=10,
+        metavar="S",
+        help="seconds that stopping may take, for requests that were accepted; idle HTTP connections use them up "
+        "(%(default)s)",
+    )
+    parser.add_argument(
+        "triton_arguments",
+        nargs="*",
+        metavar="-- TRITON ARGUMENTS",
+        help="more arguments for tritonserver, such as: -- --cache-config=local,size=268435456",
+    )
+    add_gateway_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal comes; returns the exit code."""
+    from qwen3_export.cpu import int8_sums_saturate, runtime
+
+    runtime()  # the host needs it; fail here, with the extra's name, rather than inside Triton
+
+    from .errors import ServeError
+    from .gateway_options import gateway_options
+    from .gateway_process import Gateway, first_to_end
+    from .triton.ports import choose_ports
+    from .triton.server import Triton
+
+    if args.triton_arguments and not args.triton_arguments[0].startswith("-"):
+        print(f"qwen3-triton serve: there is no argument {args.triton_arguments[0]}; see --help", file=sys.stderr)
+        return 2
+    if args.gateway_options and not args.gateway:
+        given = args.gateway_options[0].partition("=")[0].removeprefix("--")
+        print(f"qwen3-triton serve: --gateway-{given} is for the gateway: add --gateway", file=sys.stderr)
+        return 2
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    started = time.monotonic()
+    triton = Triton(
+        args.repository,
+        host=args.host,
+        http_port=args.http_port,
+        grpc_port=args.grpc_port,
+        metrics_port=args.metrics_port,
+        threads=args.threads,
+        tritonserver=args.tritonserver,
+        check=args.check,
+        drain_timeout_s=args.drain_timeout,
+        echo_log=True,
+        arguments=args.triton_arguments,
+        report=_say,
+    )
+    try:
+        if args.gateway:  # what would keep it from starting is said before Triton loads for minutes
+            options = gateway_options(args.gateway_options, host=args.host, drain_timeout_s=args.drain_timeout)
+            choose_ports(options.host, {"gateway": options.port})
+        print(f"Loading {args.repository} ...", file=sys.stderr, flush=True)
+        with triton, contextlib.ExitStack() as stack:
+            gateway = None
+            if args.gateway:
+                # Within Triton's block: it finishes what it accepted before Triton stops.
+                gateway = stack.enter_context(Gateway(triton.grpc_url, options))
+            models = triton.models()
+            print(_ready(triton, models, time.monotonic() - started, args.grpc_port, gateway), flush=True)
+            precisions = {about["precision"] for about in models.values()}
+            if "int8" in precisions and not triton.embedded and int8_sums_saturate():
+                print(_SATURATES, file=sys.stderr, flush=True)
+            try:
+                name, code = first_to_end(triton, gateway)
+            except KeyboardInterrupt:
+                print("Stopping; again to stop at once.", file=sys.stderr, flush=True)
+                raise
+            print(f"qwen3-triton serve: {name} ended by itself, exit code {code}", file=sys.stderr)
+            return 1
+    except ServeError as error:
+        print(f"qwen3-triton serve: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 0
+
+
+def _ready(
+    triton: "Triton", models: Mapping[str, Mapping[str, str]], seconds: float, grpc_port: int, gateway: "Gateway | None"
+) -> str:
+    from qwen3_export.cpu import instruction_sets
+
+    described = [
+        f"{name}: {about['model_family']} {about['model_size']}, "
+        + (f"{about['dimensions']} dimensions, " if "dimensions" in about else "")
+        + about["precision"]
+        + (f" on {', '.join(instruction_sets())}" if about["device"] == "cpu" else "")
+        for name, about in models.items()
+    ]
+    url = "" if grpc_port == 8001 else f"--url {triton.grpc_url} "
+    return "\n".join(
+        [
+            f"Triton {triton.server_version()} is ready after {seconds:.1f} s",
+            "",
+            f"  gRPC     {triton.grpc_url}",
+            f"  HTTP     {triton.http_url}",
+            f"  metrics  {triton.metrics_url}",
+            *([f"  gateway  {gateway.url}"] if gateway else []),
+            *(f"  model    {model}" for model in described),
+            "",
+            f'Next: qwen3-triton embed {url}--query "What is the capital of China?"',
+            "Stop: Ctrl-C",
+        ]
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,143 @@
+"""What the requests and answers of Text Embeddings Inference look like, as its OpenAPI document has them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from ..body import RequestBody
+
+__all__ = [
+    "Direction",
+    "EmbedRequest",
+    "Info",
+    "Rank",
+    "RootRequest",
+    "SimilarityInputs",
+    "SimilarityParameters",
+    "SimilarityRequest",
+    "TeiErrorResponse",
+    "TeiRerankRequest",
+    "Token",
+    "TokenizeRequest",
+]
+
+_MOST_ID = 2**31 - 1
+
+TokenId = Annotated[int, Field(ge=0, le=_MOST_ID)]
+TokenIds = Annotated[list[TokenId], Field(fail_fast=True)]
+Item = Annotated[str | TokenIds, Field(union_mode="left_to_right")]
+Items = Annotated[list[Item], Field(fail_fast=True)]
+Texts = Annotated[list[str], Field(fail_fast=True)]
+Direction = Literal["Left", "Right", "left", "right"]
+Prompt = Annotated[
+    Literal["query", "document"] | None,
+    Field(description="Whether to put the instruction for queries before the texts; by default not."),
+]
+
+
+class EmbedRequest(RequestBody):
+    """The body of `POST /embed`."""
+
+    inputs: Annotated[
+        str | TokenIds | Items,
+        Field(union_mode="left_to_right", description="A text or its token ids, or several of them."),
+    ]
+    normalize: bool | None = Field(None, description="The vectors have norm 1 anyway; false is refused.")
+    prompt_name: Prompt = None
+    truncate: bool | None = Field(None, description="Whether to cut texts that are too long; by default not.")
+    truncation_direction: Direction = Field("Right", description="Which side they lose.")
+    dimensions: int | None = Field(None, ge=1, description="Length of the vectors; by default the model's.")
+
+
+class SimilarityInputs(RequestBody):
+    """A text, and the texts to compare it with."""
+
+    source_sentence: str
+    sentences: Texts
+
+
+class SimilarityParameters(RequestBody):
+    """How to embed them."""
+
+    prompt_name: Prompt = None
+    truncate: bool | None = None
+    truncation_direction: Direction = "Right"
+
+
+class SimilarityRequest(RequestBody):
+    """The body of `POST /similarity`."""
+
+    inputs: SimilarityInputs
+    parameters: SimilarityParameters | None = None
+
+
+class RootRequest(EmbedRequest):
+    """The body of `POST /`: that of `/embed` or that of `/similarity`."""
+
+    inputs: Annotated[  # type: ignore[assignment]
+        str | TokenIds | Items | SimilarityInputs, Field(union_mode="left_to_right")
+    ]
+    parameters: SimilarityParameters | None = None
+
+
+class TeiRerankRequest(RequestBody):
+    """The body of `POST /rerank`."""
+
+    query: str
+    texts: Texts
+    raw_scores: bool = Field(default=False, description="Whether to return logits instead of scores from 0 to 1.")
+    return_text: bool = False
+    truncate: bool | None = Field(None, description="Whether to cut texts that are too long; by default not.")
+    truncation_direction: Direction = "Right"
+
+
+class TokenizeRequest(RequestBody):
+    """The body of `POST /tokenize`."""
+
+    inputs: Annotated[str | Texts, Field(union_mode="left_to_right")]
+    add_special_tokens: bool = Field(default=True, description="Whether to count the end-of-text token.")
+    prompt_name: Prompt = None
+
+
+class Rank(BaseModel):
+    """A text's place."""
+
+    index: int
+    score: float
+    text: str | None = None
+
+
+class Token(BaseModel):
+    """One token; `start` and `stop` are positions in the text, counted in characters."""
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
+
+
+class Info(BaseModel):
+    """What serves."""
+
+    model_id: str
+    model_sha: str | None
+    model_dtype: str
+    model_type: dict[str, Any]
+    max_concurrent_requests: int
+    max_input_length: int
+    max_batch_tokens: int
+    max_batch_requests: int | None
+    max_client_batch_size: int
+    auto_truncate: bool
+    tokenization_workers: int
+    version: str
+    sha: str | None
+    docker_label: str | None
+
+
+class TeiErrorResponse(BaseModel):
+    """The body of a failure."""
+
+    error: str
+    error_type: str

@@ -1,0 +1,156 @@
+"""How the parts fit together.
+
+A request passes, from the outside in: `Observation` (an id, the log, the metrics), `Tracing` where it is configured,
+`Boundary` (failures become answers), `ApiKeys`, `Limits`, and then the route of the API that was asked. The routes
+share one `Engine`, and with it one connection to Triton.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from importlib import metadata
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from qwen3_client import AsyncClient, Tls
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .admission import Admission
+from .api import Api
+from .apis.ollama import OLLAMA
+from .apis.openai import OPENAI
+from .apis.operation import OPERATION_PATHS
+from .apis.operation import router as operation_router
+from .apis.rerank import RERANK
+from .apis.tei import TEI
+from .engine import Engine
+from .errors import Failure
+from .middleware.access_log import configure_logging
+from .middleware.auth import ApiKeys
+from .middleware.boundary import Boundary, answer_to
+from .middleware.limits import Limits
+from .middleware.metrics import Metrics
+from .middleware.observation import Observation
+from .middleware.tracing import Tracing, is_configured, tracer_provider
+from .readiness import Readiness
+from .settings import Settings
+
+__all__ = ["connect", "create_app", "from_environment"]
+
+_APIS: tuple[Api, ...] = (OPENAI, RERANK, TEI, OLLAMA)
+_NOT_FOUND = 404
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Makes the gateway's ASGI application. Nothing is sent to Triton before the first request needs it.
+
+    Args:
+        settings: the options; None for the defaults.
+
+    Raises:
+        SettingsError: the environment asks for traces, and what they need is not installed.
+    """
+    chosen = settings or Settings()
+    provider = tracer_provider() if is_configured() else None
+    metrics = Metrics()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        admission = Admission(
+            max_items=chosen.max_pending_items, max_tokens=chosen.max_pending_tokens, watch=metrics.note_pending
+        )
+        async with connect(chosen) as client:
+            app.state.engine = engine = Engine(client, admission=admission, settings=chosen)
+            app.state.readiness = readiness = Readiness(engine, believed_s=chosen.readiness_s)
+            try:
+                yield
+            finally:
+                await readiness.close()
+                metrics.close()
+                if provider is not None:
+                    provider.shutdown()
+
+    app = FastAPI(
+        title="qwen3-triton gateway",
+        summary="Qwen3-Embedding and Qwen3-Reranker behind the APIs of OpenAI, Cohere, TEI and Ollama.",
+        version=metadata.version("qwen3-triton"),
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.settings = chosen
+    app.state.metrics = metrics
+    app.include_router(operation_router)
+    for api in _APIS:
+        app.include_router(api.router, responses={"default": {"model": api.failure_schema, "description": "Failure"}})
+    app.add_exception_handler(HTTPException, _answer_to_unknown)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+
+    routes = frozenset(path for path in _paths(app) if "{" not in path)
+    # The last one added is the outermost.
+    app.add_middleware(Limits, settings=chosen)
+    app.add_middleware(ApiKeys, keys=chosen.api_keys)
+    app.add_middleware(Boundary, apis=_APIS)
+    if provider is not None:
+        app.add_middleware(Tracing, provider=provider, routes=routes)
+    app.add_middleware(Observation, metrics=metrics, routes=routes, access_log=chosen.access_log)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """Makes the application of a worker process, which uvicorn finds by this name."""
+    configure_logging()
+    return create_app(Settings.from_environment())
+
+
+def connect(settings: Settings) -> AsyncClient:
+    """Makes the connection to Triton. Nothing is sent yet.
+
+    Raises:
+        InvalidInputError: the URL or a certificate cannot be used.
+    """
+    wants_tls = any((settings.triton_ca, settings.triton_certificate, settings.triton_key))
+    return AsyncClient(
+        settings.triton,
+        model=settings.model,
+        reranker=settings.reranker,
+        tokenizer=settings.tokenizer,
+        reranker_tokenizer=settings.reranker_tokenizer,
+        timeout_s=settings.timeout_s,
+        # Overload and absence are answered at once: whoever sent the request knows best whether to wait.
+        retry_s=0,
+        concurrency=settings.concurrency,
+        tls=Tls(ca=settings.triton_ca, certificate=settings.triton_certificate, key=settings.triton_key)
+        if wants_tls
+        else None,
+        token=settings.triton_token,
+    )
+
+
+async def _answer_to_unknown(request: Request, error: Exception) -> Response:
+    """Answers for what the router refuses: an unknown path, or a known one with another method."""
+    status = error.status_code if isinstance(error, HTTPException) else _NOT_FOUND
+    headers = dict(getattr(error, "headers", None) or {})
+    if status == _NOT_FOUND:
+        failure = Failure("no_route", "there is no such path; GET /docs lists them", headers=headers)
+    else:
+        failure = Failure("no_method", "this path does not take that method; GET /docs lists them", headers=headers)
+    return answer_to(request.scope, failure, apis=_APIS)
+
+
+def _paths(app: FastAPI) -> set[str]:
+    return {*OPERATION_PATHS, *app.openapi()["paths"]}
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Returns the OpenAPI document, with the request bodies that the routes read themselves."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        bodies = [(schema, "validation") for api in _APIS for schema in api.schemas]
+        _, schemas = models_json_schema(bodies, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,260 @@
+"""``qwen3-triton gateway``: the command line of :func:`qwen3_serve.gateway.create_app`."""
+
+import argparse
+import contextlib
+import dataclasses
+import errno
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from .settings import ENVIRONMENT_VARIABLE, Settings, SettingsError
+
+HELP = "answer as OpenAI, Cohere, Jina, TEI and Ollama do, in front of a Triton"
+EXTRA = "gateway"
+
+_APP = "qwen3_serve.gateway.app:from_environment"
+_KEEP_ALIVE_S = 30
+_BACKLOG = 2048  # connections that wait to be accepted; uvicorn's own
+_MIB = 1024 * 1024
+_LAST_PORT = 65535
+_URL_VARIABLE = "QWEN3_TRITON_URL"
+_DEFAULT = Settings()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=_port, default=8080, help="port to listen on; 0 takes a free one (%(default)s)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that answer (%(default)s)")
+    parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="certificate chain, to serve https")
+    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
+    parser.add_argument(
+        "--drain-timeout", type=int, default=30, metavar="S", help="seconds to finish requests on a stop (%(default)s)"
+    )
+    parser.add_argument(
+        "--api-key-file",
+        type=Path,
+        metavar="FILE",
+        help="API keys, one a line; further ones in QWEN3_GATEWAY_API_KEYS (default: open to all)",
+    )
+    parser.add_argument("--no-access-log", dest="access_log", action="store_false", help="write no line per request")
+
+    triton = parser.add_argument_group("Triton")
+    triton.add_argument(
+        "--triton",
+        default=os.environ.get(_URL_VARIABLE) or _DEFAULT.triton,
+        metavar="URL",
+        help="host:port of gRPC, grpcs://host:port, or http(s)://host:port (default: what "
+        f"{_URL_VARIABLE} holds, or else {_DEFAULT.triton})",
+    )
+    triton.add_argument("--triton-token-file", type=Path, metavar="FILE", help="bearer token to show to Triton")
+    _add(triton, "--triton-ca", "triton_ca", "authorities that may vouch for Triton", metavar="PEM")
+    _add(triton, "--triton-certificate", "triton_certificate", "the gateway's own certificate (mTLS)", metavar="PEM")
+    _add(triton, "--triton-key", "triton_key", "its private key", metavar="PEM")
+    _add(triton, "--model", "model", "the embedding model, if Triton has several", metavar="NAME")
+    _add(triton, "--reranker", "reranker", "the reranker, if Triton has several", metavar="NAME")
+    _add(triton, "--tokenizer", "tokenizer", "folder with tokenizer.json, or Hub id, if not what Triton names")
+    _add(triton, "--reranker-tokenizer", "reranker_tokenizer", "the same for the reranker")
+    _add(triton, "--concurrency", "concurrency", "texts on their way to Triton at once", metavar="N")
+    _add(triton, "--timeout", "timeout_s", "seconds for one text", metavar="S")
+    for option, what in (("--model-alias", "embedding model"), ("--reranker-alias", "reranker")):
+        triton.add_argument(
+            option,
+            action="append",
+            default=[],
+            metavar="NAME",
+            help=f"another name that requests may use for the {what}, such as the one they use now; repeatable",
+        )
+
+    limits = parser.add_argument_group("limits, for each worker")
+    _add(limits, "--max-requests", "max_requests", "requests at once", metavar="N")
+    for option, field, what in (
+        ("--max-body", "max_body_bytes", "size of a request's body"),
+        ("--max-held", "max_held_bytes", "size of all bodies at once"),
+    ):
+        default: int = getattr(_DEFAULT, field)
+        help_ = f"{what} ({default // _MIB})"
+        limits.add_argument(option, dest=field, type=_mebibytes, default=default, metavar="MIB", help=help_)
+    _add(limits, "--body-timeout", "body_timeout_s", "seconds for a body to arrive", metavar="S")
+    _add(limits, "--max-items", "max_items", "texts in one request", metavar="N")
+    _add(limits, "--max-request-tokens", "max_request_tokens", "tokens in one request", metavar="N")
+    _add(limits, "--max-pending-items", "max_pending_items", "texts admitted and not yet answered", metavar="N")
+    _add(limits, "--max-pending-tokens", "max_pending_tokens", "tokens admitted and not yet answered", metavar="N")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Make sure that the options make sense, before anything is started.
+
+    Raises:
+        ValueError: they do not; the message names them.
+    """
+    _settings(args)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer requests until a signal comes; returns the exit code."""
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        settings = _settings(args)
+    except SettingsError as error:
+        return _complain(str(error), code=2)
+    try:
+        listener = _listen(args.host, args.port)
+    except OSError as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        option = "--port" if error.errno == errno.EADDRINUSE else "--port or --host"
+        return _complain(f"cannot listen on {args.host}, port {args.port}: {reason}; choose another {option}", code=1)
+    with listener:
+        return _serve(args, settings, listener)
+
+
+def _serve(args: argparse.Namespace, settings: Settings, listener: socket.socket) -> int:
+    import fastapi  # noqa: F401 - fail here, with the extra's name, rather than in a worker
+    import uvicorn
+    from qwen3_client import InvalidInputError
+
+    from .app import connect
+    from .middleware.tracing import is_configured, tracer_provider
+    from .triton_watch import watch_triton
+
+    try:
+        connect(settings)  # sends nothing; what cannot be used is said once, and not by every worker
+        if is_configured():
+            tracer_provider().shutdown()
+    except (InvalidInputError, SettingsError) as error:
+        return _complain(_in_options(str(error)).replace("the URL", "--triton", 1), code=2)
+    with _environment(settings, workers=args.workers):
+        # From here on connections are accepted: those that come before the first worker is there wait for it.
+        scheme, host = "https" if args.tls_certificate else "http", f"[{args.host}]" if ":" in args.host else args.host
+        port = listener.getsockname()[1]
+        print(f"Gateway to {settings.triton} on {scheme}://{host}:{port}, described at /docs", flush=True)
+        watch_triton(settings, say=lambda message: _complain(_in_options(message)))
+        options: dict[str, Any] = {
+            "factory": True,
+            "workers": args.workers,
+            "ssl_certfile": args.tls_certificate,
+            "ssl_keyfile": args.tls_key,
+            "timeout_graceful_shutdown": args.drain_timeout,
+            "timeout_keep_alive": _KEEP_ALIVE_S,
+            "access_log": False,
+            "server_header": False,
+            "log_config": None,
+        }
+        if args.workers > 1:
+            uvicorn.run(_APP, fd=listener.fileno(), **options)
+        else:
+            server = uvicorn.Server(uvicorn.Config(_APP, **options))
+            with contextlib.suppress(KeyboardInterrupt):
+                server.run(sockets=[listener])  # which closes it when a stop begins, so that nobody waits in vain
+            if not server.started:
+                return 1
+    return 0
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"there is no port {text}; ports are 1 to {_LAST_PORT}")
+    return int(text)
+
+
+def _mebibytes(text: str) -> int:
+    return int(text) * _MIB
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+
+
+def _add(group: Any, option: str, field: str, what: str, *, metavar: str | None = None) -> None:  # noqa: ANN401
+    """Declares an option that is a field of the settings, with the field's default."""
+    default = getattr(_DEFAULT, field)
+    number = {int: ",", float: "g"}.get(type(default), "")
+    shown = f" ({default:{number}})" if default else ""
+    kind = str if default is None else type(default)
+    group.add_argument(option, dest=field, type=kind, default=default, metavar=metavar, help=what + shown)
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from .middleware.auth import read_keys
+
+    if (args.tls_certificate is None) != (args.tls_key is None):
+        raise SettingsError("--tls-certificate and --tls-key go together")
+    if args.workers < 1:
+        raise SettingsError(f"--workers must be at least 1, not {args.workers}")
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    values = {name: value for name, value in vars(args).items() if name in fields}
+    try:
+        token = None if args.triton_token_file is None else args.triton_token_file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read --triton-token-file: {error}") from None
+    values.update(
+        api_keys=read_keys(args.api_key_file),
+        triton_token=token,
+        model_aliases=tuple(args.model_alias),
+        reranker_aliases=tuple(args.reranker_alias),
+    )
+    try:
+        return Settings(**values)
+    except SettingsError as error:
+        raise SettingsError(_in_options(str(error))) from None
+
+
+def _in_options(message: str) -> str:
+    """Says a message that names settings (`max_items`), or parameters of the client (`model=`), with the options."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    options = {action.dest: action.option_strings[0] for action in parser._actions}
+    of_client = {
+        **{name: options[name] for name in ("model", "reranker", "tokenizer", "reranker_tokenizer", "timeout_s")},
+        **{name: options[f"triton_{name}"] for name in ("ca", "certificate", "key")},
+        "tls": options["triton_ca"],
+        "token": options["triton_token_file"],
+        "concurrency": options["concurrency"],
+    }
+    message = re.sub(
+        rf"\b({'|'.join(of_client)})=(?=(['<])?)",
+        lambda found: of_client[found[1]] + (" " if found[2] else ""),
+        message,
+    )
+    settings = [
+        field.name for field in dataclasses.fields(Settings) if "_" in field.name or field.name == "concurrency"
+    ]
+    own = re.compile(rf"(?<![-\w])({'|'.join(name for name in settings if name in options)})(?![-\w])")
+    return own.sub(lambda found: options[found[1]], message)
+
+
+def _complain(message: str, *, code: int = 0) -> int:
+    # One line, whatever a server put into its message.
+    print(f"qwen3-triton gateway: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+@contextlib.contextmanager
+def _environment(settings: Settings, *, workers: int) -> Iterator[None]:
+    """Leaves the settings, and a place for the metrics, for the workers to find."""
+    variables = {ENVIRONMENT_VARIABLE: settings.to_json()}
+    with contextlib.ExitStack() as stack:
+        if workers > 1:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="qwen3-gateway-"))
+            variables["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.environ.update(variables)
+        try:
+            yield
+        finally:
+            for name in variables:
+                os.environ.pop(name, None)
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    # uvicorn finishes accepted requests first, then raises the signal again for whoever handled it before: a stop that
+    # was asked for is a success.
+    sys.exit(0)

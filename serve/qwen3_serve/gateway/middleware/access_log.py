@@ -1,0 +1,43 @@
+"""The access log: one line of JSON for each request. It never holds a text, a path that is not a route, or a key."""
+
+import logging
+import sys
+from datetime import datetime, timezone
+
+import orjson
+
+from ..exchange import Exchange
+
+__all__ = ["configure_logging", "log_exchange"]
+
+_access = logging.getLogger("qwen3_serve.gateway.access")
+
+
+def log_exchange(exchange: Exchange, *, route: str, seconds: float) -> None:
+    """Writes the line of a request that is over."""
+    line = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        "request_id": exchange.request_id,
+        "method": exchange.method,
+        "route": route,
+        "status": exchange.status,
+        "ms": round(seconds * 1000, 3),
+        "items": exchange.items,
+        "tokens": exchange.tokens,
+    }
+    if exchange.cause:
+        line["cause"] = exchange.cause
+    _access.info(orjson.dumps(line).decode())
+
+
+def configure_logging() -> None:
+    """Sends the access log to stdout, and what goes wrong to stderr, for the command."""
+    lines = logging.StreamHandler(sys.stdout)
+    lines.setFormatter(logging.Formatter("%(message)s"))
+    _access.handlers = [lines]
+    _access.setLevel(logging.INFO)
+    _access.propagate = False
+    errors = logging.StreamHandler(sys.stderr)
+    errors.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().handlers = [errors]
+    logging.getLogger().setLevel(logging.WARNING)

@@ -1,0 +1,106 @@
+"""How much may come in: requests at once, the size of a body, the bytes of all bodies, and how long one may take.
+
+This is about bytes, before anybody has looked at them; how much work they mean is `_admission`'s question.
+"""
+
+import asyncio
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import Failure
+from ..settings import Settings
+
+__all__ = ["Limits"]
+
+_RETRY_S = 1
+_UNLIMITED = {"/health", "/ready", "/metrics"}  # an overloaded gateway can still be asked how it is
+
+
+class Limits:
+    """Refuses what is too much.
+
+    Args:
+        app: what the rest passes to.
+        settings: the limits.
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._requests = 0
+        self._held_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, as ASGI has it."""
+        if scope["type"] != "http" or scope["path"] in _UNLIMITED:
+            await self._app(scope, receive, send)
+            return
+        settings = self._settings
+        if self._requests >= settings.max_requests:
+            raise _too_busy()
+        self._check_size(_content_length(scope))
+        body = _Body(self, receive, deadline=asyncio.get_running_loop().time() + settings.body_timeout_s)
+        self._requests += 1
+        try:
+            await self._app(scope, body.receive, send)
+        finally:
+            self._requests -= 1
+            self._held_bytes -= body.size
+
+    def hold(self, size: int, *, more: int) -> None:
+        """Counts bytes that arrived.
+
+        Args:
+            size: how many of the same body came before.
+            more: how many came.
+
+        Raises:
+            Failure: the body is too large, or all bodies together are.
+        """
+        self._check_size(size + more)
+        if self._held_bytes + more > self._settings.max_held_bytes:
+            raise _too_busy()
+        self._held_bytes += more
+
+    def _check_size(self, size: int) -> None:
+        limit = self._settings.max_body_bytes
+        if size > limit:
+            raise Failure("too_large", f"the body is larger than the {limit} bytes that this gateway takes")
+
+
+class _Body:
+    """One request's body on its way in."""
+
+    def __init__(self, limits: Limits, receive: Receive, *, deadline: float) -> None:
+        self._limits = limits
+        self._receive = receive
+        self._deadline = deadline
+        self._is_complete = False
+        self.size = 0
+
+    async def receive(self) -> Message:
+        """The request's `receive`, counted and timed until the body is complete."""
+        if self._is_complete:
+            return await self._receive()
+        left_s = self._deadline - asyncio.get_running_loop().time()
+        try:
+            message = await asyncio.wait_for(self._receive(), max(left_s, 0.001))
+        except asyncio.TimeoutError:
+            raise Failure("too_slow", "the body did not arrive in time") from None
+        if message["type"] == "http.request":
+            more = len(message.get("body", b""))
+            self._limits.hold(self.size, more=more)
+            self.size += more
+            self._is_complete = not message.get("more_body", False)
+        return message
+
+
+def _content_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and len(value) < 20:
+            return int(value)
+    return 0  # none, or one that the HTTP server has refused already
+
+
+def _too_busy() -> Failure:
+    return Failure("overloaded", "the gateway is busy; try again later", retry_after_s=_RETRY_S)

@@ -1,0 +1,1 @@
+"""Triton as a process: which one, its ports and paths, from start to stop."""

@@ -1,0 +1,51 @@
+"""Whether a model directory still is what was exported: its files against manifest.json.
+
+Quick, before every start: sizes of all files, and the sha256 of the small ones, which includes the tokenizer. Full: the
+sha256 of all. Configurations are left out: above their marked line they are the operator's. So is an older version that
+was deleted whole, to make room.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from ..errors import ServeError
+
+Check = Literal["quick", "full"]
+_SMALL_BYTES = 32 * 2**20
+
+
+def check_integrity(model: Path, check: Check) -> None:
+    """Compare a model directory with its manifest.
+
+    Raises:
+        ServeError: A file is missing or altered; the message names it and the remedy.
+    """
+    remedy = "export it again, with --force"
+    try:
+        manifest = json.loads((model / "manifest.json").read_text("utf-8"))
+        files, newest = manifest["files"], str(manifest.get("model_version", 1))
+    except (OSError, ValueError, KeyError):
+        raise ServeError(f"{model} has no readable manifest.json; {remedy}") from None
+    for name, entry in files.items():
+        path = model / name
+        version, _, inside = name.partition("/")
+        is_retired = version.isdecimal() and bool(inside) and version != newest and not (model / version).exists()
+        if path.suffix == ".pbtxt" or is_retired:
+            continue
+        if not path.is_file():
+            raise ServeError(f"{path} is missing; {remedy}")
+        size = path.stat().st_size
+        if size != entry["bytes"]:
+            raise ServeError(f"{path} has {size:,} bytes instead of {entry['bytes']:,}; {remedy}")
+        if (check == "full" or size <= _SMALL_BYTES) and _sha256(path) != entry["sha256"]:
+            raise ServeError(f"{path} is not the file that was exported: its sha256 differs; {remedy}")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,50 @@
+"""What a model repository holds: which models are exported and can be served."""
+
+from pathlib import Path
+
+from ..errors import ServeError
+
+
+def exported_models(repository: Path) -> list[str]:
+    """Names of the exported models in a repository, sorted.
+
+    Raises:
+        ServeError: The folder is missing or nothing is exported into it.
+    """
+    option = "" if repository == Path("model_repository") else f" --repository {repository}"
+    advice = f"qwen3-triton export Qwen/Qwen3-Embedding-0.6B{option} (or `tiny` for it, to try without weights)"
+    if not repository.is_dir():
+        raise ServeError(f"there is no model repository {repository}; make it with: {advice}")
+    if model := _model_around(repository):
+        raise ServeError(f"{repository} belongs to one model; give --repository {model.parent}")
+    names = sorted(path.parent.name for path in repository.glob("[!.]*/config.pbtxt") if _is_exported(path.parent))
+    if not names:
+        raise ServeError(f"{repository} holds no exported model yet; make one with: {advice}")
+    return names
+
+
+def check_config(repository: Path, models: list[str], config_name: str | None) -> None:
+    """Make sure that every model has the configuration that this Triton will ask for.
+
+    Raises:
+        ServeError: One was exported for a Triton with other backends.
+    """
+    for name in models:
+        if config_name is not None and not (repository / name / "configs" / f"{config_name}.pbtxt").is_file():
+            raise ServeError(
+                f"{repository / name} was exported for CUDA, and the Triton that comes with serve runs on CPUs only. "
+                "Run it in NVIDIA's container, nvcr.io/nvidia/tritonserver (docker/README.md says how), or export it "
+                "again with --device cpu"
+            )
+
+
+def _model_around(folder: Path) -> Path | None:
+    """The model directory that a folder is, or is in, such as one of a version."""
+    resolved = folder.resolve()
+    return next((path for path in (resolved, resolved.parent) if (path / "config.pbtxt").is_file()), None)
+
+
+def _is_exported(model: Path) -> bool:
+    # A model that only calls another has no weights, and one whose manifest was lost has only them.
+    graphs = (path for path in model.glob("*/model.onnx") if path.parent.name.isdecimal())
+    return (model / "manifest.json").is_file() or any(graphs)
