@@ -22,7 +22,7 @@ __all__ = ["ExportError", "Exported", "export"]
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     # Late, so that `qwen3-triton --help` does not wait for onnx, nor need it.
     if name in ("Exported", "export"):
-        from . import _export
+        from . import exporter
 
-        return getattr(_export, name)
+        return getattr(exporter, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

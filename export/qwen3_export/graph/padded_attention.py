@@ -2,9 +2,9 @@
 
 Only the rows inside attention are padded, and the index tensors that lead there and back are made once a batch.
 
-The padded batch is one position wider than the longest text. GroupQueryAttention works in blocks of queries, and a block
-of a single query takes another kernel with another order of summation: a text of 257 tokens alone would differ in the
-last bit from the same text beside a longer one. With a position to spare, no text's row is ever alone in its block.
+The padded batch is one position wider than the longest text. GroupQueryAttention works in blocks of queries, and a
+block of a single query takes another kernel with another order of summation: a text of 257 tokens alone would differ in
+the last bit from the same text beside a longer one. With a position to spare, no text's row is alone in its block.
 
 A prefix from an earlier run has positions like any other token, so that attention computes the same numbers in the same
 order as without. Query rows at prefix positions are don't-cares; their outputs are discarded.

@@ -6,9 +6,9 @@ It answers as OpenAI, Cohere and Jina, Text Embeddings Inference, and Ollama do,
 errors, so that existing programs need no change but the URL. It holds no state: every answer comes from Triton, through
 `qwen3_client.AsyncClient`, and any number of gateways may stand in front of one Triton.
 
-Read on in this order: `app` (how the parts fit together), `apis.openai` (one API from request to answer), `engine` (what
-all APIs share), `admission` and `middleware.limits` (how much is taken on), `errors` and `middleware.boundary` (what
-happens otherwise).
+Read on in this order: `app` (how the parts fit together), `apis.openai` (one API from request to answer), `engine`
+(what all APIs share), `admission` and `middleware.limits` (how much is taken on), `errors` and `middleware.boundary`
+(what happens otherwise).
 """
 
 from typing import TYPE_CHECKING, Any
