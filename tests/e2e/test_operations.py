@@ -41,15 +41,15 @@ def repository(tmp_path: Path) -> Path:
 def test_the_warm_up_has_run_when_the_server_is_ready(repository: Path) -> None:
     with Triton(repository, threads=1) as triton:
         wire = Wire(triton.grpc_url)
-        assert wire.batches() == {1: 2}, "a query and a document"
+        assert wire.batches() == {1: 3}, "a query, a document, and what `serve` asks for a first answer"
         wire.close()
 
 
 def test_a_warm_up_that_fails_is_no_readiness(repository: Path) -> None:
     change(repository / CONFIG, "dims: [ 16 ] zero_data", "dims: [ 4096 ] zero_data")
-    with pytest.raises(
-        ServeError, match=r"failed to run warmup sample 'query'.*4096 tokens, more than the model's 2048"
-    ):
+    # Triton 2.51 itself crashes in a quarter of such starts, before it gives the reason.
+    reason = r"failed to run warmup sample 'query'.*4096 tokens, more than the model's 2048|ended with signal 11"
+    with pytest.raises(ServeError, match=reason):
         Triton(repository, threads=1).__enter__()
 
 
@@ -137,13 +137,13 @@ def test_cached_answers_have_the_same_bits_and_texts_are_not_confused(repository
     uncomment(repository / CONFIG, CACHE)
     with Triton(repository, threads=1, arguments=[CACHE_ARGUMENT]) as triton, Client(triton.grpc_url) as client:
         np.testing.assert_array_equal(client.encode_document(texts), expected)
-        assert cache_hits(triton) == {"hits": 0, "misses": 40}
+        assert cache_hits(triton) == {"hits": 0, "misses": 41}, "the texts, and the first answer at the start"
         wire = Wire(triton.grpc_url)
         batches = wire.batches()
         np.testing.assert_array_equal(client.encode_document(texts[::-1]), expected[::-1])
         assert wire.batches() == batches, "nothing ran"
         wire.close()
-        assert cache_hits(triton) == {"hits": 40, "misses": 40}
+        assert cache_hits(triton) == {"hits": 40, "misses": 41}
         assert client.encode_query(texts[0]).tobytes() != expected[0].tobytes()
         with Client(triton.http_url) as other:
             np.testing.assert_array_equal(other.encode_document(texts, dimensions=32), short)
