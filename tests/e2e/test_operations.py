@@ -47,9 +47,9 @@ def test_the_warm_up_has_run_when_the_server_is_ready(repository: Path) -> None:
 
 def test_a_warm_up_that_fails_is_no_readiness(repository: Path) -> None:
     change(repository / CONFIG, "dims: [ 16 ] zero_data", "dims: [ 4096 ] zero_data")
-    with pytest.raises(
-        ServeError, match=r"failed to run warmup sample 'query'.*4096 tokens, more than the model's 2048"
-    ):
+    # Triton 2.51 itself crashes in a quarter of such starts, before it gives the reason.
+    reason = r"failed to run warmup sample 'query'.*4096 tokens, more than the model's 2048|ended with signal 11"
+    with pytest.raises(ServeError, match=reason):
         Triton(repository, threads=1).__enter__()
 
 

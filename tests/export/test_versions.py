@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
-from qwen3_export import ExportError, _versions, export
+from qwen3_export import ExportError, export
+from qwen3_export.model_directory.versions import exported_versions
 from qwen3_export.verify.files import check_files
 from qwen3_export.verify.model_directory import read_model
 from qwen3_serve import ServeError
@@ -143,5 +144,5 @@ def test_versions_are_folders_with_a_graph(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     for name in ("10", "9", "x"):
         (tmp_path / name / "model.onnx").touch()
-    assert _versions.exported_versions(tmp_path) == [9, 10]
-    assert _versions.exported_versions(tmp_path / "absent") == []
+    assert exported_versions(tmp_path) == [9, 10]
+    assert exported_versions(tmp_path / "absent") == []

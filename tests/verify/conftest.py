@@ -53,6 +53,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     def call(repository: Path, *arguments: str) -> Done:
         parser = argparse.ArgumentParser()
         cli.add_arguments(parser)
+        capsys.readouterr()  # what was written before, such as bars of a library
         code = cli.run(parser.parse_args(["--repository", str(repository), *arguments]))
         printed = capsys.readouterr()
         return Done(code, printed.out, printed.err)

@@ -149,9 +149,9 @@ def test_a_checkpoint_with_gaps_is_no_reference(repository: Path, checkpoint: Pa
 def test_too_little_memory_is_said_before_it_runs_out(
     repository: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qwen3_export.verify import _reference
+    from qwen3_export.verify import reference
 
-    monkeypatch.setattr(_reference, "_available_bytes", lambda: 100_000)
+    monkeypatch.setattr(reference, "_available_bytes", lambda: 100_000)
     done = run(repository, "--name", "qwen3_embedding")
     assert done.code == 1
     assert "takes 0.0 GB of memory for float32 weights" in done.err

@@ -23,11 +23,11 @@ __all__ = ["FileReport", "Verdict", "VerifyError", "check_files", "verify_model"
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     # Late, so that `qwen3-triton --help` does not wait for numpy.
     if name in ("FileReport", "check_files"):
-        from . import _files
+        from . import files
 
-        return getattr(_files, name)
+        return getattr(files, name)
     if name in ("Verdict", "verify_model"):
-        from . import _verify
+        from . import verification
 
-        return getattr(_verify, name)
+        return getattr(verification, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -31,8 +31,8 @@ def check_first_answer(config: Mapping[str, Any], infer: Callable[[bytes], tuple
     found = _difference(config, status, body)
     if found is not None:
         raise ServeError(
-            f"{config['name']} was loaded, but does not answer as it should: {found}. Export it again with --force: an "
-            "export of an earlier release does not work with numpy 2. If that does not help, Triton's log may say more"
+            f"{config['name']} was loaded, but does not answer as it should: {found}. Export it again with --force: "
+            "exports of earlier releases do not work with numpy 2"
         )
 
 

@@ -260,11 +260,14 @@ class Triton:
         hosts = HostsAtStart(self._running.pid)
         while not self._is_ready():
             self._doing = f"loading {', '.join(name for name in models if not self._log.has_loaded(name)) or 'Triton'}"
-            if self._running.poll() is not None:
-                raise self._failed_start("it ended without a word")
+            if (code := self._running.poll()) is not None:
+                self._reader_done()
+                how = f"signal {-code}" if code < 0 else f"exit code {code}"
+                raise self._failed_start(f"it ended with {how}; its last words: {self._log.last}")
             if (ended := hosts.ended()) is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._running.wait(_LAST_WORDS_S)
+                    self._reader_done()
                 names = f"the process of {', '.join(ended)}" if ended else "a model's process"
                 said = self._log.hosts_words() or "no word from it (was it killed, out of memory?)"
                 raise self._failed_start(f"{names} ended while it was loading: {said}")
@@ -280,8 +283,6 @@ class Triton:
 
     def _failed_start(self, otherwise: str) -> ServeError:
         """The error for a start that failed, with Triton's own reason if it gave one."""
-        if self._running.poll() is not None:
-            self._reader_done()
         reason = self._log.failure() or otherwise
         error = PortLostError if "already in use" in reason else ServeError
         return error(f"Triton did not start: {reason}")
