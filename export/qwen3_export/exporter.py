@@ -14,8 +14,8 @@ from .checkpoint.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
 from .checkpoint.tiny import TINY, write_tiny_checkpoint
 from .errors import ExportError
 from .kind import MODEL_NAMES, Judgement, Kind, judge
-from .model_directory.manifest import MANIFEST
-from .model_directory.versions import add_version, check_version, exported_versions
+from .model_directory.repository import is_exported
+from .model_directory.versions import add_version, check_version
 from .packed_directory import FIRST_VERSION, start_directory, write_directory
 from .precision import Precision
 from .target import Attention, Device, Target, choose_precision, choose_target
@@ -157,7 +157,7 @@ def _export_packed(
     """Write a model with the packed graph, or a version in one; returns the size of its files."""
     if version is not None:
         check_version(place, version, force=force)
-    elif _holds_an_export(place) and not force:
+    elif is_exported(place) and not force:
         raise ExportError(
             f"{place} holds an exported model; --force replaces it, --version writes a version beside it, "
             "--name a model beside it"
@@ -201,7 +201,7 @@ def _export_for_tensorrt(
         raise ExportError(f"--device tensorrt needs {error.name}: pip install 'qwen3-triton[tensorrt]'") from None
     plan = place.with_name(f"{place.name}_trt")
     for model in (place, plan):
-        if _holds_an_export(model) and not force:
+        if is_exported(model) and not force:
             raise ExportError(f"{model} holds an exported model; --force replaces it, --name writes a model beside it")
     with _scratch_beside(place) as scratch:
         front_facts, plan_facts = (
@@ -226,7 +226,3 @@ def _export_for_tensorrt(
                 model.replace(scratch / f"old {model.name}")
             (scratch / model.name).replace(model)
     return size
-
-
-def _holds_an_export(model: Path) -> bool:
-    return (model / MANIFEST).exists() or bool(exported_versions(model))

@@ -1,7 +1,8 @@
 """The packages' borders: what each exports, what importing it costs, and which of them imports which.
 
 The gateway is an application of the client, and uses what any application may. Whatever runs a graph on a CPU asks
-`qwen3_export.cpu` how, and all hosts share `qwen3_export.triton_tensors`. Nothing imports the serving package.
+`qwen3_export.cpu` how, all hosts share `qwen3_export.triton_tensors`, and `qwen3_export.model_directory` is the one
+reader of what an export wrote. Nothing imports the serving package.
 """
 
 import ast
@@ -23,6 +24,11 @@ ALLOWED: dict[str, set[str]] = {
     "qwen3_serve.gateway": {"qwen3_client"},
     "qwen3_serve.host": {"qwen3_export.cpu", "qwen3_export.triton_tensors"},
     "qwen3_serve.cli": {"qwen3_export.cpu"},
+    "qwen3_serve.triton": {
+        "qwen3_export",
+        "qwen3_export.model_directory.manifest",
+        "qwen3_export.model_directory.repository",
+    },
     "qwen3_serve": set(),
 }
 

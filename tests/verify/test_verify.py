@@ -160,7 +160,7 @@ def test_too_little_memory_is_said_before_it_runs_out(
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.undo()
-    monkeypatch.setattr(_reference.Reference, "_load", fail)
+    monkeypatch.setattr(reference.Reference, "_load", fail)
     done = run(repository, "--name", "qwen3_embedding")
     assert done.code == 1
     assert "lower --max-tokens" in done.err

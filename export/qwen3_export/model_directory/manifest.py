@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,10 +66,19 @@ def _entry(path: Path) -> dict[str, int | str]:
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
+def sha256(path: Path, *, advance: Callable[[int], object] = lambda _bytes: None) -> str:
+    """Hash a file, read in pieces.
+
+    Args:
+        path: The file.
+        advance: Told the bytes of each piece.
+
+    Returns:
+        The hex digest.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
+            advance(len(piece))
     return digest.hexdigest()

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..kind import Kind
 from .bounds import Bounds
 from .cases import Case
-from .model_directory import Kind
 
 Row = npt.NDArray[np.float32]
 

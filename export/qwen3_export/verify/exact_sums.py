@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .model_directory import Kind
+from ..kind import Kind
 
 Row = npt.NDArray[np.float32]
 

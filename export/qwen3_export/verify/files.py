@@ -5,15 +5,13 @@ Needs neither torch nor ONNX Runtime, nor the checkpoint: manifest.json has the 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .model_directory import MANIFEST, ModelDirectory
+from ..model_directory.manifest import MANIFEST, sha256
+from .model_directory import ModelDirectory
 from .progress import Progress, silent
-
-_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +59,6 @@ def check_files(model: ModelDirectory, *, tuned_configs: bool = False, progress:
                 faults.append(f"{name}: {fault}{hint}")
     faults += [f"{name}: extra, manifest.json does not list it" for name in _extra(model)]
     return FileReport(files=len(files), bytes=total, faults=tuple(faults))
-
-
-def sha256(path: Path, *, advance: Callable[[int], None] = lambda _bytes: None) -> str:
-    """Hex digest of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
-            advance(len(piece))
-    return digest.hexdigest()
 
 
 def _fault(path: Path, size: int, digest: str, *, may_differ: bool, advance: Callable[[int], None]) -> str | None:

@@ -5,18 +5,19 @@ Knows nothing about graphs or checkpoints, and needs nothing beyond the standard
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, cast
+from typing import cast
 
+from ..errors import ExportError
+from ..kind import Kind
+from ..model_directory.manifest import MANIFEST, read_manifest
+from ..model_directory.repository import exported_models, model_around
 from .errors import VerifyError
 
-MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 
-Kind = Literal["embedding", "reranker"]
 # Output tensors of the two kinds of model: the tensor contract, see the README.
 OUTPUTS: dict[Kind, tuple[str, ...]] = {"embedding": ("embedding",), "reranker": ("score", "logit")}
 
@@ -70,18 +71,9 @@ def find_models(repository: Path, *, name: str | None = None) -> list[Path]:
     """
     if not repository.is_dir():
         raise VerifyError(f"there is no model repository {repository}; name it with --repository")
-    folder = repository.resolve()
-    for model in (folder, folder.parent):
-        if (model / MANIFEST).is_file() or (model / "config.pbtxt").is_file():
-            raise VerifyError(
-                f"{repository} belongs to one model; give --repository {model.parent} --name {model.name}"
-            )
-    # A directory that lost either of the two is still a model, and damaged.
-    exported = sorted(
-        path
-        for path in repository.iterdir()
-        if not path.name.startswith(".") and ((path / MANIFEST).is_file() or any(path.glob("*/model.onnx")))
-    )
+    if model := model_around(repository):
+        raise VerifyError(f"{repository} belongs to one model; give --repository {model.parent} --name {model.name}")
+    exported = exported_models(repository)
     if not exported:
         raise VerifyError(f"{repository} holds no exported model; make one with: qwen3-triton export")
     if name is None:
@@ -99,7 +91,10 @@ def read_model(path: Path) -> ModelDirectory:
     Raises:
         VerifyError: It is missing or does not state what verify needs.
     """
-    manifest = _read_manifest(path / MANIFEST)
+    try:
+        manifest = read_manifest(path)
+    except ExportError as error:
+        raise VerifyError(str(error)) from None
     if manifest.get("device") == "tensorrt":
         raise VerifyError(f"{path} was exported for TensorRT, which verify does not compare; name another with --name")
     try:
@@ -127,18 +122,6 @@ def read_model(path: Path) -> ModelDirectory:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else f"makes no sense ({error})"
         raise VerifyError(f"{path / MANIFEST} {reason}; export the model again") from None
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise VerifyError(f"{path} is missing, and with it what to compare with; export the model again") from None
-    except (OSError, ValueError) as error:
-        raise VerifyError(f"{path} cannot be read ({error}); export the model again") from None
-    if not isinstance(manifest, dict):
-        raise VerifyError(f"{path} does not hold a JSON object; export the model again")
-    return manifest
 
 
 def _inside(name: str) -> str:

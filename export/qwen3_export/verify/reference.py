@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 import transformers
 
+from ..kind import Kind
 from .cases import Case, ModelTokenizer, tokenized_texts
 from .errors import VerifyError
-from .model_directory import Kind
 from .progress import Progress, silent
 from .source import Source
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from ..kind import Kind
 from .comparison import MEASURES, Comparison
 from .files import FileReport
-from .model_directory import Kind
 from .verification import Verdict
 
 _MOST_FAULTS = 20  # shown of one model

@@ -10,9 +10,9 @@ import numpy as np
 import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException
 
+from ..model_directory.manifest import sha256
 from .cases import Ids
 from .errors import VerifyError
-from .files import sha256
 from .model_directory import OUTPUTS, TOKENIZER, ModelDirectory
 from .runner import Rows, Together
 

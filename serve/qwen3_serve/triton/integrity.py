@@ -5,10 +5,11 @@ sha256 of all. Configurations are left out: above their marked line they are the
 was deleted whole, to make room.
 """
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Literal
+
+from qwen3_export import ExportError
+from qwen3_export.model_directory.manifest import read_manifest, sha256
 
 from ..errors import ServeError
 
@@ -24,10 +25,10 @@ def check_integrity(model: Path, check: Check) -> None:
     """
     remedy = "export it again, with --force"
     try:
-        manifest = json.loads((model / "manifest.json").read_text("utf-8"))
-        files, newest = manifest["files"], str(manifest.get("model_version", 1))
-    except (OSError, ValueError, KeyError):
-        raise ServeError(f"{model} has no readable manifest.json; {remedy}") from None
+        manifest = read_manifest(model)
+    except ExportError as error:
+        raise ServeError(str(error)) from None
+    files, newest = manifest["files"], str(manifest.get("model_version", 1))
     for name, entry in files.items():
         path = model / name
         version, _, inside = name.partition("/")
@@ -39,13 +40,5 @@ def check_integrity(model: Path, check: Check) -> None:
         size = path.stat().st_size
         if size != entry["bytes"]:
             raise ServeError(f"{path} has {size:,} bytes instead of {entry['bytes']:,}; {remedy}")
-        if (check == "full" or size <= _SMALL_BYTES) and _sha256(path) != entry["sha256"]:
+        if (check == "full" or size <= _SMALL_BYTES) and sha256(path) != entry["sha256"]:
             raise ServeError(f"{path} is not the file that was exported: its sha256 differs; {remedy}")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(2**20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from qwen3_export.model_directory.repository import exported_models as models_of
+from qwen3_export.model_directory.repository import model_around
+
 from ..errors import ServeError
 
 
@@ -15,9 +18,9 @@ def exported_models(repository: Path) -> list[str]:
     advice = f"qwen3-triton export Qwen/Qwen3-Embedding-0.6B{option} (or `tiny` for it, to try without weights)"
     if not repository.is_dir():
         raise ServeError(f"there is no model repository {repository}; make it with: {advice}")
-    if model := _model_around(repository):
+    if model := model_around(repository):
         raise ServeError(f"{repository} belongs to one model; give --repository {model.parent}")
-    names = sorted(path.parent.name for path in repository.glob("[!.]*/config.pbtxt") if _is_exported(path.parent))
+    names = [model.name for model in models_of(repository) if (model / "config.pbtxt").is_file()]
     if not names:
         raise ServeError(f"{repository} holds no exported model yet; make one with: {advice}")
     return names
@@ -36,15 +39,3 @@ def check_config(repository: Path, models: list[str], config_name: str | None) -
                 "Run it in NVIDIA's container, nvcr.io/nvidia/tritonserver (docker/README.md says how), or export it "
                 "again with --device cpu"
             )
-
-
-def _model_around(folder: Path) -> Path | None:
-    """The model directory that a folder is, or is in, such as one of a version."""
-    resolved = folder.resolve()
-    return next((path for path in (resolved, resolved.parent) if (path / "config.pbtxt").is_file()), None)
-
-
-def _is_exported(model: Path) -> bool:
-    # A model that only calls another has no weights, and one whose manifest was lost has only them.
-    graphs = (path for path in model.glob("*/model.onnx") if path.parent.name.isdecimal())
-    return (model / "manifest.json").is_file() or any(graphs)

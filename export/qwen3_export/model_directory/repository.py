@@ -1,0 +1,30 @@
+"""Which folders are exported models. Everything that asks, asks here: export, serve and verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .manifest import MANIFEST
+
+
+def is_exported(model: Path) -> bool:
+    """Whether a folder holds an exported model.
+
+    A model that only calls another has no weights, and one whose manifest was lost has only them.
+    """
+    graphs = (path for path in model.glob("*/model.onnx") if path.parent.name.isdecimal())
+    return (model / MANIFEST).is_file() or any(graphs)
+
+
+def exported_models(repository: Path) -> list[Path]:
+    """Return the folders of a repository's exported models, sorted by name."""
+    return sorted(path for path in repository.iterdir() if not path.name.startswith(".") and is_exported(path))
+
+
+def model_around(folder: Path) -> Path | None:
+    """Return the model directory that a folder is, or is in, such as one of a version; None for any other folder."""
+    resolved = folder.resolve()
+    return next(
+        (path for path in (resolved, resolved.parent) if any((path / n).is_file() for n in (MANIFEST, "config.pbtxt"))),
+        None,
+    )
