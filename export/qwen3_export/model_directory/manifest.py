@@ -47,12 +47,17 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         ExportError: There is none, or it is broken.
     """
     path = directory / MANIFEST
+    again = "export the model again with --force"
     try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if not isinstance(found["files"], dict):
-            raise TypeError("its files are no object")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{path} cannot be read ({error}); export the model again with --force") from None
+        found: Any = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ExportError(f"{path} is missing; {again}") from None
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path} cannot be read ({error}); {again}") from None
+    if not isinstance(found, dict):
+        raise ExportError(f"{path} does not hold a JSON object; {again}")
+    if not isinstance(found.get("files"), dict):
+        raise ExportError(f"{path} lacks 'files'; {again}")
     return found
 
 
