@@ -2,7 +2,9 @@
 // Usage: lives CONFIG, the model configuration as JSON.
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "triton/core/tritonbackend.h"
 
@@ -19,6 +21,39 @@ struct TRITONBACKEND_Request {
 
 extern "C" int stand_in_alive;
 extern "C" char stand_in_fails[64];
+
+static int allocations_that_fail = 0;
+
+void*
+operator new(size_t size, const std::nothrow_t&) noexcept
+{
+  if (allocations_that_fail > 0) {
+    allocations_that_fail--;
+    return nullptr;
+  }
+  return malloc(size);
+}
+
+void*
+operator new(size_t size)
+{
+  if (void* memory = operator new(size, std::nothrow)) {
+    return memory;
+  }
+  throw std::bad_alloc();
+}
+
+void
+operator delete(void* memory) noexcept
+{
+  free(memory);
+}
+
+void
+operator delete(void* memory, size_t) noexcept
+{
+  free(memory);
+}
 
 static int
 Live(TRITONBACKEND_Model model)
@@ -71,6 +106,9 @@ main(int, char** arguments)
     strncpy(stand_in_fails, function, sizeof stand_in_fails - 1);
     loaded += Live({arguments[1], size});
   }
+  stand_in_fails[0] = '\0';
+  allocations_that_fail = 1;  // an exception inside the plugin
+  loaded += Live({arguments[1], size});
   printf("%d %d\n", loaded, stand_in_alive);
   return 0;
 }
