@@ -67,20 +67,20 @@ Live(TRITONBACKEND_Model model)
       {{1, 10, 0}, 2, 1},         {{3, 5, 0}, 2, 1},  {{1, 0, 0}, 2, 1},  {{1, INT64_MAX, 0}, 2, 1},
       {{INT64_MAX, INT64_MAX, 0}, 2, 1}, {{-1, 5, 0}, 2, 1}, {{7, 0, 0}, 1, 1}, {{1, 5, 0}, 2, 0},
   };
-  void* places[2];
+  void* userps[2];
   for (int round = 0; round < 4; round++) {
-    void** place = &places[round % 2];
+    void** userp = &userps[round % 2];
     for (TRITONBACKEND_Request& request : requests) {
-      if (TRITONSERVER_Error* error = TRITONBACKEND_ModelBatchInitialize(batcher, place)) {
+      if (TRITONSERVER_Error* error = TRITONBACKEND_ModelBatchInitialize(batcher, userp)) {
         TRITONSERVER_ErrorDelete(error);
       }
       bool included = false;
       for (int times = 0; times < 3; times++) {
-        if (TRITONSERVER_Error* error = TRITONBACKEND_ModelBatchIncludeRequest(&request, *place, &included)) {
+        if (TRITONSERVER_Error* error = TRITONBACKEND_ModelBatchIncludeRequest(&request, *userp, &included)) {
           TRITONSERVER_ErrorDelete(error);
         }
       }
-      if (TRITONSERVER_Error* error = TRITONBACKEND_ModelBatchFinalize(*place)) {
+      if (TRITONSERVER_Error* error = TRITONBACKEND_ModelBatchFinalize(*userp)) {
         TRITONSERVER_ErrorDelete(error);
       }
     }
