@@ -37,7 +37,7 @@ test-tensorrt: $(TENSORRT)/.dev ## the tests of TensorRT's lane, in an environme
 test-environments: $(VENV)/.dev ## what users install: the client alone, newest, lowest, other Pythons; prints a table (half an hour)
 	$(BIN)/pytest -m environments -s --timeout 5400 tests/environments
 
-test-batching: $(VENV)/.dev ## compile the batching plugin of docker/batching and run it in Triton; needs gcc and g++
+test-batching: $(VENV)/.dev ## compile the batching plugin of docker/batching and run it in Triton; needs g++ and nlohmann-json
 	$(BIN)/pytest -m compiler
 
 test-full: $(VENV)/.dev ## the slow tier at the true 0.6B shape; writes docs/measurements.md

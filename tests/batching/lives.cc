@@ -2,7 +2,9 @@
 // Usage: lives CONFIG, the model configuration as JSON.
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "triton/core/tritonbackend.h"
 
@@ -20,6 +22,39 @@ struct TRITONBACKEND_Request {
 extern "C" int stand_in_alive;
 extern "C" char stand_in_fails[64];
 
+static int allocations_that_fail = 0;
+
+void*
+operator new(size_t size, const std::nothrow_t&) noexcept
+{
+  if (allocations_that_fail > 0) {
+    allocations_that_fail--;
+    return nullptr;
+  }
+  return malloc(size);
+}
+
+void*
+operator new(size_t size)
+{
+  if (void* memory = operator new(size, std::nothrow)) {
+    return memory;
+  }
+  throw std::bad_alloc();
+}
+
+void
+operator delete(void* memory) noexcept
+{
+  free(memory);
+}
+
+void
+operator delete(void* memory, size_t) noexcept
+{
+  free(memory);
+}
+
 static int
 Live(TRITONBACKEND_Model model)
 {
@@ -32,20 +67,20 @@ Live(TRITONBACKEND_Model model)
       {{1, 10, 0}, 2, 1},         {{3, 5, 0}, 2, 1},  {{1, 0, 0}, 2, 1},  {{1, INT64_MAX, 0}, 2, 1},
       {{INT64_MAX, INT64_MAX, 0}, 2, 1}, {{-1, 5, 0}, 2, 1}, {{7, 0, 0}, 1, 1}, {{1, 5, 0}, 2, 0},
   };
-  void* places[2];
+  void* userps[2];
   for (int round = 0; round < 4; round++) {
-    void** place = &places[round % 2];
+    void** userp = &userps[round % 2];
     for (TRITONBACKEND_Request& request : requests) {
-      if (TRITONSERVER_Error* error = TRITONBACKEND_ModelBatchInitialize(batcher, place)) {
+      if (TRITONSERVER_Error* error = TRITONBACKEND_ModelBatchInitialize(batcher, userp)) {
         TRITONSERVER_ErrorDelete(error);
       }
       bool included = false;
       for (int times = 0; times < 3; times++) {
-        if (TRITONSERVER_Error* error = TRITONBACKEND_ModelBatchIncludeRequest(&request, *place, &included)) {
+        if (TRITONSERVER_Error* error = TRITONBACKEND_ModelBatchIncludeRequest(&request, *userp, &included)) {
           TRITONSERVER_ErrorDelete(error);
         }
       }
-      if (TRITONSERVER_Error* error = TRITONBACKEND_ModelBatchFinalize(*place)) {
+      if (TRITONSERVER_Error* error = TRITONBACKEND_ModelBatchFinalize(*userp)) {
         TRITONSERVER_ErrorDelete(error);
       }
     }
@@ -71,6 +106,9 @@ main(int, char** arguments)
     strncpy(stand_in_fails, function, sizeof stand_in_fails - 1);
     loaded += Live({arguments[1], size});
   }
+  stand_in_fails[0] = '\0';
+  allocations_that_fail = 1;  // an exception inside the plugin
+  loaded += Live({arguments[1], size});
   printf("%d %d\n", loaded, stand_in_alive);
   return 0;
 }

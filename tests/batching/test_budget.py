@@ -22,15 +22,15 @@ def limits(tokens: int, slots: float | None) -> dict[str, str]:
 
 def expected_batches(requests: list[tuple[int, int]], tokens: int, slots: float | None) -> list[list[int]]:
     batches: list[list[int]] = []
-    for place in range(len(requests)):
-        grown = [requests[i] for i in [*(batches[-1] if batches else []), place]]
+    for index in range(len(requests)):
+        grown = [requests[i] for i in [*(batches[-1] if batches else []), index]]
         real = sum(texts * length for texts, length in grown)
         padded = sum(texts for texts, _ in grown) * max(length for _, length in grown)
         limit = math.inf if slots is None or padded == 0 else slots * real
         if batches and real <= tokens and padded <= limit:
-            batches[-1].append(place)
+            batches[-1].append(index)
         else:
-            batches.append([place])
+            batches.append([index])
     return batches
 
 
@@ -87,20 +87,20 @@ def test_examples(
 def test_a_closed_batch_stays_closed(plugin: Plugin) -> None:
     """A later, smaller request would fit, but must not overtake."""
     with plugin.batcher(model_config({"max_batch_tokens": "100"})) as batcher:
-        place = ctypes.c_void_p()
-        batcher.begin(place)
-        assert [batcher.offer(place, (1, length)) for length in (60, 50, 1)] == [True, False, False]
+        userp = ctypes.c_void_p()
+        batcher.begin(userp)
+        assert [batcher.offer(userp, (1, length)) for length in (60, 50, 1)] == [True, False, False]
 
 
 def test_a_batch_that_goes_on_keeps_what_it_holds(plugin: Plugin) -> None:
     """Triton hands a batch over, and adds to it until the model takes it."""
     with plugin.batcher(model_config({"max_batch_tokens": "100"})) as batcher:
-        place = ctypes.c_void_p()
+        userp = ctypes.c_void_p()
         taken = []
         for length in (60, 30, 30, 10):
-            batcher.begin(place)
-            taken.append(batcher.offer(place, (1, length)))
-            batcher.finish(place)
+            batcher.begin(userp)
+            taken.append(batcher.offer(userp, (1, length)))
+            batcher.finish(userp)
         assert taken == [True, True, False, False]
         other = ctypes.c_void_p()
         batcher.begin(other)
@@ -125,15 +125,15 @@ def test_a_request_of_unknown_size_runs_alone(
 ) -> None:
     with plugin.batcher(model_config({"max_batch_tokens": "100"})) as batcher:
         for before, expected in (([], True), ([(1, 1)], False)):
-            place = ctypes.c_void_p()
-            batcher.begin(place)
+            userp = ctypes.c_void_p()
+            batcher.begin(userp)
             for request in before:
-                assert batcher.offer(place, request)
-            included, error = batcher.offer_raw(place, shape, has_input_ids=has_input_ids)
+                assert batcher.offer(userp, request)
+            included, error = batcher.offer_raw(userp, shape, has_input_ids=has_input_ids)
             assert included == expected
             with pytest.raises(PluginError, match=reason):
                 plugin.check(error)
-            assert not batcher.offer(place, (1, 1))
+            assert not batcher.offer(userp, (1, 1))
     assert plugin.alive == 0
 
 
@@ -144,7 +144,7 @@ def test_a_batch_without_budget_still_moves(plugin: Plugin) -> None:
         with pytest.raises(PluginError, match="without a token budget"):
             plugin.check(error)
         orphan = Batcher(plugin, ctypes.c_void_p())
-        place = ctypes.c_void_p(1)
+        userp = ctypes.c_void_p(1)
         with pytest.raises(PluginError, match="unloaded"):
-            orphan.begin(place)
-        assert place.value is None
+            orphan.begin(userp)
+        assert userp.value is None

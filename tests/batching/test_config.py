@@ -87,7 +87,7 @@ def test_queues_under_which_no_budget_holds(plugin: Plugin) -> None:
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -143,14 +143,14 @@ def test_the_first_failure_is_told(plugin: Plugin) -> None:
 
 
 def test_whole_lives_under_the_address_sanitizer(build: Callable[[Path, Sequence[str]], None], tmp_path: Path) -> None:
-    """Every cut of the configuration, every failing call, every odd request: no wrong access, nothing left."""
+    """Every cut of the configuration, every failing call, no memory, every odd request: no wrong access, no leak."""
     program = tmp_path / "lives"
     build(program, ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
     config = json.dumps(model_config({"max_batch_tokens": "16", "max_slots_per_token": "1.25"}))
     ended = subprocess.run([str(program), config], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     loaded, alive = map(int, ended.stdout.split())
-    assert loaded >= 2  # the whole configuration, and where only InputProperties fails
+    assert loaded == 2  # the whole configuration, and where only InputProperties fails
     assert alive == 0
 
 

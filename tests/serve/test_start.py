@@ -1,6 +1,7 @@
 """Starts that fail or take long: noticed at once, with a reason, and never without a word."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -55,6 +56,20 @@ def test_a_host_that_is_killed_while_loading_ends_the_start(tmp_path: Path) -> N
         triton.__enter__()
     killer.join()
     assert time.monotonic() - killed_at[0] < 30, "far from the time that loading may take"
+
+
+def test_each_instance_of_a_model_has_its_own_host(tmp_path: Path) -> None:
+    """The first instance is loaded, and still there, when the second one's process appears."""
+    directory = export("tiny", repository=tmp_path).directory
+    replace_host(directory, host_that("time.sleep(0.5)"))
+    config = directory / "configs" / "embedded.pbtxt"
+    one = config.read_text("utf-8")
+    two = re.sub(r"(instance_group \{\s*count:) 1\b", r"\1 2", one)
+    assert two != one
+    config.write_text(two, "utf-8")
+    # It came as far as the first answer, which this host gets wrong.
+    with pytest.raises(ServeError, match="norm 1"):
+        Triton(tmp_path, ready_timeout_s=120).__enter__()
 
 
 def test_a_word_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

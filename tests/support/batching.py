@@ -90,49 +90,49 @@ class Batcher:
         self._plugin = plugin
         self._pointer = pointer
 
-    def begin(self, place: ctypes.c_void_p) -> None:
-        """Begin the batch whose user pointer is ``place``."""
-        self._plugin.check(self._plugin._function("BatchInitialize")(self._pointer, ctypes.byref(place)))
+    def begin(self, userp: ctypes.c_void_p) -> None:
+        """Begin the batch whose user pointer, a field that Triton keeps for the plugin, is ``userp``."""
+        self._plugin.check(self._plugin._function("BatchInitialize")(self._pointer, ctypes.byref(userp)))
 
-    def offer(self, place: ctypes.c_void_p, shape: Sequence[int], *, has_input_ids: bool = True) -> bool:
+    def offer(self, userp: ctypes.c_void_p, shape: Sequence[int], *, has_input_ids: bool = True) -> bool:
         """Offer a request of this shape; whether the batch takes it."""
-        included, error = self.offer_raw(place, shape, has_input_ids=has_input_ids)
+        included, error = self.offer_raw(userp, shape, has_input_ids=has_input_ids)
         self._plugin.check(error)
         return included
 
     def offer_raw(
-        self, place: ctypes.c_void_p, shape: Sequence[int], *, has_input_ids: bool = True
+        self, userp: ctypes.c_void_p, shape: Sequence[int], *, has_input_ids: bool = True
     ) -> tuple[bool, int | None]:
         """The same, with the error that came along instead of raising it."""
         request = _Request((ctypes.c_int64 * 3)(*shape), len(shape), has_input_ids)
         included = ctypes.c_bool()
         call = self._plugin._function("BatchIncludeRequest")
-        error = call(ctypes.byref(request), place, ctypes.byref(included))
+        error = call(ctypes.byref(request), userp, ctypes.byref(included))
         return included.value, error
 
-    def finish(self, place: ctypes.c_void_p) -> None:
+    def finish(self, userp: ctypes.c_void_p) -> None:
         """Hand the batch over; Triton forgets its user pointer then."""
-        self._plugin.check(self._plugin._function("BatchFinalize")(place))
-        place.value = None
+        self._plugin.check(self._plugin._function("BatchFinalize")(userp))
+        userp.value = None
 
     def batches(self, shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
-        """Cut a full queue of requests ``[texts, tokens]`` into batches; the places of each batch's requests."""
+        """Cut a full queue of requests ``[texts, tokens]`` into batches; the indices of each batch's requests."""
         batches: list[list[int]] = []
         waiting = list(range(len(shapes)))
         last = ctypes.c_void_p()
         while waiting:
             # While Triton makes a batch, the one before is alive: their addresses differ.
-            place, last = ctypes.c_void_p(), last
-            self.begin(place)
-            self.finish(place)
-            self.begin(place)  # twice: when the batch is made, and when it is first filled
+            userp, last = ctypes.c_void_p(), last
+            self.begin(userp)
+            self.finish(userp)
+            self.begin(userp)  # twice: when the batch is made, and when it is first filled
             batch: list[int] = []
-            while waiting and self.offer(place, shapes[waiting[0]]):
+            while waiting and self.offer(userp, shapes[waiting[0]]):
                 batch.append(waiting.pop(0))
-            self.finish(place)
+            self.finish(userp)
             assert batch, "the scheduler would spin: a batch did not take its first request"
             batches.append(batch)
-            last = place
+            last = userp
         return batches
 
 

@@ -85,7 +85,7 @@ class HostsAtStart:
 
     def ended(self) -> list[str] | None:
         """Names of the models whose hosts ended, as far as they are known; None if none has ended."""
-        alive = {pid: host for host, pid in hosts(self._triton).items()}
+        alive = dict(_processes(self._triton))
         self._known |= alive
         gone = self._known.keys() - alive.keys()
         if not gone and not any(_is_dead_host(pid) for pid in _children(self._triton)):
@@ -94,8 +94,15 @@ class HostsAtStart:
 
 
 def hosts(triton: int) -> dict[Host, int]:
-    """The processes that run models for a Triton, with their ids; those that ended do not count."""
-    found = {}
+    """The processes that run models for a Triton, with their ids; those that ended do not count.
+
+    A model with several instances has as many processes, of which this names one.
+    """
+    return {host: pid for pid, host in _processes(triton)}
+
+
+def _processes(triton: int) -> Iterator[tuple[int, Host]]:
+    """The id of every process that runs a model for a Triton, and what it runs."""
     for pid in _children(triton):
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -104,8 +111,7 @@ def hosts(triton: int) -> dict[Host, int]:
         # "…/triton_python_backend_stub /repository/<model>/1/model.py …"; of a zombie nothing is left to read
         if os.fsdecode(command[0]).endswith(_STUB):
             folder = Path(os.fsdecode(command[1])).parent
-            found[Host(model=folder.parent.name, version=folder.name)] = pid
-    return found
+            yield pid, Host(model=folder.parent.name, version=folder.name)
 
 
 def _children(triton: int) -> Iterator[int]:
