@@ -1,6 +1,6 @@
 """Writes docs/measurements.md of what `make test-full` measured and kept in build/measurements.json.
 
-    make measurements   # measures, then writes
+`make measurements` measures and then runs it.
 """
 
 import json
