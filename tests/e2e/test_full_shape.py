@@ -1,6 +1,6 @@
 """The slow tier: a random checkpoint of the true 0.6B shape with the genuine vocabulary, through the whole path.
 
-`make test-full`. Keeps its figures in build/measurements.json, and `make measurements` writes docs/measurements.md of them.
+`make test-full` keeps its figures in build/measurements.json; `make measurements` writes docs/measurements.md of them.
 Speed and memory at this shape are true; what vectors mean is not tested, for the weights are random.
 """
 
