@@ -92,10 +92,10 @@ images: ## build both images of docker/ (needs Docker with Compose)
 	$(COMPOSE) --profile '*' build
 
 dist: $(VENV)/.dev ## the wheel and the source distribution, in dist/; VERSION=0.1.0 says which version it must be
-	@test "$(or $(VERSION),$$($(BIN)/hatchling version))" = "$$($(BIN)/hatchling version)" || \
-		{ echo "client/qwen3_client/__init__.py says version $$($(BIN)/hatchling version), not $(VERSION)"; exit 1; }
+	@test "$(or $(VERSION),$$($(BIN)/python -m hatchling version))" = "$$($(BIN)/python -m hatchling version)" || \
+		{ echo "client/qwen3_client/__init__.py says version $$($(BIN)/python -m hatchling version), not $(VERSION)"; exit 1; }
 	rm -rf dist
-	$(BIN)/hatchling build
+	$(BIN)/python -m hatchling build
 
 clean: ## remove the environments and everything built; exported models stay
 	rm -rf $(VENV) $(TENSORRT) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
 
 def compose(*arguments: str) -> str:
     """What a command of Docker Compose prints, in a project of its own: nobody's volumes are touched."""
-    command = ["docker", "compose", "--file", DOCKER / "compose.yaml", "--project-name", "qwen3-triton-test"]
+    command = ["docker", "compose", "--file", str(DOCKER / "compose.yaml"), "--project-name", "qwen3-triton-test"]
     command += ["--profile", "cpu", "--profile", "export"]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=1500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
