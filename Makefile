@@ -11,9 +11,13 @@ DEMO := build/demo
 TENSORRT := .venv-tensorrt
 # pip with the versions that CI tests; `make lock` renews them. hatchling builds our own package, also at a known version.
 PIP_INSTALL := bin/pip install -q --disable-pip-version-check
+# The tests that need nothing but the environment, and minutes.
+ORDINARY := not full and not huge and not compiler and not emulator and not environments and not tensorrt and not containers
+COMPOSE := docker compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-processors test-tensorrt test-environments test-batching test-full test-8b fidelity bench bench-quick check format lock clean
+.PHONY: help demo test test-processors test-tensorrt test-environments test-batching test-full test-8b test-containers coverage \
+	measurements fidelity bench bench-quick docs check format hooks lock images dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -24,7 +28,7 @@ demo: $(VENV)/.runtime ## export, serve, embed and rerank once; MODEL=Qwen/Qwen3
 	$(BIN)/python examples/demo.py $(DEMO)
 
 test: $(VENV)/.dev ## run the tests on real Triton and real ONNX Runtime (minutes)
-	$(BIN)/pytest -n 2 -m "not full and not huge and not compiler and not emulator and not environments and not tensorrt"
+	$(BIN)/pytest -n 2 -m "$(ORDINARY)"
 
 test-processors: $(VENV)/.dev ## what must hold on every processor, on this one and on an emulated one (needs qemu-user)
 	$(BIN)/pytest tests/processors -m "not emulator"
@@ -40,11 +44,21 @@ test-environments: $(VENV)/.dev ## what users install: the client alone, newest,
 test-batching: $(VENV)/.dev ## compile the batching plugin of docker/batching and run it in Triton; needs g++ and nlohmann-json
 	$(BIN)/pytest -m compiler
 
-test-full: $(VENV)/.dev ## the slow tier at the true 0.6B shape; writes docs/measurements.md
+test-full: $(VENV)/.dev ## the slow tier at the true 0.6B shape; keeps its figures in build/measurements.json
 	$(BIN)/pytest -m full -s --timeout 3600
 
 test-8b: $(VENV)/.dev ## export and serve the true 8B shape, if the disk has room
 	$(BIN)/pytest -m huge -s --timeout 3600
+
+test-containers: $(VENV)/.dev ## start the CPU image beside a gateway, Prometheus and Grafana, and ask it (needs Docker)
+	$(BIN)/pytest -m containers -s --timeout 1800
+
+coverage: $(VENV)/.dev ## `make test` with the lines and branches that it reaches; build/coverage/html shows them
+	@mkdir -p build/coverage
+	$(BIN)/pytest -n 2 -m "$(ORDINARY)" --cov --cov-report=term --cov-report=html $(TESTS)
+
+measurements: test-full ## the slow tier, and its figures to docs/measurements.md
+	$(BIN)/python bench/measurements.py
 
 fidelity: $(VENV)/.dev ## cosine, size, memory and speed of every precision; writes docs/fidelity.md
 	$(BIN)/python bench/fidelity.py build/fidelity
@@ -55,17 +69,33 @@ bench: $(VENV)/.dev ## speed beside other engines; writes docs/benchmarks.md (ab
 bench-quick: $(VENV)/.dev ## the same against the closest peers, once; prints tables (minutes)
 	$(BIN)/python bench/peers.py quick
 
-check: $(VENV)/.dev ## formatting, lint, types
+docs: $(VENV)/.dev ## the documentation as a site, build/site/index.html; fails on a link that leads nowhere
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+check: $(VENV)/.dev ## formatting, lint, types, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy bench client constraints export serve examples tests
+	$(BIN)/mypy
+	$(BIN)/codespell
 
 format: $(VENV)/.dev ## format and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+hooks: $(VENV)/.dev ## have git check each commit: large files, format, lint, types, spelling
+	$(BIN)/pre-commit install
+
 lock: $(VENV)/.dev ## renew constraints/, the versions that `make` and the images install, and then run the tests
 	$(BIN)/python constraints/lock.py
+
+images: ## build both images of docker/ (needs Docker with Compose)
+	$(COMPOSE) --profile '*' build
+
+dist: $(VENV)/.dev ## the wheel and the source distribution, in dist/; VERSION=0.1.0 says which version it must be
+	@test "$(or $(VERSION),$$($(BIN)/python -m hatchling version))" = "$$($(BIN)/python -m hatchling version)" || \
+		{ echo "client/qwen3_client/__init__.py says version $$($(BIN)/python -m hatchling version), not $(VERSION)"; exit 1; }
+	rm -rf dist
+	$(BIN)/python -m hatchling build
 
 clean: ## remove the environments and everything built; exported models stay
 	rm -rf $(VENV) $(TENSORRT) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

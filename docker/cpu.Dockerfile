@@ -1,5 +1,5 @@
 # Everything on CPUs in one small image: export, embedded Triton, gateway. From the project's root:
-#   docker build -f docker/cpu.Dockerfile -t qwen3-triton-cpu:0.1.0 .
+#   docker build -f docker/cpu.Dockerfile -t qwen3-triton-cpu .
 
 # The embedded Triton needs glibc 2.35 (bookworm has 2.36), x86-64, and Python 3.10 to 3.12 with its shared library.
 ARG PYTHON=3.11-slim-bookworm

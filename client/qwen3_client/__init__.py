@@ -21,6 +21,8 @@ Read on in this order: `_client`, `_core`, `_prompts`, `_served_model`, `_tokeni
 
 import importlib
 
+__version__ = "0.1.0"  # the one place: the distribution, the command and the gateway read it here
+
 TYPE_CHECKING = False  # as type checkers know it; importing typing would take longer than all of this
 if TYPE_CHECKING:
     from ._async_client import AsyncClient

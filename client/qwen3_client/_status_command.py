@@ -54,11 +54,10 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 when the server is ready and has a model of this project that is; else 1.
     """
-    from . import _io_thread
+    from . import __version__, _io_thread
     from ._address import parse_address
     from ._connection import connect
     from ._credentials import credentials_for
-    from ._subcommands import version
 
     found: list[Status] = []
 
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         status = _io_thread.submit(ask()).result()
         found.append(status)
         state = "ready" if status.is_ready else "not ready"
-        print(f"Triton {status.version} at {address} is {state}; this is qwen3-triton {version()}\n")
+        print(f"Triton {status.version} at {address} is {state}; this is qwen3-triton {__version__}\n")
         print(_table([_HEAD, *status.models]) if status.models else "It has no model.")
         for reason in status.reasons:
             print(f"\n{reason}")

@@ -12,7 +12,9 @@ from importlib import metadata
 from types import FrameType
 from typing import NoReturn, Protocol, TypeAlias, cast
 
-__all__ = ["Command", "Found", "full_parser", "parse", "run", "version"]
+from . import __version__
+
+__all__ = ["Command", "Found", "full_parser", "parse", "run"]
 
 _DISTRIBUTION = "qwen3-triton"
 _GROUP = "qwen3_triton.commands"
@@ -108,21 +110,13 @@ def run(name: str, command: Found, args: argparse.Namespace, *, takes_ctrl_c: bo
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def version() -> str:
-    """Returns the version of the distribution."""
-    try:
-        return metadata.version(_DISTRIBUTION)
-    except metadata.PackageNotFoundError:  # run from a checkout that was not installed
-        return "(not installed)"
-
-
 def _parser(asked: str | None, *, only_loaded: bool = False) -> tuple[argparse.ArgumentParser, dict[str, Found]]:
     """Makes the parser with the arguments of one command; of all where there is no such command, as for `--help`."""
     parser = _Parser(
         prog=_DISTRIBUTION,
         description="Qwen3-Embedding and Qwen3-Reranker on NVIDIA Triton: export, serve, embed, rerank.",
     )
-    parser.add_argument("--version", action="version", version=f"{_DISTRIBUTION} {version()}")
+    parser.add_argument("--version", action="version", version=f"{_DISTRIBUTION} {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     entry_points = {found.name: found for found in metadata.entry_points(group=_GROUP)}
     commands: dict[str, Found] = {}

@@ -36,7 +36,7 @@ class Target:
     """Where a graph will run.
 
     Attributes:
-        device: ``cpu``, ``cuda``, or ``tensorrt``, for which the rest says nothing: see ``portable``.
+        device: ``cpu``, ``cuda``, or ``tensorrt``, for which the rest says nothing: see ``tensorrt``.
         release: Of ONNX Runtime: major and minor number.
         attention: ``gqa``: GroupQueryAttention over a padded rectangle; ``paged``: PagedAttention over packed rows,
             of which only CUDA has a kernel.

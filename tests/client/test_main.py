@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import qwen3_client
 from qwen3_client._command import in_options
 from qwen3_client._main import main
 
@@ -73,7 +74,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0
-    assert capsys.readouterr().out.startswith("qwen3-triton ")
+    assert capsys.readouterr().out == f"qwen3-triton {qwen3_client.__version__}\n"
 
 
 MISSING = "qwen3-triton export needs the export extra: pip install 'qwen3-triton[export]'"

@@ -1,9 +1,10 @@
 """The slow tier: a random checkpoint of the true 0.6B shape with the genuine vocabulary, through the whole path.
 
-``make test-full``. Writes docs/measurements.md. Speed and memory at this shape are true; what vectors mean is not
-tested, for the weights are random.
+`make test-full` keeps its figures in build/measurements.json; `make measurements` writes docs/measurements.md of them.
+Speed and memory at this shape are true; what vectors mean is not tested, for the weights are random.
 """
 
+import json
 import platform
 import shutil
 import sys
@@ -31,7 +32,7 @@ from tokenizers import Tokenizer
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(3000)]
 
-MEASUREMENTS = Path(__file__).parents[2] / "docs" / "measurements.md"
+MEASUREMENTS = Path(__file__).parents[2] / "build" / "measurements.json"
 
 MODELS = {"fp32": "qwen3_embedding", "int8": "qwen3_embedding_int8"}
 
@@ -59,28 +60,25 @@ def texts() -> list[str]:
 
 
 class Report:
-    """Rows of docs/measurements.md, each with the bound it was held to."""
+    """What was measured, each figure with the bound that it was held to."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, str, str]] = []
+        libraries = ("onnxruntime", "torch", "transformers", "numpy", "onnx")
+        self.versions = {"Python": platform.python_version(), **{library: version(library) for library in libraries}}
 
     def add(self, what: str, measured: str, bound: str = "") -> None:
         self.rows.append((what, measured, bound))
         print(f"\n  {what}: {measured} {bound}")
 
     def write(self) -> None:
-        table = "\n".join(f"| {what} | {measured} | {bound} |" for what, measured, bound in self.rows)
-        packages = ", ".join(f"{p} {version(p)}" for p in ("onnxruntime", "torch", "transformers", "numpy", "onnx"))
-        MEASUREMENTS.write_text(
-            "# Measurements\n\n"
-            "Written by `make test-full`: a random bfloat16 checkpoint of the true Qwen3-Embedding-0.6B shape with\n"
-            "the genuine vocabulary, exported, served by Triton and compared with transformers in float32. Times are\n"
-            "of a shared machine; take ratios, not seconds.\n\n"
-            f"Machine: {_processor()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, "
-            f"Python {platform.python_version()}.\nVersions: {packages}, Triton 2.51.0.\n\n"
-            f"| what | measured | must be |\n|---|---|---|\n{table}\n",
-            "utf-8",
-        )
+        kept = {
+            "machine": f"{_processor()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
+            "versions": self.versions,
+            "rows": self.rows,
+        }
+        MEASUREMENTS.parent.mkdir(exist_ok=True)
+        MEASUREMENTS.write_text(json.dumps(kept, indent=2), "utf-8")
 
 
 def _processor() -> str:
@@ -139,6 +137,7 @@ def test_served_vectors(
     started = time.monotonic()
     with Triton(tmp_path) as triton, Client(triton.grpc_url, model=model) as client:
         report.add(f"{precision}: Triton ready after", f"{time.monotonic() - started:.1f} s")
+        report.versions["Triton"] = triton.server_version()
         batch = texts()
         alone = np.stack([client.encode_document(text) for text in batch])
 

@@ -276,12 +276,11 @@ def test_the_front_keeps_the_packed_models_contract(
         assert config.parameters["plan_model"].string_value == f"qwen3_{kind}_trt"
 
 
-def test_every_template_is_commented_and_shows_every_parameter(fp32: Path, reranker: Path) -> None:
+def test_every_template_shows_every_parameter(fp32: Path, reranker: Path) -> None:
     templates = Path(__file__).parents[2] / "export" / "qwen3_export" / "templates" / "tensorrt"
     files = sorted(templates.rglob("*.pbtxt"))
     assert len(files) == 10
     for file in files:
-        assert file.read_text().count("\n# ") >= 4, file
         written = (reranker if "reranker" in str(file) else fp32).parent / file.relative_to(templates)
         assert set(_parsed(file).parameters) == set(_parsed(written).parameters), file
         above = [path.read_text().partition("# ---- Below")[0] for path in (file, written)]

@@ -27,7 +27,7 @@ def require_device(model: ModelDirectory) -> None:
     if model.precision in _GPU_PRECISIONS and _CUDA not in runtime().get_available_providers():
         raise VerifyError(
             f"{model.name} was exported for CUDA, and this ONNX Runtime runs on CPUs only. Verify a server with a GPU "
-            "(Triton's container, docker/README.md) with --url, or install onnxruntime-gpu beside a GPU"
+            "(Triton's container, docs/docker.md) with --url, or install onnxruntime-gpu beside a GPU"
         )
 
 

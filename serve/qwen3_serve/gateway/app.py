@@ -7,13 +7,12 @@ share one `Engine`, and with it one connection to Triton.
 
 import contextlib
 from collections.abc import AsyncIterator
-from importlib import metadata
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
-from qwen3_client import AsyncClient, Tls
+from qwen3_client import AsyncClient, Tls, __version__
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -76,7 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title="qwen3-triton gateway",
         summary="Qwen3-Embedding and Qwen3-Reranker behind the APIs of OpenAI, Cohere, TEI and Ollama.",
-        version=metadata.version("qwen3-triton"),
+        version=__version__,
         lifespan=lifespan,
         redoc_url=None,
         redirect_slashes=False,

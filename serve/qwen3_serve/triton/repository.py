@@ -36,6 +36,6 @@ def check_config(repository: Path, models: list[str], config_name: str | None) -
         if config_name is not None and not (repository / name / "configs" / f"{config_name}.pbtxt").is_file():
             raise ServeError(
                 f"{repository / name} was exported for CUDA, and the Triton that comes with serve runs on CPUs only. "
-                "Run it in NVIDIA's container, nvcr.io/nvidia/tritonserver (docker/README.md says how), or export it "
+                "Run it in NVIDIA's container, nvcr.io/nvidia/tritonserver (docs/docker.md says how), or export it "
                 "again with --device cpu"
             )

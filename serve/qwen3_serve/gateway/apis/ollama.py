@@ -4,13 +4,12 @@ https://github.com/ollama/ollama/blob/main/docs/api.md. As there, a request with
 send one to have a model loaded.
 """
 
-from importlib import metadata
 from time import perf_counter_ns
 from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
-from qwen3_client import ModelInfo, RerankerInfo
+from qwen3_client import ModelInfo, RerankerInfo, __version__
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -188,7 +187,7 @@ async def show(request: Request) -> Response:
 @router.get("/api/version", summary="Say which version serves")
 async def version() -> Response:
     """Returns the version of qwen3-triton."""
-    return json_response({"version": metadata.version("qwen3-triton")})
+    return json_response({"version": __version__})
 
 
 def _listed(info: ModelInfo | RerankerInfo) -> dict[str, Any]:

@@ -5,11 +5,10 @@ Fields, defaults, status codes and errors are those of its OpenAPI document:
 https://huggingface.github.io/text-embeddings-inference
 """
 
-from importlib import metadata
 from typing import Any
 
 from fastapi import APIRouter
-from qwen3_client import similarity
+from qwen3_client import __version__, similarity
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -152,7 +151,7 @@ async def info(request: Request) -> Response:
             "max_client_batch_size": settings.max_items,
             "auto_truncate": False,
             "tokenization_workers": 1,
-            "version": metadata.version("qwen3-triton"),
+            "version": __version__,
             "sha": None,
             "docker_label": None,
         }

@@ -1,0 +1,55 @@
+"""The files that GitHub reads: valid by their schemas, and calling targets that the Makefile has."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+GITHUB = ROOT / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+SCHEMAS = {
+    "github-workflows": WORKFLOWS,
+    "dependabot": [GITHUB / "dependabot.yml"],
+    "github-issue-config": [GITHUB / "ISSUE_TEMPLATE" / "config.yml"],
+    "github-issue-forms": [GITHUB / "ISSUE_TEMPLATE" / f"{name}.yml" for name in ("bug", "feature")],
+}
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_the_files_are_valid(schema: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+    done = subprocess.run([*command, *SCHEMAS[schema]], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def steps(workflow: Path) -> list[dict[str, Any]]:
+    """The steps of all jobs, with a job's matrix of targets filled in."""
+    found = []
+    for job in yaml.safe_load(workflow.read_text("utf-8"))["jobs"].values():
+        targets = job.get("strategy", {}).get("matrix", {}).get("target", [])
+        for step in job.get("steps", []):
+            command = step.get("run", "")
+            filled = [command.replace("${{ matrix.target }}", target) for target in targets] or [command]
+            found += [{**step, "run": each} for each in filled]
+    return found
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_calls_targets_that_exist(workflow: Path) -> None:
+    called = {name for step in steps(workflow) for name in re.findall(r"^make ([\w-]+)", step["run"])}
+    assert called
+    for target in called:
+        done = subprocess.run(
+            ["make", "--dry-run", "--question", target],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "No rule" not in done.stderr, done.stderr
