@@ -90,8 +90,7 @@ def test_every_file_in_the_tree_exists() -> None:
             continue
         folders = [(depth, folder) for depth, folder in folders if depth < indent]
         words = re.split(r" {2,}", line.strip())
+        parent = folders[-1][1] if folders else ROOT
         for name in words[:-1] or words:
-            path = (folders[-1][1] if folders else ROOT) / name
-            assert path.exists(), path
-            if name.endswith("/"):
-                folders.append((indent, path))
+            assert (parent / name).exists(), parent / name
+        folders.append((indent, parent / words[0]))
