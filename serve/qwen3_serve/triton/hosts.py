@@ -46,7 +46,7 @@ class HostWatch:
         self._triton = triton
         self._is_wanted = is_wanted
         self._end = end
-        self._alive = set(hosts(triton))
+        self._alive = hosts(triton)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="qwen3-host-watch", daemon=True)
         self._thread.start()
@@ -58,9 +58,11 @@ class HostWatch:
 
     def _watch(self) -> None:
         while not self._stopped.wait(_POLL_S):
-            now = set(hosts(self._triton))
+            now = hosts(self._triton)
+            missed = {host: pid for host, pid in self._alive.items() if host not in now and not _has_ended(pid)}
             # A version that is loaded again in place has two hosts until the new one is ready, so it is never gone.
-            if gone := [host for host in sorted(self._alive - now) if self._is_wanted(host)]:
+            gone = sorted(self._alive.keys() - now.keys() - missed.keys())
+            if gone := [host for host in gone if self._is_wanted(host)]:
                 names = ", ".join(f"{host.model}, version {host.version}," for host in gone)
                 print(  # noqa: T201 - the operator must know
                     f"qwen3-triton serve: the process of {names} was killed (out of memory?)",
@@ -69,7 +71,7 @@ class HostWatch:
                 )
                 self._end()
                 return
-            self._alive = now
+            self._alive = now | missed
 
 
 class HostsAtStart:
@@ -85,9 +87,8 @@ class HostsAtStart:
 
     def ended(self) -> list[str] | None:
         """Names of the models whose hosts ended, as far as they are known; None if none has ended."""
-        alive = dict(_processes(self._triton))
-        self._known |= alive
-        gone = self._known.keys() - alive.keys()
+        self._known |= dict(_processes(self._triton))
+        gone = [pid for pid in self._known if _has_ended(pid)]
         if not gone and not any(_is_dead_host(pid) for pid in _children(self._triton)):
             return None
         return sorted({self._known[pid].model for pid in gone})
@@ -115,6 +116,7 @@ def _processes(triton: int) -> Iterator[tuple[int, Host]]:
 
 
 def _children(triton: int) -> Iterator[int]:
+    """The processes that Triton's threads started; one is missed where its thread ends while this looks."""
     for children in Path(f"/proc/{triton}/task").glob("*/children"):
         try:
             yield from [int(pid) for pid in children.read_text().split()]
@@ -124,9 +126,19 @@ def _children(triton: int) -> Iterator[int]:
 
 def _is_dead_host(pid: int) -> bool:
     """Whether a process is a host that ended, and that Triton has not yet taken note of: a zombie."""
+    name, state = _status(pid)
+    return name == _STUB_NAME and state == "Z"
+
+
+def _has_ended(pid: int) -> bool:
+    return _status(pid)[1] in ("", "Z")
+
+
+def _status(pid: int) -> tuple[str, str]:
+    """A process's name and state, as one letter; both empty if there is no such process."""
     try:
         # "1234 (triton_python_b) Z …"
         name, _, state = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(") ")
     except OSError:
-        return False
-    return name == _STUB_NAME and state.startswith("Z")
+        return "", ""
+    return name, state[:1]
