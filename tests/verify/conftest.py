@@ -51,6 +51,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Run ``verify`` with a repository and arguments."""
 
     def call(repository: Path, *arguments: str) -> Done:
+        capsys.readouterr()  # drop what making a checkpoint printed
         parser = argparse.ArgumentParser()
         _verify_command.add_arguments(parser)
         code = _verify_command.run(parser.parse_args(["--repository", str(repository), *arguments]))
