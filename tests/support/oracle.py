@@ -1,12 +1,13 @@
-"""What transformers computes from the same weights: the reference of every fidelity test."""
+"""What transformers computes from the same weights: the reference of every fidelity test.
+
+The libraries are imported where they are used: random texts are also for environments without torch.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from transformers import Qwen3ForCausalLM, Qwen3Model
 
 Ids = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
@@ -14,6 +15,9 @@ Vectors = npt.NDArray[np.float32]
 
 def reference_embeddings(folder: Path, texts: Sequence[Ids]) -> Vectors:
     """Embed each text alone in float32: last token, unit norm. Returns ``[n, hidden]``."""
+    import torch
+    from transformers import Qwen3Model
+
     model = Qwen3Model.from_pretrained(folder, dtype=torch.float32)
     rows = []
     with torch.inference_mode():
@@ -25,6 +29,9 @@ def reference_embeddings(folder: Path, texts: Sequence[Ids]) -> Vectors:
 
 def reference_logits(folder: Path, prompts: Sequence[Ids], *, yes: int, no: int) -> Vectors:
     """logit(yes) - logit(no) at each prompt's last position, each prompt alone in float32. Returns ``[n]``."""
+    import torch
+    from transformers import Qwen3ForCausalLM
+
     model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32)
     values = []
     with torch.inference_mode():

@@ -52,7 +52,7 @@ def build_qwen_tokenizer() -> Tokenizer:
     assert spec.origin is not None
     ranks = Path(spec.origin).parent / "resources" / "qwen.tiktoken"
     tokenizer: Tokenizer = TikTokenConverter(
-        vocab_file=str(ranks), pattern=_PATTERN, additional_special_tokens=[]
+        vocab_file=str(ranks), pattern=_PATTERN, extra_special_tokens=[]
     ).converted()
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()

@@ -51,6 +51,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Run ``verify`` with a repository and arguments."""
 
     def call(repository: Path, *arguments: str) -> Done:
+        capsys.readouterr()  # drop what making a checkpoint printed
         parser = argparse.ArgumentParser()
         cli.add_arguments(parser)
         capsys.readouterr()  # what was written before, such as bars of a library
