@@ -120,7 +120,6 @@ def run(args: argparse.Namespace) -> int:
     vectors = f", {exported.dimensions} dimensions" if exported.kind.kind == "embedding" else ""
     numbered = "" if args.version is None else f", version {exported.version}"
     print(f"{exported.directory}{numbered}: {exported.size}{vectors}, {exported.precision}, {in_words(exported.bytes)}")
-    kind = {"embedding": "an embedding model", "reranker": "a reranker"}[exported.kind.kind]
     repository = "" if args.repository == Path("model_repository") else f" --repository {args.repository}"
     following = f"qwen3-triton serve{repository}"
     if exported.device == "cuda":
@@ -129,5 +128,5 @@ def run(args: argparse.Namespace) -> int:
         following = f"qwen3-triton build-engine {exported.directory}_trt, on the GPU that will run it: docs/tensorrt.md"
     if args.version is not None:
         following = f"qwen3-triton reload {exported.directory.name}, for the server that runs it"
-    print(f"Taken for {kind}: {exported.kind.reason}. Next: {following}")
+    print(f"Model kind: {exported.kind.kind} ({exported.kind.reason}). Next: {following}")
     return 0

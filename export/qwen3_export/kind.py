@@ -19,7 +19,7 @@ FAMILIES: dict[Kind, str] = {"embedding": "Qwen3-Embedding", "reranker": "Qwen3-
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A kind, and what it was taken from, in words that follow "because"."""
+    """A kind, and what it was taken from, in words for parentheses."""
 
     kind: Kind
     reason: str
@@ -34,21 +34,21 @@ def judge(folder: Path, *, source: str, asked: Kind | None = None) -> Judgement:
         asked: What the user said, if anything; it wins.
     """
     if asked is not None:
-        return Judgement(asked, "--kind says so")
+        return Judgement(asked, "from --kind")
     # sentence-transformers' own files: a pooling module, or a cross-encoder's.
     for file in ("modules.json", "config_sentence_transformers.json"):
         path = folder / file
         content = path.read_text("utf-8", errors="replace") if path.is_file() else ""
         if "CrossEncoder" in content or "cross_encoder" in content:
-            return Judgement("reranker", f"its {file} describes a cross-encoder")
+            return Judgement("reranker", f"{file} describes a cross-encoder")
         if ".Pooling" in content:
-            return Judgement("embedding", f"its {file} has a pooling module")
+            return Judgement("embedding", f"{file} has a pooling module")
     names = [source.rstrip("/").rpartition("/")[2], _saved_name(folder)]
     for name in names:
         for kind in KINDS:
             if kind in name.lower():
-                return Judgement(kind, f"its name is {name}")
-    return Judgement("embedding", "nothing says otherwise; --kind reranker for a reranker")
+                return Judgement(kind, f"from the name {name}")
+    return Judgement("embedding", "the default; --kind reranker for a reranker")
 
 
 def _saved_name(folder: Path) -> str:

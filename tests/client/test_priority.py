@@ -1,4 +1,4 @@
-"""What goes first where requests wait."""
+"""Request priority: the order in which waiting requests are sent."""
 
 import asyncio
 import threading

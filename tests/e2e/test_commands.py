@@ -37,7 +37,7 @@ def test_export_says_what_it_made_and_what_comes_next(tmp_path: Path) -> None:
     assert lines[0] == "tiny is a random checkpoint: its vectors carry no meaning."
     assert lines[1].startswith("model_repository/qwen3_embedding: 128K, 64 dimensions, fp32, ")
     assert lines[-1] == (
-        "Taken for an embedding model: nothing says otherwise; --kind reranker for a reranker. Next: qwen3-triton serve"
+        "Model kind: embedding (the default; --kind reranker for a reranker). Next: qwen3-triton serve"
     )
     assert done.stderr == "", "no progress bar where nobody looks"
     assert (tmp_path / "model_repository" / "qwen3_embedding" / "1" / "model.onnx").is_file()

@@ -55,7 +55,7 @@ def test_no_logit_but_two_is_ever_computed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "kind", "reason"),
     [
-        (None, "", "embedding", "nothing says otherwise"),
+        (None, "", "embedding", "the default"),
         ("modules.json", '[{"type": "sentence_transformers.models.Pooling"}]', "embedding", "pooling module"),
         ("modules.json", '[{"type": "sentence_transformers.cross_encoder.modules.LogitScore"}]', "reranker", "cross"),
         ("config_sentence_transformers.json", '{"model_type": "CrossEncoder"}', "reranker", "cross-encoder"),
@@ -76,7 +76,7 @@ def test_the_kind_comes_from_the_checkpoint(
 def test_the_kind_comes_from_the_name_and_the_option_wins(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "Qwen3-Reranker-0.1B", Shape())
     by_name = export(str(checkpoint), repository=tmp_path / "repository")
-    assert (by_name.kind.kind, by_name.kind.reason) == ("reranker", "its name is Qwen3-Reranker-0.1B")
+    assert (by_name.kind.kind, by_name.kind.reason) == ("reranker", "from the name Qwen3-Reranker-0.1B")
     asked = export(str(checkpoint), repository=tmp_path / "repository", kind="embedding")
     assert asked.directory.name == "qwen3_embedding"
 

@@ -1,8 +1,8 @@
 """Shared prefixes: keys and values that a run takes from an earlier one instead of computing them again.
 
 An instruction stands before every query, a reranker's prompt before every document. In a causal model their rows do not
-depend on what follows, so whoever runs the graph may ask for the keys and values of some rows, and hand them back later
-to texts that begin with the same tokens. Such a text then consists of its own rows alone, everywhere but in attention.
+depend on what follows, so the host may ask for the keys and values of some rows, and pass them in later for texts that
+begin with the same tokens. Such a text then consists of its own rows alone, everywhere but in attention.
 
 All of it is optional: every input has a default, with which nothing is taken over and nothing is kept.
 """

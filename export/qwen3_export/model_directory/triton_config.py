@@ -1,6 +1,6 @@
 """The Triton configuration of an export: the hand-written file above a marked line, this export's facts below it.
 
-Keeping the upper part as text keeps its comments for whoever operates the server.
+Keeping the upper part as text keeps its comments for the server's operator.
 """
 
 from collections.abc import Callable, Mapping

@@ -86,7 +86,7 @@ def add_version(fresh: Path, model: Path, version: int, *, replaced: Path) -> No
     kept = {
         name: entry
         for name, entry in read_manifest(model)["files"].items()
-        # Whoever has deleted an old version has meant it.
+        # A version that was deleted by hand stays deleted.
         if (number := Path(name).parts[0]).isdecimal() and int(number) != version and (model / number).is_dir()
     }
     save_manifest(fresh, manifest | {"files": kept | manifest["files"]})

@@ -18,7 +18,7 @@ Axes = dict[str, dict[int, str]]
 
 
 class PaddedTexts(OnnxConfig):  # type: ignore[misc]  # Optimum is untyped
-    """Padded texts in, one row a text out."""
+    """Padded texts in, one row per text out."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
     DUMMY_INPUT_GENERATOR_CLASSES = (DummyTextInputGenerator,)

@@ -22,14 +22,14 @@ class Api:
     Attributes:
         router: its routes.
         paths: its paths; one that ends in "/" stands for all below it.
-        word: makes the HTTP status and the JSON of a failure, given the request's id.
+        render_error: makes the HTTP status and the JSON of a failure, given the request's id.
         schemas: the bodies that it takes.
         failure_schema: the body of its failures.
     """
 
     router: APIRouter
     paths: tuple[str, ...]
-    word: Callable[[Failure, str], tuple[int, dict[str, Any]]]
+    render_error: Callable[[Failure, str], tuple[int, dict[str, Any]]]
     schemas: tuple[type[BaseModel], ...]
     failure_schema: type[BaseModel]
 

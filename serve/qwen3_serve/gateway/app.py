@@ -119,7 +119,7 @@ def connect(settings: Settings) -> AsyncClient:
         tokenizer=settings.tokenizer,
         reranker_tokenizer=settings.reranker_tokenizer,
         timeout_s=settings.timeout_s,
-        # Overload and absence are answered at once: whoever sent the request knows best whether to wait.
+        # Overload and absence are answered at once: the client knows best whether to wait.
         retry_s=0,
         concurrency=settings.concurrency,
         tls=Tls(ca=settings.triton_ca, certificate=settings.triton_certificate, key=settings.triton_key)

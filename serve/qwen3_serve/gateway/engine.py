@@ -197,7 +197,7 @@ class Engine:
                     noun="text",
                 )
             ticket.add_tokens(self._counted(rows, exchange=exchange))
-            # Whoever sends a few texts waits for them, whatever they are called.
+            # A client that sends a few texts waits for them, whatever they are called.
             priority: Priority = "interactive" if kind == "query" or len(rows) <= _SLICE else "bulk"
             try:
                 slices = await _in_slices(
@@ -266,7 +266,7 @@ class Engine:
 
         Raises:
             Failure: a text cannot be used, or there is too much of it.
-            Qwen3ClientError: Triton or the tokenizer is not to be had.
+            Qwen3ClientError: Triton or the tokenizer is not available.
         """
         self._check_items(len(texts))
         info = await self.embedding_model()

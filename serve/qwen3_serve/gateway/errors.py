@@ -1,4 +1,4 @@
-"""Why a request gets no answer: one vocabulary for all APIs.
+"""API error responses: one vocabulary for all APIs.
 
 A `Failure` says what went wrong in words that anybody may read. How an API writes it is the API's business, when it is
 sent is `_boundary`'s. This module knows nothing about HTTP but its status codes.
@@ -58,11 +58,11 @@ _UNAVAILABLE_RETRY_S = 5
 
 
 class Failure(Exception):  # noqa: N818 - most failures are the request's, not the program's
-    """A request that gets no answer.
+    """An API error response.
 
     Attributes:
         cause: what went wrong.
-        message: the same in a sentence, for whoever sent the request.
+        message: the same in a sentence, for the client that sent the request.
         param: the field of the request that is wrong, if it is one.
         retry_after_s: seconds after which it is worth trying again; None where trying again does not help.
         headers: further headers of the answer.
@@ -91,7 +91,7 @@ class Failure(Exception):  # noqa: N818 - most failures are the request's, not t
 
 
 def failure_of(error: Qwen3ClientError, *, request_id: str) -> Failure:
-    """Says what a failure of the client means for whoever sent the request.
+    """Says what a failure of the client means for the client that sent the request.
 
     Only errors about the input keep their words: the others speak of hosts and files behind the gateway.
 

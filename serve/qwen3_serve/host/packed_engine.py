@@ -23,7 +23,7 @@ from qwen3_export.cpu import open_session
 from .prefix_cache import SHORTEST, Ids, Prefix, PrefixCache, Rows, common
 
 _KEPT = "kept"  # the output with rows for later runs
-_WITH_PREFIXES = 4  # a batch's tokens, prefixes counted, are at most so many times its most tokens
+_ATTENTION_CAP = 4  # (computed + prefix tokens) / max_batch_tokens of a batch is at most this
 _NO_PREFIX = Prefix(0, 0)
 _Number = TypeVar("_Number", int, float)
 
@@ -221,7 +221,7 @@ def packed_batches(
         tokens += width
         # Texts come in ascending order: this one is the longest so far.
         slots = (len(batches[-1]) + 1) * width if batches else 0
-        too_many = rows > max_tokens or tokens > _WITH_PREFIXES * max_tokens
+        too_many = rows > max_tokens or tokens > _ATTENTION_CAP * max_tokens
         if not batches or too_many or slots > max_slots_per_token * tokens:
             batches.append([])
             rows, tokens = lengths[place], width

@@ -75,7 +75,7 @@ class PrefixCache:
     def remember(self, ids: Ids) -> int:
         """Remember how a text begins; with how many of its first tokens another one lately began.
 
-        At most half of what the cache has room for, lest one long text that comes twice replaces all that is in it; and
+        At most half of the cache, so that one long text that comes twice does not replace everything in it; and
         never the text's last token.
         """
         if ids.size <= SHORTEST:

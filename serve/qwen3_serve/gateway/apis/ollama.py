@@ -212,14 +212,14 @@ def _details(info: ModelInfo | RerankerInfo) -> dict[str, Any]:
     }
 
 
-def _word(failure: Failure, _request_id: str) -> tuple[int, dict[str, Any]]:
+def _render_error(failure: Failure, _request_id: str) -> tuple[int, dict[str, Any]]:
     return failure.status, {"error": failure.message}
 
 
 OLLAMA = Api(
     router=router,
     paths=("/api/",),
-    word=_word,
+    render_error=_render_error,
     schemas=(OllamaEmbedRequest, OllamaEmbeddingsRequest, OllamaShowRequest),
     failure_schema=OllamaErrorResponse,
 )

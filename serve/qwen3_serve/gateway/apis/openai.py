@@ -219,7 +219,7 @@ _CODES: dict[Cause, str] = {
 }
 
 
-def _word(failure: Failure, _request_id: str) -> tuple[int, dict[str, Any]]:
+def _render_error(failure: Failure, _request_id: str) -> tuple[int, dict[str, Any]]:
     return failure.status, {
         "error": {
             "message": failure.message,
@@ -233,7 +233,7 @@ def _word(failure: Failure, _request_id: str) -> tuple[int, dict[str, Any]]:
 OPENAI = Api(
     router=router,
     paths=("/v1/",),
-    word=_word,
+    render_error=_render_error,
     schemas=(EmbeddingRequest,),
     failure_schema=OpenAIErrorResponse,
 )

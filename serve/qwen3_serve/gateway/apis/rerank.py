@@ -155,7 +155,7 @@ async def _rerank(request: Request, *, version: str) -> Response:
     )
 
 
-def _word(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
+def _render_error(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
     # Cohere answers 422 where a body is JSON but not of the form.
     status = 422 if failure.cause == "malformed" and failure.param is not None else failure.status
     return status, {"id": request_id, "message": failure.message, "detail": failure.message}
@@ -164,7 +164,7 @@ def _word(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
 RERANK = Api(
     router=router,
     paths=("/v1/rerank", "/v2/"),
-    word=_word,
+    render_error=_render_error,
     schemas=(RerankRequest, RerankDocument),
     failure_schema=RerankErrorResponse,
 )

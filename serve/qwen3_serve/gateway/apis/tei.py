@@ -223,7 +223,7 @@ _TYPES: dict[Cause, tuple[str, int]] = {
 }
 
 
-def _word(failure: Failure, _request_id: str) -> tuple[int, dict[str, Any]]:
+def _render_error(failure: Failure, _request_id: str) -> tuple[int, dict[str, Any]]:
     kind, status = _TYPES.get(failure.cause, ("validation", failure.status))
     return status, {"error": failure.message, "error_type": kind}
 
@@ -231,7 +231,7 @@ def _word(failure: Failure, _request_id: str) -> tuple[int, dict[str, Any]]:
 TEI = Api(
     router=router,
     paths=("/", "/embed", "/rerank", "/similarity", "/tokenize", "/info"),
-    word=_word,
+    render_error=_render_error,
     schemas=(
         EmbedRequest,
         RootRequest,

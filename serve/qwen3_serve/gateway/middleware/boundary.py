@@ -1,6 +1,6 @@
 """Where failures end: each becomes an answer in the words of the API that was asked, and none says more than it should.
 
-What a request did wrong is told to whoever sent it. What failed behind the gateway is told to its log.
+What a request did wrong is told to the client that sent it. What failed behind the gateway is told to its log.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ def answer_to(scope: Scope, failure: Failure, *, apis: tuple[Api, ...]) -> Respo
     # The longest path that fits: /v1/rerank is Cohere's, the rest of /v1/ OpenAI's.
     fitting = [api for api in apis if api.has(scope["path"])]
     api = next((api for api in fitting if scope["path"] in api.paths), fitting[0] if fitting else apis[0])
-    status, content = api.word(failure, exchange.request_id)
+    status, content = api.render_error(failure, exchange.request_id)
     headers = dict(failure.headers)
     if failure.retry_after_s is not None:
         headers["retry-after"] = str(failure.retry_after_s)
