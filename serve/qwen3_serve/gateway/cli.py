@@ -255,6 +255,6 @@ def _environment(settings: Settings, *, workers: int) -> Iterator[None]:
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
-    # uvicorn finishes accepted requests first, then raises the signal again for the handler that was there before: a stop
-    # that was asked for is a success.
+    # uvicorn finishes accepted requests first, then raises the signal again for the handler that was there before it: a
+    # stop that was asked for is a success.
     sys.exit(0)
