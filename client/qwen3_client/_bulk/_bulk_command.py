@@ -129,8 +129,9 @@ def _kept_in(parts: Parts) -> Iterator[UnfinishedBlocks]:
     unfinished = UnfinishedBlocks(parts)
     try:
         yield unfinished
-    except (KeyboardInterrupt, Qwen3ClientError) as stop:
-        unfinished.commit()
+    except (KeyboardInterrupt, Qwen3ClientError, OSError) as stop:
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            unfinished.commit()
         if not parts.is_empty:
             kept = f"the vectors of {parts.texts:,} rows are kept, and the same command goes on from there"
             if isinstance(stop, KeyboardInterrupt):

@@ -37,7 +37,8 @@ async def _watch(settings: Settings, say: Callable[[str], object]) -> None:
                 await asyncio.wait_for(_use(client), _ANSWER_S)
             except (asyncio.TimeoutError, Qwen3ClientError) as error:
                 if type(error) is not said:
-                    problem = str(error) or f"Triton at {settings.triton} does not answer within {_ANSWER_S:g} s"
+                    late = f"neither Triton at {settings.triton} nor its tokenizer's source answered in {_ANSWER_S:g} s"
+                    problem = str(error) or late
                     say(f"{problem}. Requests get 503 until then")
                 said = type(error)
             else:

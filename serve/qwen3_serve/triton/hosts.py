@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,15 +38,23 @@ class HostWatch:
 
     Args:
         triton: Process id of Triton.
+        loaded: The hosts that loaded their models, from :class:`HostsAtStart`.
         is_wanted: Whether a model's version is meant to be loaded; False once Triton unloads it.
         end: Ends Triton.
     """
 
-    def __init__(self, triton: int, *, is_wanted: Callable[[Host], bool], end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        triton: int,
+        *,
+        loaded: Mapping[Host, int],
+        is_wanted: Callable[[Host], bool],
+        end: Callable[[], None],
+    ) -> None:
         self._triton = triton
         self._is_wanted = is_wanted
         self._end = end
-        self._alive = hosts(triton)
+        self._alive = dict(loaded)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="qwen3-host-watch", daemon=True)
         self._thread.start()
@@ -84,6 +92,11 @@ class HostsAtStart:
     def __init__(self, triton: int) -> None:
         self._triton = triton
         self._known: dict[int, Host] = {}  # by process id
+
+    def loaded(self) -> dict[Host, int]:
+        """The hosts that were seen so far, with their process ids."""
+        self._known |= dict(_processes(self._triton))
+        return {host: pid for pid, host in self._known.items()}
 
     def ended(self) -> list[str] | None:
         """Names of the models whose hosts ended, as far as they are known; None if none has ended."""

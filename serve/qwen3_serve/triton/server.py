@@ -111,6 +111,7 @@ class Triton:
         self._id = ""  # names this one server: in its answers and in /dev/shm
         self._ready = False
         self._watch: HostWatch | None = None
+        self._loaded: dict[Host, int] = {}
         self._runtime: Runtime | None = None
 
     # -- what the block sees --------------------------------------------------------------------------------
@@ -195,7 +196,9 @@ class Triton:
             else:
                 break
         self._ready = True
-        self._watch = HostWatch(self._running.pid, is_wanted=self._is_ready_version, end=self._running.terminate)
+        self._watch = HostWatch(
+            self._running.pid, loaded=self._loaded, is_wanted=self._is_ready_version, end=self._running.terminate
+        )
         return self
 
     def __exit__(
@@ -276,6 +279,7 @@ class Triton:
                     f"Triton was not ready within {self._ready_timeout_s:.0f} s; its last words: {self._log.last}"
                 )
             time.sleep(_POLL_S)
+        self._loaded = hosts.loaded()  # before the first answers, for which memory may not suffice
         for name in models:
             self._doing = f"waiting for the first answer of {name}"
             self._check_first_answer(name, timeout_s=max(deadline - time.monotonic(), _PROBE_TIMEOUT_S))
@@ -381,7 +385,8 @@ class Triton:
 def _headers(arguments: Sequence[str]) -> dict[str, str]:
     """The headers that open what the arguments restrict."""
     joined = " ".join(arguments).replace(f"{_RESTRICTED} ", f"{_RESTRICTED}=")
-    opened = [word.rpartition(":")[2] for word in joined.split() if word.startswith(f"{_RESTRICTED}=")]
+    words = [word.removeprefix(f"{_RESTRICTED}=") for word in joined.split() if word.startswith(f"{_RESTRICTED}=")]
+    opened = [word.partition(":")[2] for word in words]  # "protocols:header=value"
     return dict(header.split("=", 1) for header in opened if "=" in header)
 
 
