@@ -36,7 +36,7 @@ test-processors: $(VENV)/.dev ## what must hold on every processor, on this one 
 	$(BIN)/pytest tests/processors -m emulator
 
 test-tensorrt: $(TENSORRT)/.dev ## the tests of TensorRT's lane, in an environment of their own with transformers 4
-	$(TENSORRT)/bin/pytest -n 2 -m tensorrt tests/export tests/e2e
+	$(TENSORRT)/bin/pytest -n 2 -m tensorrt $$(grep -rl 'mark.tensorrt' tests --include=test_*.py)
 
 test-environments: $(VENV)/.dev ## what users install: the client alone, newest, lowest, other Pythons; prints a table (half an hour)
 	$(BIN)/pytest -m environments -s --timeout 5400 tests/environments
