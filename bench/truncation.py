@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from qwen3_client._tokenizer import TextTokenizer
+from qwen3_client.tokenizer import TextTokenizer
 from qwen3_export.checkpoint.tiny import write_byte_tokenizer
 from tokenizers import Tokenizer
 

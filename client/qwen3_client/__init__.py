@@ -15,8 +15,8 @@ reads from the server. Every error it raises is a `Qwen3ClientError`.
 
 `AsyncClient` has the same methods, to be awaited.
 
-Read on in this order: `_client`, `_core`, `_prompts`, `_served_model`, `_tokenizer`, `_connection`, `_transport`,
-`_vectors`, `_ranking`.
+A call goes down through `client`, `async_client`, `served_model`, `session` and a module of `transports`, and never
+back up: read them in this order.
 """
 
 import importlib
@@ -25,12 +25,12 @@ __version__ = "0.1.0"  # the one place: the distribution, the command and the ga
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would take longer than all of this
 if TYPE_CHECKING:
-    from ._async_client import AsyncClient
-    from ._client import Client
-    from ._contract import ModelInfo, RerankerInfo
-    from ._credentials import Tls
-    from ._errors import (
+    from .async_client import AsyncClient
+    from .client import Client
+    from .contract import ModelInfo, RerankerInfo
+    from .errors import (
         ContractMismatchError,
+        EmptyTextError,
         InferenceError,
         InvalidInputError,
         Qwen3ClientError,
@@ -38,21 +38,34 @@ if TYPE_CHECKING:
         ServerOverloadedError,
         ServerTimeoutError,
         ServerUnavailableError,
+        TextTooLongError,
         TokenizerUnavailableError,
+        UnknownModelError,
     )
-    from ._quantisation import Calibration, dequantise, quantise
-    from ._ranking import Judgement, RankedDocument
-    from ._vectors import similarity
+    from .options import (
+        ClientOptions,
+        Kind,
+        Priority,
+        Tls,
+        Truncate,
+    )
+    from .quantization import Calibration, dequantise, quantise
+    from .ranking import Judgement, RankedDocument
+    from .vectors import similarity
 
 __all__ = [
     "AsyncClient",
     "Calibration",
     "Client",
+    "ClientOptions",
     "ContractMismatchError",
+    "EmptyTextError",
     "InferenceError",
     "InvalidInputError",
     "Judgement",
+    "Kind",
     "ModelInfo",
+    "Priority",
     "Qwen3ClientError",
     "RankedDocument",
     "RefusedError",
@@ -60,8 +73,11 @@ __all__ = [
     "ServerOverloadedError",
     "ServerTimeoutError",
     "ServerUnavailableError",
+    "TextTooLongError",
     "Tls",
     "TokenizerUnavailableError",
+    "Truncate",
+    "UnknownModelError",
     "dequantise",
     "quantise",
     "similarity",
@@ -70,26 +86,33 @@ __all__ = [
 # The module of each name, loaded when the name is first asked for. The command, whose modules are in this package too,
 # then starts in a fraction of the time, and answers Ctrl-C from the start.
 _MODULES = {
-    "AsyncClient": "_async_client",
-    "Calibration": "_quantisation",
-    "Client": "_client",
-    "ContractMismatchError": "_errors",
-    "InferenceError": "_errors",
-    "InvalidInputError": "_errors",
-    "Judgement": "_ranking",
-    "ModelInfo": "_contract",
-    "Qwen3ClientError": "_errors",
-    "RankedDocument": "_ranking",
-    "RefusedError": "_errors",
-    "RerankerInfo": "_contract",
-    "ServerOverloadedError": "_errors",
-    "ServerTimeoutError": "_errors",
-    "ServerUnavailableError": "_errors",
-    "Tls": "_credentials",
-    "TokenizerUnavailableError": "_errors",
-    "dequantise": "_quantisation",
-    "quantise": "_quantisation",
-    "similarity": "_vectors",
+    "AsyncClient": "async_client",
+    "Calibration": "quantization",
+    "Client": "client",
+    "ClientOptions": "options",
+    "ContractMismatchError": "errors",
+    "EmptyTextError": "errors",
+    "InferenceError": "errors",
+    "InvalidInputError": "errors",
+    "Judgement": "ranking",
+    "Kind": "options",
+    "ModelInfo": "contract",
+    "Priority": "options",
+    "Qwen3ClientError": "errors",
+    "RankedDocument": "ranking",
+    "RefusedError": "errors",
+    "RerankerInfo": "contract",
+    "ServerOverloadedError": "errors",
+    "ServerTimeoutError": "errors",
+    "ServerUnavailableError": "errors",
+    "TextTooLongError": "errors",
+    "Tls": "options",
+    "TokenizerUnavailableError": "errors",
+    "Truncate": "options",
+    "UnknownModelError": "errors",
+    "dequantise": "quantization",
+    "quantise": "quantization",
+    "similarity": "vectors",
 }
 
 

@@ -13,7 +13,7 @@ from peers_process import Worker, WorkerFailedError
 from peers_report import goals, page, write_document
 from peers_results import Arrivals, Results, Sample, Spread, arrival_times, percentile_ms, smallest_cosine
 from peers_workloads import INSTRUCTION, PROBE, WORKLOADS, Text, Workload, Writer
-from qwen3_client._prompts import query_prompt
+from qwen3_client.prompts import query_prompt
 from qwen3_export import export
 from qwen3_export.packed_directory import DEFAULT_INSTRUCTION
 from support.qwen_tokenizer import build_qwen_tokenizer

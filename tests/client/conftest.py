@@ -17,30 +17,27 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from qwen3_client import Client
-from qwen3_client._errors import UnknownModelError
+from qwen3_client.options import Priority
+from qwen3_client.transports import FakeTransport, Outputs
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 DIMENSIONS = 64
 MAX_TOKENS = 128
 RERANKER_MAX_TOKENS = 512  # of which the template takes one for each of its bytes
 
-Outputs = dict[str, NDArray[np.float32]]
 
-
-class FakeTransport:
-    """A `qwen3_client._transport.Transport` that answers from functions of the token ids.
+class SlowTransport(FakeTransport):
+    """A `FakeTransport` whose answers a test may delay and change, and which counts what it is asked.
 
     Attributes:
-        configs: of the models that the server has, by name.
         answer: makes the vector of an embedding model's answer.
         judge: makes the score and the logit of a reranker's.
-        models_asked: name of the model of each request.
-        shapes: of the token ids of each request.
-        priorities: of each request.
+        delay_s: how long an answer takes.
+        most_at_once: most requests that were on their way together.
     """
 
     def __init__(self, *configs: dict[str, Any]) -> None:
-        self.configs = {str(config["name"]): config for config in configs}
+        super().__init__(configs=configs)
         self.index_calls = 0
         self.config_calls = 0
         self.models_asked: list[str] = []
@@ -56,7 +53,7 @@ class FakeTransport:
         self._lock = threading.Lock()
 
     @property
-    def requests(self) -> int:
+    def count(self) -> int:
         return len(self.models_asked)
 
     async def infer(
@@ -65,7 +62,7 @@ class FakeTransport:
         input_ids: NDArray[np.int64],
         *,
         outputs: Sequence[str],
-        priority: str,
+        priority: Priority,
         timeout_s: float,
     ) -> Outputs:
         assert list(outputs) == [output["name"] for output in self.configs[model]["output"]]
@@ -93,31 +90,16 @@ class FakeTransport:
     async def models(self, *, timeout_s: float) -> list[str]:
         assert timeout_s > 0
         self.index_calls += 1
-        return sorted(self.configs)
+        return await super().models(timeout_s=timeout_s)
 
     async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
         assert timeout_s > 0
         self.config_calls += 1
-        if model not in self.configs:
-            raise UnknownModelError(f"no such model: {model}")
-        return self.configs[model]
-
-    async def index(self, *, timeout_s: float) -> list[dict[str, Any]]:
-        assert timeout_s > 0
-        return [{"name": name, "version": "1", "state": "READY"} for name in self.configs]
-
-    async def server_version(self, *, timeout_s: float) -> str:
-        assert timeout_s > 0
-        return "2.51.0"
+        return await super().model_config(model, timeout_s=timeout_s)
 
     async def is_server_ready(self, *, timeout_s: float) -> bool:
         assert timeout_s > 0
         return self.is_ready_itself
-
-    async def load(self, model: str, *, timeout_s: float) -> None:
-        assert timeout_s > 0
-        if model not in self.configs:
-            raise UnknownModelError(f"no such model: {model}")
 
     async def is_ready(self, model: str, *, timeout_s: float) -> bool:
         assert timeout_s > 0
@@ -209,17 +191,17 @@ def common_parameters(tokenizer_folder: Path) -> dict[str, str]:
 @pytest.fixture
 def transport(
     config: dict[str, Any], reranker_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> FakeTransport:
-    """The transport that every `Client` of the test gets, whatever its URL."""
-    fake = FakeTransport(config, reranker_config)
-    monkeypatch.setattr("qwen3_client._connection.connect", lambda address, credentials: fake)  # noqa: ARG005
-    return fake
+) -> SlowTransport:
+    """The transport of every client of the test, those that commands open included, whatever its URL."""
+    slow = SlowTransport(config, reranker_config)
+    monkeypatch.setattr("qwen3_client.session.connect", lambda options: slow)  # noqa: ARG005
+    return slow
 
 
 @pytest.fixture
-def make_client(transport: FakeTransport, request: pytest.FixtureRequest) -> Callable[..., Client]:
+def make_client(transport: SlowTransport, request: pytest.FixtureRequest) -> Callable[..., Client]:
     """Makes clients over `transport` and closes them."""
-    assert transport.requests == 0
+    assert transport.count == 0
 
     def make(*, concurrency: int = 4) -> Client:
         client = Client(concurrency=concurrency)

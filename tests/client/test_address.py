@@ -2,7 +2,7 @@
 
 import pytest
 from qwen3_client import InvalidInputError
-from qwen3_client._address import parse_address
+from qwen3_client.address import parse_address
 
 
 @pytest.mark.parametrize(

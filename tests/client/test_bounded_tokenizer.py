@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qwen3_client import InvalidInputError
-from qwen3_client._bounded_tokenizer import SEAM, BoundedTokenizer, has_seams
-from qwen3_client._texts import Truncate
-from qwen3_client._tokenizer import TextTokenizer
+from qwen3_client.bounded_tokenizer import SEAM, BoundedTokenizer, has_seams
+from qwen3_client.options import Truncate
+from qwen3_client.tokenizer import TextTokenizer
 from qwen3_export.checkpoint.tiny import write_byte_tokenizer
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tokenizers import AddedToken, Encoding, Regex, Tokenizer, normalizers, pre_tokenizers

@@ -20,12 +20,12 @@ import pytest
 from client.conftest import vector_of
 from numpy.typing import NDArray
 from pyarrow import parquet
-from qwen3_client import Client, InferenceError, _embed_command
+from qwen3_client import Client, InferenceError
 from qwen3_client._bulk import _output
-from qwen3_client._quantisation import DTYPES, Calibration, Dtype, quantise
+from qwen3_client.quantization import DTYPES, Calibration, Dtype, quantise
 
 if TYPE_CHECKING:
-    from client.conftest import FakeTransport
+    from client.conftest import SlowTransport
 
 pytestmark = pytest.mark.usefixtures("transport")
 
@@ -36,8 +36,8 @@ IDS = [f"id {number}" for number in range(len(TEXTS))]
 
 def embed(*arguments: str) -> int:
     parser = argparse.ArgumentParser(prog="qwen3-triton embed")
-    _embed_command.add_arguments(parser)
-    return _embed_command.run(parser.parse_args(arguments))
+    embed.add_arguments(parser)
+    return embed.run(parser.parse_args(arguments))
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +185,7 @@ def test_a_parquet_says_what_its_vectors_are() -> None:
 JOB = ["c.csv", "--text-column", "text", "--id-column", "id", "--block-rows", "40"]
 
 
-def fail_at(transport: FakeTransport, row: int) -> None:
+def fail_at(transport: SlowTransport, row: int) -> None:
     """Makes the server fail on the text of a row."""
     with Client() as client:
         bad = client.tokenize([TEXTS[row]])[0].tolist()
@@ -210,7 +210,7 @@ def test_the_same_command_goes_on_after_a_failure(
     dtype: str,
     output: str,
     here: Path,
-    transport: FakeTransport,
+    transport: SlowTransport,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -236,21 +236,21 @@ def test_the_same_command_goes_on_after_a_failure(
         assert kept >= 40 * blocks
         assert names(here) == [f"{output}.parts"], "no output before its time"
     transport.answer = vector_of
-    before = transport.requests
+    before = transport.count
     assert embed(*command) == 0
-    assert transport.requests - before == len(TEXTS) - kept
+    assert transport.count - before == len(TEXTS) - kept
     start = f"resumed: the vectors of {kept} rows of c.csv were kept\nwrote {output}: {dtype} [330, "
     assert capsys.readouterr().err.startswith(start)
     assert {name: (here / name).read_bytes() for name in names(here)} == whole
 
 
-def test_a_failure_while_joining_embeds_nothing_again(here: Path, transport: FakeTransport) -> None:
+def test_a_failure_while_joining_embeds_nothing_again(here: Path, transport: SlowTransport) -> None:
     Path("v.npy").mkdir()
     assert embed(*JOB[:3], "--output", "v.npy") == 2  # noticed before anything is sent
     Path("v.npy").rmdir()
     with Client() as client:
         client.encode_document("warm")
-    before = transport.requests
+    before = transport.count
 
     def fill(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         Path("v.npy").mkdir(exist_ok=True)  # nothing can take its name now
@@ -258,11 +258,11 @@ def test_a_failure_while_joining_embeds_nothing_again(here: Path, transport: Fak
 
     transport.answer = fill
     assert embed(*JOB[:3], "--output", "v.npy") == 1
-    assert transport.requests - before == len(TEXTS)
+    assert transport.count - before == len(TEXTS)
     transport.answer = vector_of
     Path("v.npy").rmdir()
     assert embed(*JOB[:3], "--output", "v.npy") == 0
-    assert transport.requests - before == len(TEXTS)
+    assert transport.count - before == len(TEXTS)
     np.testing.assert_array_equal(read("v.npy"), expected())
     assert names(here) == ["v.npy"]
 
@@ -277,7 +277,7 @@ def test_a_failure_while_joining_embeds_nothing_again(here: Path, transport: Fak
     ],
 )
 def test_another_job_in_the_same_place_is_refused(
-    change: list[str], said: str, here: Path, transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+    change: list[str], said: str, here: Path, transport: SlowTransport, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = [*JOB, "--output", "v.parquet"]
     fail_at(transport, 100)
@@ -295,7 +295,7 @@ def test_another_job_in_the_same_place_is_refused(
 
 
 def test_another_corpus_or_another_model_is_another_job(
-    transport: FakeTransport, config: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    transport: SlowTransport, config: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = [*JOB, "--output", "v.parquet"]
     fail_at(transport, 100)
@@ -311,7 +311,7 @@ def test_another_corpus_or_another_model_is_another_job(
 
 
 def test_a_corpus_that_changes_while_it_is_read_is_noticed(
-    here: Path, transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+    here: Path, transport: SlowTransport, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def answer(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         Path("c.txt").touch()
@@ -336,7 +336,7 @@ def test_embedding_a_finished_corpus_again_replaces_its_vectors(capsys: pytest.C
 ONE_BLOCK = ["c.parquet", "--text-column", "text", "--id-column", "id", "--output", "v.parquet"]  # all in one block
 
 
-def stop_after(requests: int, stop: type[BaseException], transport: FakeTransport) -> None:
+def stop_after(requests: int, stop: type[BaseException], transport: SlowTransport) -> None:
     """Stops the process, as Ctrl-C or an error would, once so many texts are answered."""
     main, answered = threading.main_thread().ident, itertools.count(1)
     held = threading.Event()
@@ -357,7 +357,7 @@ def stop_after(requests: int, stop: type[BaseException], transport: FakeTranspor
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, InferenceError])
 def test_a_stop_in_a_block_keeps_what_is_finished_and_the_output_is_the_same(
-    stop: type[BaseException], here: Path, transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+    stop: type[BaseException], here: Path, transport: SlowTransport, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert embed(*ONE_BLOCK) == 0
     whole = Path("v.parquet").read_bytes()
@@ -366,12 +366,12 @@ def test_a_stop_in_a_block_keeps_what_is_finished_and_the_output_is_the_same(
     kept, stops = 0, 0
     while True:
         stop_after(150, stop, transport)
-        before = transport.requests
+        before = transport.count
         status = embed(*ONE_BLOCK)
         said = capsys.readouterr().err
         assert (f"resumed: the vectors of {kept} rows" in said) == (kept > 0)
         if status == 0:
-            assert transport.requests - before == len(TEXTS) - kept
+            assert transport.count - before == len(TEXTS) - kept
             break
         stops += 1
         assert status == (130 if stop is KeyboardInterrupt else 1)
@@ -387,7 +387,7 @@ def test_a_stop_in_a_block_keeps_what_is_finished_and_the_output_is_the_same(
 
 
 def test_ctrl_c_before_anything_is_finished_leaves_nothing(
-    here: Path, transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+    here: Path, transport: SlowTransport, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stop_after(1, KeyboardInterrupt, transport)
     with pytest.raises(KeyboardInterrupt):
@@ -399,7 +399,7 @@ def test_ctrl_c_before_anything_is_finished_leaves_nothing(
 # What was cut.
 
 
-def test_what_is_cut_is_counted_over_all_runs(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_cut_is_counted_over_all_runs(transport: SlowTransport, capsys: pytest.CaptureFixture[str]) -> None:
     # A token for each byte, of which the model takes 127 and the end-of-text token.
     texts = [*TEXTS[:100], "x" * 127, "x" * 128, "é" * 100, *TEXTS[100:200], "y" * 1127]
     parquet.write_table(pa.table({"text": texts}), "c.parquet")
@@ -437,7 +437,7 @@ def test_what_is_cut_is_counted_over_all_runs(transport: FakeTransport, capsys: 
 
 @pytest.mark.parametrize("link", ["itself", "symbolic", "hard"])
 def test_an_output_that_is_the_corpus_is_refused(
-    link: str, here: Path, transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+    link: str, here: Path, transport: SlowTransport, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = Path("c.parquet").read_bytes()
     output = {"itself": Path("c.parquet"), "symbolic": Path("soft.parquet"), "hard": Path("hard.parquet")}[link]
@@ -450,7 +450,7 @@ def test_an_output_that_is_the_corpus_is_refused(
         said = capsys.readouterr().err
         assert f"cannot write {path}: it is the same file as the corpus, and would be lost; choose another" in said
     assert Path("c.parquet").read_bytes() == before
-    assert transport.requests == 0
+    assert transport.count == 0
 
 
 def test_a_calibration_that_would_be_written_over_the_corpus_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -470,7 +470,7 @@ def test_a_calibration_that_is_read_is_left_as_it_is() -> None:
 
 
 def test_an_empty_text_stops_it_before_its_block_is_sent_and_can_be_left_out(
-    here: Path, transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+    here: Path, transport: SlowTransport, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parquet.write_table(pa.table({"id": IDS, "text": [*TEXTS[:99], None, "", *TEXTS[101:]]}), "c.parquet")
     command = ["c.parquet", "--text-column", "text", "--id-column", "id", "--block-rows", "50", "--output", "v.parquet"]
@@ -479,7 +479,7 @@ def test_an_empty_text_stops_it_before_its_block_is_sent_and_can_be_left_out(
     assert "c.parquet, row 99 (the first is 0), column 'text': there is no text; add --skip-empty" in said
     assert said.count("\n") == 1 + (kept_rows(said) > 0)
     assert "v.parquet" not in names(here)
-    assert transport.requests <= 50
+    assert transport.count <= 50
     assert embed(*command, "--skip-empty") == 0
     table = parquet.read_table("v.parquet")
     assert table["id"].to_pylist() == [*IDS[:99], *IDS[101:]]
@@ -520,7 +520,7 @@ def test_what_makes_no_sense_costs_nothing_and_leaves_nothing(
     status: int,
     said: str,
     here: Path,
-    transport: FakeTransport,
+    transport: SlowTransport,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert embed("--text-column", "text", "c.csv", *arguments) == status
@@ -528,7 +528,7 @@ def test_what_makes_no_sense_costs_nothing_and_leaves_nothing(
     assert message.startswith("qwen3-triton embed: ")
     assert said in message
     assert message.count("\n") == 1
-    assert transport.requests == 0
+    assert transport.count == 0
     assert names(here) == []
 
 
@@ -553,7 +553,7 @@ def test_files_that_are_no_corpus(name: str, said: str, here: Path, capsys: pyte
 
 def test_without_pyarrow_the_extra_is_named_and_texts_still_work(here: Path) -> None:
     program = (
-        "import sys; sys.modules['pyarrow'] = None; from qwen3_client import _main; sys.exit(_main.main(sys.argv[1:]))"
+        "import sys; sys.modules['pyarrow'] = None; from qwen3_client.cli import main; sys.exit(main.main(sys.argv[1:]))"
     )
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

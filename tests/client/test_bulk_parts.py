@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from qwen3_client import InvalidInputError
-from qwen3_client._bulk._corpus import Block
-from qwen3_client._bulk._parts import open_parts
-from qwen3_client._bulk._unfinished import UnfinishedBlocks
+from qwen3_client.bulk.corpus import Block
+from qwen3_client.bulk.parts import open_parts
+from qwen3_client.bulk.unfinished import UnfinishedBlocks
 
 JOB = {"corpus": "c.txt", "dtype": "int8", "instruction": None}
 
@@ -214,7 +214,7 @@ def test_two_processes_do_not_share_a_job(tmp_path: Path) -> None:
     begin(folder)
     program = f"""
 import pathlib
-from qwen3_client._bulk._parts import open_parts
+from qwen3_client.bulk.parts import open_parts
 with open_parts(pathlib.Path({str(folder)!r}), job={JOB!r}):
     print("held", flush=True)
     input()

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qwen3_client import Client, InferenceError, InvalidInputError, Qwen3ClientError
-from qwen3_client._bulk._corpus import Block, Corpus
-from qwen3_client._bulk._output import BulkOutput
-from qwen3_client._bulk._parts import open_parts
-from qwen3_client._bulk._pipeline import EmbeddedBlock, Keeper, TokenEmbedder, embed_blocks
-from qwen3_client._bulk._unfinished import UnfinishedBlocks
-from qwen3_client._cuts import CutCounter
-from qwen3_client._prompts import Kind
-from qwen3_client._texts import Truncate
+from qwen3_client.bulk.corpus import Block, Corpus
+from qwen3_client.bulk.output import BulkOutput
+from qwen3_client.bulk.parts import open_parts
+from qwen3_client.bulk.pipeline import EmbeddedBlock, Keeper, TokenEmbedder, embed_blocks
+from qwen3_client.bulk.unfinished import UnfinishedBlocks
+from qwen3_client.cuts import CutCounter
+from qwen3_client.options import Kind
+from qwen3_client.options import Truncate
 
 DIMENSIONS = 32
 Ids = NDArray[np.int64]

@@ -27,7 +27,7 @@ from qwen3_client import (
 )
 
 if TYPE_CHECKING:
-    from client.conftest import FakeTransport
+    from client.conftest import SlowTransport
 
 MakeClient = Callable[..., Client]
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
@@ -78,7 +78,7 @@ def test_dimensions_are_cut_to_unit_norm(make_client: MakeClient) -> None:
 )  # the fixtures hold nothing that an example changes
 @given(st.lists(TEXTS, max_size=40), st.integers(1, 9), st.randoms(use_true_random=False))
 def test_order_survives_every_window(
-    transport: FakeTransport, texts: list[str], concurrency: int, random: Random
+    transport: SlowTransport, texts: list[str], concurrency: int, random: Random
 ) -> None:
     delays = [random.random() * 0.003 for _ in range(7)]
     transport.delay_s = lambda input_ids: delays[int(input_ids.sum()) % 7]
@@ -94,7 +94,7 @@ def test_order_survives_every_window(
 
 
 def test_requests_go_out_together_and_never_more_than_allowed(
-    make_client: MakeClient, transport: FakeTransport
+    make_client: MakeClient, transport: SlowTransport
 ) -> None:
     barrier = threading.Barrier(4)
     plain = transport.answer
@@ -129,7 +129,7 @@ def test_a_stream_takes_a_bounded_number_of_texts_ahead(make_client: MakeClient)
         assert taken - given_out < 2 * 5
 
 
-def test_closing_a_stream_gives_up_what_is_pending(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_closing_a_stream_gives_up_what_is_pending(make_client: MakeClient, transport: SlowTransport) -> None:
     client = make_client(concurrency=2)
     gate = threading.Event()
     plain = transport.answer
@@ -146,11 +146,11 @@ def test_closing_a_stream_gives_up_what_is_pending(make_client: MakeClient, tran
     stream.close()  # type: ignore[attr-defined]
     gate.set()
     client.encode_document("after")
-    assert transport.requests <= 6
+    assert transport.count <= 6
 
 
 def test_the_first_error_in_order_is_raised_after_the_rows_before_it(
-    make_client: MakeClient, transport: FakeTransport
+    make_client: MakeClient, transport: SlowTransport
 ) -> None:
     plain = transport.answer
 
@@ -169,12 +169,12 @@ def test_the_first_error_in_order_is_raised_after_the_rows_before_it(
     assert caught.value.index == 10
     with pytest.raises(InferenceError, match="text 10: gone"):
         client.encode_document(texts)
-    assert transport.requests < 60
+    assert transport.count < 60
     assert client.encode_document("fine").shape == (64,)
 
 
 def test_a_vector_that_is_not_finite_is_an_error_for_its_text(
-    make_client: MakeClient, transport: FakeTransport
+    make_client: MakeClient, transport: SlowTransport
 ) -> None:
     plain = transport.answer
 
@@ -187,12 +187,12 @@ def test_a_vector_that_is_not_finite_is_an_error_for_its_text(
         make_client().encode_document(["a"] * 7 + ["aaaaa"])
 
 
-def test_what_is_refused_for_a_while_is_sent_again(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_what_is_refused_for_a_while_is_sent_again(make_client: MakeClient, transport: SlowTransport) -> None:
     plain, refused = transport.answer, 0
 
     def answer(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         nonlocal refused
-        if transport.requests % 3 == 0:
+        if transport.count % 3 == 0:
             refused += 1
             raise ServerOverloadedError("full") if refused % 2 else ServerUnavailableError("away")
         return plain(input_ids)
@@ -204,20 +204,20 @@ def test_what_is_refused_for_a_while_is_sent_again(make_client: MakeClient, tran
     assert refused > 10
 
 
-def test_other_failures_are_not_tried_again(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_other_failures_are_not_tried_again(make_client: MakeClient, transport: SlowTransport) -> None:
     for failure in (InferenceError("no"), ServerTimeoutError("late"), ContractMismatchError("other")):
 
         def answer(_: NDArray[np.int64], failure: Exception = failure) -> NDArray[np.float32]:
             raise failure
 
         transport.answer = answer
-        before = transport.requests
+        before = transport.count
         with pytest.raises(type(failure)):
             make_client().encode_document("a")
-        assert transport.requests == before + 1
+        assert transport.count == before + 1
 
 
-def test_tries_end_with_the_deadline(transport: FakeTransport) -> None:
+def test_tries_end_with_the_deadline(transport: SlowTransport) -> None:
     def answer(_: NDArray[np.int64]) -> NDArray[np.float32]:
         raise ServerUnavailableError("away")
 
@@ -228,10 +228,10 @@ def test_tries_end_with_the_deadline(transport: FakeTransport) -> None:
             pytest.raises(ServerUnavailableError, match=r"^text 0: away \(tried \d+ times"),
         ):
             client.encode_document("a")
-    before = transport.requests
+    before = transport.count
     with Client(retry_s=0) as client, pytest.raises(ServerUnavailableError, match=r"^text 0: away$"):
         client.encode_document("a")
-    assert transport.requests == before + 1
+    assert transport.count == before + 1
 
 
 def test_tokens_are_the_two_halves_of_encoding(make_client: MakeClient) -> None:
@@ -252,12 +252,12 @@ def test_tokens_are_the_two_halves_of_encoding(make_client: MakeClient) -> None:
 
 @pytest.mark.parametrize("bad", [[], [[1]], [1.0], ["a"], [257], [-1], [2**63], [1] * 129, None, 3])
 def test_bad_token_ids_are_named_before_anything_is_sent(
-    make_client: MakeClient, transport: FakeTransport, bad: object
+    make_client: MakeClient, transport: SlowTransport, bad: object
 ) -> None:
     with pytest.raises(InvalidInputError, match=r"^text 1: ") as caught:
         make_client().encode_tokens([[1, 256], bad])  # type: ignore[list-item]
     assert caught.value.index == 1
-    assert transport.requests == 0
+    assert transport.count == 0
 
 
 @pytest.mark.parametrize("truncate", ["both", None, 2, "END"])
@@ -266,7 +266,7 @@ def test_truncate_is_one_of_four(make_client: MakeClient, truncate: object) -> N
         make_client().encode_document("a", truncate=truncate)  # type: ignore[arg-type]
 
 
-def test_a_vector_of_another_length_is_a_mismatch(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_a_vector_of_another_length_is_a_mismatch(make_client: MakeClient, transport: SlowTransport) -> None:
     transport.answer = lambda _: np.zeros((1, 63), dtype=np.float32)
     with pytest.raises(ContractMismatchError, match=r"text 0: .*float32 \[1, 63\]"):
         make_client().encode_document("a")
@@ -274,12 +274,12 @@ def test_a_vector_of_another_length_is_a_mismatch(make_client: MakeClient, trans
 
 @pytest.mark.parametrize("bad", ["", None, 3, b"x", "\ud800"])
 def test_a_bad_text_in_a_sequence_is_named_before_anything_is_sent(
-    make_client: MakeClient, transport: FakeTransport, bad: object
+    make_client: MakeClient, transport: SlowTransport, bad: object
 ) -> None:
     for encode in (make_client().encode_query, make_client().encode_document):
         with pytest.raises(InvalidInputError, match="text 99: "):
             encode(["fine"] * 99 + [bad])  # type: ignore[list-item]
-    assert transport.requests == 0
+    assert transport.count == 0
 
 
 def test_a_bad_text_in_a_stream_is_named_when_it_is_reached(make_client: MakeClient) -> None:
@@ -302,7 +302,7 @@ def test_odd_texts_are_texts(make_client: MakeClient, text: str) -> None:
     assert make_client().encode_query([text]).shape == (1, 64)
 
 
-def test_the_model_is_asked_once_by_all_threads(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_the_model_is_asked_once_by_all_threads(make_client: MakeClient, transport: SlowTransport) -> None:
     client = make_client()
     assert (transport.index_calls, transport.config_calls) == (0, 0)
     with ThreadPoolExecutor(8) as pool:
@@ -312,7 +312,7 @@ def test_the_model_is_asked_once_by_all_threads(make_client: MakeClient, transpo
     assert client.is_ready()
 
 
-def test_a_failure_to_reach_the_model_is_not_remembered(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_a_failure_to_reach_the_model_is_not_remembered(make_client: MakeClient, transport: SlowTransport) -> None:
     client = make_client()
     parameters = transport.configs["qwen3_embedding"].pop("parameters")
     with pytest.raises(ContractMismatchError, match="no parameter 'source'"):
@@ -321,7 +321,7 @@ def test_a_failure_to_reach_the_model_is_not_remembered(make_client: MakeClient,
     assert client.encode_document("a").shape == (64,)
 
 
-def test_a_closed_client_says_so(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_a_closed_client_says_so(make_client: MakeClient, transport: SlowTransport) -> None:
     client = make_client()
     with client:
         rows = client.encode_stream(str(i) for i in range(100))
@@ -337,7 +337,7 @@ def test_a_closed_client_says_so(make_client: MakeClient, transport: FakeTranspo
             call()
 
 
-def test_closing_in_another_thread_ends_a_call(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_closing_in_another_thread_ends_a_call(make_client: MakeClient, transport: SlowTransport) -> None:
     plain = transport.answer
 
     def answer(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:

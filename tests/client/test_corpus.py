@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 from qwen3_client import InvalidInputError
 from qwen3_client._bulk import _corpus
-from qwen3_client._bulk._corpus import Block, Corpus
+from qwen3_client.bulk.corpus import Block, Corpus
 
 TEXTS = ["one", 'says "two", twice', "три\n四 😀", " spaces ", "a,b;c\td", "NA", "null", "\u2028sep\x85", "x" * 200_000]
 IDS = [f"№{number}" for number in range(len(TEXTS))]

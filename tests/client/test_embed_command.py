@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pytest
-from qwen3_client import Client, ServerTimeoutError, _embed_command
-from qwen3_client._quantisation import Calibration, Dtype, quantise
+from qwen3_client import Client, ServerTimeoutError
+from qwen3_client.quantization import Calibration, Dtype, quantise
 
 if TYPE_CHECKING:
-    from client.conftest import FakeTransport
+    from client.conftest import SlowTransport
 
 pytestmark = pytest.mark.usefixtures("transport")
 
 
 def embed(*arguments: str) -> int:
     parser = argparse.ArgumentParser(prog="qwen3-triton embed")
-    _embed_command.add_arguments(parser)
-    return _embed_command.run(parser.parse_args(arguments))
+    embed.add_arguments(parser)
+    return embed.run(parser.parse_args(arguments))
 
 
 def stdin(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -119,7 +119,7 @@ def test_a_text_that_looks_like_a_file_which_is_not_there(capsys: pytest.Capture
 def test_arguments_that_make_no_sense(
     arguments: list[str],
     said: str,
-    transport: FakeTransport,
+    transport: SlowTransport,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -131,13 +131,13 @@ def test_arguments_that_make_no_sense(
     assert errors.startswith("qwen3-triton embed: ")
     assert said in errors
     assert errors.count("\n") == 1
-    assert transport.requests == 0
+    assert transport.count == 0
 
 
 @pytest.mark.parametrize("link", ["itself", "symbolic", "hard", "stdin"])
 def test_an_output_that_is_an_input_is_refused(
     link: str,
-    transport: FakeTransport,
+    transport: SlowTransport,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -162,7 +162,7 @@ def test_an_output_that_is_an_input_is_refused(
     assert status == 2
     assert f"cannot write {output}: it is the same file as {name}, and would be lost" in said
     assert Path("texts.jsonl").read_text(encoding="utf-8") == "one\n"
-    assert transport.requests == 0
+    assert transport.count == 0
 
 
 def test_a_stdout_that_is_an_input_is_refused(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_stdout_that_is_an_input_is_refused(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == "one\n"
 
 
-def test_what_is_cut_is_said_and_can_be_refused(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_cut_is_said_and_can_be_refused(transport: SlowTransport, capsys: pytest.CaptureFixture[str]) -> None:
     # A token for each byte, of which the model takes 127 and the end-of-text token; "é" has two bytes.
     texts = ["x" * 127, "y" * 128, "é" * 100, "z" * 327]
     assert embed(*texts) == 0
@@ -185,7 +185,7 @@ def test_what_is_cut_is_said_and_can_be_refused(transport: FakeTransport, capsys
         "cut the end of 3 texts to fit the model's 128 tokens: 238 characters in all, about 278 tokens; "
         "--no-truncate refuses such texts instead"
     ]
-    before = transport.requests
+    before = transport.count
     assert embed(texts[0], "--no-truncate") == 0
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert embed(*texts, "--no-truncate") == 1
@@ -193,7 +193,7 @@ def test_what_is_cut_is_said_and_can_be_refused(transport: FakeTransport, capsys
     assert refused.startswith("qwen3-triton embed: text 1: ")
     assert "leave out --no-truncate to cut it" in refused
     assert "truncate=" not in refused
-    assert transport.requests == before + 1
+    assert transport.count == before + 1
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_errors_are_one_line(arguments: list[str], said: str, capsys: pytest.Cap
     assert errors.count("\n") == 1
 
 
-def test_a_failing_server_is_one_line_too(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_server_is_one_line_too(transport: SlowTransport, capsys: pytest.CaptureFixture[str]) -> None:
     def answer(_: object) -> NoReturn:
         raise ServerTimeoutError("no answer\nat all")
 
@@ -252,7 +252,7 @@ def test_a_reader_that_has_enough_ends_it_quietly() -> None:
     program = textwrap.dedent("""
         import argparse, sys
         import numpy as np
-        from qwen3_client import _embed_command, _client, _cuts
+        from qwen3_client.cli import embed, _client, _cuts
 
         class Endless:
             class info: dimensions = 64  # to call it is to make one
@@ -265,8 +265,8 @@ def test_a_reader_that_has_enough_ends_it_quietly() -> None:
 
         _client.Client = Endless
         parser = argparse.ArgumentParser()
-        _embed_command.add_arguments(parser)
-        sys.exit(_embed_command.run(parser.parse_args(["a"])))
+        embed.add_arguments(parser)
+        sys.exit(embed.run(parser.parse_args(["a"])))
     """)
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -11,7 +11,7 @@ from qwen3_client import (
     ServerTimeoutError,
     ServerUnavailableError,
 )
-from qwen3_client._errors import about
+from qwen3_client.errors import about
 
 ERRORS: list[type[Qwen3ClientError]] = [
     getattr(qwen3_client, name) for name in qwen3_client.__all__ if name.endswith("Error")

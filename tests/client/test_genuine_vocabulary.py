@@ -1,8 +1,8 @@
 """The reranker's template in the genuine vocabulary; building it takes transformers, unlike the rest of these tests."""
 
 import pytest
-from qwen3_client._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
-from qwen3_client._tokenizer import TextTokenizer
+from qwen3_client.prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
+from qwen3_client.tokenizer import TextTokenizer
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tokenizers import Tokenizer
 

@@ -17,7 +17,7 @@ class Finder:
         Finder.looked_for += 1
         if Finder.looked_for == {nth}:
             os.kill(os.getpid(), signal.SIGINT)
-from qwen3_client._main import main
+from qwen3_client.cli.main import main
 sys.meta_path.insert(0, Finder())
 status = main({arguments!r})
 print(Finder.looked_for)
@@ -62,7 +62,7 @@ def test_an_ignored_ctrl_c_stays_ignored() -> None:
 
 @pytest.mark.parametrize("module", ["numpy", "asyncio", "grpc", "typing", "argparse"])
 def test_what_the_command_needs_before_ctrl_c_is_its_own_is_little(module: str) -> None:
-    check = f"import qwen3_client._main, sys; sys.exit({module!r} in sys.modules)"
+    check = f"import qwen3_client.cli.main, sys; sys.exit({module!r} in sys.modules)"
     assert (
         subprocess.run(
             [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {check}"], check=False

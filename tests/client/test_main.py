@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import qwen3_client
-from qwen3_client._command import in_options
-from qwen3_client._main import main
+from qwen3_client.cli.errors import in_options
+from qwen3_client.cli.main import main
 
 Declare = Callable[..., None]
 
@@ -153,10 +153,10 @@ def test_messages_name_options(message: str, said: str) -> None:
 
 
 def test_the_real_commands_are_as_main_expects() -> None:
-    from qwen3_client import _embed_command, _rerank_command
+    from qwen3_client.cli import embed, rerank
 
-    assert (_embed_command.HELP, _embed_command.EXTRA) == ("embed texts with a running server", "bulk")
-    assert _rerank_command.HELP.startswith("rank documents")
-    assert _rerank_command.EXTRA is None
-    for command in (_embed_command, _rerank_command):
+    assert (embed.HELP, embed.EXTRA) == ("embed texts with a running server", "bulk")
+    assert rerank.HELP.startswith("rank documents")
+    assert rerank.EXTRA is None
+    for command in (embed, rerank):
         command.add_arguments(argparse.ArgumentParser())

@@ -13,7 +13,7 @@ import pytest
 from qwen3_client import Client, ContractMismatchError, InvalidInputError, ServerUnavailableError
 
 if TYPE_CHECKING:
-    from client.conftest import FakeTransport
+    from client.conftest import SlowTransport
 
 MakeClient = Callable[..., Client]
 FOREIGN: dict[str, Any] = {
@@ -23,11 +23,11 @@ FOREIGN: dict[str, Any] = {
 }
 
 
-def add(transport: FakeTransport, config: dict[str, Any], *, name: str) -> None:
+def add(transport: SlowTransport, config: dict[str, Any], *, name: str) -> None:
     transport.configs[name] = {**copy.deepcopy(config), "name": name}
 
 
-def test_the_only_model_of_each_kind_needs_no_name(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_the_only_model_of_each_kind_needs_no_name(make_client: MakeClient, transport: SlowTransport) -> None:
     add(transport, FOREIGN, name="bge")
     client = make_client()
     assert (client.info().name, client.reranker_info().name) == ("qwen3_embedding", "qwen3_reranker")
@@ -36,7 +36,7 @@ def test_the_only_model_of_each_kind_needs_no_name(make_client: MakeClient, tran
     assert transport.models_asked == ["qwen3_embedding", "qwen3_reranker"]
 
 
-def test_any_name_will_do(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_any_name_will_do(make_client: MakeClient, transport: SlowTransport) -> None:
     for config in list(transport.configs.values()):
         add(transport, config, name=f"{config['name']}_4b")
         del transport.configs[config["name"]]
@@ -47,7 +47,7 @@ def test_any_name_will_do(make_client: MakeClient, transport: FakeTransport) -> 
 
 
 def test_of_two_models_one_must_be_named(
-    make_client: MakeClient, transport: FakeTransport, config: dict[str, Any], reranker_config: dict[str, Any]
+    make_client: MakeClient, transport: SlowTransport, config: dict[str, Any], reranker_config: dict[str, Any]
 ) -> None:
     add(transport, config, name="qwen3_embedding_4b")
     add(transport, reranker_config, name="qwen3_reranker_4b")
@@ -64,7 +64,7 @@ def test_of_two_models_one_must_be_named(
     assert transport.models_asked == ["qwen3_embedding_4b", "qwen3_reranker_4b"]
 
 
-def test_a_kind_that_is_not_needed_need_not_be_there(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_a_kind_that_is_not_needed_need_not_be_there(make_client: MakeClient, transport: SlowTransport) -> None:
     del transport.configs["qwen3_embedding"]
     client = make_client()
     client.rank("a", ["b"])
@@ -75,7 +75,7 @@ def test_a_kind_that_is_not_needed_need_not_be_there(make_client: MakeClient, tr
         client.encode_document("a")
 
 
-def test_without_any_model_it_says_how_to_export_one(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_without_any_model_it_says_how_to_export_one(make_client: MakeClient, transport: SlowTransport) -> None:
     transport.configs.clear()
     with pytest.raises(
         ContractMismatchError,
@@ -84,7 +84,7 @@ def test_without_any_model_it_says_how_to_export_one(make_client: MakeClient, tr
         make_client().score([("a", "b")])
 
 
-def test_a_named_model_is_used_as_it_is(transport: FakeTransport) -> None:
+def test_a_named_model_is_used_as_it_is(transport: SlowTransport) -> None:
     with Client(model="qwen3_embedding") as client:
         client.encode_document("a")
     assert (transport.index_calls, transport.config_calls) == (0, 1)
@@ -107,7 +107,7 @@ def test_a_named_model_is_used_as_it_is(transport: FakeTransport) -> None:
         client.rank("a", ["b"])
 
 
-def test_the_choice_is_made_once_by_all_threads(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_the_choice_is_made_once_by_all_threads(make_client: MakeClient, transport: SlowTransport) -> None:
     client = make_client()
     barrier = threading.Barrier(8)
 
@@ -120,7 +120,7 @@ def test_the_choice_is_made_once_by_all_threads(make_client: MakeClient, transpo
     assert (transport.index_calls, transport.config_calls) == (1, 2)
 
 
-def test_a_failed_choice_fails_all_who_waited_for_it(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_a_failed_choice_fails_all_who_waited_for_it(make_client: MakeClient, transport: SlowTransport) -> None:
     client = make_client()
     barrier, asked = threading.Barrier(8), 0
 
@@ -143,7 +143,7 @@ def test_a_failed_choice_fails_all_who_waited_for_it(make_client: MakeClient, tr
     assert asked < 8  # else each would have waited for those before it
 
 
-def test_a_choice_that_failed_is_made_again(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_a_choice_that_failed_is_made_again(make_client: MakeClient, transport: SlowTransport) -> None:
     client = make_client()
     config = transport.configs.pop("qwen3_reranker")
     with pytest.raises(ContractMismatchError, match="no reranker"):
@@ -153,7 +153,7 @@ def test_a_choice_that_failed_is_made_again(make_client: MakeClient, transport: 
 
 
 def test_a_model_that_is_unloaded_meanwhile_is_not_there(
-    make_client: MakeClient, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, transport: SlowTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def models(*, timeout_s: float) -> list[str]:  # noqa: ARG001
         return ["gone", "qwen3_embedding"]
@@ -163,7 +163,7 @@ def test_a_model_that_is_unloaded_meanwhile_is_not_there(
 
 
 def test_ready_means_the_models_that_were_named_or_used_or_else_any(
-    make_client: MakeClient, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, transport: SlowTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def is_ready(*, model: str | None = None, reranker: str | None = None) -> bool:
         with Client(model=model, reranker=reranker) as client:
@@ -189,7 +189,7 @@ def test_ready_means_the_models_that_were_named_or_used_or_else_any(
     assert not is_ready()
 
 
-def test_each_kind_has_a_tokenizer_of_its_own(transport: FakeTransport) -> None:
+def test_each_kind_has_a_tokenizer_of_its_own(transport: SlowTransport) -> None:
     with Client(tokenizer="/nowhere") as client:
         assert len(client.rank("a", ["b"])) == 1
         with pytest.raises(Exception, match=r"pass tokenizer=<folder"):

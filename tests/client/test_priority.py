@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from client.conftest import FakeTransport
+from client.conftest import SlowTransport
 from hypothesis import given
 from hypothesis import strategies as st
 from qwen3_client import Client, InvalidInputError
-from qwen3_client._priority import Priority
-from qwen3_client._window import Window
+from qwen3_client.options import Priority
+from qwen3_client.window import Window
 
 Calls = list[tuple[Callable[[Client], Any], Priority]]
 
@@ -38,21 +38,21 @@ CHOSEN: Calls = [
 
 @pytest.mark.parametrize(("call", "expected"), DEFAULTS + CHOSEN)
 def test_every_request_has_a_priority(
-    make_client: Callable[..., Client], transport: FakeTransport, call: Callable[[Client], Any], expected: Priority
+    make_client: Callable[..., Client], transport: SlowTransport, call: Callable[[Client], Any], expected: Priority
 ) -> None:
     call(make_client())
     assert transport.priorities == [expected]
 
 
 @pytest.mark.parametrize("call", ["encode_query", "encode_document", "encode_stream", "encode_tokens", "score"])
-def test_there_are_two_priorities(make_client: Callable[..., Client], transport: FakeTransport, call: str) -> None:
+def test_there_are_two_priorities(make_client: Callable[..., Client], transport: SlowTransport, call: str) -> None:
     with pytest.raises(InvalidInputError, match="'interactive' or 'bulk', not 'high'"):
         getattr(make_client(), call)([], priority="high")
-    assert transport.requests == 0
+    assert transport.count == 0
 
 
 def test_a_query_overtakes_bulk_that_waits_in_the_client(
-    make_client: Callable[..., Client], transport: FakeTransport
+    make_client: Callable[..., Client], transport: SlowTransport
 ) -> None:
     free = threading.Event()
     answer = transport.answer
@@ -65,7 +65,7 @@ def test_a_query_overtakes_bulk_that_waits_in_the_client(
     client = make_client(concurrency=2)
     bulk = threading.Thread(target=client.encode_document, args=([f"{i}" for i in range(30)],))
     bulk.start()
-    while transport.requests < 2:  # both places are taken, and the others wait
+    while transport.count < 2:  # both places are taken, and the others wait
         pass
     query = threading.Thread(target=client.encode_query, args=("a",))
     query.start()

@@ -109,7 +109,7 @@ def test_one_module_imports_tritonclient_and_none_imports_another_package_of_the
         ),
         ("from qwen3_client import Client; Client().close()", "torch transformers onnx onnxruntime gevent aiohttp"),
         (
-            "import qwen3_client._embed_command, qwen3_client._rerank_command, qwen3_client._main",
+            "import qwen3_client.cli.embed, qwen3_client.cli.rerank, qwen3_client.cli.main",
             "tokenizers tqdm tritonclient grpc",
         ),
     ],

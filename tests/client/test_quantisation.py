@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from qwen3_client import InvalidInputError, similarity
-from qwen3_client._quantisation import DTYPES, Calibration, Dtype, dequantise, quantise, stored_as
-from qwen3_client._vectors import cut
+from qwen3_client.quantization import DTYPES, Calibration, Dtype, dequantise, quantise, stored_as
+from qwen3_client.vectors import cut
 
 Floats = NDArray[np.float32]
 

@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qwen3_client import Client, ContractMismatchError, InferenceError, InvalidInputError
-from qwen3_client._served_model import by_length
+from qwen3_client.served_model import by_length
 
 if TYPE_CHECKING:
-    from client.conftest import FakeTransport
+    from client.conftest import SlowTransport
 
 MakeClient = Callable[..., Client]
 TEXTS = ["a", "bb", "c", "dd", "eee", "f", "g", "h", "i"]  # six of one length, two of another, one of a third
 
 
 @pytest.fixture
-def batching(config: dict[str, Any], transport: FakeTransport) -> FakeTransport:
+def batching(config: dict[str, Any], transport: SlowTransport) -> SlowTransport:
     """A transport whose embedding model takes four texts a request."""
     config["max_batch_size"] = 4
     return transport
@@ -44,7 +44,7 @@ def test_no_more_requests_than_needed(length: int, count: int, most: int) -> Non
     assert len(by_length([length] * count, most=most)) == -(-count // room)
 
 
-def test_equals_share_requests_and_rows_keep_their_order(make_client: MakeClient, batching: FakeTransport) -> None:
+def test_equals_share_requests_and_rows_keep_their_order(make_client: MakeClient, batching: SlowTransport) -> None:
     client = make_client(concurrency=64)
     rows = client.encode_document(TEXTS)
     assert sorted(batching.shapes) == [(1, 4), (2, 2), (2, 3), (4, 2)]
@@ -53,20 +53,20 @@ def test_equals_share_requests_and_rows_keep_their_order(make_client: MakeClient
     np.testing.assert_array_equal(list(client.encode_stream(TEXTS)), rows)
 
 
-def test_without_max_batch_size_each_text_travels_alone(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_without_max_batch_size_each_text_travels_alone(make_client: MakeClient, transport: SlowTransport) -> None:
     make_client(concurrency=64).encode_document(TEXTS)
     assert {shape[0] for shape in transport.shapes} == {1}
 
 
 def test_where_answers_are_cached_each_text_travels_alone(
-    make_client: MakeClient, batching: FakeTransport, config: dict[str, Any]
+    make_client: MakeClient, batching: SlowTransport, config: dict[str, Any]
 ) -> None:
     config["response_cache"] = {"enable": True}
     make_client(concurrency=64).encode_document(TEXTS)
     assert {shape[0] for shape in batching.shapes} == {1}
 
 
-def test_a_bad_row_harms_none_of_its_request(make_client: MakeClient, batching: FakeTransport) -> None:
+def test_a_bad_row_harms_none_of_its_request(make_client: MakeClient, batching: SlowTransport) -> None:
     plain = batching.answer
 
     def answer(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -80,7 +80,7 @@ def test_a_bad_row_harms_none_of_its_request(make_client: MakeClient, batching: 
         next(rows)
 
 
-def test_a_refused_request_is_asked_again_row_by_row(make_client: MakeClient, batching: FakeTransport) -> None:
+def test_a_refused_request_is_asked_again_row_by_row(make_client: MakeClient, batching: SlowTransport) -> None:
     plain = batching.answer
 
     def answer(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -95,7 +95,7 @@ def test_a_refused_request_is_asked_again_row_by_row(make_client: MakeClient, ba
         next(rows)
 
 
-def test_too_few_rows_are_noticed(make_client: MakeClient, batching: FakeTransport) -> None:
+def test_too_few_rows_are_noticed(make_client: MakeClient, batching: SlowTransport) -> None:
     batching.answer = lambda input_ids: np.zeros((0, 64), np.float32)  # noqa: ARG005
     with pytest.raises(ContractMismatchError, match=r"text 0: .*\[0, 64\] for 2 texts"):
         make_client(concurrency=64).encode_document(["a", "b"])

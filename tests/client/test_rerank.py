@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qwen3_client import Client, InferenceError, InvalidInputError, RankedDocument
-from qwen3_client._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
-from qwen3_client._ranking import Judgement, checked_top_k, ranked
+from qwen3_client.prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
+from qwen3_client.ranking import Judgement, checked_top_k, ranked
 from tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from client.conftest import FakeTransport
+    from client.conftest import SlowTransport
 
 MakeClient = Callable[..., Client]
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
@@ -39,7 +39,7 @@ def decode(tokenizer_folder: Path) -> Callable[[NDArray[np.int64]], str]:
     return lambda input_ids: str(tokenizer.decode(input_ids[0].tolist(), skip_special_tokens=False))
 
 
-def score_by_length(transport: FakeTransport) -> None:
+def score_by_length(transport: SlowTransport) -> None:
     """Makes the server prefer short prompts, so that a test knows the order."""
 
     def judge(input_ids: NDArray[np.int64]) -> tuple[float, float]:
@@ -49,7 +49,7 @@ def score_by_length(transport: FakeTransport) -> None:
     transport.judge = judge
 
 
-def test_documents_come_back_the_best_first(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_documents_come_back_the_best_first(make_client: MakeClient, transport: SlowTransport) -> None:
     score_by_length(transport)
     client = make_client()
     best = client.rank("q", ["ccc", "a", "bb"], return_documents=True)
@@ -78,7 +78,7 @@ def test_scores_keep_the_order_of_the_pairs_and_are_those_of_rank(make_client: M
 
 
 def test_the_server_gets_the_whole_template(
-    make_client: MakeClient, transport: FakeTransport, decode: Callable[[NDArray[np.int64]], str]
+    make_client: MakeClient, transport: SlowTransport, decode: Callable[[NDArray[np.int64]], str]
 ) -> None:
     seen = []
 
@@ -96,7 +96,7 @@ def test_the_server_gets_the_whole_template(
 
 
 def test_a_long_document_loses_its_end_and_nothing_else(
-    make_client: MakeClient, transport: FakeTransport, decode: Callable[[NDArray[np.int64]], str]
+    make_client: MakeClient, transport: SlowTransport, decode: Callable[[NDArray[np.int64]], str]
 ) -> None:
     seen = []
 
@@ -157,11 +157,11 @@ def test_ranks_do_not_depend_on_the_order_of_the_documents(
 
 @pytest.mark.parametrize("top_k", [0, -1, 1.0, "1", True])
 def test_top_k_is_a_whole_number_of_at_least_one(
-    make_client: MakeClient, transport: FakeTransport, top_k: object
+    make_client: MakeClient, transport: SlowTransport, top_k: object
 ) -> None:
     with pytest.raises(InvalidInputError, match="top_k must be a whole number of at least 1, not"):
         make_client().rank("q", ["a"], top_k=top_k)  # type: ignore[arg-type]
-    assert transport.requests == 0
+    assert transport.count == 0
     assert checked_top_k(int(np.int64(3))) == 3
 
 
@@ -181,7 +181,7 @@ def test_top_k_is_a_whole_number_of_at_least_one(
 )
 def test_bad_arguments_are_named_before_anything_is_sent(
     make_client: MakeClient,
-    transport: FakeTransport,
+    transport: SlowTransport,
     query: str,
     documents: list[str],
     options: dict[str, Any],
@@ -189,19 +189,19 @@ def test_bad_arguments_are_named_before_anything_is_sent(
 ) -> None:
     with pytest.raises(InvalidInputError, match=said):
         make_client().rank(query, documents, **options)
-    assert transport.requests == 0
+    assert transport.count == 0
 
 
-def test_a_bad_pair_is_named_before_anything_is_sent(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_a_bad_pair_is_named_before_anything_is_sent(make_client: MakeClient, transport: SlowTransport) -> None:
     with pytest.raises(InvalidInputError, match=r"^pair 99: the document must not be empty") as caught:
         make_client().score([("q", "fine")] * 99 + [("q", "")])
     assert (caught.value.index, caught.value.noun) == (99, "pair")
-    assert transport.requests == 0
+    assert transport.count == 0
 
 
 @pytest.mark.parametrize("bad", [(math.nan, math.nan), (0.5, math.nan), (math.nan, 0.0), (1.0, math.inf)])
 def test_an_answer_that_is_not_finite_is_an_error_for_its_document(
-    make_client: MakeClient, transport: FakeTransport, bad: tuple[float, float]
+    make_client: MakeClient, transport: SlowTransport, bad: tuple[float, float]
 ) -> None:
     short = len((RERANKER_PREFIX + pair_prompt(("q", "a"), instruction="Find it") + RERANKER_SUFFIX).encode())
     transport.judge = lambda input_ids: (0.5, 0.0) if input_ids.shape[1] == short else bad
@@ -214,7 +214,7 @@ def test_an_answer_that_is_not_finite_is_an_error_for_its_document(
     assert client.rank("q", ["a"])[0] == RankedDocument(index=0, score=0.5, logit=0.0, document=None)
 
 
-def test_the_first_error_in_order_is_raised(make_client: MakeClient, transport: FakeTransport) -> None:
+def test_the_first_error_in_order_is_raised(make_client: MakeClient, transport: SlowTransport) -> None:
     plain = len((RERANKER_PREFIX + pair_prompt(("q", "a"), instruction="Find it") + RERANKER_SUFFIX).encode())
 
     def judge(input_ids: NDArray[np.int64]) -> tuple[float, float]:
@@ -225,7 +225,7 @@ def test_the_first_error_in_order_is_raised(make_client: MakeClient, transport: 
     transport.judge = judge
     with pytest.raises(InferenceError, match=r"^document 10: gone$"):
         make_client().rank("q", ["a"] * 10 + ["aa", "aaa"] + ["a"] * 1000)
-    assert transport.requests < 60
+    assert transport.count < 60
 
 
 def test_a_ranked_document_is_plain_data(make_client: MakeClient) -> None:

@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from qwen3_client import Client, _rerank_command
-from qwen3_client._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
-from qwen3_client._rerank_command import shown
+from qwen3_client import Client
+from qwen3_client.prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
+from qwen3_client.cli.rerank import shown
 
 if TYPE_CHECKING:
-    from client.conftest import FakeTransport
+    from client.conftest import SlowTransport
 
 pytestmark = pytest.mark.usefixtures("transport")
 
 
 def rerank(*arguments: str) -> int:
     parser = argparse.ArgumentParser(prog="qwen3-triton rerank")
-    _rerank_command.add_arguments(parser)
-    return _rerank_command.run(parser.parse_args(arguments))
+    rerank.add_arguments(parser)
+    return rerank.run(parser.parse_args(arguments))
 
 
-def test_the_best_comes_first_in_a_table(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_best_comes_first_in_a_table(transport: SlowTransport, capsys: pytest.CaptureFixture[str]) -> None:
     # A token per byte, so that the shortest document comes first. A control character is not handed to the terminal.
     transport.judge = lambda input_ids: (1 - input_ids.shape[1] / 1000, 0.0)
     tokens = len((RERANKER_PREFIX + pair_prompt(("q", ""), instruction="Find it") + RERANKER_SUFFIX).encode())
@@ -122,7 +122,7 @@ def test_what_the_terminal_cannot_write_is_a_question_mark(monkeypatch: pytest.M
     ],
 )
 def test_errors_are_one_line(
-    arguments: list[str], status: int, said: str, transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], status: int, said: str, transport: SlowTransport, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert rerank(*arguments) == status
     output = capsys.readouterr()
@@ -130,7 +130,7 @@ def test_errors_are_one_line(
     assert said in output.err
     assert output.err.count("\n") == 1
     assert output.out == ""
-    assert transport.requests == 0
+    assert transport.count == 0
 
 
 def test_a_blank_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

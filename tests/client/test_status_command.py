@@ -6,14 +6,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from qwen3_client import _reload_command, _status_command
+from qwen3_client.cli import reload, status
 
 if TYPE_CHECKING:
-    from client.conftest import FakeTransport
+    from client.conftest import SlowTransport
 
 
 @pytest.fixture
-def index(transport: "FakeTransport", monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def index(transport: "SlowTransport", monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The server's repository index, to be filled."""
     entries: list[dict[str, Any]] = []
 
@@ -40,7 +40,7 @@ def test_a_table_of_the_models(index: list[dict[str, Any]], capsys: pytest.Captu
         {"name": "gone", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"},
         {"name": "broken", "version": "1", "state": "UNAVAILABLE", "reason": "no such file\n" * 10},
     ]
-    assert run(_status_command) == 0
+    assert run(status) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert " ".join(lines[0]).startswith("Triton 2.51.0 at grpc://localhost:8001 is ready; this is qwen3-triton ")
     assert lines[2:] == [
@@ -56,18 +56,18 @@ def test_a_table_of_the_models(index: list[dict[str, Any]], capsys: pytest.Captu
 
 
 def test_not_ready_is_1(
-    index: list[dict[str, Any]], transport: "FakeTransport", capsys: pytest.CaptureFixture[str]
+    index: list[dict[str, Any]], transport: "SlowTransport", capsys: pytest.CaptureFixture[str]
 ) -> None:
     index.append({"name": "fresh"})
-    assert run(_status_command, "http://127.0.0.1:8000") == 1
+    assert run(status, "http://127.0.0.1:8000") == 1
     said = capsys.readouterr().out
     assert "http://127.0.0.1:8000 is ready" in said
     assert said.endswith("No Qwen3-Embedding or Qwen3-Reranker model is ready: export one and `qwen3-triton reload`\n")
     index.append({"name": "qwen3_embedding", "version": "1", "state": "READY"})
-    assert run(_status_command) == 0
+    assert run(status) == 0
     transport.is_closed = False
     transport.is_ready_itself = False
-    assert run(_status_command) == 1
+    assert run(status) == 1
     assert "is not ready" in capsys.readouterr().out
 
 
@@ -82,13 +82,13 @@ def test_the_url_may_come_from_the_environment(
         (["--url", "here"], "grpc://here:8001"),
         (["b"], "grpc://b:8001"),
     ):
-        assert run(_status_command, *arguments) == 0
+        assert run(status, *arguments) == 0
         assert f" at {url} is ready" in capsys.readouterr().out
     monkeypatch.setenv("QWEN3_TRITON_URL", "")
-    assert run(_status_command) == 0
+    assert run(status) == 0
     assert " at grpc://localhost:8001 is ready" in capsys.readouterr().out
     monkeypatch.setenv("QWEN3_TRITON_URL", "there:99999")
-    assert run(_status_command) == 1
+    assert run(status) == 1
     assert "cannot use the URL 'there:99999'" in capsys.readouterr().err
 
 
@@ -103,7 +103,7 @@ def test_reload_takes_what_is_loaded_and_what_was_exported_since(index: list[dic
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").touch()
     (tmp_path / "empty").mkdir()
-    chosen = _reload_command._chosen
+    chosen = reload._chosen
     assert chosen([], index, repository=tmp_path) == ["loaded", "fresh"]
     assert chosen([], index, repository=tmp_path / "elsewhere") == ["loaded"]
     assert chosen(["gone", "empty", "gone"], index, repository=tmp_path) == ["gone", "empty"]
@@ -113,7 +113,7 @@ def test_reload_names_a_model_that_does_not_exist(
     index: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     index += [{"name": "a", "version": "1", "state": "READY"}, {"name": "b"}]
-    assert run(_reload_command, "a", "nonesuch") == 2
+    assert run(reload, "a", "nonesuch") == 2
     assert capsys.readouterr().err == (
         "qwen3-triton reload: no model nonesuch in the server's repository; there are: a, b\n"
     )

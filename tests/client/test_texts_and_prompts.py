@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from qwen3_client import InvalidInputError
-from qwen3_client._prompts import (
+from qwen3_client.prompts import (
     RERANKER_PREFIX,
     RERANKER_SUFFIX,
     document_prompt,
@@ -13,7 +13,7 @@ from qwen3_client._prompts import (
     query_prompt,
     task,
 )
-from qwen3_client._texts import as_documents, as_list, as_pairs, checked_text
+from qwen3_client.inputs import as_documents, as_list, as_pairs, checked_text
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)
 

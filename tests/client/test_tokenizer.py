@@ -21,8 +21,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from qwen3_client import ContractMismatchError, InvalidInputError, ModelInfo, RerankerInfo, TokenizerUnavailableError
-from qwen3_client._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
-from qwen3_client._tokenizer import TextTokenizer
+from qwen3_client.prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
+from qwen3_client.tokenizer import TextTokenizer
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tokenizers import Tokenizer
 
@@ -204,7 +204,7 @@ def test_the_hub_is_asked_for_the_checkpoint_s_revision(
 LOAD = """
 import pickle, sys
 from qwen3_client import TokenizerUnavailableError
-from qwen3_client._tokenizer import TextTokenizer
+from qwen3_client.tokenizer import TextTokenizer
 try:
     TextTokenizer.load(pickle.load(sys.stdin.buffer))
 except TokenizerUnavailableError as error:

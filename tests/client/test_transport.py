@@ -23,13 +23,14 @@ from qwen3_client import (
     ServerTimeoutError,
     ServerUnavailableError,
 )
-from qwen3_client._address import parse_address
-from qwen3_client._connection import connect
-from qwen3_client._credentials import Credentials
-from qwen3_client._errors import UnknownModelError
-from qwen3_client._http_transport import decode_response, encode_request
-from qwen3_client._io_thread import submit
-from qwen3_client._transport import Transport, error_for, grpc_code, ready_models, ready_versions
+from qwen3_client.address import parse_address
+from qwen3_client.session import connect
+from qwen3_client.credentials import Credentials
+from qwen3_client.errors import UnknownModelError
+from qwen3_client.transports.http import decode_response, encode_request
+from qwen3_client.io_thread import submit
+from qwen3_client.transports.base import Transport, ready_models, ready_versions
+from qwen3_client.transports.failures import error_for, grpc_code
 
 GRPC_CODES: list[str] = [code.name for code in importlib.import_module("grpc").StatusCode]
 EXPECTED: dict[str, type[Qwen3ClientError]] = {

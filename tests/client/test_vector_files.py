@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qwen3_client._vector_files import vector_file
+from qwen3_client.vector_files import vector_file
 
 FLOAT32 = np.dtype(np.float32)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qwen3_client import ContractMismatchError, InferenceError, InvalidInputError, similarity
-from qwen3_client._vectors import checked_dimensions, checked_row, cut
+from qwen3_client.vectors import checked_dimensions, checked_row, cut
 
 
 def unit_vectors(seed: int, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -6,8 +6,8 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qwen3_client._connection import pause_s
-from qwen3_client._window import Window
+from qwen3_client.session import pause_s
+from qwen3_client.window import Window
 
 
 def test_there_are_never_more_than_the_window_allows() -> None:

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from qwen3_client import _reload_command, _status_command
+from qwen3_client.cli import reload, status
 from qwen3_export import cli as export_cli
 from qwen3_export.verify import cli as verify_cli
 from qwen3_serve import cli as serve_cli
@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operate.md").read_text("utf-8")
 COMMANDS = {
     "export": export_cli,
-    "reload": _reload_command,
+    "reload": reload,
     "serve": serve_cli,
-    "status": _status_command,
+    "status": status,
     "verify": verify_cli,
 }
 

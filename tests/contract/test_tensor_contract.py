@@ -6,8 +6,8 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 from google.protobuf import text_format
-from qwen3_client import _contract as client
-from qwen3_client._prompts import query_prompt
+from qwen3_client import contract as client
+from qwen3_client.prompts import query_prompt
 from qwen3_export import export
 from qwen3_export.packed_directory import DEFAULT_INSTRUCTION
 from support.qwen_tokenizer import build_qwen_tokenizer

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from qwen3_client import Client
-from qwen3_client._quantisation import DTYPES, Calibration, Dtype, quantise
+from qwen3_client.quantization import DTYPES, Calibration, Dtype, quantise
 from qwen3_serve import Triton
 from support.wire import Wire
 

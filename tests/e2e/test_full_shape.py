@@ -20,7 +20,7 @@ import numpy.typing as npt
 import psutil
 import pytest
 from qwen3_client import Client
-from qwen3_client._prompts import query_prompt
+from qwen3_client.prompts import query_prompt
 from qwen3_export.checkpoint.random_checkpoint import published_config, write_random_checkpoint
 from qwen3_export.packed_directory import DEFAULT_INSTRUCTION
 from qwen3_serve import Triton

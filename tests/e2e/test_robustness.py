@@ -27,7 +27,7 @@ from qwen3_client import (
     ServerUnavailableError,
     Tls,
 )
-from qwen3_client._main import main
+from qwen3_client.cli.main import main
 from qwen3_export import export
 from qwen3_serve import Triton
 from qwen3_serve.triton.hosts import Host, hosts

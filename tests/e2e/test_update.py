@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from qwen3_client import Client, ContractMismatchError, _reload_command, _status_command
+from qwen3_client import Client, ContractMismatchError
+from qwen3_client.cli import reload, status
 from qwen3_export import export
 from qwen3_serve import ServeError, Triton
 from qwen3_serve.triton.hosts import Host, hosts
@@ -104,14 +105,14 @@ def under_load(triton: Triton, expected: list[Rows]) -> Iterator[Load]:
 
 def reload(*arguments: str) -> int:
     parser = ArgumentParser()
-    _reload_command.add_arguments(parser)
-    return _reload_command.run(parser.parse_args(arguments))
+    reload.add_arguments(parser)
+    return reload.run(parser.parse_args(arguments))
 
 
 def status(*arguments: str) -> int:
     parser = ArgumentParser()
-    _status_command.add_arguments(parser)
-    return _status_command.run(parser.parse_args(arguments))
+    status.add_arguments(parser)
+    return status.run(parser.parse_args(arguments))
 
 
 def _free_port() -> int:

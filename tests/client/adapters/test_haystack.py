@@ -11,7 +11,7 @@ from haystack.components.writers import DocumentWriter
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack.utils import Secret
 from qwen3_client import Client, InvalidInputError, ServerUnavailableError, Tls
-from qwen3_client.adapters.haystack import Qwen3DocumentEmbedder, Qwen3Ranker, Qwen3TextEmbedder
+from qwen3_client.integrations.haystack import Qwen3DocumentEmbedder, Qwen3Ranker, Qwen3TextEmbedder
 
 TEXTS = ["Mars is red", "Venus is hot", "Процедура банкротства", "北京"]
 DOCUMENTS = [Document(content=text, meta={"number": i, "title": f"Title {i}"}) for i, text in enumerate(TEXTS)]

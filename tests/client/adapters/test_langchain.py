@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import SecretStr
 from qwen3_client import AsyncClient, Client, InvalidInputError, ServerUnavailableError
-from qwen3_client.adapters.langchain import Qwen3Embeddings, Qwen3Reranker
+from qwen3_client.integrations.langchain import Qwen3Embeddings, Qwen3Reranker
 
 TEXTS = ["Mars is red", "Venus is hot", "Процедура банкротства", "北京"]
 BEARER = "open sesame"

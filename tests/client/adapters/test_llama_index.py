@@ -16,7 +16,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 from qwen3_client import Client, InvalidInputError, ServerUnavailableError, Tls
-from qwen3_client.adapters.llama_index import Qwen3Embedding, Qwen3Rerank
+from qwen3_client.integrations.llama_index import Qwen3Embedding, Qwen3Rerank
 
 TEXTS = ["Mars is red", "Venus is hot", "Процедура банкротства", "北京"]
 NODES = [NodeWithScore(node=TextNode(text=text, id_=str(i)), score=0.5) for i, text in enumerate(TEXTS)]
@@ -108,7 +108,7 @@ def test_rerankings_are_reported(client: Client) -> None:
 
     handler = LlamaDebugHandler(print_trace_on_end=False)
     reranker = Qwen3Rerank(client=client, top_n=1, callback_manager=CallbackManager([handler]))
-    dispatcher = get_dispatcher("qwen3_client.adapters.llama_index")
+    dispatcher = get_dispatcher("qwen3_client.integrations.llama_index")
     dispatcher.add_event_handler(Recorder())
     try:
         ranked = reranker.postprocess_nodes(NODES, query_str=QUESTION)

@@ -14,7 +14,7 @@ from mteb.models.models_protocols import CrossEncoderProtocol, EncoderProtocol
 from mteb.types import PromptType
 from numpy.typing import NDArray
 from qwen3_client import Client, InvalidInputError, ServerUnavailableError
-from qwen3_client.adapters.mteb import Qwen3CrossEncoder, Qwen3Encoder, qwen_instructions
+from qwen3_client.integrations.mteb import Qwen3CrossEncoder, Qwen3Encoder, qwen_instructions
 from torch.utils.data import DataLoader
 
 QUERIES = ["Which planet is red?", "Which planet is hot?", "What is the capital of China?"]

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import numpy as np
-from qwen3_client._quantisation import Calibration, quantise
+from qwen3_client.quantization import Calibration, quantise
 from sentence_transformers import quantize_embeddings
 
 

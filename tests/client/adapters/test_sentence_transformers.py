@@ -11,7 +11,7 @@ import pytest
 import sentence_transformers
 import torch
 from qwen3_client import Client, InvalidInputError, ServerUnavailableError
-from qwen3_client.adapters.sentence_transformers import SentenceTransformer
+from qwen3_client.integrations.sentence_transformers import SentenceTransformer
 from qwen3_export.checkpoint.tiny import write_tiny_checkpoint
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from qwen3_client import AsyncClient, Client, InvalidInputError, Qwen3ClientError, Tls
-from qwen3_client.adapters._server import TIMEOUT_S, Server, checked_options
-from qwen3_client.adapters.langchain import Qwen3Embeddings
+from qwen3_client.integrations._server import TIMEOUT_S, Server, checked_options
+from qwen3_client.integrations.langchain import Qwen3Embeddings
 
 BEARER = "open sesame"
 LIBRARIES = {
@@ -133,7 +133,7 @@ def test_a_ready_client_is_not_pickled(client: Client) -> None:
 
 def test_importing_the_package_imports_no_library() -> None:
     libraries = ["langchain_core", "llama_index", "haystack", "mteb", "sentence_transformers", "torch", "pydantic"]
-    modules = ["qwen3_client", "qwen3_client.adapters", "qwen3_client.adapters.sentence_transformers"]
+    modules = ["qwen3_client", "qwen3_client.integrations", "qwen3_client.integrations.sentence_transformers"]
     check = f"import sys, {', '.join(modules)}; print(*sorted(set({libraries}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=60)
     assert (done.stdout.split(), done.stderr) == ([], "")
@@ -142,16 +142,16 @@ def test_importing_the_package_imports_no_library() -> None:
 @pytest.mark.parametrize("adapter", LIBRARIES)
 def test_a_missing_library_names_the_extra(adapter: str) -> None:
     extra, library = LIBRARIES[adapter]
-    code = f"import sys; sys.modules[{library!r}] = None; import qwen3_client.adapters.{adapter}"
+    code = f"import sys; sys.modules[{library!r}] = None; import qwen3_client.integrations.{adapter}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode != 0
     assert done.stderr.rstrip().endswith(f"pip install 'qwen3-triton[{extra}]'")
 
 
 def test_every_adapter_has_a_test() -> None:
-    import qwen3_client.adapters
+    import qwen3_client.integrations
 
-    (folder,) = qwen3_client.adapters.__path__
+    (folder,) = qwen3_client.integrations.__path__
     public = {path.stem for path in Path(folder).glob("[!_]*.py")}
     assert public == {*LIBRARIES, "sentence_transformers"}
     assert all((Path(__file__).parent / f"test_{name}.py").is_file() for name in public)
@@ -167,7 +167,7 @@ def test_every_adapter_has_a_test() -> None:
     ],
 )
 def test_the_example_of_its_docstring_runs(adapter: str, shown: str, url: str) -> None:
-    doc = importlib.import_module(f"qwen3_client.adapters.{adapter}").__doc__
+    doc = importlib.import_module(f"qwen3_client.integrations.{adapter}").__doc__
     assert doc is not None
     example = textwrap.dedent("\n".join(line for line in doc.splitlines() if line.startswith("    ")))
     assert "localhost:8001" in example

@@ -1,0 +1,404 @@
+"""The client: texts in, unit vectors or ranks out, for programs with an event loop.
+
+A text goes one way: its prompt (`prompts`), its token ids (`tokenizer`), the server's answer (`served_model`,
+`session`, `transports`), and the cut of the vector (`vectors`) or the order of the documents (`ranking`).
+
+The work is done on the thread of `io_thread`, so one client serves any number of event loops, and neither tokenizing
+nor a slow server ever holds one of them up.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .base_client import BaseClient
+from .contract import EMBEDDING_NAME, LOGIT_NAME, SCORE_NAME, ModelInfo, RerankerInfo
+from .cuts import CutCounter
+from .errors import ContractMismatchError, InvalidInputError, ServerTimeoutError, ServerUnavailableError
+from .inputs import as_documents, as_pairs, as_texts, as_token_ids, checked_text
+from .options import (
+    ClientOptions,
+    Kind,
+    Priority,
+    Truncate,
+    checked_kind,
+    checked_priority,
+    checked_truncate,
+)
+from .outcome import Outcome, in_order
+from .prompts import RERANKER_PREFIX, RERANKER_SUFFIX, embedding_prompts, pair_prompt, task, task_of
+from .ranking import Judgement, RankedDocument, checked_top_k, ranked
+from .served_model import ServedModel, check_ids
+from .session import Session
+from .transports.base import Transport
+from .vectors import checked_dimensions, cut
+
+_T = TypeVar("_T")
+
+Vectors: TypeAlias = NDArray[np.float32]
+
+_PRIORITY_OF: Final[dict[Kind, Priority]] = {"query": "interactive", "document": "bulk"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """How the texts of one call are embedded.
+
+    Attributes:
+        kind: whether they are queries or documents.
+        instruction: the task of the queries; None for the model's default. Documents take none.
+        dimensions: length of the vectors; None for the model's.
+        truncate: which part a text that is too long loses.
+        priority: whether they go before others that wait; None for "interactive" if they are queries, else "bulk".
+
+    Raises:
+        InvalidInputError: one of them makes no sense, whatever the model is.
+    """
+
+    kind: Kind
+    instruction: str | None = None
+    dimensions: int | None = None
+    truncate: Truncate = True
+    priority: Priority | None = None
+
+    def __post_init__(self) -> None:
+        checked_kind(self.kind)
+        checked_truncate(self.truncate)
+        checked_priority(self.priority, default="bulk")
+
+    def prompts(self, texts: Sequence[str], info: ModelInfo) -> list[str]:
+        """Return what the model reads of each text."""
+        named = task_of(self.kind, instruction=self.instruction, default=info.default_instruction)
+        return embedding_prompts(texts, kind=self.kind, instruction=named)
+
+    def check(self, info: ModelInfo) -> None:
+        """Check the options against the model.
+
+        Raises:
+            InvalidInputError: one of them cannot be used with it.
+        """
+        self.prompts([], info)
+        checked_dimensions(self.dimensions, full=info.dimensions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """How the pairs of one call are judged.
+
+    Attributes:
+        instruction: the task; None for the model's default.
+        truncate: whether a document that is too long loses its end instead of raising.
+        priority: whether they go before others that wait; None for "interactive".
+
+    Raises:
+        InvalidInputError: one of them makes no sense, whatever the model is.
+    """
+
+    instruction: str | None = None
+    truncate: bool = True
+    priority: Priority | None = None
+
+    def __post_init__(self) -> None:
+        checked_priority(self.priority, default="interactive")
+
+
+class AsyncClient(BaseClient):
+    """A connection to one Triton server, to an embedding model and a reranker on it, for asyncio.
+
+    It takes the arguments of `Client`, and its methods take and give what those of `Client` do. Tasks, event loops and
+    threads may share one. Cancelling a call gives up its requests on the server too.
+    """
+
+    def _open(self, options: ClientOptions, transport: Transport | None) -> None:
+        self._session = Session(options, transport=transport)
+        self._embedding_model = ServedModel(self._session, ModelInfo, name=options.model, tokenizer=options.tokenizer)
+        self._reranker = ServedModel(
+            self._session,
+            RerankerInfo,
+            name=options.reranker,
+            tokenizer=options.reranker_tokenizer,
+            prefix=RERANKER_PREFIX,
+            suffix=RERANKER_SUFFIX,
+        )
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """As `Client.close`."""
+        if (closing := self._session.close_soon()) is not None:
+            await asyncio.wrap_future(closing)
+
+    async def info(self) -> ModelInfo:
+        """As `Client.info`."""
+        return await self._session.run(self._embedding_model.info())
+
+    async def reranker_info(self) -> RerankerInfo:
+        """As `Client.reranker_info`."""
+        return await self._session.run(self._reranker.info())
+
+    async def is_ready(self) -> bool:
+        """As `Client.is_ready`."""
+        return await self._session.run(self._are_ready())
+
+    def count_cuts(self) -> CutCounter:
+        """Return what counts, from now on, what the embedding model's texts lose to fit the model."""
+        counter = self._embedding_model.cut_counter = CutCounter()
+        return counter
+
+    async def encode_query(
+        self,
+        texts: str | Sequence[str],
+        *,
+        instruction: str | None = None,
+        dimensions: int | None = None,
+        truncate: Truncate = True,
+        priority: Priority | None = None,
+    ) -> Vectors:
+        """As `Client.encode_query`."""
+        how = Encoding(
+            kind="query", instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority
+        )
+        return await self._encode(texts, how)
+
+    async def encode_document(
+        self,
+        texts: str | Sequence[str],
+        *,
+        dimensions: int | None = None,
+        truncate: Truncate = True,
+        priority: Priority | None = None,
+    ) -> Vectors:
+        """As `Client.encode_document`."""
+        how = Encoding(kind="document", dimensions=dimensions, truncate=truncate, priority=priority)
+        return await self._encode(texts, how)
+
+    async def encode_stream(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        kind: Kind = "document",
+        instruction: str | None = None,
+        dimensions: int | None = None,
+        truncate: Truncate = True,
+        priority: Priority | None = None,
+    ) -> AsyncIterator[Vectors]:
+        """As `Client.encode_stream`; the texts may come from an asynchronous iterable.
+
+        Options are checked when the first row is asked for.
+        """
+        if isinstance(texts, str):
+            raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
+        how = Encoding(kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority)
+        await self._session.run(self._check(how))
+        count = 0
+        pending: deque[asyncio.Future[Outcome[Vectors]]] = deque()
+
+        async def finished() -> AsyncIterator[Vectors]:
+            nonlocal count
+            outcome = await pending.popleft()
+            for row in outcome.results:
+                yield row
+            count += len(outcome.results)
+            outcome.check("text", stop=count)
+
+        try:
+            async for group in _groups(texts, size=self._session.options.concurrency):
+                pending.append(asyncio.wrap_future(self._session.submit(self._embed(group, how))))
+                if len(pending) > 1:  # one group stays on its way while its caller uses the rows of another
+                    async for row in finished():
+                        yield row
+            while pending:
+                async for row in finished():
+                    yield row
+        finally:
+            for future in pending:
+                future.cancel()
+
+    async def tokenize(
+        self,
+        texts: Sequence[str],
+        *,
+        kind: Kind = "document",
+        instruction: str | None = None,
+        truncate: Truncate = True,
+    ) -> list[NDArray[np.int64]]:
+        """As `Client.tokenize`."""
+        if isinstance(texts, str):
+            raise InvalidInputError("tokenize takes a sequence of texts, not one str: put it into a list")
+        how = Encoding(kind=kind, instruction=instruction, truncate=truncate)
+        return (await self._session.run(self._tokenize(as_texts(texts), how))).all("text")
+
+    async def encode_tokens(
+        self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None, priority: Priority | None = None
+    ) -> Vectors:
+        """As `Client.encode_tokens`."""
+        rows = as_token_ids(input_ids, noun="text")
+        how = Encoding(kind="document", dimensions=dimensions, priority=priority)
+        return await self._session.run(self._embed_all_rows(rows, how))
+
+    async def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        instruction: str | None = None,
+        top_k: int | None = None,
+        return_documents: bool = False,
+        truncate: bool = True,
+        priority: Priority | None = None,
+    ) -> list[RankedDocument]:
+        """As `Client.rank`."""
+        checked_text(query, what="the query")
+        texts, most = as_documents(documents), checked_top_k(top_k)
+        how = Judging(instruction=instruction, truncate=truncate, priority=priority)
+        outcome = await self._session.run(self._judge_all([(query, text) for text in texts], how))
+        return ranked(outcome.all("document"), documents=texts if return_documents else None, top_k=most)
+
+    async def score(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        instruction: str | None = None,
+        truncate: bool = True,
+        priority: Priority | None = None,
+    ) -> NDArray[np.float32]:
+        """As `Client.score`."""
+        batch = as_pairs(pairs)
+        how = Judging(instruction=instruction, truncate=truncate, priority=priority)
+        outcome = await self._session.run(self._judge_all(batch, how))
+        return np.array([judgement.score for judgement in outcome.all("pair")], dtype=np.float32)
+
+    async def tokenize_pairs(
+        self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
+    ) -> list[NDArray[np.int64]]:
+        """As `Client.tokenize_pairs`."""
+        how = Judging(instruction=instruction, truncate=truncate)
+        return (await self._session.run(self._tokenize_pairs(as_pairs(pairs), how))).all("pair")
+
+    async def score_tokens(
+        self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None
+    ) -> list[Judgement]:
+        """As `Client.score_tokens`."""
+        rows = as_token_ids(input_ids, noun="pair")
+        return await self._session.run(self._judge_all_rows(rows, Judging(priority=priority)))
+
+    async def _encode(self, texts: str | Sequence[str], how: Encoding) -> Vectors:
+        # All texts are checked before the first is sent, so that a bad one costs nothing.
+        batch = as_texts([texts] if isinstance(texts, str) else texts)
+        table = await self._session.run(self._embed_all(batch, how))
+        return table[0] if isinstance(texts, str) else table
+
+    # What follows runs on the thread of `io_thread`.
+
+    async def _embed_all(self, texts: Sequence[str], how: Encoding) -> Vectors:
+        await self._check(how)
+        outcome = await in_order(self._embed(group, how) for group in self._sliced(texts))
+        return await self._table(outcome.all("text"), how)
+
+    async def _embed(self, texts: Sequence[str], how: Encoding) -> Outcome[Vectors]:
+        """Embed a few texts: prompts, token ids, the server's answers, cut vectors `[dimensions]`."""
+        rows = await self._tokenize(texts, how)
+        vectors = await self._embed_rows(rows.results, how)
+        return Outcome(vectors.results, vectors.failure or rows.failure)
+
+    async def _tokenize(self, texts: Sequence[str], how: Encoding) -> Outcome[NDArray[np.int64]]:
+        prompts = how.prompts(texts, await self._embedding_model.info())
+        return await self._embedding_model.tokenize(prompts, truncate=how.truncate)
+
+    async def _embed_all_rows(self, rows: Sequence[NDArray[np.int64]], how: Encoding) -> Vectors:
+        await self._check(how)
+        check_ids(rows, await self._embedding_model.info(), noun="text")
+        outcome = await in_order(self._embed_rows(group, how) for group in self._sliced(rows))
+        return await self._table(outcome.all("text"), how)
+
+    async def _embed_rows(self, rows: Sequence[NDArray[np.int64]], how: Encoding) -> Outcome[Vectors]:
+        answers = await self._embedding_model.infer(rows, priority=how.priority or _PRIORITY_OF[how.kind])
+        dimensions = checked_dimensions(how.dimensions, full=(await self._embedding_model.info()).dimensions)
+        vectors = (cut(outputs[EMBEDDING_NAME], dimensions=dimensions) for outputs in answers.results)
+        return Outcome.collect(vectors, failure=answers.failure)
+
+    async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[Judgement]:
+        await self._reranker.info()
+        return await in_order(self._judge(group, how) for group in self._sliced(pairs))
+
+    async def _judge(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[Judgement]:
+        """Judge a few pairs: prompts, token ids, the server's answers."""
+        rows = await self._tokenize_pairs(pairs, how)
+        judgements = await self._judge_rows(rows.results, how)
+        return Outcome(judgements.results, judgements.failure or rows.failure)
+
+    async def _tokenize_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[NDArray[np.int64]]:
+        named = task(how.instruction, default=(await self._reranker.info()).default_instruction)
+        prompts = [pair_prompt(pair, instruction=named) for pair in pairs]
+        return await self._reranker.tokenize(prompts, truncate=bool(how.truncate))
+
+    async def _judge_all_rows(self, rows: Sequence[NDArray[np.int64]], how: Judging) -> list[Judgement]:
+        check_ids(rows, await self._reranker.info(), noun="pair")
+        return (await in_order(self._judge_rows(group, how) for group in self._sliced(rows))).all("pair")
+
+    async def _judge_rows(self, rows: Sequence[NDArray[np.int64]], how: Judging) -> Outcome[Judgement]:
+        answers = await self._reranker.infer(rows, priority=how.priority or "interactive")
+        judgements = [
+            Judgement(score=float(outputs[SCORE_NAME][0]), logit=float(outputs[LOGIT_NAME][0]))
+            for outputs in answers.results
+        ]
+        return Outcome(judgements, answers.failure)
+
+    async def _check(self, how: Encoding) -> None:
+        how.check(await self._embedding_model.info())
+
+    async def _table(self, rows: Sequence[Vectors], how: Encoding) -> Vectors:
+        dimensions = checked_dimensions(how.dimensions, full=(await self._embedding_model.info()).dimensions)
+        return np.stack(rows) if rows else np.empty((0, dimensions), np.float32)
+
+    async def _are_ready(self) -> bool:
+        models = (self._embedding_model, self._reranker)
+        known = [model for model in models if model.name is not None]
+        try:
+            if known:
+                return all([await model.is_ready() for model in known])
+            return any([await model.is_ready() for model in models])
+        except (ContractMismatchError, ServerTimeoutError, ServerUnavailableError):
+            return False
+
+    def _sliced(self, items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+        size = self._session.options.concurrency
+        return (items[start : start + size] for start in range(0, len(items), size))
+
+
+async def _groups(texts: Iterable[str] | AsyncIterable[str], *, size: int) -> AsyncIterator[list[str]]:
+    """Yield checked texts in groups of a size, the last of which may be smaller."""
+    group: list[str] = []
+    index = 0
+    async for text in _each(texts):
+        group.append(checked_text(text, index=index))
+        index += 1
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+async def _each(texts: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
+    if isinstance(texts, AsyncIterable):
+        async for text in texts:
+            yield text
+    else:
+        for text in texts:
+            yield text

@@ -1,0 +1,67 @@
+"""What makes a client, of either kind: its options, as arguments or as one object."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TypeVar
+
+from .options import DEFAULT_URL, ClientOptions, Tls
+from .transports.base import Transport
+
+_ClientT = TypeVar("_ClientT", bound="BaseClient")
+
+
+class BaseClient(ABC):
+    """The constructor of both clients.
+
+    Args:
+        transport: what carries the requests, such as a `FakeTransport` in tests; None to connect to `url`.
+
+    The other arguments are those of `ClientOptions`.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        model: str | None = None,
+        reranker: str | None = None,
+        tokenizer: str | os.PathLike[str] | None = None,
+        reranker_tokenizer: str | os.PathLike[str] | None = None,
+        timeout_s: float = 300.0,
+        retry_s: float = 60.0,
+        concurrency: int = 64,
+        tls: Tls | None = None,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        options = ClientOptions(
+            url,
+            model=model,
+            reranker=reranker,
+            tokenizer=tokenizer,
+            reranker_tokenizer=reranker_tokenizer,
+            timeout_s=timeout_s,
+            retry_s=retry_s,
+            concurrency=concurrency,
+            tls=tls,
+            token=token,
+            headers=headers,
+        )
+        self._open(options, transport)
+
+    @classmethod
+    def from_options(cls: type[_ClientT], options: ClientOptions, *, transport: Transport | None = None) -> _ClientT:
+        """Return a client with these options.
+
+        Args:
+            options: the server, and how it is reached.
+            transport: as for the constructor.
+        """
+        client = cls.__new__(cls)
+        client._open(options, transport)
+        return client
+
+    @abstractmethod
+    def _open(self, options: ClientOptions, transport: Transport | None) -> None: ...

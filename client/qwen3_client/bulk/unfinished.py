@@ -1,0 +1,86 @@
+"""The finished texts of blocks that are not finished, so that a stop in the middle of a block loses little.
+
+The longest texts of a block go first, so its texts do not finish in the order of the corpus; they are kept with the
+rows that they are from. A block is embedded again but for them, and once it is finished its part replaces them: the
+output does not depend on when the job was stopped. This module knows nothing about how texts are embedded.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from .corpus import Block
+from .parts import Parts
+
+COMMIT_S = 25.0  # with the seconds between two looks at the clock, less than 30
+
+_ROW, _VECTOR = "row", "vector"
+
+
+class UnfinishedBlocks:
+    """Keeps the vectors of finished texts beside the parts of a job.
+
+    Args:
+        parts: the job's.
+        commit_s: seconds after which what was kept is written to the disk.
+        clock: tells the time in seconds.
+    """
+
+    def __init__(
+        self, parts: Parts, *, commit_s: float = COMMIT_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._parts = parts
+        self._commit_s = commit_s
+        self._clock = clock
+        self._committed = clock()
+        self._waiting: dict[int, list[tuple[list[int], NDArray[np.float32]]]] = {}  # by the first row of their block
+
+    def restore(self, block: Block) -> dict[int, NDArray[np.float32]]:
+        """Returns what an earlier run kept of a block: places of texts, and float32 `[dimensions]` for each."""
+        places = {row: place for place, row in enumerate(block.rows)}
+        found: dict[int, NDArray[np.float32]] = {}
+        for table in self._parts.pieces(block.start):
+            vectors = table[_VECTOR].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+            found |= {places[row]: vector for row, vector in zip(table[_ROW].to_pylist(), vectors, strict=True)}
+        return found
+
+    def keep(self, block: Block, places: list[int], vectors: NDArray[np.float32]) -> None:
+        """Keeps finished texts of a block, until they are committed in memory.
+
+        Args:
+            block: the block.
+            places: which of its texts.
+            vectors: float32 `[n, dimensions]`.
+        """
+        self._waiting.setdefault(block.start, []).append(([block.rows[place] for place in places], vectors))
+
+    def commit_if_due(self) -> None:
+        """Commits if it is time.
+
+        Raises:
+            OSError: what is kept cannot be written.
+        """
+        if self._clock() - self._committed >= self._commit_s:
+            self.commit()
+
+    def finished(self, block: Block) -> None:
+        """Notes that a block is among the parts."""
+        self._waiting.pop(block.start, None)
+        self._committed = self._clock()
+
+    def commit(self) -> None:
+        """Writes all that is kept; it is on the disk when this returns.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        for start, kept in list(self._waiting.items()):
+            vectors = np.concatenate([vectors for _, vectors in kept])
+            column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+            rows = pa.array([row for rows, _ in kept for row in rows], pa.int64())
+            self._parts.add_piece(pa.table([rows, column], names=[_ROW, _VECTOR]), start=start)
+            del self._waiting[start]
+        self._committed = self._clock()

@@ -1,0 +1,48 @@
+"""`qwen3-triton completion`: a script that has a shell complete the commands and their options.
+
+The script is made by shtab of the parsers of all commands that are installed, and asks nothing of Python later.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+HELP = "print a script that completes commands and options in a shell"
+EXTRA: str | None = None
+
+_SHELLS = ("bash", "zsh", "fish")
+_OF_FILES = {"FILE", "PATH", "PEM"}  # what options call a file
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (
+        'bash, in ~/.bashrc:                   eval "$(qwen3-triton completion bash)"\n'
+        'zsh, in ~/.zshrc after compinit:      eval "$(qwen3-triton completion zsh)"\n'
+        "fish, in ~/.config/fish/config.fish:  qwen3-triton completion fish | source"
+    )
+    parser.add_argument("shell", choices=_SHELLS, help="the shell")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the script."""
+    import shtab
+
+    from .subcommands import full_parser
+
+    parser = full_parser()
+    for action in _actions(parser):
+        if action.type is Path or action.metavar in _OF_FILES:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+    print(shtab.complete(parser, shell=args.shell))
+    return 0
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yields the arguments of a parser and of its subcommands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for subcommand in action.choices.values():
+                yield from _actions(subcommand)

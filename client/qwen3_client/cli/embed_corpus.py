@@ -1,0 +1,228 @@
+"""`qwen3-triton embed CORPUS --text-column NAME`: a file's texts to a file of vectors, however often it is killed.
+
+This module makes a job of the command's arguments, sends the corpus through the pipeline into the output, and says
+how far it is.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from ..bulk.corpus import Corpus
+from ..bulk.output import OUTPUT_SUFFIXES, VECTOR_COLUMN, BulkOutput
+from ..bulk.parts import Parts, open_parts
+from ..bulk.pipeline import embed_blocks
+from ..bulk.unfinished import UnfinishedBlocks
+from ..contract import ModelInfo
+from ..errors import InvalidInputError, Qwen3ClientError
+from ..prompts import task
+from ..quantization import Calibration, Dtype, checked_dtype
+from ..vector_files import calibration_beside
+from .connection import dimensions_of, open_client
+from .errors import UsageError
+from .overwriting import is_same_file
+
+_JOB_VERSION = 2  # of what the parts hold: raised when a newer client could not go on with an older one's
+
+
+def embed_corpus(
+    args: argparse.Namespace, path: Path, output: Path, *, dtype: Dtype, calibration: Calibration | None
+) -> None:
+    """Embeds a file, or goes on where an earlier run of the same command ended.
+
+    Args:
+        args: the command's.
+        path: the corpus.
+        output: where the vectors go.
+        dtype: how they are written.
+        calibration: the ranges for int8 and uint8; None to make them from the first rows.
+
+    Raises:
+        UsageError: the arguments contradict one another.
+        InvalidInputError: the corpus cannot be used, or the output holds the work of another job.
+        Qwen3ClientError: the server failed; what was finished is kept.
+        OSError: a file cannot be read or written.
+    """
+    _check_output(args, output)
+    corpus = Corpus(
+        path,
+        text_column=args.text_column,
+        id_column=args.id_column,
+        block_rows=args.block_rows,
+        skips_empty=args.skip_empty,
+    )
+    with open_client(args, noun="embedding model") as client:
+        cuts = client.async_client.count_cuts()
+        info = client.info()
+        dimensions = dimensions_of(args, info)
+        checked_dtype(dtype, dimensions=dimensions)
+        about = _about(args, info, dtype=dtype, dimensions=dimensions)
+        source = _source(corpus)
+        job = {**source, **about, "block_rows": args.block_rows, "calibration": _digest(calibration)}
+        folder = output.with_name(f"{output.name}.parts")
+        with open_parts(folder, job=job, restarts=args.restart) as parts:
+            if not parts.is_empty:
+                print(f"resumed: the vectors of {parts.texts:,} rows of {path} were kept", file=sys.stderr)
+            beside = calibration_beside(output)
+            result = BulkOutput(
+                output,
+                parts,
+                key=pa.field(corpus.key_name, corpus.key_type),
+                dtype=dtype,
+                dimensions=dimensions,
+                calibration=calibration,
+                about=about,
+                saves_calibration=args.calibration is None or not is_same_file(Path(args.calibration), beside),
+            )
+            if args.no_truncate and (before := result.cuts).texts:
+                raise InvalidInputError(
+                    f"an earlier run without --no-truncate cut {before.texts:,} of the texts that {folder} holds; "
+                    "leave out --no-truncate, or add --restart to start over"
+                )
+            blocks = corpus.blocks(start=parts.next_row)
+            first = list(itertools.islice(blocks, 1))  # to know where the bar begins
+            begin = first[0].begin if first else corpus.size
+            with _kept_in(parts) as unfinished, _Progress(corpus.size, begin=begin) as progress:
+                embedded = embed_blocks(
+                    client,
+                    itertools.chain(first, blocks),
+                    kind=args.kind,
+                    instruction=args.instruction,
+                    dimensions=dimensions,
+                    truncate=not args.no_truncate,
+                    cuts=cuts,
+                    keeper=unfinished,
+                    advance=progress.advance,
+                )
+                with closing(embedded):
+                    for done in embedded:
+                        result.add(done.block.keys, done.vectors, stop=done.block.stop, cuts=done.cuts)
+                        unfinished.finished(done.block)
+            if not parts:
+                raise InvalidInputError(f"{path} holds no texts")
+            if _source(corpus) != source:
+                raise InvalidInputError(f"{path} changed while it was read; embed it again with --restart")
+            lost = result.cuts
+            count = result.finish()
+    print(f"wrote {output}: {dtype} [{count}, {result.width}] in {progress.summary()}", file=sys.stderr)
+    if lost.texts:
+        print(lost.sentence(max_tokens=info.max_tokens), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _kept_in(parts: Parts) -> Iterator[UnfinishedBlocks]:
+    """Gives what keeps finished texts, commits all of them when something stops the block, and says how many are kept.
+
+    Raises:
+        KeyboardInterrupt: it was Ctrl-C, with what to say of it.
+    """
+    unfinished = UnfinishedBlocks(parts)
+    try:
+        yield unfinished
+    except (KeyboardInterrupt, Qwen3ClientError, OSError) as stop:
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            unfinished.commit()
+        if not parts.is_empty:
+            kept = f"the vectors of {parts.texts:,} rows are kept, and the same command goes on from there"
+            if isinstance(stop, KeyboardInterrupt):
+                raise KeyboardInterrupt(kept) from None
+            print(kept, file=sys.stderr)
+        raise
+
+
+def _check_output(args: argparse.Namespace, output: Path) -> None:
+    if output.suffix not in OUTPUT_SUFFIXES:
+        raise UsageError(f"cannot write {output}: for a corpus the name must end in {' or '.join(OUTPUT_SUFFIXES)}")
+    if output.suffix == ".npy" and args.id_column is not None:
+        raise UsageError("--id-column names the vectors, and a .npy has no place for names: write a .parquet")
+    if output.suffix == ".npy" and args.skip_empty:
+        raise UsageError(
+            "--skip-empty leaves out rows, and a .npy cannot say which row a vector is of: write a .parquet"
+        )
+    if args.id_column == VECTOR_COLUMN:
+        raise UsageError(f"{VECTOR_COLUMN} is what the column of vectors is called: rename the ids")
+
+
+def _source(corpus: Corpus) -> dict[str, object]:
+    """Returns what is embedded, and what would tell that the file is another now."""
+    path = corpus.path.resolve()
+    status = path.stat()
+    return {
+        "version": _JOB_VERSION,
+        "corpus": str(path),
+        "bytes": status.st_size,
+        "modified_ns": status.st_mtime_ns,
+        "text_column": corpus.text_column,
+        "id_column": corpus.id_column,
+    }
+
+
+def _about(args: argparse.Namespace, info: ModelInfo, *, dtype: Dtype, dimensions: int) -> dict[str, object]:
+    """Returns what the vectors are: all that decides on their numbers, but for the text."""
+    is_query = args.kind == "query"
+    return {
+        "source": info.source,
+        "revision": info.revision,
+        "precision": info.precision,
+        "tokenizer_sha256": info.tokenizer_sha256,
+        "max_tokens": info.max_tokens,
+        "kind": args.kind,
+        "instruction": task(args.instruction, default=info.default_instruction) if is_query else None,
+        "dimensions": dimensions,
+        "dtype": dtype,
+    }
+
+
+def _digest(calibration: Calibration | None) -> str | None:
+    if calibration is None:
+        return None
+    return hashlib.sha256(calibration.low.tobytes() + calibration.high.tobytes()).hexdigest()
+
+
+class _Progress:
+    """How much is done, for a bar on a terminal and for the last line.
+
+    Args:
+        size: how much there is to read, in units of the corpus.
+        begin: how much of it an earlier run did.
+    """
+
+    def __init__(self, size: int, *, begin: int) -> None:
+        self._started = time.monotonic()
+        self._texts = 0
+        self._tokens = 0
+        self._bar = tqdm(
+            total=size,
+            initial=begin,
+            bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}",
+            file=sys.stderr,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, units: float, texts: int, tokens: int) -> None:
+        """Notes that texts are done."""
+        self._texts += texts
+        self._tokens += tokens
+        rate = self._tokens / (time.monotonic() - self._started)
+        self._bar.set_postfix_str(f"{self._texts:,} texts, {rate:,.0f} tokens/s", refresh=False)
+        self._bar.update(units)
+
+    def summary(self) -> str:
+        """Says how long it took, and how fast that was: what an earlier run did is not counted."""
+        seconds = time.monotonic() - self._started
+        return f"{seconds:.1f} s ({self._texts / seconds:.1f} texts/s, {self._tokens / seconds:.1f} tokens/s)"

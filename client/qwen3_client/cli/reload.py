@@ -1,0 +1,126 @@
+"""`qwen3-triton reload`: a running server changes over to what its model directories hold now.
+
+Triton loads the new version beside the old one, gives it the requests that come from then on, and ends the old one when
+its last request is answered.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .connection import add_connection_arguments, options_of
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from ..transports.base import Transport
+
+HELP = "have a running server change over to newly exported versions and models, without a failed request"
+EXTRA: str | None = None
+
+_ASK_S = 10.0  # for what Triton knows without work
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="names on the server (default: all that are loaded, and those in --repository that were exported since)",
+    )
+    add_connection_arguments(parser)
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=Path("model_repository"),
+        help="the server's model repository as seen from here, to tell exported models from folders that hold none yet "
+        "(%(default)s); it need not be there",
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=600.0, metavar="S", help="seconds that loading a model may take (%(default)g)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Have each model loaded, one after another. Where one fails, Triton goes on with what it had."""
+    from .. import io_thread
+    from ..errors import InferenceError, InvalidInputError, Qwen3ClientError
+    from ..session import connect
+
+    options = options_of(args)
+
+    async def reload() -> None:
+        transport = connect(options)
+        try:
+            index = await transport.index(timeout_s=_ASK_S)
+            failures: list[Qwen3ClientError] = []
+            for model in _chosen(args.models, index, repository=args.repository):
+                try:
+                    await _reload(transport, model, timeout_s=args.timeout)
+                except (InferenceError, InvalidInputError) as error:
+                    failures.append(error)  # about this model alone
+        finally:
+            await transport.close()
+        if failures:
+            raise type(failures[0])("; ".join(str(failure) for failure in failures))
+
+    io_thread.submit(reload()).result()
+    return 0
+
+
+def _chosen(named: Sequence[str], index: Sequence[Mapping[str, Any]], *, repository: Path) -> list[str]:
+    """Returns the models to load.
+
+    Args:
+        named: those that the user asks for.
+        index: Triton's repository index.
+        repository: the server's model repository, where it can be seen from here.
+
+    Raises:
+        UsageError: one is not in the server's repository, or there is nothing to load.
+    """
+    known = list(dict.fromkeys(str(entry["name"]) for entry in index if "name" in entry))
+    unknown = [name for name in named if name not in known]
+    if unknown:
+        there = f"there are: {', '.join(known)}" if known else "it is empty"
+        raise UsageError(f"no model {', '.join(unknown)} in the server's repository; {there}")
+    if named:
+        return list(dict.fromkeys(named))
+    loaded = {str(entry["name"]) for entry in index if entry.get("state") == "READY"}
+    # Triton's index has a folder without weights too, and a Triton that is told to load one is not ready ever after.
+    # One that somebody unloaded is in the index with its versions, and stays as it is.
+    states = {str(entry["name"]) for entry in index if entry.get("state")}
+    fresh = [name for name in known if name not in states and _is_exported(repository / name)]
+    for name in known:
+        if name not in loaded and name not in fresh:
+            print(f"{name}: not loaded; `qwen3-triton reload {name}` loads it if it was exported", flush=True)
+    if not loaded and not fresh:
+        raise UsageError("the server has loaded no model; name what it shall load")
+    return [name for name in known if name in loaded or name in fresh]
+
+
+def _is_exported(model: Path) -> bool:
+    return (model / "manifest.json").is_file()
+
+
+async def _reload(transport: "Transport", model: str, *, timeout_s: float) -> None:
+    from ..transports.base import ready_versions
+
+    before = ready_versions(await transport.index(timeout_s=_ASK_S), model)
+    started = time.monotonic()
+    await transport.load(model, timeout_s=timeout_s)
+    seconds = time.monotonic() - started
+    after = ready_versions(await transport.index(timeout_s=_ASK_S), model)
+    config = await transport.model_config(model, timeout_s=_ASK_S)
+    precision = ((config.get("parameters") or {}).get("precision") or {}).get("string_value")
+    computed = f" ({precision})" if precision else ""
+    earlier = f"before, {_named(before)}" if before else "it was not loaded before"
+    print(f"{model}: {_named(after)}{computed} ready after {seconds:.1f} s; {earlier}", flush=True)
+
+
+def _named(versions: list[int]) -> str:
+    if not versions:
+        return "no version"
+    return f"version{'s' if len(versions) > 1 else ''} {', '.join(map(str, versions))}"

@@ -1,0 +1,91 @@
+"""`qwen3-triton rerank`: a query, and documents from the command line, a file or stdin, to a ranking on stdout."""
+
+import argparse
+import json
+import shutil
+import sys
+import unicodedata
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from .connection import add_server_arguments, open_client
+from .errors import UsageError
+from .texts import open_texts
+
+if TYPE_CHECKING:
+    from ..ranking import RankedDocument
+
+HELP = "rank documents by how well they meet a query, with a running server"
+EXTRA: str | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("query", metavar="QUERY", help="what is looked for")
+    parser.add_argument("documents", nargs="*", metavar="DOCUMENT", help="where; without any, lines of --file or stdin")
+    parser.add_argument("--file", metavar="PATH", help='UTF-8 file with a document per line; "-" is stdin')
+    add_server_arguments(parser, noun="reranker")
+    parser.add_argument("--instruction", help="the task (default: the model's)")
+    parser.add_argument("--top-k", type=int, metavar="N", help="show the best N only")
+    parser.add_argument("--json", action="store_true", help="JSON lines with index, score, logit, document")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Rank the documents and print them."""
+    if args.top_k is not None and args.top_k < 1:
+        raise UsageError(f"--top-k must be at least 1, not {args.top_k}")
+    if args.instruction == "":
+        raise UsageError("--instruction must not be empty: leave it out to use the model's own")
+    with (
+        open_texts(args.documents, file=args.file, noun="document") as documents,
+        open_client(args, noun="reranker") as client,
+    ):
+        best = client.rank(
+            args.query, list(documents), instruction=args.instruction, top_k=args.top_k, return_documents=True
+        )
+    if args.json:
+        for document in best:
+            print(json.dumps(asdict(document)))
+    else:
+        _print_table(best)
+    sys.stdout.flush()  # a reader that has enough is noticed here, not at exit
+    return 0
+
+
+def _print_table(best: list["RankedDocument"]) -> None:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    index_width = max(len(text) for text in ("index", *(str(document.index) for document in best)))
+    rank_width = max(len("rank"), len(str(len(best))))
+    print(f"{'rank':>{rank_width}}   score  {'index':>{index_width}}  document")
+    for rank, document in enumerate(best, start=1):
+        start = f"{rank:>{rank_width}}  {document.score:.4f}  {document.index:>{index_width}}  "
+        print(start + shown(document.document or "", columns=None if width is None else width - len(start)))
+
+
+def shown(text: str, *, columns: int | None) -> str:
+    """Returns a text as one line that a terminal can show.
+
+    Args:
+        text: any text; a document may hold line ends, and control characters that would steer a terminal.
+        columns: room for it, where Chinese, Japanese and Korean characters take two columns each; None for no
+            limit. What does not fit ends in "...".
+    """
+    line = "".join(
+        "?" if unicodedata.category(character) == "Cc" else character for character in " ".join(text.split())
+    )
+    encoding = sys.stdout.encoding or "utf-8"
+    line = line.encode(encoding, errors="replace").decode(encoding)
+    if columns is None or sum(map(_columns, line)) <= columns:
+        return line
+    taken, room = 0, max(columns - len("..."), 0)
+    for position, character in enumerate(line):
+        taken += _columns(character)
+        if taken > room:
+            return f"{line[:position]}..."
+    return line
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in ("Cf", "Me", "Mn"):  # joiners and marks on the character before
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -1,0 +1,122 @@
+"""`qwen3-triton status`: what a running server is, and which models it has."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .connection import add_connection_arguments, options_of
+
+if TYPE_CHECKING:
+    from ..transports.base import Transport
+
+HELP = "say which models a running server has, and whether it is ready"
+EXTRA: str | None = None
+
+_HEAD = ("model", "version", "checkpoint", "precision", "dimensions", "max_tokens", "state")
+_NONE = "-"
+_SHORT = 40  # characters of a reason that fit into the table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What a server says about itself.
+
+    Attributes:
+        version: of Triton.
+        is_ready: whether Triton calls itself ready.
+        models: a line for each version of each model, as `_HEAD` names the columns.
+        ready: names of the models of this project that are ready.
+        reasons: why a version is not ready, where Triton says it.
+    """
+
+    version: str
+    is_ready: bool
+    models: list[tuple[str, ...]]
+    ready: list[str]
+    reasons: list[str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("server", nargs="?", metavar="URL", help="the server; the same as --url")
+    add_connection_arguments(parser)
+    parser.add_argument(
+        "--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for an answer (%(default)g)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the server's versions and a table of its models.
+
+    Returns:
+        0 when the server is ready and has a model of this project that is; else 1.
+    """
+    from .. import __version__, io_thread
+    from ..session import connect
+
+    args.url = args.url if args.server is None else args.server
+    options = options_of(args)
+
+    async def ask() -> Status:
+        transport = connect(options)
+        try:
+            return await _status(transport, timeout_s=args.timeout)
+        finally:
+            await transport.close()
+
+    status = io_thread.submit(ask()).result()
+    state = "ready" if status.is_ready else "not ready"
+    print(f"Triton {status.version} at {options.address} is {state}; this is qwen3-triton {__version__}\n")
+    print(_table([_HEAD, *status.models]) if status.models else "It has no model.")
+    for reason in status.reasons:
+        print(f"\n{reason}")
+    if not status.ready:
+        print("\nNo Qwen3-Embedding or Qwen3-Reranker model is ready: export one and `qwen3-triton reload`")
+    return 0 if status.is_ready and status.ready else 1
+
+
+async def _status(transport: "Transport", *, timeout_s: float) -> Status:
+    version = await transport.server_version(timeout_s=timeout_s)
+    is_ready = await transport.is_server_ready(timeout_s=timeout_s)
+    lines, ready, reasons = [], [], []
+    for entry in await transport.index(timeout_s=timeout_s):
+        name, number = str(entry.get("name", "?")), str(entry.get("version", _NONE))
+        state = str(entry.get("state", "")).lower()
+        about: Mapping[str, str] = {}
+        if state == "ready":
+            about = _parameters(await transport.model_config(name, timeout_s=timeout_s))
+            if "model_family" in about:
+                ready.append(name)
+        elif reason := " ".join(str(entry.get("reason", "")).split()):
+            state = f"{state}: {reason}" if len(reason) < _SHORT else f"{state}, see below"
+            if len(reason) >= _SHORT:
+                reasons.append(f"{name}, version {number}: {reason}")
+        lines.append(
+            (
+                name,
+                number,
+                f"{about['model_family']} {about.get('model_size', '')}".strip() if "model_family" in about else _NONE,
+                about.get("precision", _NONE),
+                about.get("dimensions", _NONE),
+                about.get("max_tokens", _NONE),
+                state or "not loaded",
+            )
+        )
+    return Status(version=version, is_ready=is_ready, models=sorted(lines), ready=ready, reasons=reasons)
+
+
+def _parameters(config: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        key: str(value.get("string_value", ""))
+        for key, value in (config.get("parameters") or {}).items()
+        if isinstance(value, Mapping)
+    }
+
+
+def _table(lines: Sequence[tuple[str, ...]]) -> str:
+    """One line each, columns aligned by spaces."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

@@ -1,0 +1,198 @@
+"""The tensor contract, and what a served model says about itself.
+
+Triton answers a request for a model's config with the tensors' names and types and a map of string
+`parameters`. This module checks the first, which also tells embedding models and rerankers apart, and reads the
+second; it knows nothing about how they travelled.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+from .errors import ContractMismatchError
+
+INPUT_NAME = "input_ids"  # [n]: the token ids of one prompt, never padded
+INPUT_TYPE = "INT64"
+OUTPUT_TYPE = "FP32"
+EMBEDDING_NAME = "embedding"  # [dimensions]: unit norm
+SCORE_NAME = "score"  # [1]: P(yes), the softmax over the logits of "no" and "yes" after the prompt
+LOGIT_NAME = "logit"  # [1]: logit(yes) - logit(no); tells apart what rounds to the same score
+MIN_DIMENSIONS = 32  # the smallest cut that the model cards of Qwen3-Embedding allow
+
+_LEAST = {"eos_token_id": 0}  # every other number is at least 1
+_MAY_BE_EMPTY = {"revision"}
+
+InfoT = TypeVar("InfoT", bound="ServedInfo")
+
+
+class _UnfitError(Exception):
+    """Why a config is not what the contract says, as a clause."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedInfo:
+    """What every served model says about itself.
+
+    Each attribute but the name is the config's parameter of the same name.
+
+    Attributes:
+        NOUN: what messages call a model of this kind.
+        OPTION: the argument of `Client` that names one.
+        TOKENIZER_OPTION: the argument of `Client` that says where its tokenizer is.
+        CHECKPOINT: one to export, for messages.
+        OUTPUTS: names of its output tensors.
+        name: its name on the server.
+        source: checkpoint that it was exported from, a Hub id or a folder.
+        revision: commit of the checkpoint; "" when unknown.
+        model_family: such as "Qwen3-Embedding".
+        model_size: such as "0.6B".
+        precision: such as "fp32" or "int8".
+        max_tokens: most tokens in one prompt, with all that the client adds.
+        vocabulary: number of tokens that it knows; ids count from 0.
+        tokenizer: Hub id or folder that holds the tokenizer.json.
+        tokenizer_sha256: sha256 of the bytes of the tokenizer.json, 64 lower-case hexadecimal digits.
+        default_instruction: the task that is named when the caller names none.
+    """
+
+    NOUN: ClassVar[str]
+    OPTION: ClassVar[str]
+    TOKENIZER_OPTION: ClassVar[str]
+    CHECKPOINT: ClassVar[str]
+    OUTPUTS: ClassVar[tuple[str, ...]]
+
+    name: str
+    source: str
+    revision: str
+    model_family: str
+    model_size: str
+    precision: str
+    max_tokens: int
+    vocabulary: int
+    tokenizer: str
+    tokenizer_sha256: str
+    default_instruction: str
+
+    @property
+    def output_width(self) -> int:
+        """How many numbers each output holds for one prompt."""
+        return 1
+
+    @classmethod
+    def fits(cls, config: Mapping[str, Any]) -> bool:
+        """Says whether a model is of this kind, going by its tensors."""
+        try:
+            _check_tensors(config, outputs=cls.OUTPUTS)
+        except _UnfitError:
+            return False
+        return True
+
+    @classmethod
+    def from_config(cls: type[InfoT], config: Mapping[str, Any]) -> InfoT:
+        """Checks a Triton model config against the contract and reads its parameters.
+
+        Args:
+            config: the config as JSON, with the names of Triton's `model_config.proto`.
+
+        Raises:
+            ContractMismatchError: a tensor or a parameter is missing, or not what the contract says.
+        """
+        name = str(config.get("name", "?"))
+        try:
+            shapes = _check_tensors(config, outputs=cls.OUTPUTS)
+            info = cls(name=name, **_read_parameters(config, kind=cls))
+            for output, shape in shapes.items():
+                if shape != [info.output_width]:
+                    raise _UnfitError(
+                        f"its output {output!r} has shape {shape}, not [{info.output_width}] as it should"
+                    )
+        except _UnfitError as reason:
+            raise ContractMismatchError(
+                f"the served model {name!r} is no {cls.NOUN} that this client works with: {reason}; "
+                f"export it again with `qwen3-triton export`, or name another with {cls.OPTION}="
+            ) from None
+        return info
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo(ServedInfo):
+    """What a served embedding model says about itself.
+
+    Attributes:
+        dimensions: length of the vectors that the server gives.
+        eos_token_id: the token that ends every text.
+    """
+
+    NOUN: ClassVar[str] = "embedding model"
+    OPTION: ClassVar[str] = "model"
+    TOKENIZER_OPTION: ClassVar[str] = "tokenizer"
+    CHECKPOINT: ClassVar[str] = "Qwen/Qwen3-Embedding-0.6B"
+    OUTPUTS: ClassVar[tuple[str, ...]] = (EMBEDDING_NAME,)
+
+    dimensions: int
+    eos_token_id: int
+
+    @property
+    def output_width(self) -> int:
+        """How many numbers each output holds for one prompt."""
+        return self.dimensions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerankerInfo(ServedInfo):
+    """What a served reranker says about itself."""
+
+    NOUN: ClassVar[str] = "reranker"
+    OPTION: ClassVar[str] = "reranker"
+    TOKENIZER_OPTION: ClassVar[str] = "reranker_tokenizer"
+    CHECKPOINT: ClassVar[str] = "Qwen/Qwen3-Reranker-0.6B"
+    OUTPUTS: ClassVar[tuple[str, ...]] = (SCORE_NAME, LOGIT_NAME)
+
+
+def _check_tensors(config: Mapping[str, Any], *, outputs: tuple[str, ...]) -> dict[str, list[int]]:
+    """Returns the shapes of the outputs, once all tensors have the right names and types."""
+    wanted = [f"{INPUT_NAME} {INPUT_TYPE}"]
+    needed = [_signature(tensor) for tensor in config.get("input") or [] if not tensor.get("optional")]
+    if needed != wanted:
+        raise _UnfitError(f"it takes [{', '.join(needed)}], not [{', '.join(wanted)}]")
+    wanted = [f"{name} {OUTPUT_TYPE}" for name in outputs]
+    given = {_signature(tensor): tensor for tensor in config.get("output") or []}
+    if not given.keys() >= set(wanted):
+        raise _UnfitError(f"it gives [{', '.join(given)}], not [{', '.join(wanted)}]")
+    # JSON of protobuf writes 64-bit numbers as strings.
+    return {
+        name: [int(size) for size in given[signature].get("dims", [])]
+        for name, signature in zip(outputs, wanted, strict=True)
+    }
+
+
+def _signature(tensor: Mapping[str, Any]) -> str:
+    return f"{tensor.get('name', '?')} {str(tensor.get('data_type', '?')).removeprefix('TYPE_')}"
+
+
+def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> dict[str, Any]:
+    """Reads a value for each attribute but the name, as text or as a whole number, whatever its type is."""
+    parameters: Mapping[str, Any] = config.get("parameters") or {}
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        key = field.name
+        if key == "name":
+            continue
+        parameter = parameters.get(key)
+        if not isinstance(parameter, Mapping):
+            raise _UnfitError(f"its config has no parameter {key!r}")
+        # Over gRPC, JSON leaves out a string that is empty.
+        text = str(parameter.get("string_value", ""))
+        if field.type is int:
+            least = _LEAST.get(key, 1)
+            if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < least:
+                raise _UnfitError(f"parameter {key!r} is {text!r}, not a whole number of at least {least}")
+            values[key] = int(text)
+        elif not text and key not in _MAY_BE_EMPTY:
+            raise _UnfitError(f"parameter {key!r} is empty")
+        else:
+            values[key] = text
+    values["tokenizer_sha256"] = values["tokenizer_sha256"].lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", values["tokenizer_sha256"]):
+        raise _UnfitError(f"parameter 'tokenizer_sha256' is {values['tokenizer_sha256']!r}, not a sha256")
+    return values

@@ -1,0 +1,135 @@
+"""What counts as a text, and as a sequence of texts, checked before anything is tokenized or sent.
+
+Everything that is valid Unicode and not empty is accepted: NUL, emoji, any length. This module knows nothing
+about tokens.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import TypeGuard, TypeVar, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import EmptyTextError, InvalidInputError
+
+_ItemsT = TypeVar("_ItemsT")
+
+
+def checked_text(text: object, *, what: str = "a text", noun: str = "text", index: int | None = None) -> str:
+    """Return `text`, once it is known to be one.
+
+    Args:
+        text: what the caller gave.
+        what: its name in the error.
+        noun: what `index` counts.
+        index: its position in the call; None where there is only one.
+
+    Raises:
+        EmptyTextError: it is empty.
+        InvalidInputError: it is not a string, or holds a lone surrogate.
+    """
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{what} must be a str, not {type(text).__name__}", index=index, noun=noun)
+    if not text:
+        raise EmptyTextError(f"{what} must not be empty: leave it out", index=index, noun=noun)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInputError(
+                f"{what} holds a lone surrogate (U+{ord(text[error.start]):04X} at character {error.start}), "
+                "which is not Unicode: decode the source with its real encoding, or with errors='replace'",
+                index=index,
+                noun=noun,
+            ) from None
+    return text
+
+
+def as_texts(texts: object) -> list[str]:
+    """Return a sequence of texts as a list, every one of them checked.
+
+    Raises:
+        InvalidInputError: `texts` has no order or is no sequence, or one of its texts is not a text.
+    """
+    if not _has_order(texts):
+        raise InvalidInputError(f"texts must be a str or a sequence of str, not {type(texts).__name__}")
+    return [checked_text(text, index=index) for index, text in enumerate(texts)]
+
+
+def as_documents(documents: object) -> list[str]:
+    """Return a sequence of documents as a list, every one of them checked.
+
+    Raises:
+        InvalidInputError: `documents` has no order or is no sequence, or one of them is not a text.
+    """
+    if isinstance(documents, str) or not _has_order(documents):
+        raise InvalidInputError(f"documents must be a sequence of str, not {type(documents).__name__}")
+    return [checked_text(text, what="a document", noun="document", index=index) for index, text in enumerate(documents)]
+
+
+def as_pairs(pairs: object) -> list[tuple[str, str]]:
+    """Return a sequence of (query, document) as a list, every text in it checked.
+
+    Raises:
+        InvalidInputError: `pairs` has no order or is no sequence, or one of them is not a pair of texts.
+    """
+    if isinstance(pairs, str) or not _has_order(pairs):
+        raise InvalidInputError(f"pairs must be a sequence of (query, document), not {type(pairs).__name__}")
+    checked = []
+    for index, pair in enumerate(pairs):
+        # A str of two characters would come apart too.
+        if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(pair) != 2:
+            raise InvalidInputError(f"must be (query, document), not {_shown(pair)}", index=index, noun="pair")
+        query, document = pair
+        checked.append(
+            (
+                checked_text(query, what="the query", noun="pair", index=index),
+                checked_text(document, what="the document", noun="pair", index=index),
+            )
+        )
+    return checked
+
+
+def as_token_ids(input_ids: Iterable[ArrayLike], *, noun: str) -> list[NDArray[np.int64]]:
+    """Return token ids as int64 `[n]` each.
+
+    Args:
+        input_ids: whole numbers `[n]` for each text.
+        noun: what each of them is, for errors.
+
+    Raises:
+        InvalidInputError: one is not a flat sequence of whole numbers, or is empty.
+    """
+    rows = []
+    for index, ids in enumerate(input_ids):
+        try:
+            row = np.asarray(ids)
+        except ValueError as error:
+            raise InvalidInputError(
+                f"token ids must be a flat sequence of whole numbers: {error}", index=index, noun=noun
+            ) from None
+        if row.ndim != 1 or row.size == 0 or row.dtype.kind not in "iu" or row.max() > np.iinfo(np.int64).max:
+            raise InvalidInputError(
+                f"token ids must be a flat sequence of whole numbers that is not empty, not {row.dtype} "
+                f"{list(row.shape)}",
+                index=index,
+                noun=noun,
+            )
+        rows.append(row.astype(np.int64))
+    return rows
+
+
+def in_memory(items: _ItemsT) -> _ItemsT:
+    """Read a sequence that is not in memory yet, such as the column of a table; leave what is none to be refused."""
+    if isinstance(items, str | list | tuple) or not _has_order(items):
+        return items
+    return cast("_ItemsT", list(items))
+
+
+def _has_order(items: object) -> TypeGuard[Iterable[object]]:
+    return isinstance(items, Iterable) and not isinstance(items, bytes | bytearray | Mapping | Set)
+
+
+def _shown(value: object) -> str:
+    kind = type(value).__name__
+    return f"a {kind} of {len(value)}" if isinstance(value, list | tuple) else f"a {kind}"

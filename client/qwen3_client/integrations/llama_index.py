@@ -1,0 +1,249 @@
+"""LlamaIndex: an embedding model, and a node postprocessor that reranks.
+
+    from llama_index.core import Document, VectorStoreIndex
+    from qwen3_client.integrations.llama_index import Qwen3Embedding, Qwen3Rerank
+
+    documents = [Document(text="Mars is often called the Red Planet."), Document(text="Venus is the hottest planet.")]
+    index = VectorStoreIndex.from_documents(documents, embed_model=Qwen3Embedding(url="localhost:8001"))
+    found = index.as_retriever(similarity_top_k=2).retrieve("Which planet is red?")
+    best = Qwen3Rerank(url="localhost:8001", top_n=1).postprocess_nodes(found, query_str="Which planet is red?")
+
+Query embeddings name the task, as the model expects; text embeddings take texts as they are.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..async_client import AsyncClient
+from ..client import Client
+from ..credentials import Tls
+from ..errors import InvalidInputError
+from ..ranking import RankedDocument
+from ._extra import missing
+from ._server import TIMEOUT_S, Server, checked_options
+
+try:
+    from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
+    from llama_index.core.bridge.pydantic import Field, PrivateAttr
+    from llama_index.core.callbacks import CBEventType, EventPayload
+    from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
+    from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+    from llama_index_instrumentation import get_dispatcher
+except ImportError as error:
+    raise missing("llama-index") from error
+
+__all__ = ["Qwen3Embedding", "Qwen3Rerank"]
+
+_dispatcher = get_dispatcher(__name__)
+
+
+class Qwen3Embedding(BaseEmbedding):
+    """Embeds with Qwen3-Embedding on a Triton server. Vectors have norm 1.
+
+    `to_dict` leaves out the token and a ready client: give them to `from_dict(data, token=…)` again.
+
+    Attributes:
+        url: where the server is, as for `Client`.
+        client: a ready client instead, of either kind; it stays open.
+        model: name of the embedding model on the server; None for the only one there.
+        tokenizer: folder that holds the model's tokenizer.json, or Hub id; by default the one the server names.
+        timeout_s: seconds that each request may take.
+        tls: certificates.
+        token: bearer token.
+        instruction: the task of the queries, in one English sentence; None for the model's default.
+        dimensions: length of the vectors, from 32 to the model's; None for the model's.
+
+    Raises:
+        pydantic.ValidationError: an argument cannot be used. (Calls raise every `Qwen3ClientError`.)
+    """
+
+    url: str | None = None
+    client: Client | AsyncClient | None = Field(default=None, exclude=True, repr=False)
+    model: str | None = None
+    tokenizer: str | None = None
+    timeout_s: float = TIMEOUT_S
+    tls: Tls | None = None
+    token: str | None = Field(default=None, exclude=True, repr=False)
+    instruction: str | None = None
+    dimensions: int | None = None
+    model_name: str = Field(default="Qwen3-Embedding", description="What events call the model.")
+    # The server forms the batches: LlamaIndex's 10 would leave it waiting for the next call most of the time.
+    embed_batch_size: int = Field(
+        default=256, description="Texts that are handed to the client at once.", gt=0, le=2048
+    )
+
+    _server: Server = PrivateAttr()
+
+    def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's
+        """Checks the options; nothing is sent."""
+        checked_options(instruction=self.instruction, dimensions=self.dimensions)
+        self._server = Server(
+            self.url,
+            client=self.client,
+            task="embed",
+            model=self.model,
+            tokenizer=self.tokenizer,
+            timeout_s=self.timeout_s,
+            tls=self.tls,
+            token=self.token,
+        )
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Names the class in what `to_dict` returns."""
+        return "Qwen3Embedding"
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._server.refuse_if_borrowed("pickled")  # the base class would drop the client and say so in a log
+        return super().__getstate__()
+
+    def close(self) -> None:
+        """Closes the connection, unless the client was given."""
+        self._server.close()
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        await self._server.aclose()
+
+    def _get_query_embedding(self, query: str) -> Embedding:
+        row: Embedding = self._server.client.encode_query(
+            query, instruction=self.instruction, dimensions=self.dimensions
+        ).tolist()
+        return row
+
+    def _get_text_embedding(self, text: str) -> Embedding:
+        return self._get_text_embeddings([text])[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        rows: list[Embedding] = self._server.client.encode_document(texts, dimensions=self.dimensions).tolist()
+        return rows
+
+    async def _aget_query_embedding(self, query: str) -> Embedding:
+        row = await self._server.async_client.encode_query(
+            query, instruction=self.instruction, dimensions=self.dimensions
+        )
+        listed: Embedding = row.tolist()
+        return listed
+
+    async def _aget_text_embedding(self, text: str) -> Embedding:
+        return (await self._aget_text_embeddings([text]))[0]
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        rows = await self._server.async_client.encode_document(texts, dimensions=self.dimensions)
+        listed: list[Embedding] = rows.tolist()
+        return listed
+
+
+class Qwen3Rerank(BaseNodePostprocessor):
+    """Puts nodes in order of how well they meet the query, as Qwen3-Reranker on a Triton server judges each.
+
+    The judged text is the one that is embedded too, with the metadata that a node lets be embedded. A node's score
+    becomes the probability, from 0 to 1, that it meets the query.
+
+    `to_dict` leaves out the token and a ready client: give them to `from_dict(data, token=…)` again.
+
+    The options up to `token` are those of `Qwen3Embedding`, with `model` the name of the reranker.
+
+    Attributes:
+        instruction: the task, in one English sentence; None for the model's default.
+        top_n: how many nodes to return, the best; None for all.
+
+    Raises:
+        pydantic.ValidationError: an argument cannot be used. (Calls raise every `Qwen3ClientError`.)
+    """
+
+    url: str | None = None
+    client: Client | AsyncClient | None = Field(default=None, exclude=True, repr=False)
+    model: str | None = None
+    tokenizer: str | None = None
+    timeout_s: float = TIMEOUT_S
+    tls: Tls | None = None
+    token: str | None = Field(default=None, exclude=True, repr=False)
+    instruction: str | None = None
+    top_n: int | None = None
+
+    _server: Server = PrivateAttr()
+
+    def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's
+        """Checks the options; nothing is sent."""
+        checked_options(instruction=self.instruction, top_n=self.top_n)
+        self._server = Server(
+            self.url,
+            client=self.client,
+            task="rank",
+            model=self.model,
+            tokenizer=self.tokenizer,
+            timeout_s=self.timeout_s,
+            tls=self.tls,
+            token=self.token,
+        )
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Names the class in what `to_dict` returns."""
+        return "Qwen3Rerank"
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._server.refuse_if_borrowed("pickled")  # as above
+        return super().__getstate__()
+
+    def close(self) -> None:
+        """Closes the connection, unless the client was given."""
+        self._server.close()
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        await self._server.aclose()
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        query = _query_of(query_bundle)
+        with self._reported(nodes, query) as report:
+            ranking = self._server.client.rank(query, _texts_of(nodes), instruction=self.instruction, top_k=self.top_n)
+            return report(ranking)
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        query = _query_of(query_bundle)
+        with self._reported(nodes, query) as report:
+            ranking = await self._server.async_client.rank(
+                query, _texts_of(nodes), instruction=self.instruction, top_k=self.top_n
+            )
+            return report(ranking)
+
+    @contextmanager
+    def _reported(
+        self, nodes: list[NodeWithScore], query: str
+    ) -> Iterator[Callable[[list[RankedDocument]], list[NodeWithScore]]]:
+        """Tells LlamaIndex's callbacks and instrumentation of a reranking, and gives what makes nodes of its result."""
+        name, most = self.model or "Qwen3-Reranker", self.top_n or len(nodes)
+        payload: dict[str, Any] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: name,
+            EventPayload.QUERY_STR: query,
+            EventPayload.TOP_K: most,
+        }
+        _dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=most, model_name=name))
+        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+
+            def report(ranking: list[RankedDocument]) -> list[NodeWithScore]:
+                ranked = [NodeWithScore(node=nodes[place.index].node, score=place.score) for place in ranking]
+                event.on_end(payload={EventPayload.NODES: ranked})
+                _dispatcher.event(ReRankEndEvent(nodes=ranked))
+                return ranked
+
+            yield report
+
+
+def _query_of(bundle: QueryBundle | None) -> str:
+    if bundle is None:
+        raise InvalidInputError("reranking needs the query: pass query_str= or query_bundle=")
+    return bundle.query_str
+
+
+def _texts_of(nodes: list[NodeWithScore]) -> list[str]:
+    return [node.node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]

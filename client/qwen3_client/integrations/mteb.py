@@ -1,0 +1,299 @@
+"""MTEB: Qwen3-Embedding and Qwen3-Reranker on a server, for the harness of the `mteb` package.
+
+    import mteb
+    from qwen3_client.integrations.mteb import Qwen3Encoder
+
+    with Qwen3Encoder("localhost:8001") as model:
+        mteb.evaluate(model, mteb.get_tasks(tasks=["NFCorpus"]))
+
+A task's texts carry the instruction that Qwen evaluated it with, from `mteb_instructions.json`: another one can move a
+score by several points. The rules are those of Qwen's `evaluation/qwen3_embedding_model.py`, but for one: documents of
+reranking tasks carry no instruction, as the model cards say.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from types import MappingProxyType, TracebackType
+from typing import Any, TypeAlias, cast
+
+from numpy.typing import NDArray
+
+from ..async_client import AsyncClient
+from ..client import Client
+from ..contract import ServedInfo
+from ..credentials import Tls
+from ..prompts import query_prompt
+from ._extra import missing
+from ._server import TIMEOUT_S, Server, checked_options
+from .sentence_transformers import SentenceTransformer
+
+try:
+    from mteb.abstasks.task_metadata import TaskMetadata
+    from mteb.models.abs_encoder import AbsEncoder
+    from mteb.models.model_meta import ModelMeta, ScoringFunction
+    from mteb.types import Array, BatchedInput, EncodeKwargs, PromptType
+    from torch.utils.data import DataLoader
+    from typing_extensions import Unpack
+except ImportError as error:
+    raise missing("mteb") from error
+
+__all__ = ["Instructions", "Qwen3CrossEncoder", "Qwen3Encoder", "qwen_instructions"]
+
+Instructions: TypeAlias = Mapping[str, str | Mapping[str, str]]
+
+# Both texts of a pair are treated alike, and all tasks of the type too.
+_INSTRUCTION_OF_TYPE = {
+    "STS": "Retrieve semantically similar text",
+    "PairClassification": "Retrieve semantically similar text",
+    "BitextMining": "Retrieve parallel sentences",
+}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@cache
+def qwen_instructions() -> Instructions:
+    """Returns Qwen's instruction for each task of MTEB, by the task's name.
+
+    An instruction is for queries, or for all texts where a task makes no difference. Three retrieval tasks whose
+    documents are like queries have one for each instead, under "query" and "document".
+    """
+    data = json.loads(resources.files(__package__).joinpath("mteb_instructions.json").read_text("utf-8"))
+    return MappingProxyType(data["instructions"])
+
+
+class Qwen3Encoder(AbsEncoder):
+    """An encoder of `mteb`: embeds the texts of tasks with Qwen3-Embedding on a Triton server.
+
+    Args:
+        url: where the server is, as for `Client`.
+        client: a ready client instead, of either kind; it stays open.
+        model: name of the embedding model on the server; None for the only one there.
+        tokenizer: folder that holds the model's tokenizer.json, or Hub id; by default the one the server names.
+        timeout_s: seconds that each request may take.
+        tls: certificates.
+        token: bearer token.
+        instructions: instructions of tasks, by the task's name, that go before Qwen's.
+        dimensions: length of the vectors, from 32 to the model's; None for the model's.
+
+    Attributes:
+        model: what embeds.
+
+    Raises:
+        InvalidInputError: an argument cannot be used. (Calls raise every `Qwen3ClientError`.)
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: Client | AsyncClient | None = None,
+        model: str | None = None,
+        tokenizer: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        tls: Tls | None = None,
+        token: str | None = None,
+        instructions: Instructions | None = None,
+        dimensions: int | None = None,
+    ) -> None:
+        checked_options(dimensions=dimensions)
+        self._server = Server(
+            url,
+            client=client,
+            task="embed",
+            model=model,
+            tokenizer=tokenizer,
+            timeout_s=timeout_s,
+            tls=tls,
+            token=token,
+        )
+        self._instructions = dict(instructions or {})
+        self.model = SentenceTransformer(client=self._server.client, truncate_dim=dimensions)
+
+    def __enter__(self) -> "Qwen3Encoder":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection, unless the client was given."""
+        self._server.close()
+
+    @property
+    def mteb_model_meta(self) -> ModelMeta:  # type: ignore[override] # an attribute there; here the server is asked
+        """What the served model says about itself, in the words of `mteb`."""
+        info = self._server.client.info()
+        return _meta(
+            info, embed_dim=self.model.get_sentence_embedding_dimension(), similarity_fn_name=ScoringFunction.COSINE
+        )
+
+    def get_instruction(self, task_metadata: TaskMetadata, prompt_type: PromptType | None) -> str:
+        """Returns the instruction for texts of a task; "" for none."""
+        instruction = _instruction(self._instructions, task_metadata, prompt_type)
+        if instruction is not None:
+            return instruction
+        prompt = task_metadata.prompt
+        if isinstance(prompt, Mapping) and prompt_type is None:
+            return str(prompt.get("query", ""))
+        return super().get_instruction(task_metadata, prompt_type)  # the task's own, or its kind's
+
+    def encode(
+        self,
+        inputs: DataLoader[BatchedInput],
+        *,
+        task_metadata: TaskMetadata,
+        hf_split: str,  # noqa: ARG002 - mteb's
+        hf_subset: str,  # noqa: ARG002
+        prompt_type: PromptType | None = None,
+        **kwargs: Unpack[EncodeKwargs],
+    ) -> Array:
+        """Embeds the texts of a task.
+
+        Args:
+            inputs: batches with the texts under "text".
+            task_metadata: which task it is.
+            hf_split: changes nothing.
+            hf_subset: changes nothing.
+            prompt_type: whether the texts are queries or documents; None where the task makes no difference.
+            kwargs: `batch_size`, `show_progress_bar` and `precision`, as for `SentenceTransformer.encode`.
+
+        Returns:
+            float32 `[n, d]`, unit norm, unless `precision` says otherwise.
+        """
+        instruction = self.get_instruction(task_metadata, prompt_type)
+        vectors: NDArray[Any] = self.model.encode(
+            _texts(inputs),
+            prompt=query_prompt("", instruction=instruction) if instruction else "",
+            normalize_embeddings=True,
+            **cast("dict[str, Any]", kwargs),
+        )
+        return vectors
+
+
+class Qwen3CrossEncoder:
+    """A cross-encoder of `mteb`: scores the pairs of reranking tasks with Qwen3-Reranker on a Triton server.
+
+    The arguments up to `token` are those of `Qwen3Encoder`, with `model` the name of the reranker.
+
+    Args:
+        instructions: instructions of tasks, by the task's name, that go before Qwen's. A task without any has the
+            model's default.
+
+    Raises:
+        InvalidInputError: an argument cannot be used. (Calls raise every `Qwen3ClientError`.)
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: Client | AsyncClient | None = None,
+        model: str | None = None,
+        tokenizer: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        tls: Tls | None = None,
+        token: str | None = None,
+        instructions: Instructions | None = None,
+    ) -> None:
+        self._server = Server(
+            url,
+            client=client,
+            task="rank",
+            model=model,
+            tokenizer=tokenizer,
+            timeout_s=timeout_s,
+            tls=tls,
+            token=token,
+        )
+        self._instructions = dict(instructions or {})
+
+    def __enter__(self) -> "Qwen3CrossEncoder":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection, unless the client was given."""
+        self._server.close()
+
+    @property
+    def mteb_model_meta(self) -> ModelMeta:
+        """What the served model says about itself, in the words of `mteb`."""
+        return _meta(self._server.client.reranker_info(), model_type=["cross-encoder"])
+
+    def predict(
+        self,
+        inputs1: DataLoader[BatchedInput],
+        inputs2: DataLoader[BatchedInput],
+        *,
+        task_metadata: TaskMetadata,
+        hf_split: str,  # noqa: ARG002 - mteb's
+        hf_subset: str,  # noqa: ARG002
+        prompt_type: PromptType | None = None,  # noqa: ARG002
+        **kwargs: Unpack[EncodeKwargs],  # noqa: ARG002 - the server forms the batches, and scores are float32
+    ) -> Array:
+        """Scores pairs of a query and a document.
+
+        Args:
+            inputs1: batches with the queries under "text".
+            inputs2: batches with as many documents.
+            task_metadata: which task it is.
+            hf_split: changes nothing.
+            hf_subset: changes nothing.
+            prompt_type: changes nothing.
+            kwargs: change nothing.
+
+        Returns:
+            float32 `[n]`, the probability of each pair that the document meets the query.
+        """
+        pairs = list(zip(_texts(inputs1), _texts(inputs2), strict=True))
+        instruction = _instruction(self._instructions, task_metadata, None)
+        return self._server.client.score(pairs, instruction=instruction or None)
+
+
+def _instruction(own: Instructions, task: TaskMetadata, prompt_type: PromptType | None) -> str | None:
+    """Returns the instruction for texts of a task, "" for none, None where neither the caller nor Qwen names any."""
+    entry = own.get(task.name)
+    if entry is None:
+        entry = _INSTRUCTION_OF_TYPE.get(task.type)
+        if entry is not None:
+            return entry
+        entry = qwen_instructions().get(task.name)
+    if isinstance(entry, Mapping):
+        return entry.get("query" if prompt_type is None else prompt_type.value, "")
+    return "" if prompt_type == PromptType.document else entry
+
+
+def _texts(inputs: DataLoader[BatchedInput]) -> list[str]:
+    return [text for batch in inputs for text in cast("Mapping[str, list[str]]", batch)["text"]]
+
+
+def _meta(info: ServedInfo, **more: object) -> ModelMeta:
+    """Names a model so that its results are kept apart from those of the checkpoint, and of other precisions."""
+    is_on_hub = _HUB_ID.fullmatch(info.source) is not None
+    meta: ModelMeta = ModelMeta.create_empty(
+        {
+            "name": info.source if is_on_hub else f"qwen3-triton/{info.model_family}-{info.model_size}",
+            "revision": info.revision or "unknown",
+            "max_tokens": info.max_tokens,
+            "framework": ["ONNX", "API"],
+            "use_instructions": True,
+            "experiment_kwargs": {"server": "qwen3-triton", "precision": info.precision},
+            **more,
+        }
+    )
+    return meta

@@ -1,0 +1,345 @@
+"""sentence-transformers: an object with the methods of its `SentenceTransformer`, whose model runs on a server.
+
+    from qwen3_client.integrations.sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer("localhost:8001")
+    queries = model.encode(["What is the capital of China?"], prompt_name="query")
+    documents = model.encode(["The capital of China is Beijing."])
+    print(model.similarity(queries, documents))  # [1, 1]
+
+Code written for `SentenceTransformer("Qwen/Qwen3-Embedding-0.6B")` needs this one import changed. The library itself is
+not needed; torch is, for tensors only. What a remote model cannot do is refused, never ignored.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..async_client import AsyncClient
+from ..client import Client
+from ..credentials import Tls
+from ..errors import InvalidInputError, Qwen3ClientError, about
+from ..inputs import checked_text
+from ..prompts import query_prompt
+from ..quantization import quantise
+from ..vectors import checked_dimensions, similarity
+from ._server import TIMEOUT_S, Server, checked_options
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["SentenceTransformer"]
+
+_Precision: TypeAlias = Literal["float32", "binary", "ubinary"]
+_Sentences: TypeAlias = str | Sequence[str] | NDArray[np.str_]
+
+
+class SentenceTransformer:
+    """Qwen3-Embedding on a Triton server, with the methods of sentence-transformers' class of this name.
+
+    Args:
+        url: where the server is, as for `Client`.
+        client: a ready client instead, of either kind; it stays open.
+        model: name of the embedding model on the server; None for the only one there.
+        tokenizer: folder that holds the model's tokenizer.json, or Hub id; by default the one the server names.
+        timeout_s: seconds that each request may take.
+        tls: certificates.
+        token: bearer token.
+        prompts: prompts to name by `prompt_name`, each the text that goes before a sentence, besides "query" and
+            "document", which they may replace.
+        truncate_dim: components of every vector that are kept; None for all. A call may say otherwise.
+
+    Raises:
+        InvalidInputError: an argument cannot be used.
+    """
+
+    similarity_fn_name = "cosine"
+    default_prompt_name: str | None = None
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: Client | AsyncClient | None = None,
+        model: str | None = None,
+        tokenizer: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        tls: Tls | None = None,
+        token: str | None = None,
+        prompts: Mapping[str, str] | None = None,
+        truncate_dim: int | None = None,
+    ) -> None:
+        checked_options(dimensions=truncate_dim)
+        self._server = Server(
+            url,
+            client=client,
+            task="embed",
+            model=model,
+            tokenizer=tokenizer,
+            timeout_s=timeout_s,
+            tls=tls,
+            token=token,
+        )
+        self._own_prompts = dict(prompts or {})
+        self.truncate_dim = truncate_dim
+
+    def __enter__(self) -> "SentenceTransformer":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection, unless the client was given."""
+        self._server.close()
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The prompts by name: "query", with the model's default task, "document", which is empty, and one's own."""
+        default = self._server.client.info().default_instruction
+        return {"query": query_prompt("", instruction=default), "document": "", **self._own_prompts}
+
+    @property
+    def max_seq_length(self) -> int:
+        """Most tokens in one text; what is longer loses its end."""
+        return self._server.client.info().max_tokens
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """Returns the length of the vectors."""
+        return self.truncate_dim or self._server.client.info().dimensions
+
+    get_embedding_dimension = get_sentence_embedding_dimension  # its name since sentence-transformers 5.4
+
+    def encode(
+        self,
+        sentences: _Sentences,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,  # noqa: FBT001 - the parameters are sentence-transformers'
+        output_value: Literal["sentence_embedding"] = "sentence_embedding",
+        precision: _Precision = "float32",
+        convert_to_numpy: bool = True,  # noqa: FBT001, FBT002
+        convert_to_tensor: bool = False,  # noqa: FBT001, FBT002
+        device: None = None,
+        normalize_embeddings: bool = False,  # noqa: FBT001, FBT002
+        truncate_dim: int | None = None,
+        pool: None = None,
+        chunk_size: None = None,
+    ) -> Any:  # noqa: ANN401 - an array, a tensor or a list of tensors, as the arguments say
+        """Embeds sentences.
+
+        Args:
+            sentences: one text, or several.
+            prompt_name: which of `prompts` goes before each; None for none, which is right for documents.
+            prompt: what goes before each, instead of a named one.
+            batch_size: at least 1. It changes nothing: the server forms the batches.
+            show_progress_bar: whether to show one on stderr.
+            output_value: only "sentence_embedding".
+            precision: "float32"; or "binary" or "ubinary", one bit a component, as int8 or uint8 `[n, d / 8]`.
+            convert_to_numpy: whether to return a numpy array instead of a list of tensors.
+            convert_to_tensor: whether to return a tensor instead.
+            device: only None; the server has its own.
+            normalize_embeddings: whether vectors have norm 1 even when they are cut. Whole ones always have, as the
+                model's last module sees to that.
+            truncate_dim: components that are kept, from 32 to the model's; None for the object's own number.
+            pool: only None.
+            chunk_size: only None.
+
+        Returns:
+            float32 `[d]` for one text, `[n, d]` for several, in their order; `[d / 8]` bytes each, where packed.
+
+        Raises:
+            InvalidInputError: an argument cannot be used, or is not for a remote model.
+            ImportError: tensors are wanted, and there is no torch.
+            Qwen3ClientError: the first failure, in the order of the sentences.
+        """
+        _refuse_unless(output_value == "sentence_embedding", f"output_value={output_value!r}", "pooled vectors")
+        _refuse_unless(device is None, f"device={device!r}", "vectors from the device that it runs on")
+        _refuse_unless(pool is None and chunk_size is None, "pool= and chunk_size=", "vectors from one process")
+        if precision not in ("float32", "binary", "ubinary"):
+            raise InvalidInputError(
+                f"precision must be 'float32', 'binary' or 'ubinary', not {precision!r}: 8-bit codes depend on the "
+                "texts that they are calibrated with, so encode as float32, and quantise all vectors alike"
+            )
+        if type(batch_size) is not int or batch_size < 1:
+            raise InvalidInputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+        texts = [sentences] if isinstance(sentences, str) else sentences
+        rows = self._rows(
+            [_checked_sentence(text, index=index) for index, text in enumerate(texts)],
+            prefix=self._prefix(prompt=prompt, prompt_name=prompt_name),
+            dimensions=self.truncate_dim if truncate_dim is None else truncate_dim,
+            is_normalised=normalize_embeddings,
+            show_progress_bar=bool(show_progress_bar),
+        )
+        vectors: NDArray[Any] = rows if precision == "float32" else quantise(rows, precision)
+        if convert_to_numpy and not convert_to_tensor:
+            return vectors[0] if isinstance(sentences, str) else vectors
+        tensor = _torch().from_numpy(vectors)
+        if isinstance(sentences, str):
+            return tensor[0]
+        return tensor if convert_to_tensor else list(tensor)
+
+    def encode_query(
+        self,
+        sentences: _Sentences,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,  # noqa: FBT001 - as above
+        output_value: Literal["sentence_embedding"] = "sentence_embedding",
+        precision: _Precision = "float32",
+        convert_to_numpy: bool = True,  # noqa: FBT001, FBT002
+        convert_to_tensor: bool = False,  # noqa: FBT001, FBT002
+        device: None = None,
+        normalize_embeddings: bool = False,  # noqa: FBT001, FBT002
+        truncate_dim: int | None = None,
+        pool: None = None,
+        chunk_size: None = None,
+    ) -> Any:  # noqa: ANN401 - as above
+        """As `encode`, with the prompt "query" unless another is given."""
+        return self.encode(
+            sentences,
+            "query" if prompt is None and prompt_name is None else prompt_name,
+            prompt,
+            batch_size,
+            show_progress_bar,
+            output_value,
+            precision,
+            convert_to_numpy,
+            convert_to_tensor,
+            device,
+            normalize_embeddings,
+            truncate_dim,
+            pool,
+            chunk_size,
+        )
+
+    def encode_document(
+        self,
+        sentences: _Sentences,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,  # noqa: FBT001 - as above
+        output_value: Literal["sentence_embedding"] = "sentence_embedding",
+        precision: _Precision = "float32",
+        convert_to_numpy: bool = True,  # noqa: FBT001, FBT002
+        convert_to_tensor: bool = False,  # noqa: FBT001, FBT002
+        device: None = None,
+        normalize_embeddings: bool = False,  # noqa: FBT001, FBT002
+        truncate_dim: int | None = None,
+        pool: None = None,
+        chunk_size: None = None,
+    ) -> Any:  # noqa: ANN401 - as above
+        """As `encode`, with the prompt "document" unless another is given."""
+        return self.encode(
+            sentences,
+            "document" if prompt is None and prompt_name is None else prompt_name,
+            prompt,
+            batch_size,
+            show_progress_bar,
+            output_value,
+            precision,
+            convert_to_numpy,
+            convert_to_tensor,
+            device,
+            normalize_embeddings,
+            truncate_dim,
+            pool,
+            chunk_size,
+        )
+
+    def similarity(self, embeddings1: "ArrayLike | torch.Tensor", embeddings2: "ArrayLike | torch.Tensor") -> Any:  # noqa: ANN401 - a tensor where one was given, else an array
+        """Returns the cosine of every vector of one side with every vector of the other, `[n, m]`."""
+        scores = similarity(_unit(embeddings1), _unit(embeddings2))
+        return _torch().from_numpy(scores) if _is_tensor(embeddings1) or _is_tensor(embeddings2) else scores
+
+    def similarity_pairwise(
+        self, embeddings1: "ArrayLike | torch.Tensor", embeddings2: "ArrayLike | torch.Tensor"
+    ) -> Any:  # noqa: ANN401 - as above
+        """Returns the cosine of each vector of one side with the one beside it, `[n]`."""
+        left, right = _unit(embeddings1), _unit(embeddings2)
+        if left.shape != right.shape:
+            raise InvalidInputError(f"pairs need equal shapes, not {list(left.shape)} and {list(right.shape)}")
+        scores: NDArray[np.float32] = (left * right).sum(axis=-1)
+        return _torch().from_numpy(scores) if _is_tensor(embeddings1) or _is_tensor(embeddings2) else scores
+
+    def _prefix(self, *, prompt: str | None, prompt_name: str | None) -> str:
+        if prompt is not None and prompt_name is not None:
+            raise InvalidInputError("prompt= and prompt_name= contradict each other: give one")
+        if prompt_name is None:
+            return prompt or ""
+        prompts = self.prompts
+        if prompt_name not in prompts:
+            raise InvalidInputError(f"there is no prompt {prompt_name!r}, only {', '.join(map(repr, prompts))}")
+        return prompts[prompt_name]
+
+    def _rows(
+        self, texts: Sequence[str], *, prefix: str, dimensions: int | None, is_normalised: bool, show_progress_bar: bool
+    ) -> NDArray[np.float32]:
+        """Embeds the prefix with each text, float32 `[n, d]`."""
+        from tqdm import tqdm
+
+        client = self._server.client
+        info = client.info()
+        kept = checked_dimensions(dimensions, full=info.dimensions)
+        # A cut vector keeps its shorter norm unless norm 1 is asked for, as in sentence-transformers.
+        rows = np.empty((len(texts), kept if is_normalised else info.dimensions), np.float32)
+        prompts = [prefix + text for text in texts]
+        sent = [index for index, prompt in enumerate(prompts) if prompt]
+        stream = client.encode_stream((prompts[index] for index in sent), dimensions=rows.shape[1])
+        try:
+            with tqdm(total=len(sent), unit=" texts", disable=not show_progress_bar) as bar:
+                for index, row in zip(sent, stream, strict=True):
+                    rows[index] = row
+                    bar.update()
+        except Qwen3ClientError as error:
+            if error.index is not None:
+                error.index = sent[error.index]
+            raise
+        if len(sent) < len(texts):
+            # The client takes no empty text. The library embeds it as the end-of-text token alone.
+            empty = [index for index, prompt in enumerate(prompts) if not prompt]
+            rows[empty] = client.encode_tokens([[info.eos_token_id]], dimensions=rows.shape[1])
+        return np.ascontiguousarray(rows[:, :kept])
+
+
+def _checked_sentence(sentence: object, *, index: int) -> str:
+    if sentence == "":
+        return ""
+    with about("text", index):
+        return checked_text(sentence)
+
+
+def _refuse_unless(is_possible: bool, argument: str, instead: str) -> None:  # noqa: FBT001 - reads as a sentence
+    if not is_possible:
+        raise InvalidInputError(f"a remote model cannot do {argument}: leave it out, and get {instead}")
+
+
+def _unit(embeddings: "ArrayLike | torch.Tensor") -> NDArray[np.float32]:
+    """Returns vectors as float32 of norm 1; a zero vector stays one."""
+    array = np.asarray(embeddings.detach().cpu() if _is_tensor(embeddings) else embeddings, np.float32)
+    norms = np.linalg.norm(array, axis=-1, keepdims=True)
+    unit: NDArray[np.float32] = np.divide(array, norms, out=np.zeros_like(array), where=norms > 0)
+    return unit
+
+
+def _is_tensor(embeddings: object) -> "TypeGuard[torch.Tensor]":
+    return type(embeddings).__module__ == "torch"  # asked so that torch is not loaded for it
+
+
+def _torch() -> ModuleType:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError("tensors need torch: pip install torch, or leave convert_to_numpy as it is") from error
+    return torch

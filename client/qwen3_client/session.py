@@ -1,0 +1,244 @@
+"""One server: the transport to it, how many requests are on their way, and what is tried again.
+
+This module knows nothing about texts or models. Its coroutines run on the thread of `io_thread`; `submit` brings
+them there from any other.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import io_thread
+from .errors import ConnectionLostError, Qwen3ClientError, ServerOverloadedError, ServerUnavailableError
+from .options import ClientOptions, Priority
+from .transports.base import Outputs, Transport
+from .window import Window
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger("qwen3_client")
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 2.0
+
+_grpc_process: int | None = None  # that used gRPC first
+
+
+def connect(options: ClientOptions) -> Transport:
+    """Return the transport for a server, for the event loop that runs. Nothing is sent yet.
+
+    Raises:
+        Qwen3ClientError: it is gRPC's, which this process inherited by a fork and cannot use.
+    """
+    global _grpc_process
+    # Imported here so that a program pays only for the protocol that it uses.
+    if options.address.protocol == "grpc":
+        if _grpc_process not in (None, os.getpid()):
+            raise Qwen3ClientError(
+                "gRPC was used before this process forked, and does not survive that; use http://, or start the "
+                "process with multiprocessing's 'spawn'"
+            )
+        _grpc_process = os.getpid()
+        from .transports.grpc import GrpcTransport
+
+        return GrpcTransport(options)
+    from .transports.http import HttpTransport
+
+    return HttpTransport(options)
+
+
+def pause_s(tries: int) -> float:
+    """Return the seconds to wait before the next try: twice as long each time, up to a limit, and up to half less.
+
+    Chance keeps clients that were refused together from coming back together.
+    """
+    longest: float = min(_FIRST_PAUSE_S * 2 ** min(tries - 1, 10), _LONGEST_PAUSE_S)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret about it
+
+
+class Session:
+    """A connection to one server, opened by the first call. A process that forks opens its own after the fork.
+
+    Args:
+        options: the server, and how it is used.
+        transport: what carries the requests; None to connect to the server that `options` name.
+    """
+
+    def __init__(self, options: ClientOptions, *, transport: Transport | None = None) -> None:
+        self.options = options
+        self._window = Window(options.concurrency)
+        self._transport = transport
+        self._is_kept = False  # until the program ends at the latest
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._process: int | None = None  # that opened the transport
+        self._is_closed = False
+        self._is_away = False
+
+    def submit(self, coroutine: Coroutine[Any, Any, _T]) -> "Future[_T]":
+        """Run a coroutine on the thread of `io_thread`, until this session is closed.
+
+        Raises:
+            Qwen3ClientError: the session is closed, or another process opened it.
+        """
+        try:
+            if self._process not in (None, os.getpid()):
+                raise Qwen3ClientError(
+                    "this client was used before the process forked, and its connections are the parent's; "
+                    "make a new client in the child"
+                )
+            self._refuse_if_closed()
+            self._process = os.getpid()
+            return io_thread.submit(self._until_closed(coroutine))
+        except Exception:  # not Ctrl-C, which may come when it runs already
+            coroutine.close()  # it never will
+            raise
+
+    async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine as `submit` does and wait for it, from any event loop.
+
+        Raises:
+            Qwen3ClientError: as `submit`.
+        """
+        if io_thread.is_current():
+            return await coroutine
+        return await asyncio.wrap_future(self.submit(coroutine))
+
+    async def infer(
+        self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], priority: Priority
+    ) -> Outputs:
+        """Send one request, when there is room for it, and again when the server was away or its queue full.
+
+        A text may be sent any number of times: inference changes nothing on the server.
+
+        Args:
+            model: name of the model.
+            input_ids: int64 `[b, n]`.
+            outputs: names of the tensors that are wanted.
+            priority: whether it goes before others that wait.
+
+        Raises:
+            Qwen3ClientError: what came of it in the end.
+        """
+        clock = asyncio.get_running_loop().time
+        permit = await self._window.enter(priority)
+        deadline = clock() + self.options.timeout_s
+        refused_since: float | None = None
+        tries = 0
+
+        def send(timeout_s: float) -> Awaitable[Outputs]:
+            return self.transport.infer(model, input_ids, outputs=outputs, priority=priority, timeout_s=timeout_s)
+
+        while True:
+            tries += 1
+            try:
+                answer = await self._sent(send, timeout_s=deadline - clock())
+            except (ServerOverloadedError, ServerUnavailableError) as error:
+                if isinstance(error, ServerOverloadedError):
+                    self._window.shrink(permit)  # which is what helps; a long pause would leave the server idle
+                    pause = pause_s(1)
+                else:
+                    pause = pause_s(tries)
+                refused_since = refused_since or clock()
+                if clock() + pause >= min(refused_since + self.options.retry_s, deadline):
+                    if tries == 1:
+                        raise
+                    raise type(error)(f"{error.args[0]} (tried {tries} times)") from error
+                self._warn(error)
+            else:
+                self._window.grow()
+                self._is_away = False
+                return answer
+            finally:
+                self._window.leave()
+            await asyncio.sleep(pause)
+            permit = await self._window.enter(priority, first=True)
+
+    async def models(self) -> list[str]:
+        """As `Transport.models`."""
+        return await self._sent(lambda timeout_s: self.transport.models(timeout_s=timeout_s))
+
+    async def model_config(self, model: str) -> dict[str, Any]:
+        """As `Transport.model_config`."""
+        return await self._sent(lambda timeout_s: self.transport.model_config(model, timeout_s=timeout_s))
+
+    async def is_ready(self, model: str) -> bool:
+        """As `Transport.is_ready`."""
+        return await self._sent(lambda timeout_s: self.transport.is_ready(model, timeout_s=timeout_s))
+
+    @property
+    def transport(self) -> Transport:
+        """The transport; for the thread of `io_thread`."""
+        if self._transport is None:
+            self._transport = connect(self.options)
+        if not self._is_kept:
+            self._is_kept = True
+            io_thread.keep(self._transport)
+            # One that nobody closed is closed when nobody can any more.
+            weakref.finalize(self, io_thread.close_soon, self._transport).atexit = False
+        return self._transport
+
+    async def close(self) -> None:
+        """Give up what is on its way and close the transport. Closing again does nothing."""
+        self._is_closed = True
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not current]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._transport is not None:
+            transport, self._transport = self._transport, None
+            io_thread.forget(transport)
+            await transport.close()
+
+    def close_soon(self) -> "Future[None] | None":
+        """Start to close, from any thread; None when there is nothing to close in this process."""
+        self._is_closed = True
+        return io_thread.submit(self.close()) if self._process == os.getpid() else None
+
+    async def _sent(self, send: Callable[[float], Awaitable[_T]], *, timeout_s: float | None = None) -> _T:
+        """Send a request, and at once again if its connection was lost: the server may close one that is idle.
+
+        Args:
+            send: sends it, with the seconds that it has.
+            timeout_s: seconds for both; None for those of the options.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + (self.options.timeout_s if timeout_s is None else timeout_s)
+        try:
+            return await send(max(deadline - clock(), 0.001))
+        except ConnectionLostError:
+            return await send(max(deadline - clock(), 0.001))
+
+    async def _until_closed(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        if self._is_closed:  # since it was started
+            coroutine.close()
+        self._refuse_if_closed()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        self._tasks.add(task)
+        try:
+            return await coroutine
+        except asyncio.CancelledError:
+            self._refuse_if_closed()  # that is why; else the caller gave it up
+            raise
+        finally:
+            self._tasks.discard(task)
+
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise Qwen3ClientError("this client is closed; make a new one")
+
+    def _warn(self, error: Qwen3ClientError) -> None:
+        """Say once, for all requests, that the server is away."""
+        if isinstance(error, ServerUnavailableError) and not self._is_away:
+            self._is_away = True
+            seconds = min(self.options.retry_s, self.options.timeout_s)
+            _log.warning("%s; trying again for %g s", error, seconds)

@@ -1,0 +1,144 @@
+"""gRPC: one channel for all requests. The only module of the package that imports tritonclient."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import InferenceServerException, InferInput, InferRequestedOutput
+from tritonclient.grpc.aio import InferenceServerClient
+
+from ..contract import INPUT_NAME, INPUT_TYPE
+from ..options import PRIORITY_LEVELS, ClientOptions, Priority, Tls
+from .base import Outputs, ready_models
+from .failures import error_for, misfit
+
+_CHANNEL_OPTIONS: list[tuple[str, int]] = [
+    ("grpc.max_send_message_length", -1),  # -1: no limit; gRPC's own is 4 MiB
+    ("grpc.max_receive_message_length", -1),
+    # A server that comes back is found within seconds; gRPC would back off to two minutes.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Two clients of one process must not share a connection, nor its failures.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),  # a proxy for the Internet must not come between the client and the server
+]
+
+
+class GrpcTransport:
+    """A `Transport` over gRPC."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        self._address = options.address
+        self._headers = options.request_headers()
+        tls = (options.tls or Tls()) if self._address.is_secure else None
+        if tls is not None:
+            tls.context()  # gRPC would report a broken file as a server that is not there
+        self._client = InferenceServerClient(
+            self._address.host_and_port,
+            ssl=tls is not None,
+            root_certificates=None if tls is None else tls.ca,
+            private_key=None if tls is None else tls.key,
+            certificate_chain=None if tls is None else tls.certificate,
+            channel_args=_CHANNEL_OPTIONS,
+        )
+
+    async def infer(
+        self,
+        model: str,
+        input_ids: NDArray[np.int64],
+        *,
+        outputs: Sequence[str],
+        priority: Priority,
+        timeout_s: float,
+    ) -> Outputs:
+        """See `Transport.infer`."""
+        tensor = InferInput(INPUT_NAME, list(input_ids.shape), INPUT_TYPE)
+        tensor.set_data_from_numpy(input_ids)
+        wanted = [InferRequestedOutput(name) for name in outputs]
+        try:
+            result = await self._client.infer(
+                model,
+                [tensor],
+                outputs=wanted,
+                priority=PRIORITY_LEVELS[priority],
+                headers=self._headers,
+                client_timeout=timeout_s,
+            )
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+        tensors: Outputs = {}
+        for name in outputs:
+            try:
+                output = result.as_numpy(name)
+            except ValueError as error:  # the bytes are too few or too many for the shape
+                raise misfit(f"{name}: {error}", model=model, address=self._address) from error
+            if output is None:
+                raise misfit(f"it has no {name}", model=model, address=self._address)
+            tensors[name] = output
+        return tensors
+
+    async def models(self, *, timeout_s: float) -> list[str]:
+        """See `Transport.models`."""
+        return ready_models(await self.index(timeout_s=timeout_s))
+
+    async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
+        """See `Transport.model_config`."""
+        try:
+            answer = await self._client.get_model_config(
+                model, headers=self._headers, as_json=True, client_timeout=timeout_s
+            )
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+        config: dict[str, Any] = answer.get("config", {})
+        return config
+
+    async def is_ready(self, model: str, *, timeout_s: float) -> bool:
+        """See `Transport.is_ready`."""
+        try:
+            return bool(await self._client.is_model_ready(model, headers=self._headers, client_timeout=timeout_s))
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+
+    async def server_version(self, *, timeout_s: float) -> str:
+        """See `Transport.server_version`."""
+        try:
+            about = await self._client.get_server_metadata(
+                headers=self._headers, as_json=True, client_timeout=timeout_s
+            )
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+        return str(about.get("version", "?"))
+
+    async def is_server_ready(self, *, timeout_s: float) -> bool:
+        """See `Transport.is_server_ready`."""
+        try:
+            return bool(await self._client.is_server_ready(headers=self._headers, client_timeout=timeout_s))
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+
+    async def index(self, *, timeout_s: float) -> list[dict[str, Any]]:
+        """See `Transport.index`."""
+        try:
+            index = await self._client.get_model_repository_index(
+                headers=self._headers, as_json=True, client_timeout=timeout_s
+            )
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+        models: list[dict[str, Any]] = index.get("models", [])
+        return models
+
+    async def load(self, model: str, *, timeout_s: float) -> None:
+        """See `Transport.load`."""
+        try:
+            await self._client.load_model(model, headers=self._headers, client_timeout=timeout_s)
+        except InferenceServerException as error:
+            self._fail(error, timeout_s=timeout_s)
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        await self._client.close()
+
+    def _fail(self, error: InferenceServerException, *, timeout_s: float) -> NoReturn:
+        # tritonclient writes the code as "StatusCode.UNAVAILABLE".
+        code = str(error.status()).removeprefix("StatusCode.")
+        raise error_for(code, str(error.message() or ""), address=self._address, timeout_s=timeout_s) from error

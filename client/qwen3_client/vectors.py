@@ -1,0 +1,113 @@
+"""Arithmetic on vectors: checking, cutting to fewer dimensions, similarity.
+
+Pure functions on numpy arrays; nothing here knows where a vector came from.
+"""
+
+import operator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .contract import MIN_DIMENSIONS
+from .errors import ContractMismatchError, InferenceError, InvalidInputError
+
+
+def checked_dimensions(dimensions: int | None, *, full: int) -> int:
+    """Returns the length that vectors shall have.
+
+    Args:
+        dimensions: what the caller asked for; None for all.
+        full: length of the model's vectors.
+
+    Raises:
+        InvalidInputError: `dimensions` is not a whole number from 32 to `full`.
+    """
+    if dimensions is None:
+        return full
+    try:
+        wanted = operator.index(dimensions)
+    except TypeError:
+        raise InvalidInputError(f"dimensions must be a whole number, not {dimensions!r}") from None
+    if not MIN_DIMENSIONS <= wanted <= full:
+        raise InvalidInputError(f"dimensions must be from {MIN_DIMENSIONS} to {full}, not {wanted}")
+    return wanted
+
+
+def checked_row(output: NDArray[np.float32], row: int, *, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Take one text's row out of a tensor of the server's answer.
+
+    Args:
+        output: float32 `[b, width]`, as the server sent it.
+        row: which of the b texts.
+        shape: b and width as they should be.
+
+    Returns:
+        float32 `[width]`, a copy that the caller owns.
+
+    Raises:
+        ContractMismatchError: another shape or type came back.
+        InferenceError: a number is not finite.
+    """
+    if output.shape != shape or output.dtype != np.float32:
+        raise ContractMismatchError(
+            f"the server sent {output.dtype} {list(output.shape)} where its config says float32 {list(shape)}"
+        )
+    numbers: NDArray[np.float32] = output[row].copy()
+    if not np.isfinite(numbers).all():
+        # The graph answers NaN for a text that it does not admit; every other text of the batch is unharmed.
+        raise InferenceError(
+            "the server's answer is not finite: the model did not admit this text (empty, over max_tokens, or a "
+            "token id outside its vocabulary; is the tokenizer the right one?), or its arithmetic overflowed"
+        )
+    return numbers
+
+
+def cut(vector: NDArray[np.float32], *, dimensions: int) -> NDArray[np.float32]:
+    """Cuts a unit vector to its first components and makes it a unit vector again.
+
+    This is how Matryoshka (MRL) embeddings are shortened: https://arxiv.org/abs/2205.13147.
+
+    Args:
+        vector: float32 `[full]`, unit norm.
+        dimensions: components to keep, at most `full`.
+
+    Returns:
+        float32 `[dimensions]`, unit norm; with all components kept, `vector` itself, bit for bit.
+
+    Raises:
+        InferenceError: the components that remain are all zero.
+    """
+    if dimensions == len(vector):
+        return vector
+    # float64 inside: the squares of small float32 numbers would vanish.
+    head = vector[:dimensions].astype(np.float64)
+    norm = np.linalg.norm(head)
+    if norm == 0.0:
+        raise InferenceError(f"the vector's first {dimensions} components are all zero; ask for more dimensions")
+    short: NDArray[np.float32] = (head / norm).astype(np.float32)
+    return short
+
+
+def similarity(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
+    """Returns the similarity of every vector in `a` with every vector in `b`.
+
+    It is the dot product, which for unit vectors, as the client gives them, is the cosine.
+
+    Args:
+        a: `[d]` or `[n, d]`.
+        b: `[d]` or `[m, d]`, with the same d.
+
+    Returns:
+        float32 `[n, m]`; a single vector counts as n or m = 1.
+
+    Raises:
+        InvalidInputError: the shapes do not fit.
+    """
+    left, right = (np.asarray(side, dtype=np.float32) for side in (a, b))
+    if left.ndim not in (1, 2) or right.ndim not in (1, 2) or left.shape[-1] != right.shape[-1]:
+        raise InvalidInputError(
+            f"similarity takes vectors of one length, [d] or [n, d], not {list(left.shape)} and "
+            f"{list(right.shape)}; encode both sides with the same dimensions="
+        )
+    scores: NDArray[np.float32] = np.atleast_2d(left) @ np.atleast_2d(right).T
+    return scores
