@@ -155,7 +155,7 @@ class AsyncClient(BaseClient):
         """As `Client.is_ready`."""
         return await self._session.run(self._are_ready())
 
-    def count_cuts(self) -> CutCounter:
+    def _count_cuts(self) -> CutCounter:
         """Return what counts, from now on, what the embedding model's texts lose to fit the model."""
         counter = self._embedding_model.cut_counter = CutCounter()
         return counter

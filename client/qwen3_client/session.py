@@ -64,6 +64,12 @@ def pause_s(tries: int) -> float:
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret about it
 
 
+def _seen(task: "asyncio.Task[Any]") -> None:
+    """Look at what became of a task, so that asyncio does not complain that nobody did."""
+    if not task.cancelled():
+        task.exception()
+
+
 class Session:
     """A connection to one server, opened by the first call. A process that forks opens its own after the fork.
 
@@ -224,6 +230,7 @@ class Session:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._tasks.add(task)
+        task.add_done_callback(_seen)  # where the caller gave up, nobody else looks at its failure
         try:
             return await coroutine
         except asyncio.CancelledError:

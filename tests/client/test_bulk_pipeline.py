@@ -22,8 +22,7 @@ from qwen3_client.bulk.parts import open_parts
 from qwen3_client.bulk.pipeline import EmbeddedBlock, Keeper, TokenEmbedder, embed_blocks
 from qwen3_client.bulk.unfinished import UnfinishedBlocks
 from qwen3_client.cuts import CutCounter
-from qwen3_client.options import Kind
-from qwen3_client.options import Truncate
+from qwen3_client.options import Kind, Truncate
 
 DIMENSIONS = 32
 Ids = NDArray[np.int64]

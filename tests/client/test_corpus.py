@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from qwen3_client import InvalidInputError
-from qwen3_client._bulk import _corpus
+from qwen3_client.bulk import corpus as corpus_module
 from qwen3_client.bulk.corpus import Block, Corpus
 
 TEXTS = ["one", 'says "two", twice', "три\n四 😀", " spaces ", "a,b;c\td", "NA", "null", "\u2028sep\x85", "x" * 200_000]
@@ -91,7 +91,7 @@ def test_it_goes_on_where_any_block_ended(suffix: str, block_rows: int, tmp_path
 
 
 def test_long_texts_make_short_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_corpus, "_MAX_CHARACTERS", 10)
+    monkeypatch.setattr(corpus_module, "_MAX_CHARACTERS", 10)
     path = tmp_path / "c.txt"
     path.write_text("\n".join(["aaaa", "bbbb", "cccc", "d" * 50, "e", "f"]), encoding="utf-8")
     assert [block.texts for block in corpus(path).blocks()] == [["aaaa", "bbbb", "cccc"], ["d" * 50], ["e", "f"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 import pytest
 from qwen3_client import Client, ServerTimeoutError
+from qwen3_client.cli.main import main
 from qwen3_client.quantization import Calibration, Dtype, quantise
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ pytestmark = pytest.mark.usefixtures("transport")
 
 
 def embed(*arguments: str) -> int:
-    parser = argparse.ArgumentParser(prog="qwen3-triton embed")
-    embed.add_arguments(parser)
-    return embed.run(parser.parse_args(arguments))
+    return main(["embed", *arguments])
 
 
 def stdin(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -193,7 +191,7 @@ def test_what_is_cut_is_said_and_can_be_refused(transport: SlowTransport, capsys
     assert refused.startswith("qwen3-triton embed: text 1: ")
     assert "leave out --no-truncate to cut it" in refused
     assert "truncate=" not in refused
-    assert transport.count == before + 1
+    assert transport.count == before + 2  # of the four texts, the one before the first that is too long
 
 
 @pytest.mark.parametrize(
@@ -247,29 +245,23 @@ def test_a_failing_server_is_one_line_too(transport: SlowTransport, capsys: pyte
     assert capsys.readouterr().err == "qwen3-triton embed: text 0: no answer at all\n"
 
 
-def test_a_reader_that_has_enough_ends_it_quietly() -> None:
+def test_a_reader_that_has_enough_ends_it_quietly(tmp_path: Path) -> None:
     # A process of its own, with a genuine pipe: what matters is also what Python says when it exits.
+    (tmp_path / "texts.txt").write_text("a text\n" * 10_000)
     program = textwrap.dedent("""
-        import argparse, sys
-        import numpy as np
-        from qwen3_client.cli import embed, _client, _cuts
+        import sys
+        from qwen3_client import session
+        from qwen3_client.cli.main import main
+        from qwen3_client.transports import FakeTransport
 
-        class Endless:
-            class info: dimensions = 64  # to call it is to make one
-            class _core: count_cuts = _cuts.CutCounter
-            def __init__(self, *_, **__): pass
-            def __enter__(self): return self
-            def __exit__(self, *_): pass
-            def encode_stream(self, texts, **_):
-                while True: yield np.zeros(64, dtype=np.float32)
-
-        _client.Client = Endless
-        parser = argparse.ArgumentParser()
-        embed.add_arguments(parser)
-        sys.exit(embed.run(parser.parse_args(["a"])))
+        session.connect = lambda options: FakeTransport()
+        sys.exit(main(["embed", "--file", sys.argv[1]]))
     """)
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, tmp_path / "texts.txt"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

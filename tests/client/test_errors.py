@@ -5,13 +5,15 @@ import pickle
 import pytest
 import qwen3_client
 from qwen3_client import (
+    EmptyTextError,
     InferenceError,
     InvalidInputError,
     Qwen3ClientError,
+    RefusedError,
     ServerTimeoutError,
     ServerUnavailableError,
+    TextTooLongError,
 )
-from qwen3_client.errors import about
 
 ERRORS: list[type[Qwen3ClientError]] = [
     getattr(qwen3_client, name) for name in qwen3_client.__all__ if name.endswith("Error")
@@ -31,16 +33,17 @@ def test_every_error_is_caught_by_the_root_and_survives_a_process_boundary(
 
 
 def test_an_error_is_told_what_it_is_about() -> None:
-    def fail() -> None:
-        with about("document", 7):
-            raise InferenceError("no good")
-
-    with pytest.raises(InferenceError, match=r"^document 7: no good$") as caught:
-        fail()
-    assert (caught.value.noun, caught.value.index) == ("document", 7)
+    error = InferenceError("no good")
+    named = error.about("document", 7)
+    assert (type(named), str(named), named.noun, named.index) == (InferenceError, "document 7: no good", "document", 7)
+    assert str(named.about("row", 9)) == "row 9: no good"
+    assert (str(error), error.index) == ("no good", None)  # unchanged
 
 
 def test_python_s_own_families_catch_them_too() -> None:
     assert issubclass(InvalidInputError, ValueError)
+    assert issubclass(TextTooLongError, InvalidInputError)
+    assert issubclass(EmptyTextError, InvalidInputError)
+    assert not issubclass(RefusedError, ValueError)  # nothing is wrong with the call
     assert issubclass(ServerTimeoutError, TimeoutError)
     assert issubclass(ServerUnavailableError, ConnectionError)

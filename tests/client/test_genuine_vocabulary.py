@@ -19,7 +19,7 @@ def genuine_framed(genuine: Tokenizer) -> TextTokenizer:
 
 def test_the_template_s_genuine_ids(genuine: Tokenizer, genuine_framed: TextTokenizer) -> None:
     body = pair_prompt(("What is the capital of China?", "Beijing.\n"), instruction="Find")
-    ids = genuine_framed.encode([body], truncate=False)[0].tolist()
+    ids = genuine_framed.encode([body], truncate=False).results[0].tolist()
     assert ids[:3] == [151644, 8948, 198]  # <|im_start|>system\n
     # <|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n, and no end-of-text token: the answer comes next
     assert ids[-9:] == [151645, 198, 151644, 77091, 198, 151667, 271, 151668, 271]
@@ -31,7 +31,9 @@ def test_negative_control_without_the_template_other_ids_are_sent(
     genuine: Tokenizer, genuine_framed: TextTokenizer
 ) -> None:
     query, document = "What is the capital of China?", "Beijing."
-    sent = genuine_framed.encode([pair_prompt((query, document), instruction="Find")], truncate=False)[0].tolist()
+    sent = (
+        genuine_framed.encode([pair_prompt((query, document), instruction="Find")], truncate=False).results[0].tolist()
+    )
     for raw in (f"{query} {document}", f"{query}\n{document}", pair_prompt((query, document), instruction="Find")):
         ids = genuine.encode(raw, add_special_tokens=False).ids
         assert ids != sent

@@ -65,11 +65,11 @@ def test_a_query_overtakes_bulk_that_waits_in_the_client(
     client = make_client(concurrency=2)
     bulk = threading.Thread(target=client.encode_document, args=([f"{i}" for i in range(30)],))
     bulk.start()
-    while transport.count < 2:  # both places are taken, and the others wait
+    while transport.count < 2:  # both permits are taken, and the others wait
         pass
     query = threading.Thread(target=client.encode_query, args=("a",))
     query.start()
-    while not client._core.connection._window._waiting["interactive"]:
+    while not client.async_client._session._window._waiting["interactive"]:
         pass
     free.set()
     query.join()

@@ -30,10 +30,10 @@ def batching(config: dict[str, Any], transport: SlowTransport) -> SlowTransport:
 @given(st.lists(st.integers(1, 700), max_size=100), st.integers(1, 40))
 def test_every_row_is_in_one_request_with_its_equals(lengths: list[int], most: int) -> None:
     found = by_length(lengths, most=most)
-    assert sorted(place for request in found for place in request) == list(range(len(lengths)))
+    assert sorted(row for request in found for row in request) == list(range(len(lengths)))
     assert [request[0] for request in found] == sorted(request[0] for request in found)
     for request in found:
-        (length,) = {lengths[place] for place in request}
+        (length,) = {lengths[row] for row in request}
         assert request == sorted(request)
         assert len(request) == 1 or (len(request) <= most and len(request) * length <= 512)
 
@@ -97,7 +97,7 @@ def test_a_refused_request_is_asked_again_row_by_row(make_client: MakeClient, ba
 
 def test_too_few_rows_are_noticed(make_client: MakeClient, batching: SlowTransport) -> None:
     batching.answer = lambda input_ids: np.zeros((0, 64), np.float32)  # noqa: ARG005
-    with pytest.raises(ContractMismatchError, match=r"text 0: .*\[0, 64\] for 2 texts"):
+    with pytest.raises(ContractMismatchError, match=r"text 0: .*\[0, 64\] where its config says float32 \[2, 64\]"):
         make_client(concurrency=64).encode_document(["a", "b"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from qwen3_client import Client
-from qwen3_client.prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
+from qwen3_client.cli.main import main
 from qwen3_client.cli.rerank import shown
+from qwen3_client.prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
 
 if TYPE_CHECKING:
     from client.conftest import SlowTransport
@@ -21,9 +21,7 @@ pytestmark = pytest.mark.usefixtures("transport")
 
 
 def rerank(*arguments: str) -> int:
-    parser = argparse.ArgumentParser(prog="qwen3-triton rerank")
-    rerank.add_arguments(parser)
-    return rerank.run(parser.parse_args(arguments))
+    return main(["rerank", *arguments])
 
 
 def test_the_best_comes_first_in_a_table(transport: SlowTransport, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,11 @@
 """`qwen3-triton status` and `reload`: what they print of what a server says. On a real Triton: tests/e2e."""
 
-from argparse import ArgumentParser
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from qwen3_client.cli import reload, status
+from qwen3_client.cli import reload
+from qwen3_client.cli.main import main
 
 if TYPE_CHECKING:
     from client.conftest import SlowTransport
@@ -25,13 +24,6 @@ def index(transport: "SlowTransport", monkeypatch: pytest.MonkeyPatch) -> list[d
     return entries
 
 
-def run(command: ModuleType, *arguments: str) -> int:
-    parser = ArgumentParser()
-    command.add_arguments(parser)
-    status: int = command.run(parser.parse_args(arguments))
-    return status
-
-
 def test_a_table_of_the_models(index: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     index += [
         {"name": "qwen3_reranker", "version": "2", "state": "READY"},
@@ -40,9 +32,11 @@ def test_a_table_of_the_models(index: list[dict[str, Any]], capsys: pytest.Captu
         {"name": "gone", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"},
         {"name": "broken", "version": "1", "state": "UNAVAILABLE", "reason": "no such file\n" * 10},
     ]
-    assert run(status) == 0
+    assert main(["status"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert " ".join(lines[0]).startswith("Triton 2.51.0 at grpc://localhost:8001 is ready; this is qwen3-triton ")
+    assert " ".join(lines[0]).startswith(
+        "Triton 2.51.0 (fake) at grpc://localhost:8001 is ready; this is qwen3-triton "
+    )
     assert lines[2:] == [
         ["model", "version", "checkpoint", "precision", "dimensions", "max_tokens", "state"],
         ["broken", "1", "-", "-", "-", "-", "unavailable,", "see", "below"],
@@ -59,15 +53,15 @@ def test_not_ready_is_1(
     index: list[dict[str, Any]], transport: "SlowTransport", capsys: pytest.CaptureFixture[str]
 ) -> None:
     index.append({"name": "fresh"})
-    assert run(status, "http://127.0.0.1:8000") == 1
+    assert main(["status", "http://127.0.0.1:8000"]) == 1
     said = capsys.readouterr().out
     assert "http://127.0.0.1:8000 is ready" in said
     assert said.endswith("No Qwen3-Embedding or Qwen3-Reranker model is ready: export one and `qwen3-triton reload`\n")
     index.append({"name": "qwen3_embedding", "version": "1", "state": "READY"})
-    assert run(status) == 0
+    assert main(["status"]) == 0
     transport.is_closed = False
     transport.is_ready_itself = False
-    assert run(status) == 1
+    assert main(["status"]) == 1
     assert "is not ready" in capsys.readouterr().out
 
 
@@ -82,13 +76,13 @@ def test_the_url_may_come_from_the_environment(
         (["--url", "here"], "grpc://here:8001"),
         (["b"], "grpc://b:8001"),
     ):
-        assert run(status, *arguments) == 0
+        assert main(["status", *arguments]) == 0
         assert f" at {url} is ready" in capsys.readouterr().out
     monkeypatch.setenv("QWEN3_TRITON_URL", "")
-    assert run(status) == 0
+    assert main(["status"]) == 0
     assert " at grpc://localhost:8001 is ready" in capsys.readouterr().out
     monkeypatch.setenv("QWEN3_TRITON_URL", "there:99999")
-    assert run(status) == 1
+    assert main(["status"]) == 1
     assert "cannot use the URL 'there:99999'" in capsys.readouterr().err
 
 
@@ -113,7 +107,7 @@ def test_reload_names_a_model_that_does_not_exist(
     index: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     index += [{"name": "a", "version": "1", "state": "READY"}, {"name": "b"}]
-    assert run(reload, "a", "nonesuch") == 2
+    assert main(["reload", "a", "nonesuch"]) == 2
     assert capsys.readouterr().err == (
         "qwen3-triton reload: no model nonesuch in the server's repository; there are: a, b\n"
     )

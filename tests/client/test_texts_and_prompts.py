@@ -3,17 +3,17 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qwen3_client import InvalidInputError
+from qwen3_client import EmptyTextError, InvalidInputError
+from qwen3_client.inputs import as_documents, as_pairs, as_texts, checked_text
 from qwen3_client.prompts import (
     RERANKER_PREFIX,
     RERANKER_SUFFIX,
-    document_prompt,
+    embedding_prompts,
     pair_prompt,
-    prompt_for,
     query_prompt,
     task,
+    task_of,
 )
-from qwen3_client.inputs import as_documents, as_list, as_pairs, checked_text
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)
 
@@ -21,12 +21,18 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)
 @given(TEXTS)
 def test_every_text_is_accepted_and_unchanged(text: str) -> None:
     assert checked_text(text) == text
-    assert as_list([text, text]) == [text, text]
+    assert as_texts([text, text]) == [text, text]
 
 
 @pytest.mark.parametrize("text", ["\0", "🙂", " ", "\n", "x" * 100_000, "\ufffe"])
 def test_odd_texts_are_texts(text: str) -> None:
     assert checked_text(text) == text
+
+
+def test_an_empty_text_has_its_own_error() -> None:
+    for empty in (lambda: as_texts([""]), lambda: as_documents([""]), lambda: as_pairs([("", "x")])):
+        with pytest.raises(EmptyTextError):
+            empty()
 
 
 @pytest.mark.parametrize(
@@ -41,14 +47,14 @@ def test_odd_texts_are_texts(text: str) -> None:
 )
 def test_what_is_no_text_is_named_with_its_position(text: object, said: str) -> None:
     with pytest.raises(InvalidInputError, match=said) as caught:
-        as_list(["fine", text])
+        as_texts(["fine", text])
     assert caught.value.index == 1
 
 
 @pytest.mark.parametrize("texts", [b"bytes", {"a": 1}, {"a"}, 7, None])
 def test_what_is_no_sequence_is_refused(texts: object) -> None:
     with pytest.raises(InvalidInputError, match="a str or a sequence of str"):
-        as_list(texts)
+        as_texts(texts)
 
 
 @pytest.mark.parametrize("documents", ["one", b"bytes", {"a": 1}, {"a"}, 7, None])
@@ -121,16 +127,17 @@ def test_the_reranker_s_template_never_alters_what_it_carries(query: str, docume
 
 @given(TEXTS, TEXTS)
 def test_a_template_never_alters_what_it_carries(text: str, task: str) -> None:
-    assert document_prompt(text) == text
-    prompt = prompt_for("query", instruction=task, default_instruction="default")(text)
+    assert embedding_prompts([text], kind="document", instruction="") == [text]
+    (prompt,) = embedding_prompts([text], kind="query", instruction=task)
     assert prompt.startswith(f"Instruct: {task}\nQuery:")
     assert prompt.endswith(text)
     assert len(prompt) == len(text) + len(task) + len("Instruct: \nQuery:")
 
 
 def test_the_default_task_is_the_model_s() -> None:
-    assert prompt_for("query", instruction=None, default_instruction="Find")("x") == "Instruct: Find\nQuery:x"
-    assert prompt_for("document", instruction=None, default_instruction="Find")("x") == "x"
+    assert task_of("query", instruction=None, default="Find") == "Find"
+    assert task_of("document", instruction=None, default="Find") == ""
+    assert embedding_prompts(["x"], kind="query", instruction="Find") == ["Instruct: Find\nQuery:x"]
     assert [task(None, default="Find"), task("Sort", default="Find")] == ["Find", "Sort"]
 
 
@@ -145,4 +152,4 @@ def test_the_default_task_is_the_model_s() -> None:
 )
 def test_options_that_make_no_sense_are_refused(kind: str, instruction: str | None, said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
-        prompt_for(kind, instruction=instruction, default_instruction="Find")  # type: ignore[arg-type]
+        task_of(kind, instruction=instruction, default="Find")  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from qwen3_client import ContractMismatchError, InvalidInputError, ModelInfo, RerankerInfo, TokenizerUnavailableError
+from qwen3_client import ContractMismatchError, ModelInfo, RerankerInfo, TextTooLongError, TokenizerUnavailableError
 from qwen3_client.prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
 from qwen3_client.tokenizer import TextTokenizer
 from support.qwen_tokenizer import build_qwen_tokenizer
@@ -42,7 +42,7 @@ def tokenizer(tokenizer_folder: Path) -> TextTokenizer:
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60), max_size=20))
 def test_ids_are_the_body_and_one_end_of_text(tokenizer: TextTokenizer, texts: list[str]) -> None:
-    rows = tokenizer.encode(texts, truncate=True)
+    rows = tokenizer.encode(texts, truncate=True).results
     assert len(rows) == len(texts)
     for text, row in zip(texts, rows, strict=True):
         assert row.dtype == np.int64
@@ -53,19 +53,19 @@ def test_ids_are_the_body_and_one_end_of_text(tokenizer: TextTokenizer, texts: l
 
 def test_ids_decode_to_the_text(tokenizer: TextTokenizer, tokenizer_folder: Path) -> None:
     text = "NUL \0, emoji 🙂, Привет, 北京"
-    (row,) = tokenizer.encode([text], truncate=False)
+    (row,) = tokenizer.encode([text], truncate=False).results
     decoder = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
     assert decoder.decode(row[:-1].tolist()) == text
 
 
 def test_the_file_s_own_truncation_and_padding_are_off(tokenizer: TextTokenizer) -> None:
     # It says: cut to 7, pad to 9.
-    assert [row.size for row in tokenizer.encode(["a", "b" * 100], truncate=False)] == [2, 101]
+    assert [row.size for row in tokenizer.encode(["a", "b" * 100], truncate=False).results] == [2, 101]
 
 
 @pytest.mark.parametrize("length", [126, 127, 128, 129, 100_000])
 def test_truncation_cuts_the_body_and_keeps_the_end_of_text(tokenizer: TextTokenizer, length: int) -> None:
-    (row,) = tokenizer.encode(["x" * length], truncate=True)
+    (row,) = tokenizer.encode(["x" * length], truncate=True).results
     assert row.shape == (min(length, 127) + 1,)
     assert row[-1] == EOS
     assert EOS not in row[:-1]
@@ -73,18 +73,19 @@ def test_truncation_cuts_the_body_and_keeps_the_end_of_text(tokenizer: TextToken
 
 def test_a_text_may_lose_its_beginning_instead(tokenizer: TextTokenizer) -> None:
     text = "".join(chr(ord("a") + i % 26) for i in range(200))
-    (row,) = tokenizer.encode([text], truncate="start")
-    (end,) = tokenizer.encode([text[-127:]], truncate=False)
+    (row,) = tokenizer.encode([text], truncate="start").results
+    (end,) = tokenizer.encode([text[-127:]], truncate=False).results
     assert row.tolist() == end.tolist()
-    (short,) = tokenizer.encode(["abc"], truncate="start")
-    assert short.tolist() == tokenizer.encode(["abc"], truncate="end")[0].tolist()
+    (short,) = tokenizer.encode(["abc"], truncate="start").results
+    assert short.tolist() == tokenizer.encode(["abc"], truncate="end").results[0].tolist()
 
 
 def test_without_truncation_a_long_text_is_named(tokenizer: TextTokenizer) -> None:
-    assert tokenizer.encode(["x" * 127], truncate=False)[0].shape == (128,)
-    with pytest.raises(InvalidInputError, match=r"text 11: more than the 128 tokens that the model takes") as caught:
-        tokenizer.encode(["x", "x" * 128], truncate=False, first_index=10)
-    assert caught.value.index == 11
+    assert tokenizer.encode(["x" * 127], truncate=False).results[0].shape == (128,)
+    outcome = tokenizer.encode(["x", "x" * 128, "x"], truncate=False)
+    assert [row.size for row in outcome.results] == [2]  # those before it
+    with pytest.raises(TextTooLongError, match=r"^text 1: more than the 128 tokens that the model takes"):
+        outcome.all("text")
 
 
 # --- a reranker's: prefix, text, suffix --------------------------------------------------------------------
@@ -112,7 +113,7 @@ def test_only_the_body_is_cut_and_only_at_its_end(
     framed: TextTokenizer, plain: Tokenizer, query: str, document: str
 ) -> None:
     body = pair_prompt((query, document), instruction="Find")
-    (row,) = framed.encode([body], truncate=True)
+    (row,) = framed.encode([body], truncate=True).results
     prefix, whole, suffix = (
         plain.encode(text, add_special_tokens=False).ids for text in (RERANKER_PREFIX, body, RERANKER_SUFFIX)
     )
@@ -121,17 +122,17 @@ def test_only_the_body_is_cut_and_only_at_its_end(
 
 def test_a_reranker_s_ids_decode_to_its_prompt(framed: TextTokenizer, tokenizer_folder: Path) -> None:
     body = pair_prompt(("Привет 🙂", "北京"), instruction="Find")
-    (row,) = framed.encode([body], truncate=False)
+    (row,) = framed.encode([body], truncate=False).results
     decoder = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
     assert decoder.decode(row.tolist()) == RERANKER_PREFIX + body + RERANKER_SUFFIX
 
 
 def test_a_reranker_s_long_pair_is_named_and_counted_whole(framed: TextTokenizer) -> None:
-    assert framed.encode(["x" * 100], truncate=False)[0].shape == (FRAME + 100,)
-    said = rf"pair 3: more than the {FRAME + 100} tokens that the model takes"
-    with pytest.raises(InvalidInputError, match=said) as caught:
-        framed.encode(["x", "x" * 101], truncate=False, first_index=2, noun="pair")
-    assert (caught.value.index, caught.value.noun) == (3, "pair")
+    assert framed.encode(["x" * 100], truncate=False).results[0].shape == (FRAME + 100,)
+    said = rf"pair 1: more than the {FRAME + 100} tokens that the model takes"
+    with pytest.raises(TextTooLongError, match=said) as caught:
+        framed.encode(["x", "x" * 101], truncate=False).all("pair")
+    assert (caught.value.index, caught.value.noun) == (1, "pair")
 
 
 def test_a_model_too_small_for_its_template_is_refused(
@@ -139,7 +140,7 @@ def test_a_model_too_small_for_its_template_is_refused(
 ) -> None:
     info = RerankerInfo.from_config(reranker_config)
     load = partial(TextTokenizer.load, prefix=RERANKER_PREFIX, suffix=RERANKER_SUFFIX)
-    (row,) = load(replace(info, max_tokens=FRAME + 1)).encode(["xyz"], truncate=True)
+    (row,) = load(replace(info, max_tokens=FRAME + 1)).encode(["xyz"], truncate=True).results
     assert row.shape == (FRAME + 1,)
     with pytest.raises(ContractMismatchError, match=rf"takes {FRAME} tokens, of which {FRAME} go to its template"):
         load(replace(info, max_tokens=FRAME))
@@ -153,16 +154,16 @@ def test_a_reranker_s_missing_tokenizer_names_its_own_option(reranker_config: di
 
 def test_threads_may_share_it(tokenizer: TextTokenizer) -> None:
     texts = [str(i) * (i % 50 + 1) for i in range(200)]
-    alone = [row.tolist() for row in tokenizer.encode(texts, truncate=True)]
+    alone = [row.tolist() for row in tokenizer.encode(texts, truncate=True).results]
     with ThreadPoolExecutor(8) as pool:
-        for rows in pool.map(lambda _: tokenizer.encode(texts, truncate=True), range(16)):
+        for rows in pool.map(lambda _: tokenizer.encode(texts, truncate=True).results, range(16)):
             assert [row.tolist() for row in rows] == alone
 
 
 def test_the_server_s_folder_is_used_by_default_and_another_copy_will_do(info: ModelInfo, tmp_path: Path) -> None:
     shutil.copy(Path(info.tokenizer) / "tokenizer.json", tmp_path)
     for place in (None, tmp_path, str(tmp_path)):
-        assert TextTokenizer.load(info, tokenizer=place).encode(["a"], truncate=True)[0].shape == (2,)
+        assert TextTokenizer.load(info, tokenizer=place).encode(["a"], truncate=True).results[0].shape == (2,)
 
 
 def test_another_tokenizer_is_refused_with_both_hashes(info: ModelInfo, tmp_path: Path) -> None:
@@ -270,7 +271,7 @@ def test_the_characters_that_are_cut_are_counted(
 ) -> None:
     vocabulary, tokenizers = genuine
     tokenizer = tokenizers[which]
-    (row,) = tokenizer.encode([text], truncate=True)
+    (row,) = tokenizer.encode([text], truncate=True).results
     normal = unicodedata.normalize("NFC", text)
     # A byte-level token has a character for each of its bytes.
     kept_bytes = sum(len(vocabulary.id_to_token(token) or "") for token in row[:-1].tolist())

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from qwen3_client import (
     Client,
+    ClientOptions,
     ContractMismatchError,
     InferenceError,
     InvalidInputError,
@@ -24,13 +25,12 @@ from qwen3_client import (
     ServerUnavailableError,
 )
 from qwen3_client.address import parse_address
-from qwen3_client.session import connect
-from qwen3_client.credentials import Credentials
 from qwen3_client.errors import UnknownModelError
-from qwen3_client.transports.http import decode_response, encode_request
 from qwen3_client.io_thread import submit
+from qwen3_client.session import connect
 from qwen3_client.transports.base import Transport, ready_models, ready_versions
 from qwen3_client.transports.failures import error_for, grpc_code
+from qwen3_client.transports.http import decode_response, encode_request
 
 GRPC_CODES: list[str] = [code.name for code in importlib.import_module("grpc").StatusCode]
 EXPECTED: dict[str, type[Qwen3ClientError]] = {
@@ -132,7 +132,7 @@ def ask(url: str, *calls: Callable[[Transport], Coroutine[Any, Any, Any]]) -> li
     """Makes a transport, and calls that wait for one another, where the clients make theirs."""
 
     async def run() -> list[Any]:
-        transport = connect(parse_address(url), Credentials())
+        transport = connect(ClientOptions(url))
         try:
             return [await call(transport) for call in calls]
         finally:

@@ -67,7 +67,7 @@ def test_other_dimensions_are_refused(dimensions: object) -> None:
 
 def test_a_row_is_a_copy_of_the_answer() -> None:
     answer = np.frombuffer(unit_vectors(0, (1, 64)).tobytes(), dtype=np.float32).reshape(1, 64)
-    row = checked_row(answer, width=64)
+    row = checked_row(answer, 0, shape=(1, 64))
     assert row.flags.writeable
     np.testing.assert_array_equal(row, answer[0])
 
@@ -76,15 +76,16 @@ def test_a_row_is_a_copy_of_the_answer() -> None:
 def test_another_shape_or_type_is_refused(answer: NDArray[np.float64]) -> None:
     single = answer if answer.shape == (1, 64) else answer.astype(np.float32)
     with pytest.raises(ContractMismatchError, match=r"float32 \[1, 64\]"):
-        checked_row(single, width=64)  # type: ignore[arg-type]
+        checked_row(single, 0, shape=(1, 64))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_row_that_is_not_finite_is_refused(value: float) -> None:
-    answer = unit_vectors(0, (1, 64))
-    answer[0, 5] = value
+    answer = unit_vectors(0, (2, 64))
+    answer[1, 5] = value
     with pytest.raises(InferenceError, match="not finite"):
-        checked_row(answer, width=64)
+        checked_row(answer, 1, shape=(2, 64))
+    np.testing.assert_array_equal(checked_row(answer, 0, shape=(2, 64)), answer[0])
 
 
 @given(st.integers(0, 2**32), st.integers(0, 5), st.integers(0, 5))

@@ -218,7 +218,7 @@ def test_a_full_queue_ends_in_waiting(narrow: Triton, protocol: str) -> None:
     with Client(url_of(narrow, protocol), concurrency=64) as client:
         with ThreadPoolExecutor(2) as callers:
             tables = list(callers.map(lambda _: client.encode_document(texts), range(2)))
-        assert client._core.connection._window.limit < 64
+        assert client.async_client._session._window.limit < 64
     for table in tables:
         np.testing.assert_array_equal(table, alone)
 
@@ -412,7 +412,7 @@ def test_headers_arrive(triton: Triton, protocol: str) -> None:
     """Triton itself asks for none unless told to: it can guard gRPC's endpoints with one."""
     with Client(url_of(triton, protocol), token="secret", headers={"X-Team": "search"}) as client:  # noqa: S106
         assert client.encode_document("a").shape == (64,)
-        assert "secret" not in repr(client._core.connection._credentials)
+        assert "secret" not in repr(client.async_client._session.options)
 
 
 def test_a_key_in_a_header_opens_guarded_endpoints(repository: Path) -> None:

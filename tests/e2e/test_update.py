@@ -6,7 +6,6 @@ import signal
 import socket
 import threading
 import time
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from qwen3_client import Client, ContractMismatchError
-from qwen3_client.cli import reload, status
+from qwen3_client.cli.main import main
 from qwen3_export import export
 from qwen3_serve import ServeError, Triton
 from qwen3_serve.triton.hosts import Host, hosts
@@ -104,15 +103,11 @@ def under_load(triton: Triton, expected: list[Rows]) -> Iterator[Load]:
 
 
 def reload(*arguments: str) -> int:
-    parser = ArgumentParser()
-    reload.add_arguments(parser)
-    return reload.run(parser.parse_args(arguments))
+    return main(["reload", *arguments])
 
 
 def status(*arguments: str) -> int:
-    parser = ArgumentParser()
-    status.add_arguments(parser)
-    return status.run(parser.parse_args(arguments))
+    return main(["status", *arguments])
 
 
 def _free_port() -> int:

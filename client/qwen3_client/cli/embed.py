@@ -113,7 +113,7 @@ def _write_rows(
     from ..vector_files import json_line, vector_file
 
     started = time.monotonic()
-    cuts = client.async_client.count_cuts()
+    cuts = client.async_client._count_cuts()
     dimensions = dimensions_of(args, client.info())
     rows = client.encode_stream(
         texts,

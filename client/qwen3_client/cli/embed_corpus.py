@@ -61,7 +61,7 @@ def embed_corpus(
         skips_empty=args.skip_empty,
     )
     with open_client(args, noun="embedding model") as client:
-        cuts = client.async_client.count_cuts()
+        cuts = client.async_client._count_cuts()
         info = client.info()
         dimensions = dimensions_of(args, info)
         checked_dtype(dtype, dimensions=dimensions)

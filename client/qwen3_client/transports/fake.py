@@ -68,11 +68,11 @@ class FakeTransport:
         *,
         dimensions: int = 1024,
         max_tokens: int = 32768,
-        configs: Sequence[Mapping[str, Any]] | None = None,
+        configs: Sequence[dict[str, Any]] | None = None,
     ) -> None:
         if configs is None:
             configs = [_embedding_config(dimensions, max_tokens), _reranker_config(max_tokens)]
-        self.configs = {str(config["name"]): dict(config) for config in configs}
+        self.configs = {str(config["name"]): config for config in configs}
         self.requests: list[FakeRequest] = []
         self.failure: Qwen3ClientError | None = None
 
@@ -105,7 +105,7 @@ class FakeTransport:
         *,
         outputs: Sequence[str],
         priority: Priority,
-        timeout_s: float,  # noqa: ARG002 - nothing takes time
+        timeout_s: float,
     ) -> Outputs:
         """See `Transport.infer`."""
         config = await self.model_config(model, timeout_s=timeout_s)
@@ -140,7 +140,7 @@ class FakeTransport:
 
     async def server_version(self, *, timeout_s: float) -> str:  # noqa: ARG002
         """See `Transport.server_version`."""
-        return "fake"
+        return "2.51.0 (fake)"
 
     async def is_server_ready(self, *, timeout_s: float) -> bool:  # noqa: ARG002
         """See `Transport.is_server_ready`."""
@@ -177,9 +177,7 @@ def _reranker_config(max_tokens: int) -> dict[str, Any]:
     return _config("qwen3_reranker", {SCORE_NAME: 1, LOGIT_NAME: 1}, parameters, max_tokens)
 
 
-def _config(
-    name: str, outputs: Mapping[str, int], parameters: Mapping[str, str], max_tokens: int
-) -> dict[str, Any]:
+def _config(name: str, outputs: Mapping[str, int], parameters: Mapping[str, str], max_tokens: int) -> dict[str, Any]:
     """Return a model's config as Triton gives it over HTTP.
 
     Args:
