@@ -110,7 +110,7 @@ class Bench:
                 print(f"{head}: {told}; about {left / 60:.0f} min left", flush=True)
         if self._plan.arrivals_s:
             self._arrivals(running)
-        # Last, because it takes longest: whoever has no patience left interrupts it and loses nothing else.
+        # Last, because it takes longest: a run that is interrupted here loses nothing else.
         for contender in running:
             self._take_minutes(contender)
 

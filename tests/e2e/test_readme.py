@@ -1,4 +1,4 @@
-"""The README's commands and code, run as written against the tiny model."""
+"""The commands and code of the README and of the pages that it leads to, run as written against the tiny model."""
 
 import re
 import shlex
@@ -9,12 +9,14 @@ from pathlib import Path
 import pyarrow
 import pytest
 from pyarrow import parquet
+from qwen3_export.verify import texts
 from qwen3_serve import Triton
 
 ROOT = Path(__file__).parents[2]
+FIRST_STEPS = "docs/getting-started.md"
 
 
-def blocks(language: str, document: str = "README.md") -> list[str]:
+def blocks(language: str, document: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text("utf-8"), flags=re.DOTALL)
 
 
@@ -26,22 +28,23 @@ def run_python(code: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_the_client_example_prints_what_the_readme_shows(triton: Triton, tmp_path: Path) -> None:
-    (code,) = [block for block in blocks("python") if "similarity" in block]
-    shown = blocks("text")[0]
+@pytest.mark.parametrize("document", ["README.md", "docs/index.md", FIRST_STEPS])
+def test_the_client_example_prints_what_the_page_shows(triton: Triton, tmp_path: Path, document: str) -> None:
+    (code,) = [block for block in blocks("python", document) if "similarity" in block]
+    shown = blocks("text", document)[0]
     for url in (triton.grpc_url, triton.http_url):
         assert run_python(code.replace("localhost:8001", url), tmp_path) == shown
 
 
 def test_the_rerank_example_runs(triton: Triton, tmp_path: Path) -> None:
-    (code,) = [block for block in blocks("python") if "client.rank" in block]
+    (code,) = [block for block in blocks("python", FIRST_STEPS) if "client.rank" in block]
     printed = run_python(code.replace("localhost:8001", triton.grpc_url), tmp_path).splitlines()
     assert len(printed) == 2
     assert printed[0].split()[0] in ("0", "1")
 
 
 def test_the_server_example_runs(repository: Path, tmp_path: Path) -> None:
-    (code,) = [block for block in blocks("python") if "qwen3_serve" in block]
+    (code,) = [block for block in blocks("python", FIRST_STEPS) if "qwen3_serve" in block]
     (tmp_path / "model_repository").mkdir()
     (tmp_path / "model_repository" / "qwen3_embedding").symlink_to(repository / "qwen3_embedding")
     assert run_python(code, tmp_path) == "tiny (64,)\n"
@@ -53,8 +56,15 @@ def test_the_client_s_page_runs(triton: Triton, tmp_path: Path, code: str) -> No
     assert printed in ("(64,)\n" * 3, "64000 8000 True\n")
 
 
+def test_the_prompts_of_the_contract_are_what_the_models_read() -> None:
+    query, pair = blocks("text", "docs/contract.md")
+    assert query == texts.QUERY_PROMPT + "\n"
+    assert pair == texts.RERANKER_PREFIX + texts.RERANKER_BODY + texts.RERANKER_SUFFIX
+
+
 def embed_commands() -> list[str]:
-    lines = [line.partition("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    found = [*blocks("sh", "README.md"), *blocks("sh", FIRST_STEPS)]
+    lines = [line.partition("  #")[0].strip() for block in found for line in block.splitlines()]
     return [line for line in lines if line.startswith(("qwen3-triton embed", "qwen3-triton rerank"))]
 
 
@@ -77,12 +87,13 @@ def test_the_embed_commands_run(triton: Triton, tmp_path: Path, command: str) ->
 
 
 def test_there_are_commands() -> None:
-    assert embed_commands()
+    assert len(embed_commands()) == 5
 
 
-def test_every_file_in_the_tree_exists() -> None:
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_file_in_the_tree_exists(document: str) -> None:
     """Names stand before two spaces and a description; what is indented below a folder is in it."""
-    (tree,) = [block for block in blocks("text", "CONTRIBUTING.md") if "export/qwen3_export/" in block]
+    (tree,) = [block for block in blocks("text", document) if "export/qwen3_export/" in block]
     folders: list[tuple[int, Path]] = []
     for line in tree.splitlines():
         indent = len(line) - len(line.lstrip())

@@ -1,4 +1,4 @@
-"""The embedded Triton in an environment with numpy 2, made by the line that the README has for it."""
+"""The embedded Triton in an environment with numpy 2, made by the line that docs/getting-started.md has for it."""
 
 import subprocess
 import sys
