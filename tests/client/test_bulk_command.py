@@ -336,17 +336,18 @@ ONE_BLOCK = ["c.parquet", "--text-column", "text", "--id-column", "id", "--outpu
 
 def stop_after(requests: int, stop: type[BaseException], transport: SlowTransport) -> None:
     """Stops the process, as Ctrl-C or an error would, once so many texts are answered."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
     main, answered = threading.main_thread().ident, itertools.count(1)
     held = threading.Event()
 
     def answer(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         number = next(answered)
-        if number == requests:
-            if stop is KeyboardInterrupt:
-                signal.pthread_kill(main or 0, signal.SIGINT)
-            else:
-                raise InferenceError("out of memory")
         if number >= requests:
+            held.wait(0.2)  # what was answered before is noticed by then
+        if number == requests:
+            if stop is not KeyboardInterrupt:
+                raise InferenceError("out of memory")
+            signal.pthread_kill(main or 0, signal.SIGINT)
             held.wait(0.2)
         return vector_of(input_ids)
 
@@ -549,7 +550,10 @@ def test_files_that_are_no_corpus(name: str, said: str, here: Path, capsys: pyte
 
 
 def test_without_pyarrow_the_extra_is_named_and_texts_still_work(here: Path) -> None:
-    program = "import sys; sys.modules['pyarrow'] = None; from qwen3_client.cli import main; sys.exit(main.main(sys.argv[1:]))"
+    program = (
+        "import sys; sys.modules['pyarrow'] = None; "
+        "from qwen3_client.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", program, "embed", *arguments, "--url", "127.0.0.1:1"]
