@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from .errors import Qwen3ClientError
@@ -79,19 +80,20 @@ async def in_order(groups: Iterable[Coroutine[Any, Any, Outcome[_T]]]) -> Outcom
         What became of the items of all groups.
     """
     results: list[_T] = []
-    pending: deque[asyncio.Task[Outcome[_T]]] = deque()
     failure: Qwen3ClientError | None = None
     remaining = iter(groups)
+    started = list(islice(remaining, 2))
+    if len(started) == 1:
+        return await started[0]  # a single text is not worth a task
+    pending = deque(map(asyncio.create_task, started))
     try:
-        while failure is None:
-            while len(pending) < 2 and (group := next(remaining, None)) is not None:
-                pending.append(asyncio.create_task(group))
-            if not pending:
-                break
+        while pending and failure is None:
             outcome = await pending[0]
             pending.popleft()
             results += outcome.results
             failure = outcome.failure
+            if failure is None and (group := next(remaining, None)) is not None:
+                pending.append(asyncio.create_task(group))
     finally:
         for task in pending:
             task.cancel()

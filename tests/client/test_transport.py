@@ -25,9 +25,9 @@ from qwen3_client import (
     ServerUnavailableError,
 )
 from qwen3_client.address import parse_address
-from qwen3_client.errors import UnknownModelError
+from qwen3_client.errors import ConnectionLostError, UnknownModelError
 from qwen3_client.io_thread import submit
-from qwen3_client.session import connect
+from qwen3_client.session import Session, connect
 from qwen3_client.transports.base import Transport, ready_models, ready_versions
 from qwen3_client.transports.failures import error_for, grpc_code
 from qwen3_client.transports.http import decode_response, encode_request
@@ -214,18 +214,37 @@ def test_what_is_no_config_is_no_triton(body: bytes) -> None:
 
 
 def test_a_connection_that_the_server_closed_in_between_is_replaced() -> None:
-    seen = []
+    """By the session, at once and without a retry of its own: the transport only says what happened."""
 
-    def serve(connection: socket.socket, number: int) -> None:
+    def serve(connection: socket.socket, _: int) -> None:
         connection.recv(65536)
-        connection.sendall(reply(json.dumps({"connection": number}).encode()))
+        connection.sendall(reply(b"[]"))
         connection.shutdown(socket.SHUT_RDWR)  # and says nothing of it in its answer
-        seen.append(number)
 
     with peer(serve) as port:
-        answers = ask(f"http://127.0.0.1:{port}", *[lambda t: t.model_config("m", timeout_s=10)] * 3)
-    assert [answer["connection"] for answer in answers] == [1, 2, 3]
-    assert seen == [1, 2, 3]
+        url = f"http://127.0.0.1:{port}"
+        with pytest.raises(ConnectionLostError):
+            ask(url, *[lambda t: t.models(timeout_s=10)] * 2)
+        session = Session(ClientOptions(url, retry_s=0))
+
+        async def run() -> list[list[str]]:
+            return [await session.models() for _ in range(3)]
+
+        assert session.submit(run()).result(60) == [[]] * 3
+        closing = session.close_soon()
+        assert closing is not None
+        closing.result(60)
+
+
+def test_a_connection_that_is_lost_twice_is_a_server_that_is_away() -> None:
+    def serve(connection: socket.socket, _: int) -> None:
+        connection.recv(65536)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with peer(serve) as port:
+        client = Client(f"http://127.0.0.1:{port}", retry_s=0)
+        with client, pytest.raises(ServerUnavailableError, match="the connection was closed"):
+            client.info()
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
