@@ -31,15 +31,15 @@ test: $(VENV)/.dev ## run the tests on real Triton and real ONNX Runtime (minute
 	$(BIN)/pytest -n 2 -m "$(ORDINARY)"
 
 test-processors: $(VENV)/.dev ## what must hold on every processor, on this one and on an emulated one (needs qemu-user)
-	$(BIN)/pytest tests/processors -m "not emulator"
+	$(BIN)/pytest tests/integration/processors -m "not emulator"
 	@command -v qemu-x86_64 > /dev/null || { echo "NOT covered: AVX2 alone; qemu-x86_64 is missing (Debian: apt install qemu-user)"; exit 1; }
-	$(BIN)/pytest tests/processors -m emulator
+	$(BIN)/pytest tests/integration/processors -m emulator
 
 test-tensorrt: $(TENSORRT)/.dev ## the tests of TensorRT's lane, in an environment of their own with transformers 4
 	$(TENSORRT)/bin/pytest -n 2 -m tensorrt $$(grep -rl 'mark.tensorrt' tests --include=test_*.py)
 
 test-environments: $(VENV)/.dev ## what users install: the client alone, newest, lowest, other Pythons; prints a table (half an hour)
-	$(BIN)/pytest -m environments -s --timeout 5400 tests/environments
+	$(BIN)/pytest -m environments -s --timeout 5400 tests/integration/environments
 
 test-batching: $(VENV)/.dev ## compile the batching plugin of docker/batching and run it in Triton; needs g++ and nlohmann-json
 	$(BIN)/pytest -m compiler
