@@ -83,7 +83,7 @@ def slim(constraints: str) -> Environment:
         left_out={
             f"{CLIENT}/test_public_surface.py::test_every_module_lists_what_it_exports[_bulk": "bulk needs pyarrow",
         },
-        without=frozenset({"pyarrow", "transformers"}),
+        without=frozenset({"pyarrow", "dashscope"}),
     )
 
 
