@@ -171,7 +171,6 @@ def test_results_survive_the_disk(results: Results, tmp_path: Path) -> None:
 
 
 def test_plots_are_written(results: Results, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     assert all(path.stat().st_size > 10_000 for path in plot(results, tmp_path))
     assert len(list(tmp_path.iterdir())) == 2
 
