@@ -41,8 +41,9 @@ CLIENT = "tests/unit/client"
 # Each part of the project at work. What measures, and what depends on our own code alone, is left to `make test`.
 PROJECT = (
     *(CLIENT, "tests/contract", "tests/unit/gateway", "tests/unit/verify"),
+    *(f"tests/unit/export/test_{part}.py" for part in ("model_directory", "versions")),
     *(f"tests/integration/{topic}" for topic in ("adapters", "gateway", "verify")),
-    *(f"tests/integration/export/test_{part}.py" for part in ("model_directory", "precisions", "reranker", "versions")),
+    *(f"tests/integration/export/test_{part}.py" for part in ("precisions", "reranker")),
     *(
         f"tests/integration/e2e/test_{part}.py"
         for part in ("client", "commands", "ragged_batches", "rerank", "robustness")

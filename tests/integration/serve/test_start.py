@@ -11,7 +11,6 @@ import pytest
 from qwen3_export import export
 from qwen3_serve import ServeError, Triton
 from qwen3_serve.triton.hosts import hosts
-from qwen3_serve.triton.waiting import Waiting
 from support.hosts import host_that, replace_host
 
 
@@ -79,24 +78,6 @@ def test_a_word_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ServeError, match="norm 1"):
         Triton(tmp_path, report=lines.append).__enter__()
     assert "still loading qwen3_embedding, 0 s" in lines
-
-
-def test_words_come_until_the_block_ends() -> None:
-    lines: list[str] = []
-    three = threading.Event()
-
-    def report(line: str) -> None:
-        lines.append(line)
-        if len(lines) == 3:
-            three.set()
-
-    with Waiting(report, lambda: "working", every_s=0.01):
-        assert three.wait(30)
-    said = len(lines)
-    time.sleep(0.05)
-    assert len(lines) == said
-    with Waiting(None, lambda: "working"):
-        pass
 
 
 @pytest.mark.parametrize(

@@ -75,18 +75,6 @@ def test_another_triton_by_its_path(repository: Path) -> None:
         Triton(repository, tritonserver=Path("/nonexistent/tritonserver")).__enter__()
 
 
-def test_an_installation_with_the_onnxruntime_backend_uses_config_pbtxt(tmp_path: Path) -> None:
-    """As the official container is laid out. (Its backend itself is not on this machine.)"""
-    binary = tmp_path / "bin" / "tritonserver"
-    binary.parent.mkdir()
-    binary.write_text("#!/bin/sh\n")
-    binary.chmod(0o755)
-    (tmp_path / "backends" / "onnxruntime").mkdir(parents=True)
-    runtime = find_runtime(binary)
-    assert runtime.config_name is None
-    assert runtime.backend_directory(tmp_path) == tmp_path / "backends"
-
-
 @pytest.mark.parametrize("minor", [10, 11, 12, 13])
 def test_each_python_gets_its_own_stub(minor: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.version_info", Version(3, minor))
@@ -99,15 +87,6 @@ def test_a_python_without_a_stub_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("sys.version_info", Version(3, 99))
     with pytest.raises(ServeError, match=r"no python backend for Python 3\.99; use Python 3\.10 to 3\.13"):
         find_runtime()
-
-
-def test_nothing_is_exported(tmp_path: Path) -> None:
-    with pytest.raises(ServeError, match="qwen3-triton export"):
-        Triton(tmp_path / "absent").__enter__()
-    (tmp_path / "qwen3_embedding").mkdir()
-    (tmp_path / "qwen3_embedding" / "config.pbtxt").touch()  # as in a checkout before the first export
-    with pytest.raises(ServeError, match="no exported model"):
-        Triton(tmp_path).__enter__()
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc", "metrics"])

@@ -1,26 +1,16 @@
 """A small repository of exported models, and the command as a user types it."""
 
-import argparse
+import functools
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from qwen3_export import export
 from qwen3_export.model_directory.manifest import sha256
-from qwen3_export.verify import cli
 from support.checkpoints import Shape, make_checkpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a run of the command left."""
-
-    code: int
-    out: str
-    err: str
+from support.verify import Done, run_verify
 
 
 @pytest.fixture(scope="session")
@@ -49,17 +39,7 @@ def copy(repository: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Run ``verify`` with a repository and arguments."""
-
-    def call(repository: Path, *arguments: str) -> Done:
-        capsys.readouterr()  # drop what making a checkpoint printed
-        parser = argparse.ArgumentParser()
-        cli.add_arguments(parser)
-        capsys.readouterr()  # what was written before, such as bars of a library
-        code = cli.run(parser.parse_args(["--repository", str(repository), *arguments]))
-        printed = capsys.readouterr()
-        return Done(code, printed.out, printed.err)
-
-    return call
+    return functools.partial(run_verify, capsys)
 
 
 @pytest.fixture

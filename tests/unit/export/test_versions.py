@@ -13,7 +13,7 @@ from qwen3_export.verify.files import check_files
 from qwen3_export.verify.model_directory import read_model
 from qwen3_serve import ServeError
 from qwen3_serve.triton.integrity import check_integrity
-from support.checkpoints import Shape, make_checkpoint
+from support.random_checkpoints import make_random_checkpoint
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 TUNED = "max_batch_size: 8"
@@ -21,7 +21,7 @@ TUNED = "max_batch_size: 8"
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(make_checkpoint(tmp_path_factory.mktemp("other"), Shape(), seed=3))
+    return str(make_random_checkpoint(tmp_path_factory.mktemp("other"), seed=3))
 
 
 @pytest.fixture
@@ -103,10 +103,10 @@ def test_what_cannot_be_a_version_is_refused(model: Path, options: dict[str, Any
 
 
 def test_vectors_of_another_size_or_ids_of_another_tokenizer_are_refused(model: Path, tmp_path_factory: Any) -> None:  # noqa: ANN401
-    wide = make_checkpoint(tmp_path_factory.mktemp("wide"), Shape(hidden=96))
+    wide = make_random_checkpoint(tmp_path_factory.mktemp("wide"), hidden_size=96)
     with pytest.raises(ExportError, match="its dimensions is '96', that of the versions there '64'"):
         export(str(wide), repository=model.parent, kind="embedding", version=2)
-    foreign = make_checkpoint(tmp_path_factory.mktemp("foreign"), Shape())
+    foreign = make_random_checkpoint(tmp_path_factory.mktemp("foreign"))
     tokenizer = foreign / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + "\n")
     with pytest.raises(ExportError, match="its tokenizer_sha256 is"):

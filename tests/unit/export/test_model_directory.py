@@ -11,7 +11,7 @@ import onnx
 import pytest
 from google.protobuf import text_format
 from qwen3_export import ExportError, export
-from support.checkpoints import Shape, make_checkpoint
+from support.random_checkpoints import make_random_checkpoint
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
@@ -128,7 +128,7 @@ def test_a_missing_checkpoint(tmp_path: Path) -> None:
     ],
 )
 def test_a_config_that_is_not_this_family(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape())
+    checkpoint = make_random_checkpoint(tmp_path / "checkpoint")
     config = json.loads((checkpoint / "config.json").read_text())
     (checkpoint / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(ExportError, match=message):
@@ -137,7 +137,7 @@ def test_a_config_that_is_not_this_family(tmp_path: Path, change: dict[str, Any]
 
 
 def test_damaged_checkpoints(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape(shard_size="100KB"))
+    checkpoint = make_random_checkpoint(tmp_path / "checkpoint")
     shard = sorted(checkpoint.glob("model-*.safetensors"))[-1]
     content = shard.read_bytes()
     for damage, message in (
@@ -155,7 +155,7 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_that_appends_nothing_is_refused(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape())
+    checkpoint = make_random_checkpoint(tmp_path / "checkpoint")
     tokenizer = json.loads((checkpoint / "tokenizer.json").read_text())
     tokenizer["post_processor"] = None
     (checkpoint / "tokenizer.json").write_text(json.dumps(tokenizer))
@@ -167,7 +167,7 @@ def test_a_tokenizer_that_appends_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape())
+    checkpoint = make_random_checkpoint(tmp_path / "checkpoint")
     content = (checkpoint / "tokenizer.json").read_text()
     # One token more than the model has rows is no harm while it is not needed ...
     tokenizer = json.loads(content)
@@ -182,7 +182,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_pooling_is_refused(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape())
+    checkpoint = make_random_checkpoint(tmp_path / "checkpoint")
     (checkpoint / "1_Pooling").mkdir()
     (checkpoint / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
     with pytest.raises(ExportError, match="last-token"):
@@ -190,7 +190,9 @@ def test_another_pooling_is_refused(tmp_path: Path) -> None:
 
 
 def test_int8_weights_are_a_quarter(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape(hidden=256, layers=4, intermediate=1024))
+    checkpoint = make_random_checkpoint(
+        tmp_path / "checkpoint", hidden_size=256, num_hidden_layers=4, intermediate_size=1024
+    )
     sizes = {
         precision: export(str(checkpoint), repository=tmp_path, name=precision, precision=precision).bytes
         for precision in ("fp32", "int8")
