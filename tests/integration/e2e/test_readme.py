@@ -78,19 +78,3 @@ def test_the_embed_commands_run(triton: Triton, tmp_path: Path, command: str) ->
 
 def test_there_are_commands() -> None:
     assert embed_commands()
-
-
-def test_every_file_in_the_tree_exists() -> None:
-    """Names stand before two spaces and a description; what is indented below a folder is in it."""
-    (tree,) = [block for block in blocks("text", "CONTRIBUTING.md") if "export/qwen3_export/" in block]
-    folders: list[tuple[int, Path]] = []
-    for line in tree.splitlines():
-        indent = len(line) - len(line.lstrip())
-        if indent > 20:  # a description that goes on
-            continue
-        folders = [(depth, folder) for depth, folder in folders if depth < indent]
-        words = re.split(r" {2,}", line.strip())
-        parent = folders[-1][1] if folders else ROOT
-        for name in words[:-1] or words:
-            assert (parent / name).exists(), parent / name
-        folders.append((indent, parent / words[0]))

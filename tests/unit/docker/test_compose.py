@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import qwen3_client
 import yaml
+from qwen3_export import cli as export_cli
 from qwen3_serve import Triton
 from qwen3_serve.gateway import cli
 from support.container import DOCKER, ROOT, final_stage
@@ -126,16 +128,43 @@ def test_the_gateway_s_command_is_one_and_reads_what_is_mounted() -> None:
 def test_the_export_writes_to_the_volume_that_triton_reads() -> None:
     job = SERVICES["export"]
     program, command, *arguments = job["entrypoint"]
-    assert (program, command, arguments) == ("qwen3-triton", "export", ["--repository", "/models"])
-    assert "models:/models" in job["volumes"]
+    assert (program, command) == ("qwen3-triton", "export")
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    export_cli.add_arguments(parser)
+    repository = parser.parse_args([*arguments, "tiny"]).repository
+    assert f"models:{repository}" in job["volumes"]
+    for name in ("triton", "triton-cpu"):
+        assert f"models:{repository}:ro" in SERVICES[name]["volumes"]
 
 
-def test_stopping_waits_for_what_was_accepted() -> None:
+def test_stopping_waits_for_what_was_accepted(tmp_path: Path) -> None:
     """Docker kills after the grace period: it must be longer than the time that draining may take."""
-    (triton_s,) = re.findall(r"--exit-timeout-secs=(\d+)", (DOCKER / "serve.sh").read_text())
     parser = argparse.ArgumentParser()
     cli.add_arguments(parser)
     embedded_s = inspect.signature(Triton).parameters["drain_timeout_s"].default
-    drains = {"triton": int(triton_s), "gateway": parser.parse_args([]).drain_timeout, "triton-cpu": embedded_s}
+    drains = {
+        "triton": triton_drain_s(tmp_path),
+        "gateway": parser.parse_args([]).drain_timeout,
+        "triton-cpu": embedded_s,
+    }
     for name, seconds in drains.items():
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > seconds
+
+
+def triton_drain_s(folder: Path) -> int:
+    """How long serve.sh lets Triton drain, from the arguments that it starts Triton with."""
+    program = folder / "tritonserver"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    done = subprocess.run(
+        [DOCKER / "serve.sh"],
+        env={"PATH": f"{folder}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--exit-timeout-secs", type=int, required=True)
+    drain_s: int = parser.parse_known_args(shlex.split(done.stdout))[0].exit_timeout_secs
+    return drain_s
