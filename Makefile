@@ -16,7 +16,7 @@ ORDINARY := not full and not huge and not compiler and not emulator and not envi
 COMPOSE := docker compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-processors test-tensorrt test-environments test-batching test-full test-8b test-containers coverage \
+.PHONY: help demo test test-unit test-processors test-tensorrt test-environments test-batching test-full test-8b test-containers coverage \
 	measurements fidelity bench bench-quick docs check format hooks lock images dist clean
 
 help: ## list the targets
@@ -30,16 +30,19 @@ demo: $(VENV)/.runtime ## export, serve, embed and rerank once; MODEL=Qwen/Qwen3
 test: $(VENV)/.dev ## run the tests on real Triton and real ONNX Runtime (minutes)
 	$(BIN)/pytest -n 2 -m "$(ORDINARY)"
 
+test-unit: $(VENV)/.unit ## the tests that need neither torch nor Triton, in under a minute; installs neither
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit
+
 test-processors: $(VENV)/.dev ## what must hold on every processor, on this one and on an emulated one (needs qemu-user)
-	$(BIN)/pytest tests/processors -m "not emulator"
+	$(BIN)/pytest tests/integration/processors -m "not emulator"
 	@command -v qemu-x86_64 > /dev/null || { echo "NOT covered: AVX2 alone; qemu-x86_64 is missing (Debian: apt install qemu-user)"; exit 1; }
-	$(BIN)/pytest tests/processors -m emulator
+	$(BIN)/pytest tests/integration/processors -m emulator
 
 test-tensorrt: $(TENSORRT)/.dev ## the tests of TensorRT's lane, in an environment of their own with transformers 4
 	$(TENSORRT)/bin/pytest -n 2 -m tensorrt $$(grep -rl 'mark.tensorrt' tests --include=test_*.py)
 
 test-environments: $(VENV)/.dev ## what users install: the client alone, newest, lowest, other Pythons; prints a table (half an hour)
-	$(BIN)/pytest -m environments -s --timeout 5400 tests/environments
+	$(BIN)/pytest -m environments -s --timeout 5400 tests/integration/environments
 
 test-batching: $(VENV)/.dev ## compile the batching plugin of docker/batching and run it in Triton; needs g++ and nlohmann-json
 	$(BIN)/pytest -m compiler
@@ -112,11 +115,16 @@ $(VENV)/.runtime: $(VENV)/bin/python pyproject.toml constraints/dev.txt
 	$(VENV)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@
 
+$(VENV)/.unit: $(VENV)/bin/python pyproject.toml constraints/dev.txt
+	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
+	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[bench,bulk,export,gateway,otel,test]' onnxruntime
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints/dev.txt
 	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
 	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[dev]'
 	$(VENV)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
-	@touch $@ $(VENV)/.runtime
+	@touch $@ $(VENV)/.runtime $(VENV)/.unit
 
 $(TENSORRT)/.dev: $(TENSORRT)/bin/python pyproject.toml constraints/tensorrt.txt
 	$(TENSORRT)/$(PIP_INSTALL) -c constraints/tensorrt.txt hatchling editables

@@ -1,4 +1,4 @@
-"""The files that GitHub reads: valid by their schemas, and calling targets that the Makefile has."""
+"""The files that GitHub reads: valid by their schemas, and naming targets and files that exist."""
 
 import re
 import subprocess
@@ -53,3 +53,20 @@ def test_a_workflow_calls_targets_that_exist(workflow: Path) -> None:
             check=False,
         )
         assert "No rule" not in done.stderr, done.stderr
+
+
+def test_every_file_in_the_tree_exists() -> None:
+    """In CONTRIBUTING.md, names stand before two spaces and a description; what is indented below a folder is in it."""
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    (tree,) = [block for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL) if "export/qwen3_export/" in block]
+    folders: list[tuple[int, Path]] = []
+    for line in tree.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if indent > 20:  # a description that goes on
+            continue
+        folders = [(depth, folder) for depth, folder in folders if depth < indent]
+        words = re.split(r" {2,}", line.strip())
+        parent = folders[-1][1] if folders else ROOT
+        for name in words[:-1] or words:
+            assert (parent / name).exists(), parent / name
+        folders.append((indent, parent / words[0]))

@@ -74,8 +74,11 @@ class Corpus:
         for column in (text_column, id_column):
             if column is not None:
                 _check_column(self._file, column)
-        self.key_name = ROW_COLUMN if id_column is None else id_column
-        self.key_type = pa.int64() if id_column is None else _id_type(self._file, id_column)
+        self.key = (
+            pa.field(ROW_COLUMN, pa.int64())
+            if id_column is None
+            else pa.field(id_column, _id_type(self._file, id_column))
+        )
 
     @property
     def size(self) -> int:
@@ -142,13 +145,13 @@ class Corpus:
 
     def _keys(self, rows: list[int], ids: list[object]) -> pa.Array:
         if self.id_column is None:
-            return pa.array(rows, self.key_type)
+            return pa.array(rows, self.key.type)
         try:
-            return pa.array(ids, self.key_type)
+            return pa.array(ids, self.key.type)
         except (OverflowError, pa.ArrowException) as error:
             raise InvalidInputError(
                 f"{self.path}, rows {rows[0]} to {rows[-1]}: an id in column {self.id_column!r} is not "
-                f"{self.key_type}, as the first one is ({error})"
+                f"{self.key.type}, as the first one is ({error})"
             ) from None
 
 

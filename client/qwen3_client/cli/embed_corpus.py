@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import pyarrow as pa
 from tqdm import tqdm
 
 from ..bulk.corpus import Corpus
@@ -76,7 +75,7 @@ def embed_corpus(
             result = BulkOutput(
                 output,
                 parts,
-                key=pa.field(corpus.key_name, corpus.key_type),
+                key=corpus.key,
                 dtype=dtype,
                 dimensions=dimensions,
                 calibration=calibration,

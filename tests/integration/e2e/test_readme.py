@@ -1,0 +1,108 @@
+"""The commands and code of the README and of the pages that it leads to, run as written against the tiny model."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+from qwen3_export.verify import texts
+from qwen3_serve import Triton
+
+ROOT = Path(__file__).parents[3]
+FIRST_STEPS = "docs/getting-started.md"
+
+
+def blocks(language: str, document: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text("utf-8"), flags=re.DOTALL)
+
+
+def run_python(code: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/index.md", FIRST_STEPS])
+def test_the_client_example_prints_what_the_page_shows(triton: Triton, tmp_path: Path, document: str) -> None:
+    (code,) = [block for block in blocks("python", document) if "similarity" in block]
+    shown = blocks("text", document)[0]
+    for url in (triton.grpc_url, triton.http_url):
+        assert run_python(code.replace("localhost:8001", url), tmp_path) == shown
+
+
+def test_the_rerank_example_runs(triton: Triton, tmp_path: Path) -> None:
+    (code,) = [block for block in blocks("python", FIRST_STEPS) if "client.rank" in block]
+    printed = run_python(code.replace("localhost:8001", triton.grpc_url), tmp_path).splitlines()
+    assert len(printed) == 2
+    assert printed[0].split()[0] in ("0", "1")
+
+
+def test_the_server_example_runs(repository: Path, tmp_path: Path) -> None:
+    (code,) = [block for block in blocks("python", FIRST_STEPS) if "qwen3_serve" in block]
+    (tmp_path / "model_repository").mkdir()
+    (tmp_path / "model_repository" / "qwen3_embedding").symlink_to(repository / "qwen3_embedding")
+    assert run_python(code, tmp_path) == "tiny (64,)\n"
+
+
+@pytest.mark.parametrize("code", blocks("python", "docs/client.md"))
+def test_the_client_s_page_runs(triton: Triton, tmp_path: Path, code: str) -> None:
+    printed = run_python(code.replace("localhost:8001", triton.grpc_url), tmp_path)
+    assert printed in ("(64,)\n" * 3, "64000 8000 True\n")
+
+
+def test_the_prompts_of_the_contract_are_what_the_models_read() -> None:
+    query, pair = blocks("text", "docs/contract.md")
+    assert query == texts.QUERY_PROMPT + "\n"
+    assert pair == texts.RERANKER_PREFIX + texts.RERANKER_BODY + texts.RERANKER_SUFFIX
+
+
+def embed_commands() -> list[str]:
+    found = [*blocks("sh", "README.md"), *blocks("sh", FIRST_STEPS)]
+    lines = [line.partition("  #")[0].strip() for block in found for line in block.splitlines()]
+    return [line for line in lines if line.startswith(("qwen3-triton embed", "qwen3-triton rerank"))]
+
+
+@pytest.mark.parametrize("command", embed_commands())
+def test_the_embed_commands_run(triton: Triton, tmp_path: Path, command: str) -> None:
+    for file in ("texts.txt", "queries.txt"):
+        (tmp_path / file).write_text("one\ntwo\n")
+    rows = range(100)
+    corpus = pyarrow.table({"id": [f"d{i}" for i in rows], "text": [f"text {i}" for i in rows]})
+    parquet.write_table(corpus, tmp_path / "corpus.parquet")
+    command = command.replace("--dimensions 256", "--dimensions 32")  # tiny has 64
+    program = f"{shlex.quote(sys.executable)} -m qwen3_client"
+    command = command.replace("qwen3-triton", program) + f" --url {triton.grpc_url}"
+    if "<" in command:  # redirections last
+        command = command.replace(" <", f" --url {triton.grpc_url} <").rpartition(" --url")[0]
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_there_are_commands() -> None:
+    assert embed_commands()
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_file_in_the_tree_exists(document: str) -> None:
+    """Names stand before two spaces and a description; what is indented below a folder is in it."""
+    trees = [block for block in blocks("text", document) if "_export/" in block or "_client/" in block]
+    assert trees
+    folders: list[tuple[int, Path]] = []
+    for line in (line for tree in trees for line in tree.splitlines()):
+        indent = len(line) - len(line.lstrip())
+        if indent > 20:  # a description that goes on
+            continue
+        folders = [(depth, folder) for depth, folder in folders if depth < indent]
+        words = re.split(r" {2,}", line.strip())
+        parent = folders[-1][1] if folders else ROOT
+        for name in words[:-1] or words:
+            assert (parent / name).exists(), parent / name
+        folders.append((indent, parent / words[0]))

@@ -1,0 +1,93 @@
+"""The pure parts of the GPU measurements, and what the command says where there is nothing to measure with."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gpu_report import (
+    Agreement,
+    Results,
+    Timing,
+    agreement,
+    mixed_lengths,
+    non_embedding_parameters,
+    page,
+    percentile,
+    utilisation,
+)
+from qwen3_export.checkpoint.random_checkpoint import published_config
+
+COMMAND = Path(__file__).parents[3] / "bench" / "gpu.py"
+
+
+@pytest.mark.parametrize(("size", "billions"), [("0.6B", 0.440), ("4B", 3.633), ("8B", 6.946)])
+def test_non_embedding_parameters(size: str, billions: float) -> None:
+    """As the model cards of Qwen3-0.6B, -4B and -8B give them: 0.44B, 3.6B and 6.95B."""
+    assert non_embedding_parameters(published_config(size)) / 1e9 == pytest.approx(billions, abs=5e-4)
+
+
+def test_utilisation_is_one_where_every_operation_is_the_models() -> None:
+    assert utilisation(1000.0, parameters=5, matmul_flops=10_000.0) == 1
+    assert utilisation(500.0, parameters=5, matmul_flops=10_000.0) == 0.5
+
+
+def test_percentiles() -> None:
+    seconds = [4.0, 1.0, 3.0, 2.0, 5.0]
+    assert [percentile(seconds, p) for p in (0, 50, 100)] == [1, 3, 5]
+    assert percentile(seconds, 99) == pytest.approx(4.96)
+
+
+@pytest.mark.parametrize("tokens", [1, 512, 4096, 65_536])
+def test_mixed_lengths_add_up_and_fit_paged_attention(tokens: int) -> None:
+    lengths = mixed_lengths(tokens)
+    assert sum(lengths) == tokens
+    assert min(lengths) >= 1
+    assert max(lengths) <= 640
+    assert tokens < 512 or len(set(lengths)) > 2, "hardly mixed"
+    assert len(lengths) <= 256, "more texts than PagedAttention takes"
+    assert lengths == mixed_lengths(tokens)
+
+
+def test_agreement_takes_the_worst_text() -> None:
+    ours = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
+    theirs = np.array([[1, 0], [0, 1], [0.8, 0.6]], np.float32)
+    found = agreement("0.6B", "a and b", ours, theirs)
+    assert found.cosine == pytest.approx(0.96)
+    assert found.difference == pytest.approx(0.2)
+    assert (found.same_bits, found.texts) == (2, 3)
+
+
+def test_the_page_says_what_was_measured_and_what_could_not_be() -> None:
+    results = Results(
+        environment={"GPU": "some GPU"},
+        matmul_flops=1e12,
+        parameters={"0.6B": 1_000_000_000},
+        agreements=[Agreement("0.6B", "ours and theirs", 0.99991, 1e-3, 3, 8)],
+        timings=[
+            Timing("0.6B", "mixed", 1000, 3, "ours", (4.0, 4.0, 5.0)),
+            Timing("0.6B", "skewed", 40_832, 64, "transformers sdpa", (), "out of memory"),
+            Timing("0.6B", "query", 32, 1, "ours", (0.002, 0.003, 0.004)),
+        ],
+    )
+    lines = page(results).splitlines()
+    assert "| 0.6B | ours and theirs | 0.999910 | 1.0e-03 | 3 of 8 |" in lines
+    assert "| 0.6B | mixed | 3 | 1,000 | ours | 250 | 50% | 4,000.0 ms to 4,800.0 ms |" in lines
+    assert "| 0.6B | skewed | 64 | 40,832 | transformers sdpa | out of memory |  |  |" in lines
+    assert "| 0.6B | 32 | ours | 3.0 ms | 4.0 ms |" in lines
+    assert json.loads(json.dumps(results.environment)) == {"GPU": "some GPU"}
+
+
+def test_the_command_ends_at_once_where_something_is_missing(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, str(COMMAND), str(tmp_path / "report")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "pip install" in result.stderr or "torch finds no GPU" in result.stderr
+    assert not (tmp_path / "report").exists()
