@@ -15,7 +15,7 @@ from qwen3_serve import cli
 from support.container import DOCKER, ROOT, final_stage, instructions
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.onnx", "*.onnx.data", "manifest.json", "tokenizer*.json")
+NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.onnx", "*.onnx.data")
 
 
 def copied(name: str) -> set[str]:
