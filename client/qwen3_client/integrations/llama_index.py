@@ -190,7 +190,7 @@ class Qwen3Rerank(Connected, BaseNodePostprocessor):
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
 
             def report(ranking: list[RankedDocument]) -> list[NodeWithScore]:
-                ranked = [NodeWithScore(node=nodes[one.index].node, score=one.score) for one in ranking]
+                ranked = [NodeWithScore(node=nodes[result.index].node, score=result.score) for result in ranking]
                 event.on_end(payload={EventPayload.NODES: ranked})
                 _dispatcher.event(ReRankEndEvent(nodes=ranked))
                 return ranked

@@ -203,7 +203,7 @@ class Qwen3CrossEncoder(Connected):
 
 
 def _instruction(own: Instructions, task: TaskMetadata, prompt_type: PromptType | None) -> str | None:
-    """Return the instruction for texts of a task: "" for none, None if neither the caller nor Qwen has an entry for it."""
+    """Return the instruction for texts of a task: "" for none, None if neither the caller nor Qwen has an entry."""
     entry = own.get(task.name)
     if entry is None:
         entry = _INSTRUCTION_OF_TYPE.get(task.type)

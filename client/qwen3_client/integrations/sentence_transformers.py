@@ -110,18 +110,18 @@ class SentenceTransformer(Connected):
             batch_size: at least 1. It changes nothing: the server forms the batches.
             show_progress_bar: whether to show one on stderr.
             output_value: only "sentence_embedding".
-            precision: "float32"; or "binary" or "ubinary", one bit a component, as int8 or uint8 `[n, d / 8]`.
+            precision: "float32"; or "binary" or "ubinary", one bit per component, as int8 or uint8 `[n, d / 8]`.
             convert_to_numpy: whether to return a numpy array instead of a list of tensors.
             convert_to_tensor: whether to return a tensor instead.
-            device: only None; the server has its own.
-            normalize_embeddings: whether vectors have norm 1 even when they are cut. Whole ones always have, as the
-                model's last module sees to that.
-            truncate_dim: components that are kept, from 32 to the model's; None for the object's own number.
+            device: only None; the server chooses its device.
+            normalize_embeddings: whether vectors have norm 1 even when they are cut. Vectors that are not cut always
+                have it, since normalisation is part of the model.
+            truncate_dim: components to keep, from 32 to the model's; None for the number that the object was made with.
             pool: only None.
             chunk_size: only None.
 
         Returns:
-            float32 `[d]` for one text, `[n, d]` for several, in their order; `[d / 8]` bytes each, where packed.
+            float32 `[d]` for one text, `[n, d]` for several, in their order; `[d / 8]` and `[n, d / 8]` with bits.
 
         Raises:
             InvalidInputError: an argument cannot be used, or is not for a remote model.
