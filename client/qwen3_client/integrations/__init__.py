@@ -1,4 +1,4 @@
-"""Adapters: the client in the shape that other libraries ask for, one module for each library.
+"""Integrations: the client in the form that other libraries ask for, one module for each library.
 
     from qwen3_client.integrations.langchain import Qwen3Embeddings, Qwen3Reranker
     from qwen3_client.integrations.llama_index import Qwen3Embedding, Qwen3Rerank
@@ -6,11 +6,9 @@
     from qwen3_client.integrations.sentence_transformers import SentenceTransformer
     from qwen3_client.integrations.mteb import Qwen3CrossEncoder, Qwen3Encoder
 
-Each needs the extra of its name (`pip install 'qwen3-triton[langchain]'`, `[llama-index]`, `[haystack]`, `[mteb]`), but
-for `sentence_transformers`, which needs nothing more. This package itself imports none of them.
+Each needs the extra of its name (`pip install 'qwen3-triton[langchain]'`, `[llama-index]`, `[haystack]`, `[mteb]`),
+except `sentence_transformers`, which needs none. This package itself imports none of these libraries.
 
-All take `url=` with a few of the client's options, or a ready `client=`, which they leave open; and all raise
-the client's errors.
+Every class takes either `server=`, a URL or `ClientOptions`, and then opens a connection of its own; or `client=`, a
+`Client` or an `AsyncClient`, which it leaves open. Calls raise the client's errors.
 """
-
-__all__: list[str] = []

@@ -1,12 +1,10 @@
-"""What to say when the library of an adapter is not installed."""
-
-__all__ = ["missing"]
+"""The error for an integration whose library is not installed."""
 
 
 def missing(extra: str) -> ImportError:
-    """Returns the error for an adapter whose library cannot be imported.
+    """Return the error for an integration whose library cannot be imported.
 
     Args:
         extra: the extra of this distribution that installs the library.
     """
-    return ImportError(f"this adapter needs a library that is not installed: pip install 'qwen3-triton[{extra}]'")
+    return ImportError(f"this integration needs a library that is not installed: pip install 'qwen3-triton[{extra}]'")

@@ -1,107 +1,58 @@
-"""An adapter's way to its server: the caller's client, or clients of its own.
+"""How an integration reaches its server: with the caller's client, or with clients of its own.
 
-A library asks for one object with synchronous and asynchronous methods, so an adapter holds both clients, over one
+A library asks for one object with synchronous and asynchronous methods, so an integration holds both clients over one
 connection. This module knows nothing about the libraries.
 """
 
 import operator
-from functools import partial
-from typing import Any, Literal, SupportsIndex, TypeVar
+import os
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from types import TracebackType
+from typing import Any, SupportsIndex, TypeVar
 
 from ..async_client import AsyncClient
 from ..client import Client
 from ..contract import MIN_DIMENSIONS
-from ..credentials import Tls
 from ..errors import InvalidInputError
 from ..inputs import checked_text
+from ..options import ClientOptions, Tls
 
-__all__ = ["TIMEOUT_S", "Server", "checked_options"]
-
-_ClientT = TypeVar("_ClientT", Client, AsyncClient)
-
-TIMEOUT_S = 300.0  # as for the client
+_ConnectedT = TypeVar("_ConnectedT", bound="Connected")
 
 
 class Server:
     """Both clients of one server. Nothing is sent before the first call.
 
-    Pickled, it is its options: the copy opens a connection of its own.
+    A pickled or copied server opens a connection of its own.
 
     Args:
-        url: where the server is; None when a client is given.
+        server: URL of the server, or the options of its client; None when a client is given.
         client: the caller's client, of either kind, which stays the caller's to close; None to open one.
-        task: what the server's model does.
-        model: name of the model on the server; None for the only one of its kind.
-        tokenizer: folder that holds the model's tokenizer.json, or Hub id; by default the one the server names.
-        timeout_s: seconds that each request may take.
-        tls: certificates.
-        token: bearer token.
 
     Attributes:
+        options: the options of a client of our own; None for the caller's client.
         client: for calls that wait.
         async_client: the same connection, for calls that are awaited.
 
     Raises:
-        InvalidInputError: neither `url` nor `client` is given, or both, or an option cannot be used.
+        InvalidInputError: neither `server` nor `client` is given, or both, or one of them cannot be used.
     """
 
-    def __init__(
-        self,
-        url: str | None,
-        *,
-        client: Client | AsyncClient | None,
-        task: Literal["embed", "rank"],
-        model: str | None,
-        tokenizer: str | None,
-        timeout_s: float,
-        tls: Tls | None,
-        token: str | None,
-    ) -> None:
-        self._reopen: partial[Server] | None = None
+    def __init__(self, server: str | ClientOptions | None, *, client: Client | AsyncClient | None = None) -> None:
+        self.options = checked_server(server, client=client)
         if client is None:
-            if url is None:
-                raise InvalidInputError("give either url=, such as 'localhost:8001', or client=, a ready client")
-            self._reopen = partial(
-                Server,
-                url,
-                client=None,
-                task=task,
-                model=model,
-                tokenizer=tokenizer,
-                timeout_s=timeout_s,
-                tls=tls,
-                token=token,
-            )
-            client = Client(
-                url,
-                model=model if task == "embed" else None,
-                tokenizer=tokenizer if task == "embed" else None,
-                reranker=model if task == "rank" else None,
-                reranker_tokenizer=tokenizer if task == "rank" else None,
-                timeout_s=timeout_s,
-                tls=tls,
-                token=token,
-            )
-        else:
-            options = {"url": url, "model": model, "tokenizer": tokenizer, "tls": tls, "token": token}
-            given = [f"{name}=" for name, value in options.items() if value is not None]
-            given += ["timeout_s="] if timeout_s != TIMEOUT_S else []
-            if given:
-                raise InvalidInputError(
-                    f"a ready client takes no {', '.join(given)}: give that to the client, or leave out client="
-                )
-            if not isinstance(client, (Client, AsyncClient)):
-                raise InvalidInputError(f"client must be a Client or an AsyncClient, not {type(client).__name__}")
-        self.client: Client = client if isinstance(client, Client) else _twin(Client, client)
-        self.async_client: AsyncClient = client if isinstance(client, AsyncClient) else _twin(AsyncClient, client)
+            assert self.options is not None  # noqa: S101 - as the line above checked
+            client = Client.from_options(self.options)
+        self.client = client if isinstance(client, Client) else Client.over(client)
+        self.async_client = self.client.async_client
 
     def __reduce__(self) -> tuple[Any, ...]:
         self.refuse_if_borrowed("pickled or copied")
-        assert self._reopen is not None  # noqa: S101 - so the line above says
-        return self._reopen, ()
+        return Server, (self.options,)
 
     def refuse_if_borrowed(self, what: str) -> None:
-        """Refuses what a client of the caller's cannot go through.
+        """Refuse what cannot be done with the caller's client.
 
         Args:
             what: such as "pickled".
@@ -109,32 +60,103 @@ class Server:
         Raises:
             InvalidInputError: the client is the caller's.
         """
-        if self._reopen is None:
-            raise InvalidInputError(f"an adapter around a ready client cannot be {what}: make it with url=")
+        if self.options is None:
+            raise InvalidInputError(
+                f"an integration with client= cannot be {what}: make it with server=, a URL or ClientOptions"
+            )
 
     def close(self) -> None:
-        """Closes the connection, unless it is the caller's. Closing again does nothing."""
-        if self._reopen is not None:
+        """Close the connection, unless it is the caller's. Closing again does nothing."""
+        if self.options is not None:
             self.client.close()
 
     async def aclose(self) -> None:
-        """The same, to be awaited."""
-        if self._reopen is not None:
+        """Close as `close` does, without blocking the event loop."""
+        if self.options is not None:
             await self.async_client.close()
 
 
-def _twin(kind: type[_ClientT], client: Client | AsyncClient) -> _ClientT:
-    """Returns the other kind of client over the same connection."""
-    twin = kind.__new__(kind)  # its constructor would make a connection of its own
-    twin._core = client._core
-    return twin
+class Connected:
+    """Base of the classes that hold a `Server`: they can be closed, and used as context managers."""
+
+    _server: Server
+
+    def __enter__(self: _ConnectedT) -> _ConnectedT:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, unless the client was given."""
+        self._server.close()
+
+    async def aclose(self) -> None:
+        """Close as `close` does, without blocking the event loop."""
+        await self._server.aclose()
 
 
-def checked_options(*, instruction: str | None = None, dimensions: int | None = None, top_n: int | None = None) -> None:
-    """Checks what can be checked of an adapter's options before the server is asked.
+def checked_server(
+    server: str | ClientOptions | None, *, client: Client | AsyncClient | None = None
+) -> ClientOptions | None:
+    """Return the options of the client that is to be opened; None where the caller gives one.
 
     Raises:
-        InvalidInputError: the instruction is not a text, `dimensions` fits no model, or `top_n` asks for nothing.
+        InvalidInputError: neither `server` nor `client` is given, or both, or one of them cannot be used.
+    """
+    if client is not None:
+        if server is not None:
+            raise InvalidInputError(
+                "server= and client= contradict each other: a ready client has its server already, so give one of them"
+            )
+        if not isinstance(client, Client | AsyncClient):
+            raise InvalidInputError(f"client must be a Client or an AsyncClient, not {type(client).__name__}")
+        return None
+    if server is None:
+        raise InvalidInputError(
+            "give either server=, a URL such as 'localhost:8001' or ClientOptions, or client=, a ready client"
+        )
+    if isinstance(server, Client | AsyncClient):
+        raise InvalidInputError(f"server must be a URL or ClientOptions: pass the {type(server).__name__} as client=")
+    if not isinstance(server, str | ClientOptions):
+        raise InvalidInputError(f"server must be a URL or ClientOptions, not {type(server).__name__}")
+    return ClientOptions(server) if isinstance(server, str) else server
+
+
+def without_secrets(server: str | ClientOptions | None) -> str | dict[str, Any] | None:
+    """Return a URL as it is, and options as plain values for YAML or JSON, without what may be secret.
+
+    Options that are None are left out.
+    """
+    plain: str | dict[str, Any] | None = _plain(server)
+    return plain
+
+
+def secrets_of(options: ClientOptions) -> list[str]:
+    """Return the names of the options that are given and that `without_secrets` leaves out."""
+    return [field.name for field in fields(options) if not field.repr and getattr(options, field.name)]
+
+
+def options_from(plain: Mapping[str, Any]) -> ClientOptions:
+    """Return the options that `without_secrets` wrote.
+
+    Raises:
+        InvalidInputError: one of them cannot be used.
+    """
+    tls = plain.get("tls")
+    return ClientOptions(**{**plain, "tls": None if tls is None else Tls(**tls)})
+
+
+def check_arguments(*, instruction: str | None = None, dimensions: int | None = None, top_n: int | None = None) -> None:
+    """Check what can be checked of an integration's arguments before the server is asked.
+
+    Raises:
+        InvalidInputError: the instruction is not a text, `dimensions` fits no model, or `top_n` is less than 1.
     """
     if instruction is not None:
         checked_text(instruction, what="instruction")
@@ -146,3 +168,10 @@ def checked_options(*, instruction: str | None = None, dimensions: int | None = 
 
 def _is_whole(number: object, *, least: int) -> bool:
     return isinstance(number, SupportsIndex) and not isinstance(number, bool) and operator.index(number) >= least
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever an option may be
+    if is_dataclass(value):
+        given = ((field.name, getattr(value, field.name)) for field in fields(value) if field.repr)  # no secrets
+        return {name: _plain(option) for name, option in given if option is not None}
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -17,29 +17,28 @@
     question = "Which planet is red?"
     best = pipeline.run({"embedder": {"text": question}, "ranker": {"query": question}})["ranker"]["documents"]
 
-The text embedder names the task, as the model expects of a query; the document embedder takes texts as they are.
+The text embedder puts the task before its text, as the model expects of a query; the document embedder adds nothing.
 
-`pipeline.dumps()` writes the components down, and `Pipeline.loads(yaml, allowed_modules=["qwen3_client.*"])` reads
-them; a component that was given a ready client cannot be written.
+`pipeline.dumps()` writes the components as YAML, and `Pipeline.loads(yaml, allowed_modules=["qwen3_client.*"])` reads
+them. A component with a ready client cannot be written; nor can one whose `ClientOptions` hold a token or headers.
 """
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from ..async_client import AsyncClient
 from ..client import Client
 from ..contract import ServedInfo
-from ..credentials import Tls
 from ..errors import InvalidInputError
+from ..options import ClientOptions
 from ..ranking import RankedDocument, checked_top_k
 from ._extra import missing
-from ._server import TIMEOUT_S, Server, checked_options
+from ._server import Server, check_arguments, checked_server, options_from, secrets_of, without_secrets
 
 try:
     from haystack import Document, component, default_from_dict, default_to_dict
-    from haystack.utils import Secret, deserialize_secrets_inplace
+    from haystack.utils import Secret
 except ImportError as error:
     raise missing("haystack") from error
 
@@ -49,51 +48,56 @@ _ComponentT = TypeVar("_ComponentT", bound="_Component")
 
 
 class _Component:
-    """What the components share: a server, the options of its client, and how these are written down and read.
+    """What the components share: a server, and how its options are written and read.
 
-    They name this class where they call its constructor: `component` replaces each by a class that it makes anew, so
-    `super()` would look in the wrong one.
+    The components call `_Component.__init__` by name: `component` replaces each class with a copy, and `super()` would
+    still refer to the original.
     """
 
-    _TASK: Literal["embed", "rank"] = "embed"
-
     def __init__(
-        self,
-        url: str | None,
-        *,
-        client: Client | AsyncClient | None,
-        model: str | None,
-        tokenizer: str | None,
-        timeout_s: float,
-        tls: Tls | None,
-        token: Secret | None,
+        self, server: str | ClientOptions | None, *, client: Client | AsyncClient | None, token: Secret | None
     ) -> None:
-        self.url = url
+        self._options = checked_server(server, client=client)
+        if token is not None:
+            if self._options is None:
+                raise InvalidInputError("token= and client= contradict each other: give the token to the client")
+            if "authorization" in self._options.request_headers():
+                raise InvalidInputError(
+                    "token= contradicts the token or the header Authorization in ClientOptions: give one"
+                )
+        self.server = server
         self.client = client
-        self.model = model
-        self.tokenizer = tokenizer
-        self.timeout_s = timeout_s
-        self.tls = tls
         self.token = token
         self._opened: Server | None = None
-        self._open(token=None)  # checks the options; the secret is read when the component is first used
 
     def warm_up(self) -> None:
-        """Makes the client ready, and again after `close`; nothing is sent. `run` does it too."""
+        """Make the client ready, and again after `close`; nothing is sent. `run` does it too."""
         if self._opened is None:
-            self._opened = self._open(token=None if self.token is None else self.token.resolve_value())
+            options = self._options
+            if options is not None and self.token is not None:
+                options = replace(options, token=self.token.resolve_value())
+            self._opened = Server(options, client=self.client)
 
     def close(self) -> None:
-        """Closes the connection, unless the client was given."""
+        """Close the connection, unless the client was given."""
         if self._opened is not None:
             self._opened.close()
             self._opened = None
 
     async def close_async(self) -> None:
-        """As `close`."""
+        """Close as `close` does, without blocking the event loop."""
         if self._opened is not None:
             await self._opened.aclose()
             self._opened = None
+
+    @classmethod
+    def from_dict(cls: type[_ComponentT], data: Mapping[str, Any]) -> _ComponentT:
+        """Return the component that `to_dict` described."""
+        arguments = dict(data["init_parameters"])
+        if isinstance(arguments.get("server"), Mapping):
+            arguments["server"] = options_from(arguments["server"])
+        read: _ComponentT = default_from_dict(cls, {**data, "init_parameters": arguments})
+        return read
 
     @property
     def _server(self) -> Server:
@@ -101,42 +105,19 @@ class _Component:
         assert self._opened is not None  # noqa: S101 - that is what warming up does
         return self._opened
 
-    def _open(self, *, token: str | None) -> Server:
-        return Server(
-            self.url,
-            client=self.client,
-            task=self._TASK,
-            model=self.model,
-            tokenizer=self.tokenizer,
-            timeout_s=self.timeout_s,
-            tls=self.tls,
-            token=token,
-        )
-
-    def _written(self, **options: object) -> dict[str, Any]:
-        if self.client is not None:
-            raise InvalidInputError("a component around a ready client cannot be written down: make it with url=")
-        written: dict[str, Any] = default_to_dict(
-            self,
-            url=self.url,
-            model=self.model,
-            tokenizer=self.tokenizer,
-            timeout_s=self.timeout_s,
-            tls=None if self.tls is None else _paths_of(self.tls),
-            token=None if self.token is None else self.token.to_dict(),
-            **options,
-        )
+    def _to_dict(self, **arguments: object) -> dict[str, Any]:
+        if self._options is None:
+            raise InvalidInputError(
+                "a component with client= cannot be written to YAML: make it with server=, a URL or ClientOptions"
+            )
+        if secrets := secrets_of(self._options):
+            raise InvalidInputError(
+                f"{' and '.join(secrets)} of ClientOptions may be secret, so they cannot be written to YAML: give the "
+                "component token=Secret.from_env_var('…') instead"
+            )
+        token = None if self.token is None else self.token.to_dict()
+        written: dict[str, Any] = default_to_dict(self, server=without_secrets(self.server), token=token, **arguments)
         return written
-
-    @classmethod
-    def from_dict(cls: type[_ComponentT], data: Mapping[str, Any]) -> _ComponentT:
-        """Makes the component that `to_dict` wrote down."""
-        options = dict(data["init_parameters"])
-        deserialize_secrets_inplace(options, keys=["token"])
-        if options.get("tls") is not None:
-            options["tls"] = Tls(**options["tls"])
-        read: _ComponentT = default_from_dict(cls, {**data, "init_parameters": options})
-        return read
 
 
 @component
@@ -144,12 +125,8 @@ class Qwen3TextEmbedder(_Component):
     """Embeds a query with Qwen3-Embedding on a Triton server. Vectors have norm 1.
 
     Args:
-        url: where the server is, as for `Client`.
+        server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
         client: a ready client instead, of either kind; it stays open.
-        model: name of the embedding model on the server; None for the only one there.
-        tokenizer: folder that holds the model's tokenizer.json, or Hub id; by default the one the server names.
-        timeout_s: seconds that each request may take.
-        tls: certificates.
         token: bearer token, such as `Secret.from_env_var("TRITON_TOKEN")`.
         instruction: the task, in one English sentence; None for the model's default.
         dimensions: length of the vectors, from 32 to the model's; None for the model's.
@@ -160,34 +137,28 @@ class Qwen3TextEmbedder(_Component):
 
     def __init__(
         self,
-        url: str | None = None,
+        server: str | ClientOptions | None = None,
         *,
         client: Client | AsyncClient | None = None,
-        model: str | None = None,
-        tokenizer: str | None = None,
-        timeout_s: float = TIMEOUT_S,
-        tls: Tls | None = None,
         token: Secret | None = None,
         instruction: str | None = None,
         dimensions: int | None = None,
     ) -> None:
-        checked_options(instruction=instruction, dimensions=dimensions)
-        _Component.__init__(
-            self, url, client=client, model=model, tokenizer=tokenizer, timeout_s=timeout_s, tls=tls, token=token
-        )
+        check_arguments(instruction=instruction, dimensions=dimensions)
+        _Component.__init__(self, server, client=client, token=token)
         self.instruction = instruction
         self.dimensions = dimensions
 
     def to_dict(self) -> dict[str, Any]:
-        """Writes the component down."""
-        return self._written(instruction=self.instruction, dimensions=self.dimensions)
+        """Return a description from which `from_dict` makes the component again."""
+        return self._to_dict(instruction=self.instruction, dimensions=self.dimensions)
 
     @component.output_types(embedding=list[float], meta=dict[str, Any])
     def run(self, text: str) -> dict[str, Any]:
-        """Embeds a query.
+        """Embed a query.
 
         Returns:
-            `embedding`, and `meta` with the `model` that the server's was exported from.
+            `embedding`, and `meta` with the name of the `model` that was exported.
         """
         client = self._server.client
         row = client.encode_query(text, instruction=self.instruction, dimensions=self.dimensions)
@@ -195,7 +166,7 @@ class Qwen3TextEmbedder(_Component):
 
     @component.output_types(embedding=list[float], meta=dict[str, Any])
     async def run_async(self, text: str) -> dict[str, Any]:
-        """As `run`; no thread waits."""
+        """Return what `run` does, without blocking the event loop."""
         client = self._server.async_client
         row = await client.encode_query(text, instruction=self.instruction, dimensions=self.dimensions)
         return {"embedding": row.tolist(), "meta": _meta(await client.info())}
@@ -205,12 +176,13 @@ class Qwen3TextEmbedder(_Component):
 class Qwen3DocumentEmbedder(_Component):
     """Embeds documents with Qwen3-Embedding on a Triton server. Vectors have norm 1.
 
-    The arguments up to `token` are those of `Qwen3TextEmbedder`.
-
     Args:
+        server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
+        client: a ready client instead, of either kind; it stays open.
+        token: bearer token, such as `Secret.from_env_var("TRITON_TOKEN")`.
         dimensions: length of the vectors, from 32 to the model's; None for the model's.
         meta_fields_to_embed: names of metadata fields whose values go before a document's content.
-        embedding_separator: what stands between them.
+        embedding_separator: text between these values and the content.
 
     Raises:
         InvalidInputError: an argument cannot be used. (`run` raises every `Qwen3ClientError`.)
@@ -218,29 +190,23 @@ class Qwen3DocumentEmbedder(_Component):
 
     def __init__(
         self,
-        url: str | None = None,
+        server: str | ClientOptions | None = None,
         *,
         client: Client | AsyncClient | None = None,
-        model: str | None = None,
-        tokenizer: str | None = None,
-        timeout_s: float = TIMEOUT_S,
-        tls: Tls | None = None,
         token: Secret | None = None,
         dimensions: int | None = None,
         meta_fields_to_embed: Sequence[str] = (),
         embedding_separator: str = "\n",
     ) -> None:
-        checked_options(dimensions=dimensions)
-        _Component.__init__(
-            self, url, client=client, model=model, tokenizer=tokenizer, timeout_s=timeout_s, tls=tls, token=token
-        )
+        check_arguments(dimensions=dimensions)
+        _Component.__init__(self, server, client=client, token=token)
         self.dimensions = dimensions
         self.meta_fields_to_embed = list(meta_fields_to_embed)
         self.embedding_separator = embedding_separator
 
     def to_dict(self) -> dict[str, Any]:
-        """Writes the component down."""
-        return self._written(
+        """Return a description from which `from_dict` makes the component again."""
+        return self._to_dict(
             dimensions=self.dimensions,
             meta_fields_to_embed=self.meta_fields_to_embed,
             embedding_separator=self.embedding_separator,
@@ -248,10 +214,10 @@ class Qwen3DocumentEmbedder(_Component):
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     def run(self, documents: list[Document]) -> dict[str, Any]:
-        """Embeds documents.
+        """Embed documents.
 
         Returns:
-            `documents`, copies with their embeddings, and `meta` with the `model` that the server's was exported from.
+            `documents`, copies with their embeddings, and `meta` with the name of the `model` that was exported.
         """
         client = self._server.client
         rows = client.encode_document(_texts_of(documents, self), dimensions=self.dimensions).tolist()
@@ -259,7 +225,7 @@ class Qwen3DocumentEmbedder(_Component):
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     async def run_async(self, documents: list[Document]) -> dict[str, Any]:
-        """As `run`; no thread waits."""
+        """Return what `run` does, without blocking the event loop."""
         client = self._server.async_client
         rows = (await client.encode_document(_texts_of(documents, self), dimensions=self.dimensions)).tolist()
         return {"documents": _embedded(documents, rows), "meta": _meta(await client.info())}
@@ -269,48 +235,41 @@ class Qwen3DocumentEmbedder(_Component):
 class Qwen3Ranker(_Component):
     """Puts documents in order of how well they meet a query, as Qwen3-Reranker on a Triton server judges each.
 
-    The arguments up to `token` are those of `Qwen3TextEmbedder`, with `model` the name of the reranker.
-
     Args:
+        server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
+        client: a ready client instead, of either kind; it stays open.
+        token: bearer token, such as `Secret.from_env_var("TRITON_TOKEN")`.
         instruction: the task, in one English sentence; None for the model's default.
         top_k: how many documents to return, the best; None for all.
         meta_fields_to_embed: names of metadata fields whose values go before a document's content.
-        embedding_separator: what stands between them.
+        embedding_separator: text between these values and the content.
 
     Raises:
         InvalidInputError: an argument cannot be used. (`run` raises every `Qwen3ClientError`.)
     """
 
-    _TASK = "rank"
-
     def __init__(
         self,
-        url: str | None = None,
+        server: str | ClientOptions | None = None,
         *,
         client: Client | AsyncClient | None = None,
-        model: str | None = None,
-        tokenizer: str | None = None,
-        timeout_s: float = TIMEOUT_S,
-        tls: Tls | None = None,
         token: Secret | None = None,
         instruction: str | None = None,
         top_k: int | None = None,
         meta_fields_to_embed: Sequence[str] = (),
         embedding_separator: str = "\n",
     ) -> None:
-        checked_options(instruction=instruction)
+        check_arguments(instruction=instruction)
         checked_top_k(top_k)
-        _Component.__init__(
-            self, url, client=client, model=model, tokenizer=tokenizer, timeout_s=timeout_s, tls=tls, token=token
-        )
+        _Component.__init__(self, server, client=client, token=token)
         self.instruction = instruction
         self.top_k = top_k
         self.meta_fields_to_embed = list(meta_fields_to_embed)
         self.embedding_separator = embedding_separator
 
     def to_dict(self) -> dict[str, Any]:
-        """Writes the component down."""
-        return self._written(
+        """Return a description from which `from_dict` makes the component again."""
+        return self._to_dict(
             instruction=self.instruction,
             top_k=self.top_k,
             meta_fields_to_embed=self.meta_fields_to_embed,
@@ -319,16 +278,16 @@ class Qwen3Ranker(_Component):
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, Any]:
-        """Ranks documents.
+        """Rank documents.
 
         Args:
-            query: what is looked for.
-            documents: where it is looked for.
+            query: what is searched for.
+            documents: where it is searched for.
             top_k: how many to return, the best; None for the component's own number.
 
         Returns:
             `documents`, copies with the probability that each meets the query as its score, the highest first, and
-            `meta` with the `model` that the server's was exported from.
+            `meta` with the name of the `model` that was exported.
         """
         client, most = self._server.client, self.top_k if top_k is None else top_k
         ranking = client.rank(query, _texts_of(documents, self), instruction=self.instruction, top_k=most)
@@ -336,16 +295,10 @@ class Qwen3Ranker(_Component):
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     async def run_async(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, Any]:
-        """As `run`; no thread waits."""
+        """Return what `run` does, without blocking the event loop."""
         client, most = self._server.async_client, self.top_k if top_k is None else top_k
         ranking = await client.rank(query, _texts_of(documents, self), instruction=self.instruction, top_k=most)
         return {"documents": _scored(documents, ranking), "meta": _meta(await client.reranker_info())}
-
-
-def _paths_of(tls: Tls) -> dict[str, str]:
-    """Returns the paths of the certificates, in a form that YAML knows."""
-    named = ((field.name, getattr(tls, field.name)) for field in fields(tls))
-    return {name: os.fspath(path) for name, path in named if path is not None}
 
 
 def _meta(info: ServedInfo) -> dict[str, Any]:
@@ -353,7 +306,7 @@ def _meta(info: ServedInfo) -> dict[str, Any]:
 
 
 def _texts_of(documents: Sequence[Document], part: Qwen3DocumentEmbedder | Qwen3Ranker) -> list[str]:
-    """Returns what is embedded or judged of documents: values of their metadata, then their content."""
+    """Return what is embedded or judged of each document: values of its metadata, then its content."""
     texts = []
     for document in documents:
         values = (document.meta.get(name) for name in part.meta_fields_to_embed)
@@ -367,4 +320,4 @@ def _embedded(documents: Sequence[Document], rows: Sequence[list[float]]) -> lis
 
 
 def _scored(documents: Sequence[Document], ranking: Sequence[RankedDocument]) -> list[Document]:
-    return [replace(documents[place.index], score=place.score) for place in ranking]
+    return [replace(documents[ranked.index], score=ranked.score) for ranked in ranking]

@@ -6,44 +6,40 @@
     store = InMemoryVectorStore(Qwen3Embeddings("localhost:8001"))
     store.add_texts(["Mars is often called the Red Planet.", "Venus is the hottest planet."])
     found = store.similarity_search("Which planet is red?", k=2)
-    best = Qwen3Reranker(url="localhost:8001", top_n=1).compress_documents(found, "Which planet is red?")
+    best = Qwen3Reranker(server="localhost:8001", top_n=1).compress_documents(found, "Which planet is red?")
 
-`embed_query` names the task, as the model expects of a query; `embed_documents` takes texts as they are.
+`embed_query` puts the task before its text, as the model expects of a query; `embed_documents` adds nothing.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from ..async_client import AsyncClient
 from ..client import Client
-from ..credentials import Tls
+from ..options import ClientOptions
 from ..ranking import RankedDocument
 from ._extra import missing
-from ._server import TIMEOUT_S, Server, checked_options
+from ._server import Connected, Server, check_arguments, without_secrets
 
 try:
     from langchain_core.callbacks import Callbacks
     from langchain_core.documents import BaseDocumentCompressor, Document
     from langchain_core.embeddings import Embeddings
-    from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
+    from pydantic import ConfigDict, Field, PlainSerializer, PrivateAttr
 except ImportError as error:
     raise missing("langchain") from error
 
 __all__ = ["Qwen3Embeddings", "Qwen3Reranker"]
 
 
-class Qwen3Embeddings(Embeddings):
+class Qwen3Embeddings(Connected, Embeddings):
     """Embeds with Qwen3-Embedding on a Triton server. Vectors have norm 1.
 
     It can be pickled, unless it was given a client.
 
     Args:
-        url: where the server is, as for `Client`.
+        server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
         client: a ready client instead, of either kind; it stays open.
-        model: name of the embedding model on the server; None for the only one there.
-        tokenizer: folder that holds the model's tokenizer.json, or Hub id; by default the one the server names.
-        timeout_s: seconds that each request may take.
-        tls: certificates.
-        token: bearer token.
         instruction: the task of the queries, in one English sentence; None for the model's default.
         dimensions: length of the vectors, from 32 to the model's; None for the model's.
 
@@ -53,75 +49,55 @@ class Qwen3Embeddings(Embeddings):
 
     def __init__(
         self,
-        url: str | None = None,
+        server: str | ClientOptions | None = None,
         *,
         client: Client | AsyncClient | None = None,
-        model: str | None = None,
-        tokenizer: str | None = None,
-        timeout_s: float = TIMEOUT_S,
-        tls: Tls | None = None,
-        token: str | None = None,
         instruction: str | None = None,
         dimensions: int | None = None,
     ) -> None:
-        checked_options(instruction=instruction, dimensions=dimensions)
-        self._server = Server(
-            url,
-            client=client,
-            task="embed",
-            model=model,
-            tokenizer=tokenizer,
-            timeout_s=timeout_s,
-            tls=tls,
-            token=token,
-        )
+        check_arguments(instruction=instruction, dimensions=dimensions)
+        self._server = Server(server, client=client)
         self.instruction = instruction
         self.dimensions = dimensions
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Embeds texts that are found."""
+        """Embed texts that are found."""
         rows: list[list[float]] = self._server.client.encode_document(texts, dimensions=self.dimensions).tolist()
         return rows
 
     def embed_query(self, text: str) -> list[float]:
-        """Embeds a text that looks for others."""
+        """Embed a text that looks for others."""
         row: list[float] = self._server.client.encode_query(
             text, instruction=self.instruction, dimensions=self.dimensions
         ).tolist()
         return row
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """As `embed_documents`; no thread waits."""
+        """Embed as `embed_documents` does, without blocking the event loop."""
         rows = await self._server.async_client.encode_document(texts, dimensions=self.dimensions)
         listed: list[list[float]] = rows.tolist()
         return listed
 
     async def aembed_query(self, text: str) -> list[float]:
-        """As `embed_query`; no thread waits."""
+        """Embed as `embed_query` does, without blocking the event loop."""
         row = await self._server.async_client.encode_query(
             text, instruction=self.instruction, dimensions=self.dimensions
         )
         listed: list[float] = row.tolist()
         return listed
 
-    def close(self) -> None:
-        """Closes the connection, unless the client was given."""
-        self._server.close()
 
-    async def aclose(self) -> None:
-        """As `close`."""
-        await self._server.aclose()
-
-
-class Qwen3Reranker(BaseDocumentCompressor):
+class Qwen3Reranker(Connected, BaseDocumentCompressor):
     """Puts documents in order of how well they meet the query, as Qwen3-Reranker on a Triton server judges each.
 
     The documents it returns are copies with one more entry in their metadata, `relevance_score`: the probability, from
     0 to 1, that the document meets the query.
 
-    The options up to `token` are those of `Qwen3Embeddings`, with `model` the name of the reranker.
+    Dumps and the repr leave out the token and the headers of `server`, and a ready client.
 
     Attributes:
+        server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
+        client: a ready client instead, of either kind; it stays open.
         instruction: the task, in one English sentence; None for the model's default.
         top_n: how many documents to return, the best; None for all.
 
@@ -131,31 +107,17 @@ class Qwen3Reranker(BaseDocumentCompressor):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", frozen=True)
 
-    url: str | None = None
+    server: Annotated[str | ClientOptions | None, PlainSerializer(without_secrets)] = None
     client: Client | AsyncClient | None = Field(default=None, exclude=True, repr=False)
-    model: str | None = None
-    tokenizer: str | None = None
-    timeout_s: float = TIMEOUT_S
-    tls: Tls | None = None
-    token: SecretStr | None = None
     instruction: str | None = None
     top_n: int | None = None
 
     _server: Server = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's
-        """Checks the options; nothing is sent."""
-        checked_options(instruction=self.instruction, top_n=self.top_n)
-        self._server = Server(
-            self.url,
-            client=self.client,
-            task="rank",
-            model=self.model,
-            tokenizer=self.tokenizer,
-            timeout_s=self.timeout_s,
-            tls=self.tls,
-            token=None if self.token is None else self.token.get_secret_value(),
-        )
+        """Check the arguments; nothing is sent."""
+        check_arguments(instruction=self.instruction, top_n=self.top_n)
+        self._server = Server(self.server, client=self.client)
 
     def compress_documents(
         self,
@@ -163,7 +125,7 @@ class Qwen3Reranker(BaseDocumentCompressor):
         query: str,
         callbacks: Callbacks | None = None,  # noqa: ARG002 - LangChain's; a reranker has no steps to report
     ) -> Sequence[Document]:
-        """Returns the best documents, the highest score first."""
+        """Return the best documents, the highest score first."""
         texts = [document.page_content for document in documents]
         ranking = self._server.client.rank(query, texts, instruction=self.instruction, top_k=self.top_n)
         return _scored(documents, ranking)
@@ -174,24 +136,16 @@ class Qwen3Reranker(BaseDocumentCompressor):
         query: str,
         callbacks: Callbacks | None = None,  # noqa: ARG002 - as above
     ) -> Sequence[Document]:
-        """As `compress_documents`; no thread waits."""
+        """Return what `compress_documents` does, without blocking the event loop."""
         texts = [document.page_content for document in documents]
         ranking = await self._server.async_client.rank(query, texts, instruction=self.instruction, top_k=self.top_n)
         return _scored(documents, ranking)
 
-    def close(self) -> None:
-        """Closes the connection, unless the client was given."""
-        self._server.close()
-
-    async def aclose(self) -> None:
-        """As `close`."""
-        await self._server.aclose()
-
 
 def _scored(documents: Sequence[Document], ranking: Sequence[RankedDocument]) -> list[Document]:
-    return [
-        documents[place.index].model_copy(
-            update={"metadata": {**documents[place.index].metadata, "relevance_score": place.score}}
-        )
-        for place in ranking
-    ]
+    """Return copies of the ranked documents, each with its score in its metadata."""
+    scored = []
+    for ranked in ranking:
+        document = documents[ranked.index]
+        scored.append(document.model_copy(update={"metadata": {**document.metadata, "relevance_score": ranked.score}}))
+    return scored

@@ -4,28 +4,28 @@
     from qwen3_client.integrations.llama_index import Qwen3Embedding, Qwen3Rerank
 
     documents = [Document(text="Mars is often called the Red Planet."), Document(text="Venus is the hottest planet.")]
-    index = VectorStoreIndex.from_documents(documents, embed_model=Qwen3Embedding(url="localhost:8001"))
+    index = VectorStoreIndex.from_documents(documents, embed_model=Qwen3Embedding(server="localhost:8001"))
     found = index.as_retriever(similarity_top_k=2).retrieve("Which planet is red?")
-    best = Qwen3Rerank(url="localhost:8001", top_n=1).postprocess_nodes(found, query_str="Which planet is red?")
+    best = Qwen3Rerank(server="localhost:8001", top_n=1).postprocess_nodes(found, query_str="Which planet is red?")
 
-Query embeddings name the task, as the model expects; text embeddings take texts as they are.
+A query embedding puts the task before its text, as the model expects of a query; a text embedding adds nothing.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 from ..async_client import AsyncClient
 from ..client import Client
-from ..credentials import Tls
 from ..errors import InvalidInputError
+from ..options import ClientOptions
 from ..ranking import RankedDocument
 from ._extra import missing
-from ._server import TIMEOUT_S, Server, checked_options
+from ._server import Connected, Server, check_arguments, without_secrets
 
 try:
     from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
-    from llama_index.core.bridge.pydantic import Field, PrivateAttr
+    from llama_index.core.bridge.pydantic import Field, PlainSerializer, PrivateAttr
     from llama_index.core.callbacks import CBEventType, EventPayload
     from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -39,19 +39,15 @@ __all__ = ["Qwen3Embedding", "Qwen3Rerank"]
 _dispatcher = get_dispatcher(__name__)
 
 
-class Qwen3Embedding(BaseEmbedding):
+class Qwen3Embedding(Connected, BaseEmbedding):
     """Embeds with Qwen3-Embedding on a Triton server. Vectors have norm 1.
 
-    `to_dict` leaves out the token and a ready client: give them to `from_dict(data, token=…)` again.
+    `to_dict` leaves out the token and the headers of `server`, and a ready client. To give them again,
+    call `from_dict(data, server=ClientOptions(…))` or `from_dict(data, client=…)`.
 
     Attributes:
-        url: where the server is, as for `Client`.
+        server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
         client: a ready client instead, of either kind; it stays open.
-        model: name of the embedding model on the server; None for the only one there.
-        tokenizer: folder that holds the model's tokenizer.json, or Hub id; by default the one the server names.
-        timeout_s: seconds that each request may take.
-        tls: certificates.
-        token: bearer token.
         instruction: the task of the queries, in one English sentence; None for the model's default.
         dimensions: length of the vectors, from 32 to the model's; None for the model's.
 
@@ -59,13 +55,8 @@ class Qwen3Embedding(BaseEmbedding):
         pydantic.ValidationError: an argument cannot be used. (Calls raise every `Qwen3ClientError`.)
     """
 
-    url: str | None = None
+    server: Annotated[str | ClientOptions | None, PlainSerializer(without_secrets)] = None
     client: Client | AsyncClient | None = Field(default=None, exclude=True, repr=False)
-    model: str | None = None
-    tokenizer: str | None = None
-    timeout_s: float = TIMEOUT_S
-    tls: Tls | None = None
-    token: str | None = Field(default=None, exclude=True, repr=False)
     instruction: str | None = None
     dimensions: int | None = None
     model_name: str = Field(default="Qwen3-Embedding", description="What events call the model.")
@@ -77,35 +68,18 @@ class Qwen3Embedding(BaseEmbedding):
     _server: Server = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's
-        """Checks the options; nothing is sent."""
-        checked_options(instruction=self.instruction, dimensions=self.dimensions)
-        self._server = Server(
-            self.url,
-            client=self.client,
-            task="embed",
-            model=self.model,
-            tokenizer=self.tokenizer,
-            timeout_s=self.timeout_s,
-            tls=self.tls,
-            token=self.token,
-        )
+        """Check the arguments; nothing is sent."""
+        check_arguments(instruction=self.instruction, dimensions=self.dimensions)
+        self._server = Server(self.server, client=self.client)
 
     @classmethod
     def class_name(cls) -> str:
-        """Names the class in what `to_dict` returns."""
+        """Return the name of the class in what `to_dict` returns."""
         return "Qwen3Embedding"
 
     def __getstate__(self) -> dict[str, Any]:
         self._server.refuse_if_borrowed("pickled")  # the base class would drop the client and say so in a log
         return super().__getstate__()
-
-    def close(self) -> None:
-        """Closes the connection, unless the client was given."""
-        self._server.close()
-
-    async def aclose(self) -> None:
-        """As `close`."""
-        await self._server.aclose()
 
     def _get_query_embedding(self, query: str) -> Embedding:
         row: Embedding = self._server.client.encode_query(
@@ -136,17 +110,18 @@ class Qwen3Embedding(BaseEmbedding):
         return listed
 
 
-class Qwen3Rerank(BaseNodePostprocessor):
+class Qwen3Rerank(Connected, BaseNodePostprocessor):
     """Puts nodes in order of how well they meet the query, as Qwen3-Reranker on a Triton server judges each.
 
     The judged text is the one that is embedded too, with the metadata that a node lets be embedded. A node's score
     becomes the probability, from 0 to 1, that it meets the query.
 
-    `to_dict` leaves out the token and a ready client: give them to `from_dict(data, token=…)` again.
-
-    The options up to `token` are those of `Qwen3Embedding`, with `model` the name of the reranker.
+    `to_dict` leaves out the token and the headers of `server`, and a ready client. To give them again,
+    call `from_dict(data, server=ClientOptions(…))` or `from_dict(data, client=…)`.
 
     Attributes:
+        server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
+        client: a ready client instead, of either kind; it stays open.
         instruction: the task, in one English sentence; None for the model's default.
         top_n: how many nodes to return, the best; None for all.
 
@@ -154,48 +129,26 @@ class Qwen3Rerank(BaseNodePostprocessor):
         pydantic.ValidationError: an argument cannot be used. (Calls raise every `Qwen3ClientError`.)
     """
 
-    url: str | None = None
+    server: Annotated[str | ClientOptions | None, PlainSerializer(without_secrets)] = None
     client: Client | AsyncClient | None = Field(default=None, exclude=True, repr=False)
-    model: str | None = None
-    tokenizer: str | None = None
-    timeout_s: float = TIMEOUT_S
-    tls: Tls | None = None
-    token: str | None = Field(default=None, exclude=True, repr=False)
     instruction: str | None = None
     top_n: int | None = None
 
     _server: Server = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's
-        """Checks the options; nothing is sent."""
-        checked_options(instruction=self.instruction, top_n=self.top_n)
-        self._server = Server(
-            self.url,
-            client=self.client,
-            task="rank",
-            model=self.model,
-            tokenizer=self.tokenizer,
-            timeout_s=self.timeout_s,
-            tls=self.tls,
-            token=self.token,
-        )
+        """Check the arguments; nothing is sent."""
+        check_arguments(instruction=self.instruction, top_n=self.top_n)
+        self._server = Server(self.server, client=self.client)
 
     @classmethod
     def class_name(cls) -> str:
-        """Names the class in what `to_dict` returns."""
+        """Return the name of the class in what `to_dict` returns."""
         return "Qwen3Rerank"
 
     def __getstate__(self) -> dict[str, Any]:
         self._server.refuse_if_borrowed("pickled")  # as above
         return super().__getstate__()
-
-    def close(self) -> None:
-        """Closes the connection, unless the client was given."""
-        self._server.close()
-
-    async def aclose(self) -> None:
-        """As `close`."""
-        await self._server.aclose()
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
@@ -219,8 +172,14 @@ class Qwen3Rerank(BaseNodePostprocessor):
     def _reported(
         self, nodes: list[NodeWithScore], query: str
     ) -> Iterator[Callable[[list[RankedDocument]], list[NodeWithScore]]]:
-        """Tells LlamaIndex's callbacks and instrumentation of a reranking, and gives what makes nodes of its result."""
-        name, most = self.model or "Qwen3-Reranker", self.top_n or len(nodes)
+        """Tell LlamaIndex's callbacks and instrumentation of a reranking.
+
+        Yields:
+            What turns the result into nodes, and reports these too.
+        """
+        options = self._server.options
+        name = (options.reranker if options else None) or "Qwen3-Reranker"
+        most = self.top_n or len(nodes)
         payload: dict[str, Any] = {
             EventPayload.NODES: nodes,
             EventPayload.MODEL_NAME: name,
@@ -231,7 +190,7 @@ class Qwen3Rerank(BaseNodePostprocessor):
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
 
             def report(ranking: list[RankedDocument]) -> list[NodeWithScore]:
-                ranked = [NodeWithScore(node=nodes[place.index].node, score=place.score) for place in ranking]
+                ranked = [NodeWithScore(node=nodes[result.index].node, score=result.score) for result in ranking]
                 event.on_end(payload={EventPayload.NODES: ranked})
                 _dispatcher.event(ReRankEndEvent(nodes=ranked))
                 return ranked

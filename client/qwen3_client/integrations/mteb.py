@@ -6,9 +6,9 @@
     with Qwen3Encoder("localhost:8001") as model:
         mteb.evaluate(model, mteb.get_tasks(tasks=["NFCorpus"]))
 
-A task's texts carry the instruction that Qwen evaluated it with, from `mteb_instructions.json`: another one can move a
-score by several points. The rules are those of Qwen's `evaluation/qwen3_embedding_model.py`, but for one: documents of
-reranking tasks carry no instruction, as the model cards say.
+Each task uses the instruction that Qwen evaluated it with, from `mteb_instructions.json`: another instruction can move
+a score by several points. The rules are those of Qwen's `evaluation/qwen3_embedding_model.py`, with one exception:
+documents of reranking tasks have no instruction, as the model cards say.
 """
 
 import json
@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
 from numpy.typing import NDArray
@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from ..async_client import AsyncClient
 from ..client import Client
 from ..contract import ServedInfo
-from ..credentials import Tls
+from ..options import ClientOptions
 from ..prompts import query_prompt
 from ._extra import missing
-from ._server import TIMEOUT_S, Server, checked_options
+from ._server import Connected, Server, check_arguments
 from .sentence_transformers import SentenceTransformer
 
 try:
@@ -55,31 +55,26 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 @cache
 def qwen_instructions() -> Instructions:
-    """Returns Qwen's instruction for each task of MTEB, by the task's name.
+    """Return Qwen's instruction for each task of MTEB, by the task's name.
 
-    An instruction is for queries, or for all texts where a task makes no difference. Three retrieval tasks whose
-    documents are like queries have one for each instead, under "query" and "document".
+    An instruction is for the queries, or for all texts of a task that does not tell queries from documents. Three
+    retrieval tasks whose documents resemble queries have an instruction for each, under "query" and "document".
     """
     data = json.loads(resources.files(__package__).joinpath("mteb_instructions.json").read_text("utf-8"))
     return MappingProxyType(data["instructions"])
 
 
-class Qwen3Encoder(AbsEncoder):
+class Qwen3Encoder(Connected, AbsEncoder):
     """An encoder of `mteb`: embeds the texts of tasks with Qwen3-Embedding on a Triton server.
 
     Args:
-        url: where the server is, as for `Client`.
+        server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
         client: a ready client instead, of either kind; it stays open.
-        model: name of the embedding model on the server; None for the only one there.
-        tokenizer: folder that holds the model's tokenizer.json, or Hub id; by default the one the server names.
-        timeout_s: seconds that each request may take.
-        tls: certificates.
-        token: bearer token.
-        instructions: instructions of tasks, by the task's name, that go before Qwen's.
+        instructions: instructions of tasks, by the task's name, that replace Qwen's.
         dimensions: length of the vectors, from 32 to the model's; None for the model's.
 
     Attributes:
-        model: what embeds.
+        model: the object that embeds the texts.
 
     Raises:
         InvalidInputError: an argument cannot be used. (Calls raise every `Qwen3ClientError`.)
@@ -87,56 +82,27 @@ class Qwen3Encoder(AbsEncoder):
 
     def __init__(
         self,
-        url: str | None = None,
+        server: str | ClientOptions | None = None,
         *,
         client: Client | AsyncClient | None = None,
-        model: str | None = None,
-        tokenizer: str | None = None,
-        timeout_s: float = TIMEOUT_S,
-        tls: Tls | None = None,
-        token: str | None = None,
         instructions: Instructions | None = None,
         dimensions: int | None = None,
     ) -> None:
-        checked_options(dimensions=dimensions)
-        self._server = Server(
-            url,
-            client=client,
-            task="embed",
-            model=model,
-            tokenizer=tokenizer,
-            timeout_s=timeout_s,
-            tls=tls,
-            token=token,
-        )
+        check_arguments(dimensions=dimensions)
+        self._server = Server(server, client=client)
         self._instructions = dict(instructions or {})
         self.model = SentenceTransformer(client=self._server.client, truncate_dim=dimensions)
 
-    def __enter__(self) -> "Qwen3Encoder":
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connection, unless the client was given."""
-        self._server.close()
-
     @property
     def mteb_model_meta(self) -> ModelMeta:  # type: ignore[override] # an attribute there; here the server is asked
-        """What the served model says about itself, in the words of `mteb`."""
+        """The description of the served model that `mteb` stores with its results."""
         info = self._server.client.info()
         return _meta(
             info, embed_dim=self.model.get_sentence_embedding_dimension(), similarity_fn_name=ScoringFunction.COSINE
         )
 
     def get_instruction(self, task_metadata: TaskMetadata, prompt_type: PromptType | None) -> str:
-        """Returns the instruction for texts of a task; "" for none."""
+        """Return the instruction for texts of a task; "" for none."""
         instruction = _instruction(self._instructions, task_metadata, prompt_type)
         if instruction is not None:
             return instruction
@@ -155,14 +121,14 @@ class Qwen3Encoder(AbsEncoder):
         prompt_type: PromptType | None = None,
         **kwargs: Unpack[EncodeKwargs],
     ) -> Array:
-        """Embeds the texts of a task.
+        """Embed the texts of a task.
 
         Args:
             inputs: batches with the texts under "text".
             task_metadata: which task it is.
             hf_split: changes nothing.
             hf_subset: changes nothing.
-            prompt_type: whether the texts are queries or documents; None where the task makes no difference.
+            prompt_type: whether the texts are queries or documents; None where the task does not tell them apart.
             kwargs: `batch_size`, `show_progress_bar` and `precision`, as for `SentenceTransformer.encode`.
 
         Returns:
@@ -178,13 +144,13 @@ class Qwen3Encoder(AbsEncoder):
         return vectors
 
 
-class Qwen3CrossEncoder:
+class Qwen3CrossEncoder(Connected):
     """A cross-encoder of `mteb`: scores the pairs of reranking tasks with Qwen3-Reranker on a Triton server.
 
-    The arguments up to `token` are those of `Qwen3Encoder`, with `model` the name of the reranker.
-
     Args:
-        instructions: instructions of tasks, by the task's name, that go before Qwen's. A task without any has the
+        server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
+        client: a ready client instead, of either kind; it stays open.
+        instructions: instructions of tasks, by the task's name, that replace Qwen's. A task without any has the
             model's default.
 
     Raises:
@@ -193,46 +159,17 @@ class Qwen3CrossEncoder:
 
     def __init__(
         self,
-        url: str | None = None,
+        server: str | ClientOptions | None = None,
         *,
         client: Client | AsyncClient | None = None,
-        model: str | None = None,
-        tokenizer: str | None = None,
-        timeout_s: float = TIMEOUT_S,
-        tls: Tls | None = None,
-        token: str | None = None,
         instructions: Instructions | None = None,
     ) -> None:
-        self._server = Server(
-            url,
-            client=client,
-            task="rank",
-            model=model,
-            tokenizer=tokenizer,
-            timeout_s=timeout_s,
-            tls=tls,
-            token=token,
-        )
+        self._server = Server(server, client=client)
         self._instructions = dict(instructions or {})
-
-    def __enter__(self) -> "Qwen3CrossEncoder":
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connection, unless the client was given."""
-        self._server.close()
 
     @property
     def mteb_model_meta(self) -> ModelMeta:
-        """What the served model says about itself, in the words of `mteb`."""
+        """The description of the served model that `mteb` stores with its results."""
         return _meta(self._server.client.reranker_info(), model_type=["cross-encoder"])
 
     def predict(
@@ -246,7 +183,7 @@ class Qwen3CrossEncoder:
         prompt_type: PromptType | None = None,  # noqa: ARG002
         **kwargs: Unpack[EncodeKwargs],  # noqa: ARG002 - the server forms the batches, and scores are float32
     ) -> Array:
-        """Scores pairs of a query and a document.
+        """Score pairs of a query and a document.
 
         Args:
             inputs1: batches with the queries under "text".
@@ -266,7 +203,7 @@ class Qwen3CrossEncoder:
 
 
 def _instruction(own: Instructions, task: TaskMetadata, prompt_type: PromptType | None) -> str | None:
-    """Returns the instruction for texts of a task, "" for none, None where neither the caller nor Qwen names any."""
+    """Return the instruction for texts of a task: "" for none, None if neither the caller nor Qwen has an entry."""
     entry = own.get(task.name)
     if entry is None:
         entry = _INSTRUCTION_OF_TYPE.get(task.type)
@@ -283,7 +220,7 @@ def _texts(inputs: DataLoader[BatchedInput]) -> list[str]:
 
 
 def _meta(info: ServedInfo, **more: object) -> ModelMeta:
-    """Names a model so that its results are kept apart from those of the checkpoint, and of other precisions."""
+    """Return a description that keeps the results apart from those of the checkpoint and of other precisions."""
     is_on_hub = _HUB_ID.fullmatch(info.source) is not None
     meta: ModelMeta = ModelMeta.create_empty(
         {

@@ -7,12 +7,12 @@
     documents = model.encode(["The capital of China is Beijing."])
     print(model.similarity(queries, documents))  # [1, 1]
 
-Code written for `SentenceTransformer("Qwen/Qwen3-Embedding-0.6B")` needs this one import changed. The library itself is
-not needed; torch is, for tensors only. What a remote model cannot do is refused, never ignored.
+Code written for `SentenceTransformer("Qwen/Qwen3-Embedding-0.6B")` needs only another import and the server's URL. The
+library itself is not needed; torch is needed for tensors only. What a remote model cannot do raises an error.
 """
 
 from collections.abc import Mapping, Sequence
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 
 import numpy as np
@@ -20,13 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..async_client import AsyncClient
 from ..client import Client
-from ..credentials import Tls
-from ..errors import InvalidInputError, Qwen3ClientError, about
+from ..errors import InvalidInputError, Qwen3ClientError
 from ..inputs import checked_text
+from ..options import ClientOptions
 from ..prompts import query_prompt
 from ..quantization import quantise
 from ..vectors import checked_dimensions, similarity
-from ._server import TIMEOUT_S, Server, checked_options
+from ._server import Connected, Server, check_arguments
 
 if TYPE_CHECKING:
     import torch
@@ -37,20 +37,15 @@ _Precision: TypeAlias = Literal["float32", "binary", "ubinary"]
 _Sentences: TypeAlias = str | Sequence[str] | NDArray[np.str_]
 
 
-class SentenceTransformer:
+class SentenceTransformer(Connected):
     """Qwen3-Embedding on a Triton server, with the methods of sentence-transformers' class of this name.
 
     Args:
-        url: where the server is, as for `Client`.
+        server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
         client: a ready client instead, of either kind; it stays open.
-        model: name of the embedding model on the server; None for the only one there.
-        tokenizer: folder that holds the model's tokenizer.json, or Hub id; by default the one the server names.
-        timeout_s: seconds that each request may take.
-        tls: certificates.
-        token: bearer token.
-        prompts: prompts to name by `prompt_name`, each the text that goes before a sentence, besides "query" and
-            "document", which they may replace.
-        truncate_dim: components of every vector that are kept; None for all. A call may say otherwise.
+        prompts: more prompts that `prompt_name` may name, each the text to put before a sentence. "query" and
+            "document" replace the default ones.
+        truncate_dim: components of every vector to keep; None for all. `encode` can override it.
 
     Raises:
         InvalidInputError: an argument cannot be used.
@@ -61,49 +56,20 @@ class SentenceTransformer:
 
     def __init__(
         self,
-        url: str | None = None,
+        server: str | ClientOptions | None = None,
         *,
         client: Client | AsyncClient | None = None,
-        model: str | None = None,
-        tokenizer: str | None = None,
-        timeout_s: float = TIMEOUT_S,
-        tls: Tls | None = None,
-        token: str | None = None,
         prompts: Mapping[str, str] | None = None,
         truncate_dim: int | None = None,
     ) -> None:
-        checked_options(dimensions=truncate_dim)
-        self._server = Server(
-            url,
-            client=client,
-            task="embed",
-            model=model,
-            tokenizer=tokenizer,
-            timeout_s=timeout_s,
-            tls=tls,
-            token=token,
-        )
+        check_arguments(dimensions=truncate_dim)
+        self._server = Server(server, client=client)
         self._own_prompts = dict(prompts or {})
         self.truncate_dim = truncate_dim
 
-    def __enter__(self) -> "SentenceTransformer":
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connection, unless the client was given."""
-        self._server.close()
-
     @property
     def prompts(self) -> dict[str, str]:
-        """The prompts by name: "query", with the model's default task, "document", which is empty, and one's own."""
+        """The prompts by name: "query", with the model's default task, "document", which is empty, and the caller's."""
         default = self._server.client.info().default_instruction
         return {"query": query_prompt("", instruction=default), "document": "", **self._own_prompts}
 
@@ -113,7 +79,7 @@ class SentenceTransformer:
         return self._server.client.info().max_tokens
 
     def get_sentence_embedding_dimension(self) -> int:
-        """Returns the length of the vectors."""
+        """Return the length of the vectors."""
         return self.truncate_dim or self._server.client.info().dimensions
 
     get_embedding_dimension = get_sentence_embedding_dimension  # its name since sentence-transformers 5.4
@@ -135,7 +101,7 @@ class SentenceTransformer:
         pool: None = None,
         chunk_size: None = None,
     ) -> Any:  # noqa: ANN401 - an array, a tensor or a list of tensors, as the arguments say
-        """Embeds sentences.
+        """Embed sentences.
 
         Args:
             sentences: one text, or several.
@@ -144,18 +110,18 @@ class SentenceTransformer:
             batch_size: at least 1. It changes nothing: the server forms the batches.
             show_progress_bar: whether to show one on stderr.
             output_value: only "sentence_embedding".
-            precision: "float32"; or "binary" or "ubinary", one bit a component, as int8 or uint8 `[n, d / 8]`.
+            precision: "float32"; or "binary" or "ubinary", one bit per component, as int8 or uint8 `[n, d / 8]`.
             convert_to_numpy: whether to return a numpy array instead of a list of tensors.
             convert_to_tensor: whether to return a tensor instead.
-            device: only None; the server has its own.
-            normalize_embeddings: whether vectors have norm 1 even when they are cut. Whole ones always have, as the
-                model's last module sees to that.
-            truncate_dim: components that are kept, from 32 to the model's; None for the object's own number.
+            device: only None; the server chooses its device.
+            normalize_embeddings: whether vectors have norm 1 even when they are cut. Vectors that are not cut always
+                have it, since normalisation is part of the model.
+            truncate_dim: components to keep, from 32 to the model's; None for the number that the object was made with.
             pool: only None.
             chunk_size: only None.
 
         Returns:
-            float32 `[d]` for one text, `[n, d]` for several, in their order; `[d / 8]` bytes each, where packed.
+            float32 `[d]` for one text, `[n, d]` for several, in their order; `[d / 8]` and `[n, d / 8]` with bits.
 
         Raises:
             InvalidInputError: an argument cannot be used, or is not for a remote model.
@@ -205,7 +171,7 @@ class SentenceTransformer:
         pool: None = None,
         chunk_size: None = None,
     ) -> Any:  # noqa: ANN401 - as above
-        """As `encode`, with the prompt "query" unless another is given."""
+        """Embed as `encode` does, with the prompt "query" unless another is given."""
         return self.encode(
             sentences,
             "query" if prompt is None and prompt_name is None else prompt_name,
@@ -240,7 +206,7 @@ class SentenceTransformer:
         pool: None = None,
         chunk_size: None = None,
     ) -> Any:  # noqa: ANN401 - as above
-        """As `encode`, with the prompt "document" unless another is given."""
+        """Embed as `encode` does, with the prompt "document" unless another is given."""
         return self.encode(
             sentences,
             "document" if prompt is None and prompt_name is None else prompt_name,
@@ -259,14 +225,14 @@ class SentenceTransformer:
         )
 
     def similarity(self, embeddings1: "ArrayLike | torch.Tensor", embeddings2: "ArrayLike | torch.Tensor") -> Any:  # noqa: ANN401 - a tensor where one was given, else an array
-        """Returns the cosine of every vector of one side with every vector of the other, `[n, m]`."""
+        """Return the cosine of every vector of one side with every vector of the other, `[n, m]`."""
         scores = similarity(_unit(embeddings1), _unit(embeddings2))
         return _torch().from_numpy(scores) if _is_tensor(embeddings1) or _is_tensor(embeddings2) else scores
 
     def similarity_pairwise(
         self, embeddings1: "ArrayLike | torch.Tensor", embeddings2: "ArrayLike | torch.Tensor"
     ) -> Any:  # noqa: ANN401 - as above
-        """Returns the cosine of each vector of one side with the one beside it, `[n]`."""
+        """Return the cosine of each vector of one side with the vector of the other at the same index, `[n]`."""
         left, right = _unit(embeddings1), _unit(embeddings2)
         if left.shape != right.shape:
             raise InvalidInputError(f"pairs need equal shapes, not {list(left.shape)} and {list(right.shape)}")
@@ -286,7 +252,7 @@ class SentenceTransformer:
     def _rows(
         self, texts: Sequence[str], *, prefix: str, dimensions: int | None, is_normalised: bool, show_progress_bar: bool
     ) -> NDArray[np.float32]:
-        """Embeds the prefix with each text, float32 `[n, d]`."""
+        """Embed the prefix with each text, float32 `[n, d]`."""
         from tqdm import tqdm
 
         client = self._server.client
@@ -303,9 +269,10 @@ class SentenceTransformer:
                     rows[index] = row
                     bar.update()
         except Qwen3ClientError as error:
-            if error.index is not None:
-                error.index = sent[error.index]
-            raise
+            if error.index is None:
+                raise
+            # The client counts the texts that were sent; the caller counts all.
+            raise error.about("text", sent[error.index]) from error.__cause__
         if len(sent) < len(texts):
             # The client takes no empty text. The library embeds it as the end-of-text token alone.
             empty = [index for index, prompt in enumerate(prompts) if not prompt]
@@ -314,10 +281,8 @@ class SentenceTransformer:
 
 
 def _checked_sentence(sentence: object, *, index: int) -> str:
-    if sentence == "":
-        return ""
-    with about("text", index):
-        return checked_text(sentence)
+    """Return a text, which may be empty here."""
+    return "" if sentence == "" else checked_text(sentence, index=index)
 
 
 def _refuse_unless(is_possible: bool, argument: str, instead: str) -> None:  # noqa: FBT001 - reads as a sentence
@@ -326,7 +291,7 @@ def _refuse_unless(is_possible: bool, argument: str, instead: str) -> None:  # n
 
 
 def _unit(embeddings: "ArrayLike | torch.Tensor") -> NDArray[np.float32]:
-    """Returns vectors as float32 of norm 1; a zero vector stays one."""
+    """Return vectors as float32 of norm 1; a zero vector stays one."""
     array = np.asarray(embeddings.detach().cpu() if _is_tensor(embeddings) else embeddings, np.float32)
     norms = np.linalg.norm(array, axis=-1, keepdims=True)
     unit: NDArray[np.float32] = np.divide(array, norms, out=np.zeros_like(array), where=norms > 0)

@@ -1,4 +1,4 @@
-"""What the adapters' tests share: a real Triton with the tiny models, a plain client, and no network."""
+"""What the tests of the integrations share: a real Triton with the tiny models, a plain client, and no network."""
 
 import contextlib
 import ipaddress
@@ -39,7 +39,7 @@ def url(triton: Triton) -> str:
 
 @pytest.fixture
 def client(url: str) -> Iterator[Client]:
-    """What every adapter must agree with."""
+    """What every integration must agree with."""
     with Client(url) as plain:
         yield plain
 

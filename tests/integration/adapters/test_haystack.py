@@ -1,6 +1,8 @@
-"""The Haystack adapter, driven by haystack-ai on a real Triton."""
+"""The Haystack integration, driven by haystack-ai on a real Triton."""
 
 import asyncio
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
 from haystack.components.writers import DocumentWriter
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack.utils import Secret
-from qwen3_client import Client, InvalidInputError, ServerUnavailableError, Tls
+from qwen3_client import Client, ClientOptions, InvalidInputError, RefusedError, ServerUnavailableError, Tls
 from qwen3_client.integrations.haystack import Qwen3DocumentEmbedder, Qwen3Ranker, Qwen3TextEmbedder
 
 TEXTS = ["Mars is red", "Venus is hot", "Процедура банкротства", "北京"]
@@ -43,7 +45,7 @@ def test_documents_are_ranked(url: str, client: Client) -> None:
     ranker = Qwen3Ranker(url, instruction="Find the planet", top_k=3)
     answer = ranker.run(QUESTION, DOCUMENTS)
     assert [(document.meta["number"], document.score) for document in answer["documents"]] == [
-        (place.index, place.score) for place in ranking[:3]
+        (result.index, result.score) for result in ranking[:3]
     ]
     assert answer["meta"] == {"model": "tiny"}
     assert ranker.run(QUESTION, DOCUMENTS, top_k=1)["documents"] == answer["documents"][:1]
@@ -89,7 +91,7 @@ def test_an_indexing_and_a_retrieving_pipeline(url: str, client: Client) -> None
     cosines = client.encode_document(TEXTS) @ client.encode_query(QUESTION, instruction="Find the planet")
     nearest = np.argsort(-cosines)[:3]
     best = client.rank(QUESTION, [TEXTS[i] for i in nearest], top_k=2)
-    expected = [(nearest[place.index], place.score) for place in best]
+    expected = [(nearest[result.index], result.score) for result in best]
     for answer in (pipeline.run(data), asyncio.run(pipeline.run_async(data))):
         assert [(document.meta["number"], document.score) for document in answer["ranker"]["documents"]] == expected
     pipeline.close()
@@ -104,11 +106,14 @@ def test_a_pipeline_becomes_yaml_and_comes_back(monkeypatch: pytest.MonkeyPatch,
     pipeline.add_component(
         "text",
         Qwen3TextEmbedder(
-            "grpcs://localhost:1",
-            model="m",
-            tokenizer="t",
-            timeout_s=7.0,
-            tls=Tls(ca=tmp_path / "ca.pem"),
+            ClientOptions(
+                "grpcs://localhost:1",
+                model="m",
+                tokenizer=tmp_path,
+                timeout_s=7.0,
+                concurrency=32,
+                tls=Tls(ca=tmp_path / "ca.pem"),
+            ),
             token=Secret.from_env_var("TRITON_TOKEN"),
             instruction="Find the planet",
             dimensions=32,
@@ -124,8 +129,58 @@ def test_a_pipeline_becomes_yaml_and_comes_back(monkeypatch: pytest.MonkeyPatch,
     assert isinstance(text, Qwen3TextEmbedder)
     assert isinstance(ranker, Qwen3Ranker)
     assert text.token is not None
-    assert (text.token.resolve_value(), text.tls) == (BEARER, Tls(ca=str(tmp_path / "ca.pem")))
-    assert (text.timeout_s, text.dimensions, ranker.top_k) == (7.0, 32, 2)
+    assert text.token.resolve_value() == BEARER
+    assert text.server == ClientOptions(
+        "grpcs://localhost:1",
+        model="m",
+        tokenizer=str(tmp_path),
+        timeout_s=7.0,
+        concurrency=32,
+        tls=Tls(ca=str(tmp_path / "ca.pem")),
+    )
+    assert (ranker.server, text.dimensions, ranker.top_k) == ("localhost:1", 32, 2)
+
+
+def test_a_secret_is_sent_but_only_its_name_is_written(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    received = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.headers["Authorization"])
+            self.send_error(401)
+
+        do_GET = do_POST  # noqa: N815 - named by the base class
+
+        def log_message(self, *_: object) -> None: ...
+
+    monkeypatch.setenv("TRITON_TOKEN", BEARER)
+    embedder = Qwen3TextEmbedder(
+        ClientOptions("localhost:1"), token=Secret.from_env_var("TRITON_TOKEN"), instruction="Find the planet"
+    )
+    assert BEARER not in str(embedder.to_dict())
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            data = embedder.to_dict()
+            data["init_parameters"]["server"]["url"] = f"http://127.0.0.1:{server.server_port}"
+            reached = Qwen3TextEmbedder.from_dict(data)
+            with pytest.raises(RefusedError):
+                reached.run("red")
+            reached.close()
+        finally:
+            server.shutdown()
+    assert set(received) == {f"Bearer {BEARER}"}
+    for options in (
+        ClientOptions("localhost:1", token=BEARER),
+        ClientOptions("localhost:1", headers={"x-tenant": BEARER}),
+    ):
+        with pytest.raises(InvalidInputError, match=r"Secret\.from_env_var") as refusal:
+            Qwen3TextEmbedder(options).to_dict()
+        assert BEARER not in str(refusal.value)
+    with pytest.raises(InvalidInputError, match="token= contradicts"):
+        Qwen3TextEmbedder(ClientOptions("localhost:1", token=BEARER), token=Secret.from_token(BEARER))
+    with pytest.raises(InvalidInputError, match="token= and client="):
+        Qwen3TextEmbedder(client=client, token=Secret.from_token(BEARER))
 
 
 def test_a_pipeline_read_from_yaml_answers_the_same(url: str) -> None:
@@ -140,14 +195,14 @@ def test_a_pipeline_read_from_yaml_answers_the_same(url: str) -> None:
 
 def test_a_ready_client_is_not_written(client: Client) -> None:
     for part in (Qwen3TextEmbedder(client=client), Qwen3DocumentEmbedder(client=client), Qwen3Ranker(client=client)):
-        with pytest.raises(InvalidInputError, match="make it with url="):
+        with pytest.raises(InvalidInputError, match="make it with server="):
             part.to_dict()
         part.close()
     assert client.is_ready()
 
 
 def test_options_are_checked_at_once() -> None:
-    with pytest.raises(InvalidInputError, match="either url="):
+    with pytest.raises(InvalidInputError, match="either server="):
         Qwen3TextEmbedder()
     with pytest.raises(InvalidInputError, match="dimensions"):
         Qwen3DocumentEmbedder("localhost:1", dimensions=31)

@@ -1,4 +1,4 @@
-"""The LangChain adapter, driven by langchain-core on a real Triton."""
+"""The LangChain integration, driven by langchain-core on a real Triton."""
 
 import asyncio
 import pickle
@@ -9,8 +9,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore
-from pydantic import SecretStr
-from qwen3_client import AsyncClient, Client, InvalidInputError, ServerUnavailableError
+from qwen3_client import AsyncClient, Client, ClientOptions, InvalidInputError, ServerUnavailableError
 from qwen3_client.integrations.langchain import Qwen3Embeddings, Qwen3Reranker
 
 TEXTS = ["Mars is red", "Venus is hot", "Процедура банкротства", "北京"]
@@ -34,7 +33,7 @@ def test_vectors_are_the_clients_bit_for_bit(url: str, client: Client) -> None:
 
 def test_awaited_calls_give_the_same(url: str) -> None:
     embeddings = Qwen3Embeddings(url, instruction="Find the planet", dimensions=32)
-    reranker = Qwen3Reranker(url=url, top_n=2)
+    reranker = Qwen3Reranker(server=url, top_n=2)
 
     async def ask() -> None:
         documents, query, ranked = await asyncio.gather(
@@ -52,11 +51,11 @@ def test_awaited_calls_give_the_same(url: str) -> None:
 
 def test_reranked_documents_carry_their_scores(url: str, client: Client) -> None:
     ranking = client.rank("Which planet is red?", TEXTS, instruction="Find the planet")
-    reranker = Qwen3Reranker(url=url, instruction="Find the planet")
+    reranker = Qwen3Reranker(server=url, instruction="Find the planet")
     ranked = reranker.compress_documents(DOCUMENTS, "Which planet is red?")
-    assert [document.page_content for document in ranked] == [TEXTS[place.index] for place in ranking]
+    assert [document.page_content for document in ranked] == [TEXTS[result.index] for result in ranking]
     assert [document.metadata for document in ranked] == [
-        {"number": place.index, "relevance_score": place.score} for place in ranking
+        {"number": result.index, "relevance_score": result.score} for result in ranking
     ]
     assert all("relevance_score" not in document.metadata for document in DOCUMENTS)  # those are copies
     best = Qwen3Reranker(client=client, instruction="Find the planet", top_n=1)
@@ -76,7 +75,7 @@ def test_retrieval_then_compression(url: str, client: Client) -> None:
     np.testing.assert_allclose([score for _, score in found], cosines[nearest], rtol=1e-5)
 
     # What ContextualCompressionRetriever does, with the parts of langchain-core.
-    reranker = Qwen3Reranker(url=url, top_n=2)
+    reranker = Qwen3Reranker(server=url, top_n=2)
     retriever = store.as_retriever(search_kwargs={"k": 3})
     chain = RunnableLambda(
         lambda query: reranker.compress_documents(retriever.invoke(query), query),
@@ -84,8 +83,8 @@ def test_retrieval_then_compression(url: str, client: Client) -> None:
     )
     compressed = chain.invoke(question)
     best = client.rank(question, [TEXTS[i] for i in nearest], top_k=2)
-    assert [document.metadata["relevance_score"] for document in compressed] == [place.score for place in best]
-    assert [document.metadata["number"] for document in compressed] == [nearest[place.index] for place in best]
+    assert [document.metadata["relevance_score"] for document in compressed] == [result.score for result in best]
+    assert [document.metadata["number"] for document in compressed] == [nearest[result.index] for result in best]
     assert asyncio.run(chain.ainvoke(question)) == compressed
 
 
@@ -94,16 +93,16 @@ async def _compress(reranker: Qwen3Reranker, documents: list[Document], query: s
 
 
 def test_options_are_checked_at_once() -> None:
-    with pytest.raises(InvalidInputError, match="either url="):
+    with pytest.raises(InvalidInputError, match="either server="):
         Qwen3Embeddings()
     with pytest.raises(InvalidInputError, match="dimensions"):
         Qwen3Embeddings("localhost:1", dimensions=31)
-    with pytest.raises(pydantic.ValidationError, match="either url="):
+    with pytest.raises(pydantic.ValidationError, match="either server="):
         Qwen3Reranker()
     with pytest.raises(pydantic.ValidationError, match="top_n"):
-        Qwen3Reranker(url="localhost:1", top_n=0)
+        Qwen3Reranker(server="localhost:1", top_n=0)
     with pytest.raises(pydantic.ValidationError, match="top_k"):
-        Qwen3Reranker(url="localhost:1", top_k=3)  # type: ignore[call-arg]
+        Qwen3Reranker(server="localhost:1", top_k=3)  # type: ignore[call-arg]
 
 
 def test_errors_are_the_clients(client: Client) -> None:
@@ -116,15 +115,20 @@ def test_errors_are_the_clients(client: Client) -> None:
 
 
 def test_the_reranker_travels_and_keeps_its_secret(url: str) -> None:
-    reranker = Qwen3Reranker(url=url, token=SecretStr(BEARER), instruction="Find the planet", top_n=1)
+    options = ClientOptions(url, token=BEARER, headers={"x-tenant": BEARER}, timeout_s=7.0)
+    reranker = Qwen3Reranker(server=options, instruction="Find the planet", top_n=1)
     assert BEARER not in repr(reranker)
     assert BEARER not in reranker.model_dump_json()
-    twin = pickle.loads(pickle.dumps(reranker))  # noqa: S301 - our own bytes
-    assert twin.token.get_secret_value() == BEARER
+    assert BEARER not in str(reranker.model_dump())
     expected = reranker.compress_documents(DOCUMENTS, "red")
+    twin = pickle.loads(pickle.dumps(reranker))  # noqa: S301 - our own bytes
+    assert twin.server == options
+    dumped = Qwen3Reranker.model_validate_json(reranker.model_dump_json())
+    assert dumped.server == ClientOptions(url, timeout_s=7.0)
     reranker.close()
-    assert twin.compress_documents(DOCUMENTS, "red") == expected
-    twin.close()
+    for copy in (twin, dumped):
+        assert copy.compress_documents(DOCUMENTS, "red") == expected
+        copy.close()
 
 
 def test_a_ready_asynchronous_client(url: str) -> None:

@@ -1,4 +1,4 @@
-"""The MTEB adapter, driven by mteb's own harness on a real Triton. The tasks are small, and made here."""
+"""The MTEB integration, driven by mteb's own harness on a real Triton. The tasks are small, and made here."""
 
 import json
 from pathlib import Path
@@ -260,7 +260,7 @@ def test_what_the_model_says_of_itself(client: Client) -> None:
 
 
 def test_options_and_errors() -> None:
-    with pytest.raises(InvalidInputError, match="either url="):
+    with pytest.raises(InvalidInputError, match="either server="):
         Qwen3CrossEncoder()
     with pytest.raises(InvalidInputError, match="dimensions"):
         Qwen3Encoder("localhost:1", dimensions=31)

@@ -1,4 +1,4 @@
-"""The sentence-transformers adapter beside the real library, which runs the same weights in torch."""
+"""The sentence-transformers integration beside the real library, which runs the same weights in torch."""
 
 import inspect
 import json
@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import sentence_transformers
 import torch
-from qwen3_client import Client, InvalidInputError, ServerUnavailableError
+from numpy.typing import NDArray
+from qwen3_client import Client, InferenceError, InvalidInputError, ServerUnavailableError
 from qwen3_client.integrations.sentence_transformers import SentenceTransformer
+from qwen3_client.transports import FakeTransport
 from qwen3_export.checkpoint.tiny import write_tiny_checkpoint
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
@@ -208,6 +210,19 @@ def test_errors_count_the_callers_sentences(remote: SentenceTransformer) -> None
         remote.encode(["good", 3], prompt="about: ")  # type: ignore[list-item]
     with pytest.raises(ServerUnavailableError, match="qwen3-triton serve"):
         SentenceTransformer("localhost:1").encode("text")
+
+
+def test_a_failure_of_the_server_counts_them_too() -> None:
+    class Overflowing(FakeTransport):
+        def vector(self, input_ids: NDArray[np.int64], *, dimensions: int) -> NDArray[np.float32]:
+            vector = super().vector(input_ids, dimensions=dimensions)
+            return vector * np.nan if input_ids.size > 50 else vector
+
+    with Client(transport=Overflowing()) as client:
+        model = SentenceTransformer(client=client)
+        with pytest.raises(InferenceError, match=r"^text 3: .*not finite") as failure:
+            model.encode(["good", "", "good", "long" * 20, "good"])
+    assert failure.value.index == 3
 
 
 def test_no_sentences_empty_ones_and_arrays_of_them(remote: SentenceTransformer) -> None:
