@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ._credentials import Tls
     from ._errors import (
         ContractMismatchError,
+        EmptyTextError,
         InferenceError,
         InvalidInputError,
         Qwen3ClientError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         ServerOverloadedError,
         ServerTimeoutError,
         ServerUnavailableError,
+        TextTooLongError,
         TokenizerUnavailableError,
     )
     from ._quantisation import Calibration, dequantise, quantise
@@ -49,6 +51,7 @@ __all__ = [
     "Calibration",
     "Client",
     "ContractMismatchError",
+    "EmptyTextError",
     "InferenceError",
     "InvalidInputError",
     "Judgement",
@@ -60,6 +63,7 @@ __all__ = [
     "ServerOverloadedError",
     "ServerTimeoutError",
     "ServerUnavailableError",
+    "TextTooLongError",
     "Tls",
     "TokenizerUnavailableError",
     "dequantise",
@@ -74,6 +78,7 @@ _MODULES = {
     "Calibration": "_quantisation",
     "Client": "_client",
     "ContractMismatchError": "_errors",
+    "EmptyTextError": "_errors",
     "InferenceError": "_errors",
     "InvalidInputError": "_errors",
     "Judgement": "_ranking",
@@ -86,6 +91,7 @@ _MODULES = {
     "ServerTimeoutError": "_errors",
     "ServerUnavailableError": "_errors",
     "Tls": "_credentials",
+    "TextTooLongError": "_errors",
     "TokenizerUnavailableError": "_errors",
     "dequantise": "_quantisation",
     "quantise": "_quantisation",

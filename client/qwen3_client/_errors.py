@@ -2,7 +2,9 @@
 
     Qwen3ClientError                 catch this one to catch them all
     ├── InvalidInputError            (ValueError)       change the call: a text, an option or a URL is wrong
-    │   └── RefusedError                                show the server other credentials, or none that are broken
+    │   ├── EmptyTextError                              leave the text out
+    │   └── TextTooLongError                            shorten or split the text, or let it be truncated
+    ├── RefusedError                                    show the server other credentials, or none that are broken
     ├── ContractMismatchError                           export again, or point at another model or tokenizer
     │   └── UnknownModelError                           (within this package) name a model that is there
     ├── TokenizerUnavailableError                       pass tokenizer=, or give access to the Hub
@@ -19,6 +21,7 @@ from collections.abc import Iterator
 
 __all__ = [
     "ContractMismatchError",
+    "EmptyTextError",
     "InferenceError",
     "InvalidInputError",
     "Qwen3ClientError",
@@ -26,6 +29,7 @@ __all__ = [
     "ServerOverloadedError",
     "ServerTimeoutError",
     "ServerUnavailableError",
+    "TextTooLongError",
     "TokenizerUnavailableError",
     "UnknownModelError",
     "about",
@@ -55,7 +59,15 @@ class InvalidInputError(Qwen3ClientError, ValueError):
     """A text, an option or a URL that cannot be used; nothing is wrong with the server."""
 
 
-class RefusedError(InvalidInputError):
+class EmptyTextError(InvalidInputError):
+    """A text is empty."""
+
+
+class TextTooLongError(InvalidInputError):
+    """A text has more tokens than the model takes, and must not be truncated."""
+
+
+class RefusedError(Qwen3ClientError):
     """The server does not let this client in, or the certificates to show it cannot be used."""
 
 

@@ -7,7 +7,7 @@ about tokens.
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Literal, TypeAlias, TypeGuard
 
-from ._errors import InvalidInputError, about
+from ._errors import EmptyTextError, InvalidInputError, about
 
 __all__ = ["Truncate", "as_documents", "as_list", "as_pairs", "checked_text", "checked_truncate"]
 
@@ -22,12 +22,13 @@ def checked_text(text: object, *, what: str = "a text") -> str:
         what: its name in the error.
 
     Raises:
-        InvalidInputError: it is not a string, is empty, or holds a lone surrogate.
+        EmptyTextError: it is empty.
+        InvalidInputError: it is not a string, or holds a lone surrogate.
     """
     if not isinstance(text, str):
         raise InvalidInputError(f"{what} must be a str, not {type(text).__name__}")
     if not text:
-        raise InvalidInputError(f"{what} must not be empty: leave it out")
+        raise EmptyTextError(f"{what} must not be empty: leave it out")
     if not text.isascii():
         try:
             text.encode()

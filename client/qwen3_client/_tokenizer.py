@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ._bounded_tokenizer import BoundedTokenizer
 from ._contract import ModelInfo, ServedInfo
-from ._errors import ContractMismatchError, InvalidInputError, TokenizerUnavailableError
+from ._errors import ContractMismatchError, TextTooLongError, TokenizerUnavailableError
 from ._texts import Truncate
 
 __all__ = ["TextTokenizer"]
@@ -116,14 +116,14 @@ class TextTokenizer:
             For each text, int64 `[n]` with n at most `max_tokens`.
 
         Raises:
-            InvalidInputError: a text is too long and `truncate` is False.
+            TextTooLongError: a text is too long and `truncate` is False.
         """
         from_end = truncate == "start"
         kept = slice(-self._room, None) if from_end else slice(self._room)
         rows = []
         for index, body in enumerate(self._bounded.encode(texts, from_end=from_end), start=first_index):
             if len(body) > self._room and truncate is False:
-                raise InvalidInputError(
+                raise TextTooLongError(
                     f"more than the {self._max_tokens} tokens that the model takes, with instruction and all that the "
                     "client adds; shorten or split the text, or let truncate=True cut its end",
                     index=index,

@@ -5,11 +5,14 @@ import pickle
 import pytest
 import qwen3_client
 from qwen3_client import (
+    EmptyTextError,
     InferenceError,
     InvalidInputError,
     Qwen3ClientError,
+    RefusedError,
     ServerTimeoutError,
     ServerUnavailableError,
+    TextTooLongError,
 )
 from qwen3_client._errors import about
 
@@ -41,6 +44,7 @@ def test_an_error_is_told_what_it_is_about() -> None:
 
 
 def test_python_s_own_families_catch_them_too() -> None:
-    assert issubclass(InvalidInputError, ValueError)
+    assert all(issubclass(error, ValueError) for error in (InvalidInputError, EmptyTextError, TextTooLongError))
+    assert not issubclass(RefusedError, ValueError)
     assert issubclass(ServerTimeoutError, TimeoutError)
     assert issubclass(ServerUnavailableError, ConnectionError)

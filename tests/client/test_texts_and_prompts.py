@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qwen3_client import InvalidInputError
+from qwen3_client import EmptyTextError, InvalidInputError
 from qwen3_client._prompts import (
     RERANKER_PREFIX,
     RERANKER_SUFFIX,
@@ -43,6 +43,7 @@ def test_what_is_no_text_is_named_with_its_position(text: object, said: str) -> 
     with pytest.raises(InvalidInputError, match=said) as caught:
         as_list(["fine", text])
     assert caught.value.index == 1
+    assert isinstance(caught.value, EmptyTextError) == (text == "")
 
 
 @pytest.mark.parametrize("texts", [b"bytes", {"a": 1}, {"a"}, 7, None])

@@ -20,7 +20,14 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from qwen3_client import ContractMismatchError, InvalidInputError, ModelInfo, RerankerInfo, TokenizerUnavailableError
+from qwen3_client import (
+    ContractMismatchError,
+    InvalidInputError,
+    ModelInfo,
+    RerankerInfo,
+    TextTooLongError,
+    TokenizerUnavailableError,
+)
 from qwen3_client._prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
 from qwen3_client._tokenizer import TextTokenizer
 from support.qwen_tokenizer import build_qwen_tokenizer
@@ -82,7 +89,7 @@ def test_a_text_may_lose_its_beginning_instead(tokenizer: TextTokenizer) -> None
 
 def test_without_truncation_a_long_text_is_named(tokenizer: TextTokenizer) -> None:
     assert tokenizer.encode(["x" * 127], truncate=False)[0].shape == (128,)
-    with pytest.raises(InvalidInputError, match=r"text 11: more than the 128 tokens that the model takes") as caught:
+    with pytest.raises(TextTooLongError, match=r"text 11: more than the 128 tokens that the model takes") as caught:
         tokenizer.encode(["x", "x" * 128], truncate=False, first_index=10)
     assert caught.value.index == 11
 
