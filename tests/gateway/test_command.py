@@ -238,7 +238,7 @@ def test_serve_takes_every_option_of_the_gateway_but_where_triton_is() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--gateway-workers=2"], "--gateway-workers is for the gateway: add --gateway"),
+        (["--gateway-workers=2"], "--gateway-workers needs --gateway"),
         (["--gateway", "--gateway-workers=0"], "--gateway-workers must be at least 1, not 0"),
         (["--gateway", "--gateway-workers=x"], "argument --gateway-workers: invalid int value: 'x'"),
         (["--gateway", "--gateway-port=99999"], "argument --gateway-port: there is no port 99999"),

@@ -11,7 +11,7 @@ import pytest
 from qwen3_export import export
 from qwen3_serve import ServeError, Triton
 from qwen3_serve.triton.hosts import hosts
-from qwen3_serve.triton.waiting import Waiting
+from qwen3_serve.triton.progress import ProgressMessages
 from support.hosts import host_that, replace_host
 
 
@@ -73,7 +73,7 @@ def test_each_instance_of_a_model_has_its_own_host(tmp_path: Path) -> None:
 
 
 def test_a_word_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qwen3_serve.triton.waiting.EVERY_S", 0.2)
+    monkeypatch.setattr("qwen3_serve.triton.progress.INTERVAL_S", 0.2)
     replace_host(export("tiny", repository=tmp_path).directory, host_that("time.sleep(1)"))
     lines: list[str] = []
     with pytest.raises(ServeError, match="norm 1"):
@@ -90,12 +90,12 @@ def test_words_come_until_the_block_ends() -> None:
         if len(lines) == 3:
             three.set()
 
-    with Waiting(report, lambda: "working", every_s=0.01):
+    with ProgressMessages(report, lambda: "working", interval_s=0.01):
         assert three.wait(30)
     said = len(lines)
     time.sleep(0.05)
     assert len(lines) == said
-    with Waiting(None, lambda: "working"):
+    with ProgressMessages(None, lambda: "working"):
         pass
 
 
@@ -112,7 +112,9 @@ def test_a_model_that_answers_wrongly_is_not_ready(tmp_path: Path, answer: str, 
     directory = export("tiny", repository=tmp_path).directory
     source = host_that("pass").replace("np.zeros((shape[0], 64), np.float32)", answer.replace("TEXTS", "shape[0]"))
     replace_host(directory, source)
-    with pytest.raises(ServeError, match=f"qwen3_embedding was loaded, but does not answer as it should: .*({found})"):
+    with pytest.raises(
+        ServeError, match=f"qwen3_embedding was loaded, but its answer does not match its config.*: .*({found})"
+    ):
         Triton(tmp_path).__enter__()
 
 
