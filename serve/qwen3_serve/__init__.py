@@ -1,4 +1,4 @@
-"""Serving: the genuine Triton, started anywhere.
+"""Start the genuine Triton on exported models, without a container.
 
 >>> from qwen3_serve import Triton
 >>> with Triton(Path("model_repository")) as triton:  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""``qwen3-triton serve``: the command line of :class:`qwen3_serve.Triton`."""
+"""`qwen3-triton serve`: the command line of `qwen3_serve.Triton`."""
 
 import argparse
 import contextlib
@@ -21,8 +21,9 @@ HELP = "start Triton on an exported model repository"
 EXTRA = "serve"
 
 _SATURATES = (
-    "qwen3-triton serve: int8 is inexact here: this processor has no VNNI, and sums of Triton's onnxruntime backend "
-    "saturate. The embedded Triton's are exact: leave out --tritonserver. Or export with --precision int8-weight"
+    "qwen3-triton serve: warning: int8 results are inaccurate: this processor has no VNNI, so int8 sums saturate in "
+    "Triton's onnxruntime backend. Leave out --tritonserver, because the embedded host computes them exactly, or "
+    "export with --precision int8-weight"
 )
 
 
@@ -35,15 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Triton's model repository (%(default)s)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--http-port", type=port_number, default=8000, help="port of HTTP (%(default)s)")
-    parser.add_argument("--grpc-port", type=port_number, default=8001, help="port of gRPC (%(default)s)")
-    parser.add_argument("--metrics-port", type=port_number, default=8002, help="port of the metrics (%(default)s)")
+    parser.add_argument("--http-port", type=port_number, default=8000, help="HTTP port (%(default)s)")
+    parser.add_argument("--grpc-port", type=port_number, default=8001, help="gRPC port (%(default)s)")
+    parser.add_argument(
+        "--metrics-port", type=port_number, default=8002, help="port of the Prometheus metrics (%(default)s)"
+    )
     parser.add_argument(
         "--threads",
         type=int,
         default=0,
         metavar="N",
-        help="threads of one operator; 0 takes every core (%(default)s)",
+        help="threads of one operator; 0 for all cores (%(default)s)",
     )
     parser.add_argument(
         "--tritonserver",
@@ -55,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check",
         choices=("quick", "full"),
         default="quick",
-        help="compare files with the manifest first: sizes and small files, or every byte (%(default)s)",
+        help="compare the files with the manifest first: quick for sizes and small files, full for every byte "
+        "(%(default)s)",
     )
     parser.add_argument("--gateway", action="store_true", help="start the HTTP gateway too, in front of this Triton")
     parser.add_argument(
@@ -63,23 +67,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=10,
         metavar="S",
-        help="seconds that stopping may take, for requests that were accepted; idle HTTP connections use them up "
+        help="seconds to finish accepted requests when stopping; Triton waits for idle HTTP connections too "
         "(%(default)s)",
     )
     parser.add_argument(
         "triton_arguments",
         nargs="*",
         metavar="-- TRITON ARGUMENTS",
-        help="more arguments for tritonserver, such as: -- --cache-config=local,size=268435456",
+        help="further arguments for tritonserver, such as: -- --cache-config=local,size=268435456",
     )
     add_gateway_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until a signal comes; returns the exit code."""
+    """Serve until a signal arrives; return the exit code."""
     from qwen3_export.cpu import int8_sums_saturate, runtime
 
-    runtime()  # the host needs it; fail here, with the extra's name, rather than inside Triton
+    runtime()  # the host needs ONNX Runtime: if it is missing, name the extra here rather than fail inside Triton
 
     from .errors import ServeError
     from .gateway_options import gateway_options
@@ -92,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     if args.gateway_options and not args.gateway:
         given = args.gateway_options[0].partition("=")[0].removeprefix("--")
-        print(f"qwen3-triton serve: --gateway-{given} is for the gateway: add --gateway", file=sys.stderr)
+        print(f"qwen3-triton serve: --gateway-{given} needs --gateway", file=sys.stderr)
         return 2
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -112,14 +116,14 @@ def run(args: argparse.Namespace) -> int:
         report=_say,
     )
     try:
-        if args.gateway:  # what would keep it from starting is said before Triton loads for minutes
+        if args.gateway:  # errors in its options are reported before Triton loads, which may take minutes
             options = gateway_options(args.gateway_options, host=args.host, drain_timeout_s=args.drain_timeout)
             choose_ports(options.host, {"gateway": options.port})
         print(f"Loading {args.repository} ...", file=sys.stderr, flush=True)
         with triton, contextlib.ExitStack() as stack:
             gateway = None
             if args.gateway:
-                # Within Triton's block: it finishes what it accepted before Triton stops.
+                # Inside Triton's block, so that it finishes its requests before Triton stops.
                 gateway = stack.enter_context(Gateway(triton.grpc_url, options))
             models = triton.models()
             print(_ready(triton, models, time.monotonic() - started, args.grpc_port, gateway), flush=True)
@@ -129,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
             try:
                 name, code = first_to_end(triton, gateway)
             except KeyboardInterrupt:
-                print("Stopping; again to stop at once.", file=sys.stderr, flush=True)
+                print("Stopping. Press Ctrl-C again to stop at once.", file=sys.stderr, flush=True)
                 raise
             print(f"qwen3-triton serve: {name} ended by itself, exit code {code}", file=sys.stderr)
             return 1

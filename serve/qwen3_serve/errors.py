@@ -1,5 +1,5 @@
-"""The one error that serving raises for anything an operator can put right."""
+"""The error that this package raises for everything that an operator can correct."""
 
 
 class ServeError(Exception):
-    """Triton cannot run or has stopped; the message says why, in Triton's own words where it gave any."""
+    """Triton cannot start or has stopped; the message gives the reason, Triton's own if it has one."""

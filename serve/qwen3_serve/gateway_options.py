@@ -1,6 +1,6 @@
 """The options of `qwen3-triton gateway` as options of `serve --gateway`: `--workers` is `--gateway-workers`, and so on.
 
-They are read off the gateway's own parser, so that there is one list of them. This module passes them on and knows
+They are taken from the gateway's own parser, so that they are declared once. This module passes them on and knows
 nothing about what they mean.
 """
 
@@ -18,19 +18,19 @@ from .errors import ServeError
 from .gateway import cli as gateway_cli
 
 _PREFIX = "--gateway-"
-_OF_SERVE = "--triton"  # what follows says where Triton is and who may use it, which is known here
+_SET_BY_SERVE = "--triton"  # options that begin so say where Triton is and how to connect, which `serve` knows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayOptions:
-    """What the gateway is to be started with, and what this package needs to know of it.
+    """The arguments to start the gateway with, and those of their values that this package needs.
 
     Attributes:
-        arguments: For its command, all but where Triton is.
+        arguments: Arguments of `qwen3-triton gateway`, without the address of Triton.
         host: Address to listen on.
         port: Port to listen on; 0 for a free one.
-        drain_timeout_s: How long stopping may take: it finishes accepted requests. Whole seconds.
-        is_secure: Whether it speaks https.
+        drain_timeout_s: How long stopping may take, while it finishes accepted requests. Whole seconds.
+        is_secure: Whether it uses HTTPS.
     """
 
     arguments: tuple[str, ...]
@@ -41,12 +41,12 @@ class GatewayOptions:
 
 
 def add_gateway_options(parser: argparse.ArgumentParser) -> None:
-    """Declare them; those that are given end up in `gateway_options`, as the gateway's command takes them."""
+    """Declare the options; those that are given are collected in `gateway_options`, as `gateway` takes them."""
     parser.set_defaults(gateway_options=[])
-    group = parser.add_argument_group("the gateway, with --gateway", "what `qwen3-triton gateway` takes, with a prefix")
+    group = parser.add_argument_group("gateway, with --gateway", "the options of `qwen3-triton gateway`, with a prefix")
     for action in _parser()._actions:
         name = action.option_strings[0]
-        if name.startswith(_OF_SERVE):
+        if name.startswith(_SET_BY_SERVE):
             continue
         shown = (action.help or "") % vars(action)
         if name in ("--host", "--drain-timeout"):
@@ -65,15 +65,15 @@ def add_gateway_options(parser: argparse.ArgumentParser) -> None:
 
 
 def gateway_options(given: Sequence[str], *, host: str, drain_timeout_s: int) -> GatewayOptions:
-    """Make sure that the gateway would start with these options, before anything else is started.
+    """Check that the gateway can start with these options, before anything is started.
 
     Args:
-        given: Those of the user, as the gateway's command takes them.
-        host: Address to listen on, unless they name another.
-        drain_timeout_s: How long stopping may take, unless they say otherwise.
+        given: The user's options, as `qwen3-triton gateway` takes them.
+        host: Address to listen on, unless `given` has another.
+        drain_timeout_s: How long stopping may take, unless `given` has another value.
 
     Raises:
-        ServeError: It is not installed, or would refuse them.
+        ServeError: The gateway is not installed, or refuses the options.
     """
     if importlib.util.find_spec("fastapi") is None:
         raise ServeError("--gateway needs the gateway extra: pip install 'qwen3-triton[gateway]'")
@@ -106,16 +106,16 @@ class _PassOn(argparse.Action):
 
 
 def _checked(convert: Any) -> Callable[[str], str]:  # noqa: ANN401
-    """A type that takes what another takes, and leaves it as it is."""
+    """Return a type that accepts what `convert` accepts, and returns the text unchanged."""
     if convert is None:
         return str
 
     @functools.wraps(convert)
-    def as_it_is(text: str) -> str:
+    def check(text: str) -> str:
         convert(text)
         return text
 
-    return as_it_is
+    return check
 
 
 def _parser() -> argparse.ArgumentParser:

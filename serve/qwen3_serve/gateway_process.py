@@ -1,6 +1,6 @@
-"""The HTTP gateway as a process beside Triton, for ``qwen3-triton serve --gateway``.
+"""The HTTP gateway as a process beside Triton, for `qwen3-triton serve --gateway`.
 
-It is started as its own command, so this package needs to know no more of it than its options.
+It is started as a command, so this module needs to know nothing of it but its options.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ import threading
 import time
 from types import TracebackType
 
+from .child_process import end_with_parent
 from .errors import ServeError
 from .gateway_options import GatewayOptions
 from .triton.ports import choose_ports, in_url, reachable
-from .triton.server import Triton, die_with_parent
+from .triton.server import Triton
 
 _POLL_S = 0.05
 _START_S = 60.0
-_KILL_AFTER_S = 5.0  # past the time that it may take to stop
+_KILL_AFTER_S = 5.0  # beyond `drain_timeout_s`
 
 
 class Gateway:
     """A running gateway.
 
     Args:
-        triton: ``host:port`` of Triton's gRPC.
-        options: All else that it is started with.
+        triton: `host:port` of Triton's gRPC.
+        options: Its other options.
     """
 
     def __init__(self, triton: str, options: GatewayOptions) -> None:
@@ -40,7 +41,7 @@ class Gateway:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """Its URL."""
         return f"http{'s' if self._options.is_secure else ''}://{in_url(self._options.host)}:{self._port}"
 
     def __enter__(self) -> Gateway:
@@ -49,7 +50,7 @@ class Gateway:
         Raises:
             ServeError: Its port is taken, or it does not start.
         """
-        # So that nobody else's answer is taken for its.
+        # Checked, so that another server on the port is not mistaken for the gateway.
         self._port = choose_ports(self._options.host, {"gateway": self._options.port})["gateway"]
         self._process = subprocess.Popen(
             [
@@ -57,8 +58,9 @@ class Gateway:
                 *self._options.arguments,
                 *(f"--triton={self._triton}", f"--port={self._port}"),
             ],
-            start_new_session=True,  # a Ctrl-C in the terminal reaches us alone, and we stop it in order
-            preexec_fn=die_with_parent(),
+            # A Ctrl-C in the terminal then reaches this process only, which stops the gateway in order.
+            start_new_session=True,
+            preexec_fn=end_with_parent(),
         )
         try:
             self._wait_until_listening(self._process)
@@ -70,11 +72,11 @@ class Gateway:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Let it finish the requests that it accepted, then stop it."""
+        """Let the gateway finish the requests that it accepted, then stop it."""
         self._stop()
 
     def wait(self) -> int:
-        """Block until it ends by itself; its exit code."""
+        """Block until the gateway ends by itself; return its exit code."""
         if self._process is None:
             raise ServeError("the gateway is not running; use it inside its `with` block")
         return self._process.wait()
@@ -83,7 +85,7 @@ class Gateway:
         deadline = time.monotonic() + _START_S
         while not self._is_listening():
             if process.poll() is not None:
-                raise ServeError(f"the gateway did not start, exit code {process.returncode}; its reason is above")
+                raise ServeError(f"the gateway did not start, exit code {process.returncode}; its own message is above")
             if time.monotonic() > deadline:
                 raise ServeError(f"the gateway did not listen on {self.url} within {_START_S:.0f} s")
             time.sleep(_POLL_S)
@@ -103,18 +105,18 @@ class Gateway:
         try:
             process.wait(self._options.drain_timeout_s + _KILL_AFTER_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            pass  # it would not end in time, or the user asked twice
+            pass  # it did not end in time, or the user pressed Ctrl-C again
         finally:
-            process.kill()  # nothing happens to one that has ended
+            process.kill()  # has no effect if it has ended
             process.wait()
 
 
 def first_to_end(triton: Triton, gateway: Gateway | None) -> tuple[str, int]:
-    """Block until one of the two ends by itself; its name and exit code."""
+    """Block until one of the two ends by itself; return its name and exit code."""
     ended: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
 
     def wait_for(name: str, server: Triton | Gateway) -> None:
-        with contextlib.suppress(ServeError):  # it was stopped before this thread began
+        with contextlib.suppress(ServeError):  # it was stopped before this thread started
             ended.put((name, server.wait()))
 
     for name, server in (("Triton", triton), ("the gateway", gateway)):

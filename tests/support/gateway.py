@@ -1,4 +1,4 @@
-"""Gateways that run in front of a real Triton, and the forms that their failures must have."""
+"""Gateways that run in front of a real Triton, and the forms that their error responses must have."""
 
 import contextlib
 import os
@@ -33,9 +33,9 @@ class Gateway:
 
     @property
     def in_progress(self) -> tuple[int, int]:
-        """Items and tokens that are admitted and not yet answered."""
-        admission = self.app.state.engine._admission
-        return admission.items, admission.tokens
+        """Items and tokens that are accepted and not yet answered."""
+        pending = self.app.state.engine._pending
+        return pending.items, pending.tokens
 
 
 @contextlib.contextmanager
@@ -141,7 +141,7 @@ def export_as_8b(folder: Path, *, kind: Literal["embedding", "reranker"]) -> Non
 
 
 def failure_text(path: str, body: dict[str, Any]) -> str:
-    """Returns the message of a failure, once it has the form that the API of the path gives it."""
+    """Return the message of an error response, once it is known to have the form of the path's API."""
     if path.startswith("/api/"):
         assert set(body) == {"error"}
         message = body["error"]

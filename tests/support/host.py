@@ -22,11 +22,12 @@ def load_front() -> types.ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    shared = "qwen3_export.triton_tensors"  # of which an export puts a copy beside the front
-    before = {key: sys.modules.get(key) for key in (utils, name, shared, "triton_tensors")}
+    modules = ("triton_requests", "triton_tensors")  # of which an export puts copies beside the front
+    shared = [f"qwen3_export.{module}" for module in modules]
+    before = {key: sys.modules.get(key) for key in (utils, name, *shared, *modules)}
     sys.modules |= {utils: stand_in, name: module}  # a dataclass looks its own module up
     try:
-        sys.modules["triton_tensors"] = importlib.import_module(shared)
+        sys.modules |= {module: importlib.import_module(f"qwen3_export.{module}") for module in modules}
         spec.loader.exec_module(module)
     finally:
         for key, known in before.items():

@@ -46,7 +46,7 @@ def write_front(directory: Path, *, kind: Kind, parameters: Mapping[str, str], p
         template = _TEMPLATES / f"qwen3_{kind}" / file
         write_config(template, directory / file, outputs=outputs, gpu=False, parameters=facts)
     (directory / "1").mkdir()
-    _copy_host("padding_front.py", directory / "1")
+    _copy_host("padding_front.py", directory / "1", modules=("triton_requests.py", "triton_tensors.py"))
     write_manifest(directory, {"kind": kind, "model_version": 1, **{key: parameters[key] for key in SOURCE_FACTS}})
 
 
@@ -84,16 +84,17 @@ def write_plan_model(
         trace(_model(checkpoint, kind, precision), traced)
         model = read_traced(traced, outputs)
         write_model(model, folder / "model.onnx", progress=progress)
-    _copy_host("stand_in.py", folder)
+    _copy_host("stand_in.py", folder, modules=("triton_tensors.py",))
     facts = {key: parameters[key] for key in SOURCE_FACTS}
     tracers = {package: version(package) for package in _TRACERS}
     write_manifest(directory, {"kind": kind, "model_version": 1, **facts, "traced_with": tracers})
 
 
-def _copy_host(file: str, folder: Path) -> None:
-    """Copy a host into a model's version, with what it needs of this package: Triton's container does not have it."""
+def _copy_host(file: str, folder: Path, *, modules: tuple[str, ...]) -> None:
+    """Copy a host into a model's version, with the modules that it imports: Triton's container lacks this package."""
     shutil.copyfile(_HERE / "hosts" / file, folder / "model.py")
-    shutil.copyfile(_HERE.parent / "triton_tensors.py", folder / "triton_tensors.py")
+    for module in modules:
+        shutil.copyfile(_HERE.parent / module, folder / module)
 
 
 def _model(checkpoint: Checkpoint, kind: Kind, precision: Precision) -> PortableEmbedding | PortableReranker:

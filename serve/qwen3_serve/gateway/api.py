@@ -1,4 +1,4 @@
-"""What one API is to the rest of the gateway: its routes, and how it words a failure."""
+"""The parts of one API that the rest of the gateway uses: its routes, and how it renders errors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from .engine import Engine
-from .errors import Failure
+from .errors import ApiError
 from .exchange import Exchange, exchange_of
 
 __all__ = ["Api", "engine_of", "exchange_for"]
@@ -20,29 +20,29 @@ class Api:
     """One API.
 
     Attributes:
-        router: its routes.
-        paths: its paths; one that ends in "/" stands for all below it.
-        render_error: makes the HTTP status and the JSON of a failure, given the request's id.
-        schemas: the bodies that it takes.
-        failure_schema: the body of its failures.
+        router: Its routes.
+        paths: Its paths; one that ends in "/" includes all paths below it.
+        render_error: Returns the HTTP status and the JSON of an error; takes the error and the request's id.
+        schemas: The request bodies that it takes.
+        error_schema: The body of its error responses.
     """
 
     router: APIRouter
     paths: tuple[str, ...]
-    render_error: Callable[[Failure, str], tuple[int, dict[str, Any]]]
+    render_error: Callable[[ApiError, str], tuple[int, dict[str, Any]]]
     schemas: tuple[type[BaseModel], ...]
-    failure_schema: type[BaseModel]
+    error_schema: type[BaseModel]
 
     def has(self, path: str) -> bool:
-        """Says whether a path is one of this API's."""
+        """Return whether a path belongs to this API."""
         return any(path == own or (own.endswith("/") and len(own) > 1 and path.startswith(own)) for own in self.paths)
 
 
 def engine_of(request: Request) -> Engine:
-    """Returns the engine of the application that a request came to."""
+    """Return the engine of the application that received a request."""
     return cast(Engine, request.app.state.engine)
 
 
 def exchange_for(request: Request) -> Exchange:
-    """Returns the record of a request."""
+    """Return the record of a request."""
     return exchange_of(request.scope)

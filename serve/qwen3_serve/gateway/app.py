@@ -1,8 +1,8 @@
 """How the parts fit together.
 
-A request passes, from the outside in: `Observation` (an id, the log, the metrics), `Tracing` where it is configured,
-`Boundary` (failures become answers), `ApiKeys`, `Limits`, and then the route of the API that was asked. The routes
-share one `Engine`, and with it one connection to Triton.
+A request passes, from the outside in: `Observation` (request id, log, metrics), `Tracing` where it is configured,
+`ErrorResponses` (errors become responses), `ApiKeys`, `Limits`, and then the route of the API that was asked. The
+routes share one `Engine`, and with it one connection to Triton.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .admission import Admission
 from .api import Api
 from .apis.ollama import OLLAMA
 from .apis.openai import OPENAI
@@ -26,16 +25,18 @@ from .apis.operation import router as operation_router
 from .apis.rerank import RERANK
 from .apis.tei import TEI
 from .engine import Engine
-from .errors import Failure
+from .errors import ApiError
 from .middleware.access_log import configure_logging
 from .middleware.auth import ApiKeys
-from .middleware.boundary import Boundary, answer_to
+from .middleware.error_responses import ErrorResponses, error_response
 from .middleware.limits import Limits
 from .middleware.metrics import Metrics
 from .middleware.observation import Observation
 from .middleware.tracing import Tracing, is_configured, tracer_provider
+from .pending import PendingWork
 from .readiness import Readiness
 from .settings import Settings
+from .vector_types import load_calibration
 
 __all__ = ["connect", "create_app", "from_environment"]
 
@@ -44,13 +45,14 @@ _NOT_FOUND = 404
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Makes the gateway's ASGI application. Nothing is sent to Triton before the first request needs it.
+    """Create the gateway's ASGI application. Nothing is sent to Triton before the first request needs it.
 
     Args:
-        settings: the options; None for the defaults.
+        settings: The options; None for the defaults.
 
     Raises:
-        SettingsError: the environment asks for traces, and what they need is not installed.
+        SettingsError: The calibration cannot be used, or the environment asks for traces and the libraries that they
+            need are not installed.
     """
     chosen = settings or Settings()
     provider = tracer_provider() if is_configured() else None
@@ -58,12 +60,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        admission = Admission(
-            max_items=chosen.max_pending_items, max_tokens=chosen.max_pending_tokens, watch=metrics.note_pending
+        pending = PendingWork(
+            max_items=chosen.max_pending_items, max_tokens=chosen.max_pending_tokens, on_change=metrics.set_pending
         )
         async with connect(chosen) as client:
-            app.state.engine = engine = Engine(client, admission=admission, settings=chosen)
-            app.state.readiness = readiness = Readiness(engine, believed_s=chosen.readiness_s)
+            app.state.engine = engine = Engine(client, pending=pending, settings=chosen)
+            app.state.readiness = readiness = Readiness(engine, max_age_s=chosen.readiness_s)
             try:
                 yield
             finally:
@@ -82,17 +84,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = chosen
     app.state.metrics = metrics
+    app.state.calibration = load_calibration(chosen.calibration)
     app.include_router(operation_router)
     for api in _APIS:
-        app.include_router(api.router, responses={"default": {"model": api.failure_schema, "description": "Failure"}})
-    app.add_exception_handler(HTTPException, _answer_to_unknown)
+        app.include_router(api.router, responses={"default": {"model": api.error_schema, "description": "Error"}})
+    app.add_exception_handler(HTTPException, _unknown_route_response)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
 
     routes = frozenset(path for path in _paths(app) if "{" not in path)
-    # The last one added is the outermost.
+    # Starlette makes the middleware that is added last the outermost.
     app.add_middleware(Limits, settings=chosen)
     app.add_middleware(ApiKeys, keys=chosen.api_keys)
-    app.add_middleware(Boundary, apis=_APIS)
+    app.add_middleware(ErrorResponses, apis=_APIS)
     if provider is not None:
         app.add_middleware(Tracing, provider=provider, routes=routes)
     app.add_middleware(Observation, metrics=metrics, routes=routes, access_log=chosen.access_log)
@@ -100,16 +103,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def from_environment() -> FastAPI:
-    """Makes the application of a worker process, which uvicorn finds by this name."""
+    """Create the application of a worker process; uvicorn finds this function by its name."""
     configure_logging()
     return create_app(Settings.from_environment())
 
 
 def connect(settings: Settings) -> AsyncClient:
-    """Makes the connection to Triton. Nothing is sent yet.
+    """Create the connection to Triton. Nothing is sent yet.
 
     Raises:
-        InvalidInputError: the URL or a certificate cannot be used.
+        InvalidInputError: The URL or an option cannot be used, or a certificate cannot be read.
     """
     wants_tls = any((settings.triton_ca, settings.triton_certificate, settings.triton_key))
     return AsyncClient(
@@ -119,7 +122,7 @@ def connect(settings: Settings) -> AsyncClient:
         tokenizer=settings.tokenizer,
         reranker_tokenizer=settings.reranker_tokenizer,
         timeout_s=settings.timeout_s,
-        # Overload and absence are answered at once: the client knows best whether to wait.
+        # An overloaded or missing Triton is reported at once: the gateway's own client decides whether to wait.
         retry_s=0,
         concurrency=settings.concurrency,
         tls=Tls(ca=settings.triton_ca, certificate=settings.triton_certificate, key=settings.triton_key)
@@ -129,15 +132,17 @@ def connect(settings: Settings) -> AsyncClient:
     )
 
 
-async def _answer_to_unknown(request: Request, error: Exception) -> Response:
-    """Answers for what the router refuses: an unknown path, or a known one with another method."""
+async def _unknown_route_response(request: Request, error: Exception) -> Response:
+    """Answer what the router refuses: an unknown path, or a known path with another method."""
     status = error.status_code if isinstance(error, HTTPException) else _NOT_FOUND
     headers = dict(getattr(error, "headers", None) or {})
     if status == _NOT_FOUND:
-        failure = Failure("no_route", "there is no such path; GET /docs lists them", headers=headers)
+        api_error = ApiError("no_route", "there is no such path; GET /docs lists all paths", headers=headers)
     else:
-        failure = Failure("no_method", "this path does not take that method; GET /docs lists them", headers=headers)
-    return answer_to(request.scope, failure, apis=_APIS)
+        api_error = ApiError(
+            "no_method", "this path does not take that method; GET /docs lists the methods", headers=headers
+        )
+    return error_response(request.scope, api_error, apis=_APIS)
 
 
 def _paths(app: FastAPI) -> set[str]:
@@ -145,7 +150,7 @@ def _paths(app: FastAPI) -> set[str]:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """Returns the OpenAPI document, with the request bodies that the routes read themselves."""
+    """Return the OpenAPI document, with the request bodies that the routes read themselves."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         bodies = [(schema, "validation") for api in _APIS for schema in api.schemas]

@@ -1,4 +1,4 @@
-"""``qwen3-triton gateway``: the command line of :func:`qwen3_serve.gateway.create_app`."""
+"""`qwen3-triton gateway`: the command line of `qwen3_serve.gateway.create_app`."""
 
 import argparse
 import contextlib
@@ -17,12 +17,12 @@ from typing import Any
 
 from .settings import ENVIRONMENT_VARIABLE, Settings, SettingsError
 
-HELP = "answer as OpenAI, Cohere, Jina, TEI and Ollama do, in front of a Triton"
+HELP = "offer the APIs of OpenAI, Cohere, Jina, TEI and Ollama in front of a Triton"
 EXTRA = "gateway"
 
 _APP = "qwen3_serve.gateway.app:from_environment"
 _KEEP_ALIVE_S = 30
-_BACKLOG = 2048  # connections that wait to be accepted; uvicorn's own
+_BACKLOG = 2048  # connections that wait to be accepted; uvicorn's default
 _MIB = 1024 * 1024
 _LAST_PORT = 65535
 _URL_VARIABLE = "QWEN3_TRITON_URL"
@@ -33,85 +33,101 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=8080, help="port to listen on; 0 takes a free one (%(default)s)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that answer (%(default)s)")
-    parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="certificate chain, to serve https")
-    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (%(default)s)")
+    parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="certificate chain, to serve HTTPS")
+    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="private key of --tls-certificate")
     parser.add_argument(
-        "--drain-timeout", type=int, default=30, metavar="S", help="seconds to finish requests on a stop (%(default)s)"
+        "--drain-timeout",
+        type=int,
+        default=30,
+        metavar="S",
+        help="seconds to finish requests when stopping (%(default)s)",
     )
     parser.add_argument(
         "--api-key-file",
         type=Path,
         metavar="FILE",
-        help="API keys, one a line; further ones in QWEN3_GATEWAY_API_KEYS (default: open to all)",
+        help="API keys, one per line; further ones in QWEN3_GATEWAY_API_KEYS (default: no key is needed)",
     )
-    parser.add_argument("--no-access-log", dest="access_log", action="store_false", help="write no line per request")
+    parser.add_argument("--no-access-log", dest="access_log", action="store_false", help="do not log requests")
 
     triton = parser.add_argument_group("Triton")
     triton.add_argument(
         "--triton",
         default=os.environ.get(_URL_VARIABLE) or _DEFAULT.triton,
         metavar="URL",
-        help="host:port of gRPC, grpcs://host:port, or http(s)://host:port (default: what "
-        f"{_URL_VARIABLE} holds, or else {_DEFAULT.triton})",
+        help="host:port of gRPC, grpcs://host:port, or http(s)://host:port (default: the value of "
+        f"{_URL_VARIABLE}, or else {_DEFAULT.triton})",
     )
-    triton.add_argument("--triton-token-file", type=Path, metavar="FILE", help="bearer token to show to Triton")
-    _add(triton, "--triton-ca", "triton_ca", "authorities that may vouch for Triton", metavar="PEM")
+    triton.add_argument(
+        "--triton-token-file", type=Path, metavar="FILE", help="file with the bearer token to send to Triton"
+    )
+    _add(triton, "--triton-ca", "triton_ca", "certificate authorities to trust for Triton", metavar="PEM")
     _add(triton, "--triton-certificate", "triton_certificate", "the gateway's own certificate (mTLS)", metavar="PEM")
-    _add(triton, "--triton-key", "triton_key", "its private key", metavar="PEM")
+    _add(triton, "--triton-key", "triton_key", "private key of --triton-certificate", metavar="PEM")
     _add(triton, "--model", "model", "the embedding model, if Triton has several", metavar="NAME")
     _add(triton, "--reranker", "reranker", "the reranker, if Triton has several", metavar="NAME")
-    _add(triton, "--tokenizer", "tokenizer", "folder with tokenizer.json, or Hub id, if not what Triton names")
-    _add(triton, "--reranker-tokenizer", "reranker_tokenizer", "the same for the reranker")
-    _add(triton, "--concurrency", "concurrency", "texts on their way to Triton at once", metavar="N")
-    _add(triton, "--timeout", "timeout_s", "seconds for one text", metavar="S")
+    _add(triton, "--tokenizer", "tokenizer", "folder with tokenizer.json, or Hub id (default: what Triton names)")
+    _add(triton, "--reranker-tokenizer", "reranker_tokenizer", "the same as --tokenizer, for the reranker")
+    _add(triton, "--concurrency", "concurrency", "texts sent to Triton at once", metavar="N")
+    _add(triton, "--timeout", "timeout_s", "seconds that Triton may take for one text", metavar="S")
     for option, what in (("--model-alias", "embedding model"), ("--reranker-alias", "reranker")):
         triton.add_argument(
             option,
             action="append",
             default=[],
             metavar="NAME",
-            help=f"another name that requests may use for the {what}, such as the one they use now; repeatable",
+            help=f"another name for the {what}, such as the one that your programs use now; repeatable",
         )
 
+    _add(
+        parser,
+        "--calibration",
+        "calibration",
+        "value ranges of an index, from `qwen3-triton embed --dtype int8`; int8 and uint8 vectors need it",
+        metavar="NPZ",
+    )
+
     limits = parser.add_argument_group("limits, for each worker")
-    _add(limits, "--max-requests", "max_requests", "requests at once", metavar="N")
+    _add(limits, "--max-requests", "max_requests", "requests in progress at once", metavar="N")
     for option, field, what in (
-        ("--max-body", "max_body_bytes", "size of a request's body"),
-        ("--max-held", "max_held_bytes", "size of all bodies at once"),
+        ("--max-body", "max_body_bytes", "MiB of one request's body"),
+        ("--max-held", "max_held_bytes", "MiB of all request bodies in memory"),
     ):
         default: int = getattr(_DEFAULT, field)
         help_ = f"{what} ({default // _MIB})"
         limits.add_argument(option, dest=field, type=_mebibytes, default=default, metavar="MIB", help=help_)
-    _add(limits, "--body-timeout", "body_timeout_s", "seconds for a body to arrive", metavar="S")
+    _add(limits, "--body-timeout", "body_timeout_s", "seconds that a body may take to arrive", metavar="S")
     _add(limits, "--max-items", "max_items", "texts in one request", metavar="N")
     _add(limits, "--max-request-tokens", "max_request_tokens", "tokens in one request", metavar="N")
-    _add(limits, "--max-pending-items", "max_pending_items", "texts admitted and not yet answered", metavar="N")
-    _add(limits, "--max-pending-tokens", "max_pending_tokens", "tokens admitted and not yet answered", metavar="N")
+    _add(limits, "--max-pending-items", "max_pending_items", "texts accepted and not yet answered", metavar="N")
+    _add(limits, "--max-pending-tokens", "max_pending_tokens", "tokens accepted and not yet answered", metavar="N")
 
 
 def check(args: argparse.Namespace) -> None:
-    """Make sure that the options make sense, before anything is started.
+    """Check the options before anything is started.
 
     Raises:
-        ValueError: they do not; the message names them.
+        ValueError: They cannot be used; the message names them.
     """
     _settings(args)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer requests until a signal comes; returns the exit code."""
-    signal.signal(signal.SIGTERM, _leave)
+    """Answer requests until a signal arrives; return the exit code."""
+    signal.signal(signal.SIGTERM, _exit)
     try:
         settings = _settings(args)
     except SettingsError as error:
-        return _complain(str(error), code=2)
+        return _print_error(str(error), code=2)
     try:
         listener = _listen(args.host, args.port)
     except OSError as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         option = "--port" if error.errno == errno.EADDRINUSE else "--port or --host"
-        return _complain(f"cannot listen on {args.host}, port {args.port}: {reason}; choose another {option}", code=1)
+        return _print_error(
+            f"cannot listen on {args.host}, port {args.port}: {reason}; choose another {option}", code=1
+        )
     with listener:
         return _serve(args, settings, listener)
 
@@ -126,17 +142,17 @@ def _serve(args: argparse.Namespace, settings: Settings, listener: socket.socket
     from .triton_watch import watch_triton
 
     try:
-        connect(settings)  # sends nothing; what cannot be used is said once, and not by every worker
+        connect(settings)  # sends nothing; so that a bad option is reported once, and not by every worker
         if is_configured():
             tracer_provider().shutdown()
     except (InvalidInputError, SettingsError) as error:
-        return _complain(_in_options(str(error)).replace("the URL", "--triton", 1), code=2)
+        return _print_error(_in_options(str(error)).replace("the URL", "--triton", 1), code=2)
     with _environment(settings, workers=args.workers):
-        # From here on connections are accepted: those that come before the first worker is there wait for it.
+        # From here on connections are accepted; those that arrive before the first worker has started wait for it.
         scheme, host = "https" if args.tls_certificate else "http", f"[{args.host}]" if ":" in args.host else args.host
         port = listener.getsockname()[1]
-        print(f"Gateway to {settings.triton} on {scheme}://{host}:{port}, described at /docs", flush=True)
-        watch_triton(settings, say=lambda message: _complain(_in_options(message)))
+        print(f"Gateway to {settings.triton} on {scheme}://{host}:{port}, documentation at /docs", flush=True)
+        watch_triton(settings, say=lambda message: _print_error(_in_options(message)))
         options: dict[str, Any] = {
             "factory": True,
             "workers": args.workers,
@@ -153,7 +169,9 @@ def _serve(args: argparse.Namespace, settings: Settings, listener: socket.socket
         else:
             server = uvicorn.Server(uvicorn.Config(_APP, **options))
             with contextlib.suppress(KeyboardInterrupt):
-                server.run(sockets=[listener])  # which closes it when a stop begins, so that nobody waits in vain
+                server.run(
+                    sockets=[listener]
+                )  # it closes the socket as soon as it stops, so that no client waits in vain
             if not server.started:
                 return 1
     return 0
@@ -175,7 +193,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _add(group: Any, option: str, field: str, what: str, *, metavar: str | None = None) -> None:  # noqa: ANN401
-    """Declares an option that is a field of the settings, with the field's default."""
+    """Declare an option for a field of the settings, with the field's default."""
     default = getattr(_DEFAULT, field)
     number = {int: ",", float: "g"}.get(type(default), "")
     shown = f" ({default:{number}})" if default else ""
@@ -196,6 +214,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         token = None if args.triton_token_file is None else args.triton_token_file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read --triton-token-file: {error}") from None
+    if args.calibration is not None:
+        _check_calibration(args.calibration)
     values.update(
         api_keys=read_keys(args.api_key_file),
         triton_token=token,
@@ -208,8 +228,14 @@ def _settings(args: argparse.Namespace) -> Settings:
         raise SettingsError(_in_options(str(error))) from None
 
 
+def _check_calibration(path: str) -> None:
+    from .vector_types import load_calibration
+
+    load_calibration(path)
+
+
 def _in_options(message: str) -> str:
-    """Says a message that names settings (`max_items`), or parameters of the client (`model=`), with the options."""
+    """Replace settings (`max_items`) and parameters of the client (`model=`) in a message by the command's options."""
     parser = argparse.ArgumentParser(add_help=False)
     add_arguments(parser)
     options = {action.dest: action.option_strings[0] for action in parser._actions}
@@ -232,15 +258,15 @@ def _in_options(message: str) -> str:
     return own.sub(lambda found: options[found[1]], message)
 
 
-def _complain(message: str, *, code: int = 0) -> int:
-    # One line, whatever a server put into its message.
+def _print_error(message: str, *, code: int = 0) -> int:
+    # On one line, even if a server's message has several.
     print(f"qwen3-triton gateway: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return code
 
 
 @contextlib.contextmanager
 def _environment(settings: Settings, *, workers: int) -> Iterator[None]:
-    """Leaves the settings, and a place for the metrics, for the workers to find."""
+    """Put the settings, and a folder for the metrics, into the environment of the workers."""
     variables = {ENVIRONMENT_VARIABLE: settings.to_json()}
     with contextlib.ExitStack() as stack:
         if workers > 1:
@@ -254,7 +280,7 @@ def _environment(settings: Settings, *, workers: int) -> Iterator[None]:
                 os.environ.pop(name, None)
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    # uvicorn finishes accepted requests first, then raises the signal again for the handler that was there before it: a
-    # stop that was asked for is a success.
+def _exit(_signal: int, _frame: FrameType | None) -> None:
+    # uvicorn first finishes accepted requests, then raises the signal again for the handler that it replaced. A stop
+    # that was asked for is a success.
     sys.exit(0)

@@ -1,8 +1,8 @@
-"""What all APIs share: texts to vectors, and pairs to judgements, with the tokens counted.
+"""What all APIs share: texts become vectors, and pairs become scores, with their tokens counted.
 
-A request's items are admitted, tokenized, counted, admitted again by their tokens, and sent. They go to the client in
-slices, a few at a time, so that a request with thousands of texts leaves places in between for a request with one. This
-module knows nothing about HTTP or about any API's fields.
+A request's items are accepted into the pending work, tokenized, counted, accepted again by their tokens, and sent. They
+go to the client in slices, a few at a time, so that a request with thousands of texts leaves room in the client's
+window for a request with one. This module knows nothing about HTTP or about any API's fields.
 """
 
 import asyncio
@@ -16,42 +16,41 @@ from numpy.typing import NDArray
 from qwen3_client import (
     AsyncClient,
     ContractMismatchError,
-    InvalidInputError,
+    EmptyTextError,
     Judgement,
     ModelInfo,
-    Qwen3ClientError,
-    RefusedError,
     RerankerInfo,
+    TextTooLongError,
 )
 
-from .admission import Admission
-from .errors import Failure
+from .errors import ApiError
 from .exchange import Exchange
-from .inputs import TokenIds, Truncate, check_dimensions, checked_texts, no_model, row_of, too_long
-from .names import means, public_name
+from .inputs import TokenIds, Truncate, check_dimensions, empty_text, text_too_long, token_ids, unknown_model
+from .names import is_name_of, public_name
+from .pending import PendingWork
 from .settings import Settings
-from .spelling import Speller
+from .token_offsets import OffsetTokenizer
 
-__all__ = ["Embedded", "Engine", "Judged", "Kind"]
+__all__ = ["EmbeddingResult", "Engine", "Kind", "RerankingResult"]
 
 Kind = Literal["query", "document"]
 Priority = Literal["interactive", "bulk"]
 
-_TOKENIZE_AT_ONCE = 2  # requests
+_CONCURRENT_TOKENIZATIONS = 2  # requests
 _SLICE = 16  # items that are handed to the client in one call
-_SLICES_AT_ONCE = 8  # 128 items of one request wait in the client's window at most, enough to keep it full
+_CONCURRENT_SLICES = 8  # so at most 128 items of one request wait in the client's window, enough to keep it full
 
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Embedded:
-    """What came of embedding.
+class EmbeddingResult:
+    """The vectors of a request's texts.
 
     Attributes:
-        info: the model that did it.
-        vectors: float32 `[n, dimensions]`, in the order of the inputs.
-        tokens: how many tokens the model read.
+        info: The model that computed them.
+        vectors: FP32 `[n, dimensions]`, in the order of the inputs.
+        tokens: How many tokens the model read.
     """
 
     info: ModelInfo
@@ -60,13 +59,13 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """What came of reranking.
+class RerankingResult:
+    """The scores of a request's pairs.
 
     Attributes:
-        info: the model that did it.
-        judgements: one for each pair, in their order.
-        tokens: how many tokens the model read.
+        info: The model that computed them.
+        judgements: Score and logit of each pair, in the order of the documents.
+        tokens: How many tokens the model read.
     """
 
     info: RerankerInfo
@@ -74,84 +73,84 @@ class Judged:
     tokens: int
 
     def order(self) -> list[int]:
-        """Returns the positions of the pairs, the best first; what is equal keeps its order."""
+        """Return the indices of the documents, the best first; equal ones keep their order."""
         judgements = self.judgements
         return sorted(range(len(judgements)), key=lambda i: (-judgements[i].score, -judgements[i].logit, i))
 
 
 class Engine:
-    """The way to the models. For one event loop.
+    """Embeds and reranks for all APIs. For one event loop.
 
     Args:
-        client: the connection to Triton.
-        admission: how much is taken on.
-        settings: the gateway's.
+        client: The connection to Triton.
+        pending: The work that is accepted and not yet answered.
+        settings: The gateway's settings.
     """
 
-    def __init__(self, client: AsyncClient, *, admission: Admission, settings: Settings) -> None:
+    def __init__(self, client: AsyncClient, *, pending: PendingWork, settings: Settings) -> None:
         self._client = client
-        self._admission = admission
+        self._pending = pending
         self._settings = settings
-        self._model_info: ModelInfo | None = None  # what the client knows, without a way to its thread and back
+        self._model_info: ModelInfo | None = None  # kept here, so that a request need not ask the client's thread
         self._reranker_info: RerankerInfo | None = None
-        self._speller: Speller | None = None
-        self._answered_at: dict[str, float] = {}  # when each model last gave a right answer
-        # Ids take fifty times the memory of their text, and a text without a place to stop at is tokenized whole.
-        self._tokenizing = asyncio.Semaphore(_TOKENIZE_AT_ONCE)
+        self._offset_tokenizer: OffsetTokenizer | None = None
+        self._answered_at: dict[str, float] = {}  # when each model last gave a correct answer, by its name
+        # Token ids take fifty times the memory of their text, and a text without whitespace is tokenized as a whole.
+        self._tokenizing = asyncio.Semaphore(_CONCURRENT_TOKENIZATIONS)
 
     async def embedding_model(self, name: str | None = None) -> ModelInfo:
-        """Returns what the embedding model says about itself.
+        """Return what the embedding model says about itself.
 
         Args:
-            name: how the request calls it; None or "" where it names none.
+            name: The model's name in the request; None or "" where the request has none.
 
         Raises:
-            Failure: the request means another model, or Triton has none that can be used.
+            ApiError: The name means another model, or Triton serves none that can be used.
             Qwen3ClientError: Triton does not answer.
         """
         if self._model_info is None:
-            self._model_info = await _known(self._client.info(), noun="embedding model")
+            self._model_info = await _served(self._client.info(), noun="embedding model")
         info, aliases = self._model_info, self._settings.model_aliases
-        if name and not means(name, info, aliases=aliases):
-            raise no_model(name, known=[public_name(info), *aliases])
+        if name and not is_name_of(name, info, aliases=aliases):
+            raise unknown_model(name, known=[public_name(info), *aliases])
         return info
 
     async def reranker(self, name: str | None = None) -> RerankerInfo:
-        """Returns what the reranker says about itself. See `embedding_model`."""
+        """Return what the reranker says about itself. See `embedding_model`."""
         if self._reranker_info is None:
-            self._reranker_info = await _known(self._client.reranker_info(), noun="reranker")
+            self._reranker_info = await _served(self._client.reranker_info(), noun="reranker")
         info, aliases = self._reranker_info, self._settings.reranker_aliases
-        if name and not means(name, info, aliases=aliases):
-            raise no_model(name, known=[public_name(info), *aliases])
+        if name and not is_name_of(name, info, aliases=aliases):
+            raise unknown_model(name, known=[public_name(info), *aliases])
         return info
 
     async def is_ready(self) -> bool:
-        """Says whether Triton would take requests."""
+        """Return whether Triton reports that it is ready for requests."""
         return await self._client.is_ready()
 
-    async def try_models(self, *, believed_s: float) -> None:
-        """Asks each model about one token, but for those that gave a right answer lately.
+    async def check_models(self, *, max_age_s: float) -> None:
+        """Send one token to each model whose last correct answer is too old.
 
         Args:
-            believed_s: seconds for which an answer is believed.
+            max_age_s: Seconds for which a correct answer counts.
 
         Raises:
-            Failure: Triton has neither an embedding model nor a reranker.
-            Qwen3ClientError: there is no answer, or it is not what the model's config says.
+            ApiError: Triton serves neither an embedding model nor a reranker.
+            Qwen3ClientError: A model did not answer, or its answer does not match its configuration.
         """
-        embedding = await _if_any(self.embedding_model())
-        reranker = await _if_any(self.reranker())
+        embedding = await _if_served(self.embedding_model())
+        reranker = await _if_served(self.reranker())
         if embedding is None and reranker is None:
-            raise Failure("no_model", "Triton serves no model that this gateway can use")
-        if embedding is not None and self._is_due(embedding, believed_s=believed_s):
+            raise ApiError("no_model", "Triton serves no model that this gateway can use")
+        if embedding is not None and self._is_due(embedding, max_age_s=max_age_s):
             await self._client.encode_tokens([[embedding.eos_token_id]], priority="interactive")
-            self._note_answer(embedding)
-        if reranker is not None and self._is_due(reranker, believed_s=believed_s):
+            self._record_answer(embedding)
+        if reranker is not None and self._is_due(reranker, max_age_s=max_age_s):
             await self._client.score_tokens([[1]])
-            self._note_answer(reranker)
+            self._record_answer(reranker)
 
     def forget_answers(self) -> None:
-        """Believes no answer any longer that models gave before."""
+        """Forget when models last answered, so that `check_models` asks each of them."""
         self._answered_at.clear()
 
     async def embed(
@@ -164,55 +163,48 @@ class Engine:
         instruction: str | None = None,
         dimensions: int | None = None,
         truncate: Truncate = False,
-    ) -> Embedded:
-        """Embeds texts, or texts that are tokens already.
+    ) -> EmbeddingResult:
+        """Embed texts, or texts that are token ids already.
 
         Args:
-            inputs: texts, or for each text its token ids; not both.
-            exchange: the request that asks.
-            model: how it calls the model.
-            kind: what the texts are; ids are taken as they are.
-            instruction: the task of queries; None for the model's default.
-            dimensions: length of the vectors; None for the model's.
-            truncate: which part a text that is too long loses; False to refuse it.
+            inputs: Texts, or for each text its token ids; not both.
+            exchange: The record of the request.
+            model: The model's name in the request.
+            kind: What the texts are; token ids are taken as they are.
+            instruction: The task of queries; None for the model's default.
+            dimensions: Length of the vectors; None for the model's.
+            truncate: Which end a text that is too long loses; False to refuse it.
 
         Raises:
-            Failure: an input cannot be used, or there is too much of it.
+            ApiError: An input cannot be used, or there are too many.
             Qwen3ClientError: Triton failed.
         """
         self._check_items(len(inputs))
         info = await self.embedding_model(model)
         check_dimensions(dimensions, full=info.dimensions)
-        with self._admission.admit(len(inputs)) as ticket:
+        with self._pending.reserve(len(inputs)) as reservation:
             exchange.items = len(inputs)
-            are_ids = not isinstance(inputs[0], str)
-            if are_ids:
-                rows = [row_of(ids, info=info, truncate=truncate, index=i) for i, ids in enumerate(inputs)]  # type: ignore[arg-type]
-            else:
-                texts: list[str] = checked_texts(inputs, noun="text")
+            if isinstance(inputs[0], str):
+                texts: list[str] = list(inputs)  # type: ignore[arg-type]
                 rows = await self._tokenized(
                     lambda: self._client.tokenize(texts, kind=kind, instruction=instruction, truncate=truncate),
                     info=info,
-                    truncate=truncate,
                     noun="text",
                 )
-            ticket.add_tokens(self._counted(rows, exchange=exchange))
-            # A client that sends a few texts waits for them, whatever they are called.
+            else:
+                rows = [token_ids(ids, info=info, truncate=truncate, index=i) for i, ids in enumerate(inputs)]  # type: ignore[arg-type]
+            reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
+            # A few texts are usually waited for by a user, even if the request does not call them queries.
             priority: Priority = "interactive" if kind == "query" or len(rows) <= _SLICE else "bulk"
-            try:
-                slices = await _in_slices(
-                    rows,
-                    lambda some: self._client.encode_tokens(some, dimensions=dimensions, priority=priority),
-                )
-            except InvalidInputError as error:
-                if not are_ids or isinstance(error, RefusedError):
-                    raise
-                raise Failure("invalid", str(error), param="input") from error
-            ticket.answered()
-        self._note_answer(info)
-        return Embedded(info=info, vectors=np.concatenate(slices), tokens=exchange.tokens)
+            slices = await _in_slices(
+                rows,
+                lambda some: self._client.encode_tokens(some, dimensions=dimensions, priority=priority),
+            )
+            reservation.record_answer()
+        self._record_answer(info)
+        return EmbeddingResult(info=info, vectors=np.concatenate(slices), tokens=exchange.tokens)
 
-    async def judge(
+    async def rerank(
         self,
         query: str,
         documents: Sequence[str],
@@ -221,87 +213,86 @@ class Engine:
         model: str | None = None,
         instruction: str | None = None,
         truncate: bool = True,
-    ) -> Judged:
-        """Judges how well each document meets a query.
+    ) -> RerankingResult:
+        """Score how well each document answers a query.
 
         Args:
-            query: what is looked for.
-            documents: where it is looked for.
-            exchange: the request that asks.
-            model: how it calls the model.
-            instruction: the task; None for the model's default.
-            truncate: whether a document that is too long loses its end; False to refuse it.
+            query: The query.
+            documents: The documents.
+            exchange: The record of the request.
+            model: The model's name in the request.
+            instruction: The task; None for the model's default.
+            truncate: Whether a document that is too long loses its end; False to refuse it.
 
         Raises:
-            Failure: an input cannot be used, or there is too much of it.
+            ApiError: An input cannot be used, or there are too many.
             Qwen3ClientError: Triton failed.
         """
         self._check_items(len(documents))
         info = await self.reranker(model)
-        with self._admission.admit(len(documents)) as ticket:
+        with self._pending.reserve(len(documents)) as reservation:
             exchange.items = len(documents)
             if not query:
-                raise Failure("empty", "the query is empty", param="query")
-            pairs = [(query, document) for document in checked_texts(documents, noun="document")]
+                raise ApiError("empty", "the query is empty", param="query")
+            pairs = [(query, document) for document in documents]
             rows = await self._tokenized(
                 lambda: self._client.tokenize_pairs(pairs, instruction=instruction, truncate=truncate),
                 info=info,
-                truncate=truncate,
                 noun="document",
             )
-            ticket.add_tokens(self._counted(rows, exchange=exchange))
+            reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
             slices = await _in_slices(rows, self._client.score_tokens)
-            ticket.answered()
-        self._note_answer(info)
+            reservation.record_answer()
+        self._record_answer(info)
         judgements = [judgement for some in slices for judgement in some]
-        return Judged(info=info, judgements=judgements, tokens=exchange.tokens)
+        return RerankingResult(info=info, judgements=judgements, tokens=exchange.tokens)
 
-    async def spell(self, texts: Sequence[str], *, exchange: Exchange, kind: Kind) -> list[list[dict[str, Any]]]:
-        """Returns each text's tokens, the end-of-text token last, as TEI's API words them.
+    async def tokenize(self, texts: Sequence[str], *, exchange: Exchange, kind: Kind) -> list[list[dict[str, Any]]]:
+        """Return each text's tokens in the form of TEI's API, the end-of-text token last.
 
         Args:
-            texts: the texts.
-            exchange: the request that asks.
-            kind: what they are; queries get the model's default instruction.
+            texts: The texts.
+            exchange: The record of the request.
+            kind: What they are; queries get the model's default instruction.
 
         Raises:
-            Failure: a text cannot be used, or there is too much of it.
+            ApiError: A text cannot be used, or there are too many.
             Qwen3ClientError: Triton or the tokenizer is not available.
         """
         self._check_items(len(texts))
         info = await self.embedding_model()
-        with self._admission.admit(len(texts)) as ticket:
+        with self._pending.reserve(len(texts)) as reservation:
             exchange.items = len(texts)
-            checked: list[str] = checked_texts(texts, noun="text")
             rows = await self._tokenized(
-                lambda: self._client.tokenize(checked, kind=kind, truncate=False),
+                lambda: self._client.tokenize(texts, kind=kind, truncate=False),
                 info=info,
-                truncate=False,
                 noun="text",
             )
-            ticket.add_tokens(self._counted(rows, exchange=exchange))
-            if self._speller is None:
-                self._speller = await asyncio.to_thread(Speller, info, place=self._settings.tokenizer)
-            return await asyncio.to_thread(self._speller.spell_all, texts, rows, is_prompted=kind == "query")
+            reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
+            if self._offset_tokenizer is None:
+                self._offset_tokenizer = await asyncio.to_thread(OffsetTokenizer, info, source=self._settings.tokenizer)
+            return await asyncio.to_thread(
+                self._offset_tokenizer.tokens_of_all, texts, rows, has_instruction=kind == "query"
+            )
 
-    def _note_answer(self, info: ModelInfo | RerankerInfo) -> None:
+    def _record_answer(self, info: ModelInfo | RerankerInfo) -> None:
         self._answered_at[info.name] = monotonic()
 
-    def _is_due(self, info: ModelInfo | RerankerInfo, *, believed_s: float) -> bool:
-        return monotonic() - self._answered_at.get(info.name, float("-inf")) > believed_s
+    def _is_due(self, info: ModelInfo | RerankerInfo, *, max_age_s: float) -> bool:
+        return monotonic() - self._answered_at.get(info.name, float("-inf")) > max_age_s
 
     def _check_items(self, items: int) -> None:
         if not items:
-            raise Failure("empty", "there is nothing to work on: send at least one text")
+            raise ApiError("empty", "the request has no text: send at least one")
         if items > self._settings.max_items:
-            raise Failure(
+            raise ApiError(
                 "too_many", f"{items} texts are more than the {self._settings.max_items} that one request may have"
             )
 
-    def _counted(self, rows: Sequence[TokenIds], *, exchange: Exchange) -> int:
+    def _count_tokens(self, rows: Sequence[TokenIds], *, exchange: Exchange) -> int:
         exchange.tokens = sum(len(row) for row in rows)
         if exchange.tokens > self._settings.max_request_tokens:
-            raise Failure(
+            raise ApiError(
                 "too_many",
                 f"{exchange.tokens} tokens are more than the {self._settings.max_request_tokens} that one request "
                 "may have; send fewer texts at once",
@@ -313,54 +304,54 @@ class Engine:
         tokenize: Callable[[], Awaitable[list[TokenIds]]],
         *,
         info: ModelInfo | RerankerInfo,
-        truncate: object,
         noun: str,
     ) -> list[TokenIds]:
+        """Tokenize when it is this request's turn; errors call a text what the request calls it."""
         try:
             async with self._tokenizing:
                 return await tokenize()
-        except InvalidInputError as error:
-            if truncate is False and error.index is not None:
-                raise too_long(error.index, noun=noun, info=info) from error
-            raise
+        except EmptyTextError as error:
+            raise empty_text(error.index, noun=noun) from error
+        except TextTooLongError as error:
+            raise text_too_long(error.index, noun=noun, info=info) from error
 
 
-async def _known(asking: Awaitable[_Result], *, noun: str) -> _Result:
+async def _served(question: Awaitable[_Result], *, noun: str) -> _Result:
+    """Return what a model says about itself.
+
+    Raises:
+        ApiError: Triton serves no such model.
+    """
     try:
-        return await asking
+        return await question
     except ContractMismatchError as error:
-        raise Failure("no_model", f"there is no {noun} here: Triton serves none that this gateway can use") from error
+        raise ApiError("no_model", f"there is no {noun} here: Triton serves none that this gateway can use") from error
 
 
-async def _if_any(asking: Awaitable[_Result]) -> _Result | None:
-    """Returns what a model says about itself, or None if Triton serves none of its kind."""
+async def _if_served(question: Awaitable[_Result]) -> _Result | None:
+    """Return what a model says about itself, or None if Triton serves none of its kind."""
     try:
-        return await asking
-    except Failure:
+        return await question
+    except ApiError:
         return None
 
 
 async def _in_slices(
-    rows: Sequence[TokenIds], ask: Callable[[Sequence[TokenIds]], Awaitable[_Result]]
+    rows: Sequence[TokenIds], send: Callable[[Sequence[TokenIds]], Awaitable[_Result]]
 ) -> list[_Result]:
-    """Asks about rows slice by slice, several slices at once, and returns the answers in their order.
+    """Send rows slice by slice, several slices at once, and return the answers in their order.
 
-    The first failure cancels what is still on its way.
+    The first error cancels the slices that are not answered yet.
     """
     if len(rows) <= _SLICE:
-        return [await ask(rows)]
-    places = asyncio.Semaphore(_SLICES_AT_ONCE)
+        return [await send(rows)]
+    turns = asyncio.Semaphore(_CONCURRENT_SLICES)
 
-    async def ask_in_turn(start: int) -> _Result:
-        async with places:
-            try:
-                return await ask(rows[start : start + _SLICE])
-            except Qwen3ClientError as error:
-                if error.index is not None:
-                    error.index += start  # it counts within the slice
-                raise
+    async def send_in_turn(start: int) -> _Result:
+        async with turns:
+            return await send(rows[start : start + _SLICE])
 
-    tasks = [asyncio.ensure_future(ask_in_turn(start)) for start in range(0, len(rows), _SLICE)]
+    tasks = [asyncio.ensure_future(send_in_turn(start)) for start in range(0, len(rows), _SLICE)]
     try:
         return await asyncio.gather(*tasks)
     finally:

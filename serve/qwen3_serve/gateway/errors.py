@@ -1,35 +1,37 @@
-"""API error responses: one vocabulary for all APIs.
+"""API error responses: one set of causes for all APIs.
 
-A `Failure` says what went wrong in words that anybody may read. How an API writes it is the API's business, when it is
-sent is `_boundary`'s. This module knows nothing about HTTP but its status codes.
+An `ApiError` says what went wrong, in a sentence for the client that sent the request. Each API renders it in its own
+JSON (`Api.render_error`), and `middleware.error_responses` sends it. This module knows nothing about HTTP but its
+status codes.
 """
 
 from typing import Final, Literal
 
 from qwen3_client import (
     ContractMismatchError,
+    EmptyTextError,
     InvalidInputError,
     Qwen3ClientError,
-    RefusedError,
     ServerOverloadedError,
     ServerTimeoutError,
     ServerUnavailableError,
+    TextTooLongError,
 )
 
-__all__ = ["STATUS", "Cause", "Failure", "failure_of"]
+__all__ = ["STATUS", "ApiError", "Cause", "api_error_for"]
 
 Cause = Literal[
-    "malformed",  # not JSON, or JSON of another form
+    "malformed",  # the body is not JSON, or JSON of another form
     "invalid",  # a value that cannot be used
-    "empty",  # nothing to work on
-    "too_long",  # a text beyond the model's length
-    "too_many",  # items or tokens beyond the gateway's limits
-    "too_large",  # a body beyond the gateway's limit
-    "too_slow",  # a body that does not arrive
+    "empty",  # an empty text, or no text at all
+    "too_long",  # a text with more tokens than the model takes
+    "too_many",  # more items or tokens in one request than the gateway allows
+    "too_large",  # a body with more bytes than the gateway allows
+    "too_slow",  # a body that does not arrive in time
     "unauthorized",
     "no_route",
     "no_method",
-    "no_model",  # a model that nobody serves here
+    "no_model",  # a model that this gateway does not serve
     "overloaded",
     "unavailable",
     "timeout",
@@ -57,15 +59,15 @@ STATUS: Final[dict[Cause, int]] = {
 _UNAVAILABLE_RETRY_S = 5
 
 
-class Failure(Exception):  # noqa: N818 - most failures are the request's, not the program's
+class ApiError(Exception):
     """An API error response.
 
     Attributes:
-        cause: what went wrong.
-        message: the same in a sentence, for the client that sent the request.
-        param: the field of the request that is wrong, if it is one.
-        retry_after_s: seconds after which it is worth trying again; None where trying again does not help.
-        headers: further headers of the answer.
+        cause: What went wrong.
+        message: The same in a sentence, for the client that sent the request.
+        param: The request's field that is wrong; None if the error is not about one field.
+        retry_after_s: Seconds after which to try again; None where trying again does not help.
+        headers: Further headers of the response.
     """
 
     def __init__(
@@ -86,32 +88,42 @@ class Failure(Exception):  # noqa: N818 - most failures are the request's, not t
 
     @property
     def status(self) -> int:
-        """The HTTP status that most APIs use for it."""
+        """The HTTP status that most APIs use for this cause."""
         return STATUS[self.cause]
 
 
-def failure_of(error: Qwen3ClientError, *, request_id: str) -> Failure:
-    """Says what a failure of the client means for the client that sent the request.
+def api_error_for(error: Qwen3ClientError, *, request_id: str) -> ApiError:
+    """Translate an error of `qwen3_client` for the client that sent the request.
 
-    Only errors about the input keep their words: the others speak of hosts and files behind the gateway.
+    Only errors about the request's own texts and options keep their message. The messages of all others may name hosts
+    and files behind the gateway, so they go to the gateway's log. Among these is `RefusedError`: Triton refused the
+    gateway's credentials, which the sender of the request can do nothing about.
 
     Args:
-        error: what the client raised.
-        request_id: names the request in the gateway's log.
+        error: What `qwen3_client` raised.
+        request_id: The request's id in the gateway's log.
     """
-    if isinstance(error, InvalidInputError) and not isinstance(error, RefusedError):  # which is about the gateway
-        return Failure("too_long" if "max_tokens" in str(error) else "invalid", str(error))
+    if isinstance(error, EmptyTextError):
+        return ApiError("empty", str(error))
+    if isinstance(error, TextTooLongError):
+        return ApiError("too_long", str(error))
+    if isinstance(error, InvalidInputError):
+        return ApiError("invalid", str(error))
     if isinstance(error, ServerOverloadedError):
-        return Failure("overloaded", "the model's queue is full; try again later", retry_after_s=1)
+        return ApiError("overloaded", "the model's queue is full; try again later", retry_after_s=1)
     if isinstance(error, ServerTimeoutError):
-        return Failure("timeout", "the model did not answer in time; send less at once, or try again later")
+        return ApiError("timeout", "the model did not answer in time; send less at once, or try again later")
     if isinstance(error, ServerUnavailableError):
-        return Failure("unavailable", "the model server is away; try again later", retry_after_s=_UNAVAILABLE_RETRY_S)
+        return ApiError(
+            "unavailable", "the model server is not available; try again later", retry_after_s=_UNAVAILABLE_RETRY_S
+        )
     if isinstance(error, ContractMismatchError):
-        return Failure(
+        return ApiError(
             "unavailable",
-            "the model server serves no model that this request could use; "
-            f"the gateway's log says why under request {request_id}",
+            "the model server serves no model that this request can use; "
+            f"the gateway's log gives the reason under request {request_id}",
             retry_after_s=_UNAVAILABLE_RETRY_S,
         )
-    return Failure("internal", f"something failed behind the gateway; its log says what under request {request_id}")
+    return ApiError(
+        "internal", f"an error occurred behind the gateway; its log gives the reason under request {request_id}"
+    )

@@ -1,4 +1,4 @@
-"""What is known of one request while it is worked on: for its log line, its metrics and its trace. Never a text."""
+"""The record of one request and its response, for the log, the metrics and traces. It never holds a text."""
 
 import re
 import uuid
@@ -16,16 +16,16 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """One request and its answer.
+    """One request and its response.
 
     Attributes:
-        request_id: names it in the log, and in the answer's header `x-request-id`.
-        method: the HTTP method; "other" for one that nobody knows.
-        items: texts or pairs that it asks about.
-        tokens: tokens of them together.
-        status: of the answer; 0 before there is one, 499 when the client left before.
-        cause: why there is no better answer; "" when there is one.
-        started: when it came, on `perf_counter`'s clock.
+        request_id: The request's id in the log, and in the response header `x-request-id`.
+        method: The HTTP method; "other" for one that HTTP does not define.
+        items: The number of texts or pairs in the request.
+        tokens: The number of tokens in all of them.
+        status: The HTTP status of the response; 0 before there is one, 499 if the client closed the connection first.
+        cause: The cause of an error response; "" for a success.
+        started: When the request arrived, in seconds of `perf_counter`.
     """
 
     request_id: str
@@ -38,7 +38,7 @@ class Exchange:
 
 
 def open_exchange(scope: Scope) -> Exchange:
-    """Begins the record of a request. A caller's own `x-request-id` is kept if it is safe to log."""
+    """Begin the record of a request. The client's own `x-request-id` is kept if it is safe to log."""
     given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
     exchange = Exchange(
         request_id=given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex,
@@ -49,6 +49,6 @@ def open_exchange(scope: Scope) -> Exchange:
 
 
 def exchange_of(scope: Scope) -> Exchange:
-    """Returns the record of the request that a scope belongs to."""
+    """Return the record of the request that a scope belongs to."""
     exchange: Exchange = scope[_KEY]
     return exchange

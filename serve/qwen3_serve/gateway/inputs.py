@@ -1,4 +1,7 @@
-"""A request's texts and token ids, checked before anything is sent. Pure functions; nothing here asks a server."""
+"""Checks of a request's token ids and options before anything is sent. Pure functions; nothing here asks a server.
+
+Texts themselves are checked by `qwen3_client`, which tokenizes them.
+"""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,9 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from qwen3_client import ModelInfo, RerankerInfo
 
-from .errors import Failure
+from .errors import ApiError
 
-__all__ = ["TokenIds", "Truncate", "check_dimensions", "checked_texts", "no_model", "row_of", "too_long"]
+__all__ = [
+    "TokenIds",
+    "Truncate",
+    "check_dimensions",
+    "empty_text",
+    "text_too_long",
+    "token_ids",
+    "unknown_model",
+]
 
 TokenIds = NDArray[np.int64]
 Truncate = Literal[False, "start", "end"]
@@ -17,77 +28,71 @@ Truncate = Literal[False, "start", "end"]
 _MIN_DIMENSIONS = 32  # the smallest cut that the model cards of Qwen3-Embedding allow
 
 
-def row_of(ids: Sequence[int], *, info: ModelInfo, truncate: Truncate, index: int) -> TokenIds:
-    """Makes what the model reads of a text's token ids: cut if need be, and the end-of-text token after them.
+def token_ids(ids: Sequence[int], *, info: ModelInfo, truncate: Truncate, index: int) -> TokenIds:
+    """Make the model's input from the token ids of a text: truncated if need be, with one end-of-text token last.
 
     Args:
-        ids: with the end-of-text token or without.
-        info: what the model says about itself.
-        truncate: which part too many ids lose; False to refuse them.
-        index: position of the text in the request.
+        ids: With the end-of-text token or without.
+        info: What the model says about itself.
+        truncate: Which end too many ids lose; False to refuse them.
+        index: Index of the text in the request.
+
+    Returns:
+        INT64 `[n]`, with n at most `info.max_tokens`.
 
     Raises:
-        Failure: there are none, or too many.
+        ApiError: There are no ids, too many, or one is outside the vocabulary.
     """
     if not ids:
-        raise Failure("empty", f"text {index} has no token ids", param="input")
+        raise ApiError("empty", f"text {index} has no token ids", param="input")
+    if min(ids) < 0 or max(ids) >= info.vocabulary:
+        raise ApiError(
+            "invalid",
+            f"text {index}: token ids must be from 0 to {info.vocabulary - 1}; are they from this model's tokenizer?",
+            param="input",
+        )
     body = list(ids[:-1] if ids[-1] == info.eos_token_id else ids)
-    room = info.max_tokens - 1
-    if len(body) > room:
+    max_body = info.max_tokens - 1
+    if len(body) > max_body:
         if truncate is False:
-            raise too_long(index, noun="text", info=info)
-        body = body[-room:] if truncate == "start" else body[:room]
+            raise text_too_long(index, noun="text", info=info)
+        body = body[-max_body:] if truncate == "start" else body[:max_body]
     return np.array([*body, info.eos_token_id], dtype=np.int64)
 
 
-def checked_texts(texts: Sequence[object], *, noun: str) -> list[str]:
-    """Returns texts as a list, once each is known to be one and not empty.
-
-    Args:
-        texts: as the request has them.
-        noun: what the request calls one.
-
-    Raises:
-        Failure: one is no text, or empty.
-    """
-    checked = []
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise Failure("invalid", f"{noun} {index} is no string")
-        if not text:
-            raise Failure("empty", f"{noun} {index} is empty: leave it out")
-        checked.append(text)
-    return checked
-
-
 def check_dimensions(dimensions: int | None, *, full: int) -> None:
-    """Refuses a length of vectors that the model does not give.
+    """Refuse a number of dimensions that the model's vectors cannot be cut to.
 
     Raises:
-        Failure: it is not from 32 to `full`.
+        ApiError: It is not from 32 to `full`.
     """
     if dimensions is not None and not _MIN_DIMENSIONS <= dimensions <= full:
-        raise Failure(
+        raise ApiError(
             "invalid",
             f"dimensions must be from {_MIN_DIMENSIONS} to {full} for this model",
             param="dimensions",
         )
 
 
-def no_model(name: str, *, known: Sequence[str]) -> Failure:
-    """Says that the gateway serves no model of this name.
-
-    Args:
-        name: as the request has it.
-        known: names that would do.
-    """
-    return Failure("no_model", f"there is no model {name[:128]!r} here, only {', '.join(known)}", param="model")
+def empty_text(index: int | None, *, noun: str) -> ApiError:
+    """Make the error for an empty text; `noun` is what the request calls a text."""
+    return ApiError("empty", f"{noun} {index} is empty: leave it out")
 
 
-def too_long(index: int, *, noun: str, info: ModelInfo | RerankerInfo) -> Failure:
-    """Says that a text is too long for the model."""
-    return Failure(
+def text_too_long(index: int | None, *, noun: str, info: ModelInfo | RerankerInfo) -> ApiError:
+    """Make the error for a text that is too long for the model; `noun` is what the request calls a text."""
+    return ApiError(
         "too_long",
         f"{noun} {index} is longer than the {info.max_tokens} tokens that the model takes; shorten it, split it, or "
         "let the request truncate it",
     )
+
+
+def unknown_model(name: str, *, known: Sequence[str]) -> ApiError:
+    """Make the error for a model name that this gateway does not serve.
+
+    Args:
+        name: As the request has it.
+        known: Names that the request could have used.
+    """
+    return ApiError("no_model", f"there is no model {name[:128]!r} here, only {', '.join(known)}", param="model")

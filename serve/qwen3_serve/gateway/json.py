@@ -1,4 +1,4 @@
-"""Answers as JSON. Vectors go from numpy to text in compiled code, each number the shortest that reads back as it."""
+"""JSON responses. orjson writes numpy arrays directly, each number with the fewest digits that read back exactly."""
 
 import base64
 import json
@@ -13,16 +13,16 @@ __all__ = ["base64_rows", "json_response"]
 
 
 def json_response(content: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401
-    """Returns an answer.
+    """Return a JSON response.
 
     Args:
-        content: what JSON can hold, and numpy arrays, which become lists.
-        status: HTTP's.
-        headers: further headers.
+        content: Anything that JSON can hold, and numpy arrays, which become lists.
+        status: HTTP status.
+        headers: Further headers.
     """
     try:
         body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-    except TypeError:  # a document that is given back may hold a whole number beyond 64 bits; no vector is beside it
+    except TypeError:  # documents that a rerank response returns may hold integers beyond 64 bits, and no arrays
         body = json.dumps(content, ensure_ascii=False).encode()
     return Response(
         body,
@@ -33,6 +33,6 @@ def json_response(content: Any, *, status: int = 200, headers: dict[str, str] | 
 
 
 def base64_rows(vectors: NDArray[Any]) -> list[str]:
-    """Returns each row's numbers, little-endian, in base64, as OpenAI's `encoding_format` has it."""
+    """Return each row's numbers, little-endian, in base64, as OpenAI's `encoding_format` defines it."""
     little = np.ascontiguousarray(vectors, dtype=vectors.dtype.newbyteorder("<"))
     return [base64.b64encode(row.data).decode("ascii") for row in little]

@@ -1,6 +1,6 @@
-"""Which names mean a served model.
+"""The names of a served model.
 
-Every API has names of its own for the same checkpoint: Hugging Face's `Qwen/Qwen3-Embedding-8B`, Ollama's
+Each API has its own name for the same checkpoint: Hugging Face's `Qwen/Qwen3-Embedding-8B`, Ollama's
 `qwen3-embedding:8b`, OpenRouter's `qwen/qwen3-embedding-8b`. Pure functions; nothing here asks a server.
 """
 
@@ -8,31 +8,31 @@ import re
 
 from qwen3_client import ModelInfo, RerankerInfo
 
-__all__ = ["means", "ollama_name", "public_name"]
+__all__ = ["is_name_of", "ollama_name", "public_name"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def public_name(info: ModelInfo | RerankerInfo) -> str:
-    """Returns the name under which the APIs list a model: its Hub id, or its name on Triton where it has none."""
+    """Return the name under which the APIs list a model: its Hub id, or its name on Triton where it has none."""
     return info.source if _HUB_ID.fullmatch(info.source) else info.name
 
 
 def ollama_name(info: ModelInfo | RerankerInfo) -> str:
-    """Returns the name under which Ollama's API lists a model, such as `qwen3-embedding:8b`."""
+    """Return the name under which Ollama's API lists a model, such as `qwen3-embedding:8b`."""
     return f"{info.model_family}:{info.model_size}".lower()
 
 
-def means(name: str, info: ModelInfo | RerankerInfo, *, aliases: tuple[str, ...] = ()) -> bool:
-    """Says whether a request that names `name` means this model.
+def is_name_of(name: str, info: ModelInfo | RerankerInfo, *, aliases: tuple[str, ...] = ()) -> bool:
+    """Return whether a request that gives this name asks for this model.
 
-    Upper and lower case are alike, and whose repository it is does not matter: `anyone/Qwen3-Embedding-8B` means the
-    8B model. Another size, or a tag that names a quantisation, does not.
+    Case does not matter, nor does the owner of the repository: `anyone/Qwen3-Embedding-8B` is the 8B model. Another
+    size, or a tag that names a quantisation, is another model.
 
     Args:
-        name: as the request has it.
-        info: what the model says about itself.
-        aliases: further names for it.
+        name: The name in the request.
+        info: What the model says about itself.
+        aliases: Further names for the model.
     """
     family, size = info.model_family.lower(), info.model_size.lower()
     known = {

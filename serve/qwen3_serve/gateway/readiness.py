@@ -1,8 +1,8 @@
-"""Whether the gateway can work: Triton says that it would take requests, and its models gave answers that are right.
+"""Whether the gateway is ready: Triton reports that it is, and its models have lately given correct answers.
 
-Triton calls a model ready that gives empty tensors, so an answer must have been seen, and lately. Answers to the
-gateway's own requests count; only a gateway that had none for a while asks, about one token. So probing a busy gateway
-costs Triton nothing, and an idle one a token every ten seconds for each model, however often it is probed.
+Triton reports a model as ready even if it answers with empty tensors, so a correct answer must have been seen lately.
+Answers to the gateway's own requests count; only a gateway without recent ones sends a probe of one token. So probing a
+busy gateway costs Triton nothing, and an idle one a token every ten seconds for each model, however often it is probed.
 """
 
 import asyncio
@@ -13,76 +13,77 @@ from time import monotonic
 from qwen3_client import Qwen3ClientError
 
 from .engine import Engine
-from .errors import Failure
+from .errors import ApiError
 
 __all__ = ["Readiness"]
 
 _log = logging.getLogger("qwen3_serve.gateway")
 
-_SAID_S = 2.0  # a Triton that takes longer to say that it is ready is not
-_SEEN_S = 10.0  # for which a right answer is believed
-_KNOWN_GOOD_S = 0.5  # that a probe waits for the next answer of models that were right before
+_TIMEOUT_S = 2.0  # a Triton that takes longer to report that it is ready counts as not ready
+_ANSWER_MAX_AGE_S = 10.0  # for which a correct answer counts
+_PENDING_PROBE_WAIT_S = 0.5  # for the next answer of models whose last answers were correct
 
 
 class Readiness:
-    """Whether requests would be answered, found out no more often than need be. For one event loop.
+    """Whether requests would be answered. For one event loop.
 
     Args:
-        engine: the way to Triton.
-        believed_s: seconds for which a verdict is believed.
+        engine: Asks Triton.
+        max_age_s: Seconds for which a result is returned again without asking.
     """
 
-    def __init__(self, engine: Engine, *, believed_s: float) -> None:
+    def __init__(self, engine: Engine, *, max_age_s: float) -> None:
         self._engine = engine
-        self._believed_s = believed_s
+        self._max_age_s = max_age_s
         self._is_ready = False
-        self._decided_at = float("-inf")
-        self._deciding = asyncio.Lock()
-        self._answers_are_right = False
-        self._trial: asyncio.Task[None] | None = None
+        self._checked_at = float("-inf")
+        self._checking = asyncio.Lock()
+        self._answers_are_correct = False
+        self._probe: asyncio.Task[None] | None = None
 
     async def is_ready(self) -> bool:
-        """Says what is known, after asking if that is too old."""
-        async with self._deciding:
-            if monotonic() - self._decided_at > self._believed_s:
-                is_ready = await self._would_answer()
+        """Return the last result, after a new check if that is too old."""
+        async with self._checking:
+            if monotonic() - self._checked_at > self._max_age_s:
+                is_ready = await self._check()
                 if self._is_ready and not is_ready:
                     _log.warning("no longer ready")
                 self._is_ready = is_ready
-                self._decided_at = monotonic()
+                self._checked_at = monotonic()
             return self._is_ready
 
     async def close(self) -> None:
-        """Gives up what is under way."""
-        trial, self._trial = self._trial, None
-        if trial is not None:
-            trial.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Qwen3ClientError, Failure):
-                await trial
+        """Cancel a probe that is not answered yet."""
+        probe, self._probe = self._probe, None
+        if probe is not None:
+            probe.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Qwen3ClientError, ApiError):
+                await probe
 
-    async def _would_answer(self) -> bool:
+    async def _check(self) -> bool:
         try:
-            would_take = await asyncio.wait_for(self._engine.is_ready(), _SAID_S)
+            triton_is_ready = await asyncio.wait_for(self._engine.is_ready(), _TIMEOUT_S)
         except (asyncio.TimeoutError, Qwen3ClientError):
-            would_take = False
-        if not would_take:
-            self._answers_are_right = False  # the Triton that comes back has to show it anew
+            triton_is_ready = False
+        if not triton_is_ready:
+            self._answers_are_correct = False  # a Triton that comes back must answer correctly once more
             self._engine.forget_answers()
             return False
-        if self._trial is None:
-            self._trial = asyncio.create_task(self._engine.try_models(believed_s=_SEEN_S))
-        # One that waits in Triton's queue behind long texts is no bad sign: until it comes back, the last one counts.
-        await asyncio.wait({self._trial}, timeout=_KNOWN_GOOD_S if self._answers_are_right else _SAID_S)
-        if self._trial.done():
-            trial, self._trial = self._trial, None
-            self._answers_are_right = _came_right(trial)
-        return self._answers_are_right
+        if self._probe is None:
+            self._probe = asyncio.create_task(self._engine.check_models(max_age_s=_ANSWER_MAX_AGE_S))
+        # A probe may wait in Triton's queue behind long texts, which is no failure: until it is answered, the last
+        # answers count.
+        await asyncio.wait({self._probe}, timeout=_PENDING_PROBE_WAIT_S if self._answers_are_correct else _TIMEOUT_S)
+        if self._probe.done():
+            probe, self._probe = self._probe, None
+            self._answers_are_correct = _succeeded(probe)
+        return self._answers_are_correct
 
 
-def _came_right(trial: "asyncio.Task[None]") -> bool:
+def _succeeded(probe: "asyncio.Task[None]") -> bool:
     try:
-        trial.result()
-    except (Failure, Qwen3ClientError) as error:
+        probe.result()
+    except (ApiError, Qwen3ClientError) as error:
         _log.warning("not ready: %s", error)
         return False
     return True

@@ -1,7 +1,7 @@
-"""Every option of the gateway, in one value that travels to its worker processes.
+"""All options of the gateway in one value, which is passed to its worker processes.
 
-A worker is a fresh process that knows only its environment, so the settings go there as JSON. This module knows nothing
-about what the options do.
+A worker is a new process that gets only its environment, so the settings are put there as JSON. This module knows
+nothing about what the options do.
 """
 
 import dataclasses
@@ -22,36 +22,37 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The options of one gateway. Limits hold for each worker process on its own.
+    """The options of one gateway. Each worker process applies the limits separately.
 
     Attributes:
         triton: Triton's URL, as `qwen3_client` takes it.
-        triton_token: bearer token to show to Triton, or to a proxy in front of it.
-        triton_ca: PEM file of the authorities that may vouch for Triton; None for those that the system trusts.
+        triton_token: Bearer token to send to Triton, or to a proxy in front of it.
+        triton_ca: PEM file of the certificate authorities that are trusted for Triton; None for the system's.
         triton_certificate: PEM file of the gateway's own certificate for Triton (mTLS).
         triton_key: PEM file of its private key.
-        model: name of the embedding model on Triton; None for the only one there.
-        reranker: name of the reranker on Triton; None for the only one there.
-        tokenizer: folder with the embedding model's tokenizer.json, or Hub id; None for what Triton names.
-        reranker_tokenizer: the same for the reranker.
-        model_aliases: more names that requests may use for the embedding model.
-        reranker_aliases: more names that requests may use for the reranker.
-        concurrency: most items (texts or pairs) that are on their way to Triton at once.
-        timeout_s: seconds that Triton may take for one item, its wait in Triton's queue included.
-        api_keys: the keys that open the gateway; none for a gateway that is open to all.
-        max_requests: most HTTP requests that are worked on at once.
-        max_body_bytes: most bytes of one request's body.
-        max_held_bytes: most bytes of all bodies that are held at once.
-        body_timeout_s: seconds that a request's body may take to arrive.
-        max_items: most items of one request.
-        max_request_tokens: most tokens of one request, its items together.
-        max_pending_items: most items that are admitted and not yet answered.
-        max_pending_tokens: most tokens that are admitted and not yet answered.
-        readiness_s: seconds for which an answer about Triton's readiness is believed.
-        access_log: whether to write a line for each request.
+        model: Name of the embedding model on Triton; None for the only one there.
+        reranker: Name of the reranker on Triton; None for the only one there.
+        tokenizer: Folder with the embedding model's tokenizer.json, or Hub id; None for the one that Triton names.
+        reranker_tokenizer: The same for the reranker.
+        model_aliases: Further names that requests may use for the embedding model.
+        reranker_aliases: Further names that requests may use for the reranker.
+        calibration: File with the value range of each dimension, for int8 and uint8 vectors; None to refuse these.
+        concurrency: Most items (texts or pairs) that are sent to Triton at once.
+        timeout_s: Seconds that Triton may take for one item, including its wait in Triton's queue.
+        api_keys: The API keys that are accepted; none to accept every request.
+        max_requests: Most HTTP requests in progress at once.
+        max_body_bytes: Most bytes of one request's body.
+        max_held_bytes: Most bytes of all request bodies in memory at once.
+        body_timeout_s: Seconds that a request's body may take to arrive.
+        max_items: Most items of one request.
+        max_request_tokens: Most tokens of one request, all its items together.
+        max_pending_items: Most items that are accepted and not yet answered.
+        max_pending_tokens: Most tokens that are accepted and not yet answered.
+        readiness_s: Seconds for which `/ready` repeats its last result without asking Triton.
+        access_log: Whether to write a line for each request.
 
     Raises:
-        SettingsError: an option makes no sense.
+        SettingsError: An option cannot be used, or two contradict each other.
     """
 
     triton: str = "localhost:8001"
@@ -65,6 +66,7 @@ class Settings:
     reranker_tokenizer: str | None = None
     model_aliases: tuple[str, ...] = ()
     reranker_aliases: tuple[str, ...] = ()
+    calibration: str | None = None
     concurrency: int = 64
     timeout_s: float = 300.0
     api_keys: tuple[str, ...] = field(default=(), repr=False)
@@ -90,21 +92,21 @@ class Settings:
             ("max_request_tokens", "max_pending_tokens"),
         ):
             if getattr(self, one) > getattr(self, all_together):
-                raise SettingsError(f"{one} is above {all_together}: such a request could never be admitted")
+                raise SettingsError(f"{one} is above {all_together}: such a request could never be accepted")
         for key in self.api_keys:
             if not key or not key.isascii() or not key.isprintable() or " " in key:
-                raise SettingsError("an API key must be printable ASCII without spaces, as HTTP headers want it")
+                raise SettingsError("an API key must be printable ASCII without spaces, to fit into an HTTP header")
 
     def to_json(self) -> str:
-        """Returns the settings as `from_json` reads them."""
+        """Return the settings as `from_json` reads them."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Settings":
-        """Reads settings from JSON.
+        """Read settings from JSON.
 
         Raises:
-            SettingsError: it is not JSON of settings, or an option makes no sense.
+            SettingsError: The text is no JSON of settings, or an option cannot be used.
         """
         try:
             values: dict[str, Any] = json.loads(text)
@@ -117,9 +119,9 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """Reads the settings that the command left for its workers; without any, the defaults.
+        """Read the settings that the command put into the environment of its workers; without any, the defaults.
 
         Raises:
-            SettingsError: there are settings that cannot be used.
+            SettingsError: The settings cannot be used.
         """
         return cls.from_json(os.environ.get(ENVIRONMENT_VARIABLE, "{}"))

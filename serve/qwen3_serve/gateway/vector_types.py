@@ -1,41 +1,86 @@
-"""Vectors in NIM's `embedding_type`s.
+"""Vectors as NIM's `embedding_type`s, which are the client's dtypes: the same name means the same bytes.
 
-`binary` and `ubinary` keep the sign of each number, one bit each, as `qwen3_client.quantise` does. `int8` and `uint8`
-scale each vector on its own, so that its largest number becomes 127: the gateway keeps no statistics of other vectors,
-a vector's numbers do not depend on which others were asked for, and the cosine of int8 vectors is that of the floats to
-within rounding. `uint8` is `int8` plus 128.
+`int8`, `uint8`, `binary` and `ubinary` are what `qwen3_client.quantise` makes of the float vectors, so that vectors
+from the gateway can be compared with those of the client and of `qwen3-triton embed --dtype`. int8 and uint8 divide the
+range of each dimension into 256 levels. These ranges come from the documents of an index, so the operator has to name
+the calibration; without one, the gateway refuses both types.
 """
 
+import os
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from qwen3_client import quantise
+from qwen3_client import Calibration, InvalidInputError, quantise
 
-__all__ = ["EmbeddingType", "as_type"]
+from .errors import ApiError
+from .settings import SettingsError
+
+__all__ = ["EmbeddingType", "check_type", "load_calibration", "to_type"]
 
 EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary"]
 
-_HIGHEST = 127
 
-
-def as_type(vectors: NDArray[np.float32], kind: EmbeddingType) -> NDArray[Any]:
-    """Returns vectors with numbers of a type.
+def load_calibration(path: str | None) -> Calibration | None:
+    """Read the calibration of an index, as `Calibration.save` and `qwen3-triton embed --dtype int8` write it.
 
     Args:
-        vectors: float32 `[n, d]`, unit norm.
-        kind: what the numbers shall be.
-
-    Returns:
-        float32, int8 or uint8 `[n, d]`; for binary int8 and for ubinary uint8 `[n, d / 8]`.
+        path: The .npz file; None for no calibration.
 
     Raises:
-        InvalidInputError: bits are wanted, and d is no multiple of 8.
+        SettingsError: The file cannot be read, or is no calibration.
     """
-    if kind == "float":
-        return vectors
-    if kind in ("binary", "ubinary"):
-        return quantise(vectors, kind)
-    scale = _HIGHEST / np.abs(vectors).max(axis=1, keepdims=True)
-    codes: NDArray[np.int8] = np.rint(vectors * scale).astype(np.int8)
-    return codes if kind == "int8" else (codes.astype(np.int16) + 128).astype(np.uint8)
+    if path is None:
+        return None
+    try:
+        return Calibration.load(path)
+    except OSError as error:
+        raise SettingsError(f"cannot read the calibration {path}: {os.strerror(error.errno or 0)}") from error
+    except InvalidInputError as error:
+        raise SettingsError(f"cannot use the calibration: {error}") from error
+
+
+def check_type(kind: EmbeddingType, *, dimensions: int, calibration: Calibration | None) -> None:
+    """Refuse a type that vectors of this length cannot have, before they are computed.
+
+    Raises:
+        ApiError: Bits are asked for and `dimensions` is no multiple of 8, or 8-bit numbers and there is no calibration
+            for vectors of this length.
+    """
+    if kind in ("binary", "ubinary") and dimensions % 8:
+        raise ApiError(
+            "invalid",
+            f"{kind} packs eight numbers into a byte: {dimensions} dimensions are no multiple of 8",
+            param="dimensions",
+        )
+    if kind not in ("int8", "uint8"):
+        return
+    if calibration is None:
+        raise ApiError(
+            "invalid",
+            f"this gateway gives no {kind} vectors, because it was started without --calibration, the value ranges of "
+            "the index; ask for float, binary or ubinary",
+            param="embedding_type",
+        )
+    if calibration.dimensions != dimensions:
+        raise ApiError(
+            "invalid",
+            f"this gateway gives {kind} vectors of {calibration.dimensions} dimensions only, which its calibration is "
+            f"for, and not of {dimensions}",
+            param="dimensions",
+        )
+
+
+def to_type(vectors: NDArray[np.float32], kind: EmbeddingType, *, calibration: Calibration | None) -> NDArray[Any]:
+    """Return vectors as a type that `check_type` allows.
+
+    Args:
+        vectors: FP32 `[n, d]`, unit norm.
+        kind: The type of their numbers.
+        calibration: The ranges of the dimensions, for int8 and uint8.
+
+    Returns:
+        For float, the vectors themselves; for int8 and uint8 an array of that dtype `[n, d]`; for binary INT8 and for
+        ubinary UINT8 `[n, d / 8]`.
+    """
+    return vectors if kind == "float" else quantise(vectors, kind, calibration=calibration)

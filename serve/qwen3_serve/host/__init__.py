@@ -1,5 +1,6 @@
-"""The embedded host: what Triton's python backend runs in place of the onnxruntime backend.
+"""The embedded host, which runs the graph in Triton's python backend, in place of the onnxruntime backend.
 
-``triton_model`` speaks with Triton, ``packed_engine`` cuts batches and runs them, ``prefix_cache`` keeps what texts
-share. Triton's worker process imports it from the environment that ``qwen3-triton serve`` runs in.
+`triton_model` speaks with Triton, `packed_engine` forms packed batches and runs them, `prefix_cache` keeps keys and
+values of shared prefixes. Triton's worker process imports the host from the environment that `qwen3-triton serve` runs
+in.
 """

@@ -1,8 +1,8 @@
-"""The engine of the embedded host: token ids of texts in, rows of the graph's outputs out.
+"""The engine of the embedded host: takes the token ids of texts, returns the graph's outputs for each of them.
 
-It orders the texts by length, cuts them into packed batches that suit a CPU, computes what they share with earlier ones
-once, and runs them in ONNX Runtime. By batch invariance nothing of that changes a bit of any row. It knows nothing
-about Triton, and nothing about text, tokenizers or pooling.
+It orders the texts by length, divides them into packed batches that suit a CPU, computes shared prefixes once, and runs
+the batches in ONNX Runtime. Because the graph is batch-invariant, none of this changes a bit of any output. This module
+knows nothing about Triton, and nothing about text, tokenizers or pooling.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ import numpy as np
 import numpy.typing as npt
 from qwen3_export.cpu import open_session
 
-from .prefix_cache import SHORTEST, Ids, Prefix, PrefixCache, Rows, common
+from .prefix_cache import MIN_PREFIX, Ids, Prefix, PrefixCache, Rows, common
 
-_KEPT = "kept"  # the output with rows for later runs
-_ATTENTION_CAP = 4  # (computed + prefix tokens) / max_batch_tokens of a batch is at most this
+_KEPT = "kept"  # the graph's output with the rows for the prefix cache
+_MAX_ATTENTION_RATIO = 4  # cap on (computed + prefix tokens) / max_batch_tokens of one batch
 _NO_PREFIX = Prefix(0, 0)
 _Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How texts are cut into batches, from `configs/embedded.pbtxt`.
+    """How texts are divided into batches, from the parameters in `configs/embedded.pbtxt`.
 
     Attributes:
-        max_batch_tokens: Most tokens that a batch computes; a longer text makes a batch of its own.
-        max_slots_per_token: Most slots of attention's rectangle for each token in it; 1 allows no padding at all.
-        prefix_cache_tokens: Tokens whose keys and values are kept for texts that begin alike; 0 keeps none.
+        max_batch_tokens: The token budget: most tokens that one batch computes. A longer text gets a batch of its own.
+        max_slots_per_token: Cap on the padded positions (texts x longest text) per token of a batch; 1 allows only
+            texts of equal length together.
+        prefix_cache_tokens: Number of tokens whose keys and values the prefix cache holds; 0 turns it off.
     """
 
     max_batch_tokens: int
@@ -47,9 +48,9 @@ class Settings:
         """Read a configuration's parameters.
 
         Raises:
-            ValueError: One is no number, or too small.
+            ValueError: One is not a number, or too small.
         """
-        # A configuration that an operator keeps from before there was such a cache does not state its size.
+        # A configuration that is older than the prefix cache has no such parameter.
         stated = {"prefix_cache_tokens": "512", **parameters}
         return cls(
             _number(stated, "max_batch_tokens", int, least=1),
@@ -71,12 +72,12 @@ class PackedEngine:
     """A session on an exported graph.
 
     Args:
-        model: The ``model.onnx`` file.
-        settings: How to cut batches.
-        threads: Of one operator; 0 takes every core.
+        model: The `model.onnx` file.
+        settings: How to form batches.
+        threads: Threads of one operator; 0 for all cores.
 
     Raises:
-        ValueError: An earlier release exported it.
+        ValueError: The model was exported by an earlier release.
     """
 
     def __init__(self, model: Path, settings: Settings, *, threads: int) -> None:
@@ -89,105 +90,109 @@ class PackedEngine:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what :meth:`run` returns."""
+        """Names of the arrays that `run` returns."""
         return tuple(self._sizes)
 
     def run(self, texts: Sequence[Ids]) -> list[Rows]:
-        """Run texts ``[n_i]`` of admissible ids.
+        """Run texts.
+
+        Args:
+            texts: The token ids of each text, INT64 `[n_i]`, all of which the model takes.
 
         Returns:
-            For each output FP32 ``[len(texts), size]``, in the texts' order.
+            For each output FP32 `[len(texts), size]`, in the order of the texts.
         """
         results = [np.empty((len(texts), size), np.float32) for size in self._sizes.values()]
         leaders = self._choose_leaders(texts)
-        # Stored when all leaders have run: new rows replace old ones, which a leader may begin with.
+        # Stored only after all leaders have run: new rows replace old ones, which another leader may need.
         for ids, rows in self._run(texts, list(leaders), keep=leaders, into=results):
             self._cache.store(ids, rows)
-        self._run(texts, [number for number in range(len(texts)) if number not in leaders], keep={}, into=results)
+        self._run(texts, [index for index in range(len(texts)) if index not in leaders], keep={}, into=results)
         return results
 
     def _choose_leaders(self, texts: Sequence[Ids]) -> dict[int, int]:
-        """Texts that run before the others, so that these find their beginnings computed.
+        """Choose texts to run before the others, so that these find shared prefixes in the cache.
 
         Returns:
-            The texts' numbers, and how many of their first tokens to keep the rows of: no more than the cache takes.
+            The indices of the leaders, each with the number of its first tokens whose rows are kept. Together these
+            are no more than the cache holds.
         """
         leaders: dict[int, int] = {}
-        room = self._settings.prefix_cache_tokens
-        for number, ids in enumerate(texts if room else ()):
+        free = self._settings.prefix_cache_tokens
+        for index, ids in enumerate(texts if free else ()):
             shared = self._cache.remember(ids)
-            if not SHORTEST <= shared <= room:
+            if not MIN_PREFIX <= shared <= free:
                 continue
-            coming = [common(texts[leader][:length], ids) for leader, length in leaders.items()]
-            if shared >= max(self._cache.longest(ids).length, *coming, 0) + SHORTEST:
-                leaders[number] = shared
-                room -= shared
+            from_leaders = [common(texts[leader][:length], ids) for leader, length in leaders.items()]
+            if shared >= max(self._cache.longest(ids).length, *from_leaders, 0) + MIN_PREFIX:
+                leaders[index] = shared
+                free -= shared
         return leaders
 
     def _run(
-        self, texts: Sequence[Ids], numbers: Sequence[int], *, keep: Mapping[int, int], into: Sequence[Rows]
+        self, texts: Sequence[Ids], indices: Sequence[int], *, keep: Mapping[int, int], into: Sequence[Rows]
     ) -> list[tuple[Ids, Rows]]:
         """Run some of the texts in packed batches.
 
         Args:
             texts: All texts.
-            numbers: Of those to run.
-            keep: How many of a text's first tokens to keep the rows of, by its number; none if it is not there.
-            into: Where results go.
+            indices: The indices of the texts to run.
+            keep: By the index of a text, the number of its first tokens whose rows are kept; none if it is missing.
+            into: The arrays for the outputs.
 
         Returns:
-            The first tokens to keep, and their rows.
+            The token ids whose rows are kept, and these rows, for each text in `keep`.
         """
-        prefixes = {number: self._cache.longest(texts[number]) for number in numbers}
+        prefixes = {index: self._cache.longest(texts[index]) for index in indices}
         batches = packed_batches(
-            [texts[number].size - prefixes[number].length for number in numbers],
-            [prefixes[number].length for number in numbers],
+            [texts[index].size - prefixes[index].length for index in indices],
+            [prefixes[index].length for index in indices],
             max_tokens=self._settings.max_batch_tokens,
             max_slots_per_token=self._settings.max_slots_per_token,
         )
         kept: list[tuple[Ids, Rows]] = []
-        for places in batches:
-            batch = [numbers[place] for place in places]
-            own = [texts[number][prefixes[number].length :] for number in batch]
+        for members in batches:
+            batch = [indices[member] for member in members]
+            own = [texts[index][prefixes[index].length :] for index in batch]  # without the prefix
             new = {
-                number: np.arange(first, first + keep[number] - prefixes[number].length)
-                for number, first in zip(batch, _firsts(ids.size for ids in own), strict=True)
-                if number in keep
+                index: np.arange(start, start + keep[index] - prefixes[index].length)
+                for index, start in zip(batch, _starts(ids.size for ids in own), strict=True)
+                if index in keep
             }
             feed = {
                 "input_ids": np.concatenate(own),
                 "lengths": np.array([[ids.size] for ids in own], np.int32),
                 "keep": np.concatenate([np.zeros(0, np.int64), *new.values()]),
-                **self._shared([prefixes[number] for number in batch]),
+                **self._prefix_inputs([prefixes[index] for index in batch]),
             }
-            *rows, new_rows = self._session.run([*self._sizes, _KEPT], feed)
-            for all_rows, own_rows in zip(into, rows, strict=True):
-                all_rows[batch] = own_rows
-            for number, first in zip(new, _firsts(part.size for part in new.values()), strict=True):
-                before = self._cache.rows_of(prefixes[number])
-                after = new_rows[first : first + new[number].size]
-                kept.append((texts[number][: keep[number]], np.concatenate([before, after])))
+            *outputs, new_rows = self._session.run([*self._sizes, _KEPT], feed)
+            for result, output in zip(into, outputs, strict=True):
+                result[batch] = output
+            for index, start in zip(new, _starts(rows.size for rows in new.values()), strict=True):
+                before = self._cache.rows_of(prefixes[index])
+                after = new_rows[start : start + new[index].size]
+                kept.append((texts[index][: keep[index]], np.concatenate([before, after])))
         return kept
 
-    def _shared(self, prefixes: Sequence[Prefix]) -> dict[str, npt.NDArray[np.generic]]:
-        """The graph's inputs for what a batch's texts begin with."""
-        longest: dict[int, Prefix] = {}  # by the first row, where one entry of the cache begins
+    def _prefix_inputs(self, prefixes: Sequence[Prefix]) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the graph's inputs for the prefixes of a batch's texts; nothing if no text has one."""
+        longest: dict[int, Prefix] = {}  # by the first row: prefixes that start at one row are parts of one entry
         for prefix in prefixes:
             if prefix.length > longest.get(prefix.start, _NO_PREFIX).length:
                 longest[prefix.start] = prefix
         if not longest:
             return {}
         rows = [self._cache.rows_of(prefix) for prefix in longest.values()]
-        first_of = dict(zip(longest, _firsts(part.shape[0] for part in rows), strict=True))
+        start_of = dict(zip(longest, _starts(part.shape[0] for part in rows), strict=True))
         return {
             "prefix_rows": rows[0] if len(rows) == 1 else np.concatenate(rows),
-            "prefix_starts": np.array([[first_of.get(prefix.start, 0)] for prefix in prefixes], np.int64),
+            "prefix_starts": np.array([[start_of.get(prefix.start, 0)] for prefix in prefixes], np.int64),
             "prefix_lengths": np.array([[prefix.length] for prefix in prefixes], np.int64),
         }
 
 
-def _firsts(sizes: Iterable[int]) -> list[int]:
-    """Where each of several parts begins when they lie end to end."""
+def _starts(sizes: Iterable[int]) -> list[int]:
+    """Return the start of each part when parts of these sizes follow one another."""
     return list(accumulate(sizes, initial=0))[:-1]
 
 
@@ -198,32 +203,32 @@ def packed_batches(
     max_tokens: int,
     max_slots_per_token: float,
 ) -> list[list[int]]:
-    """Cut texts into packed batches of like lengths.
+    """Divide texts into packed batches of similar lengths.
 
-    Attention computes a rectangle as wide as the longest text of its batch, so one long text among short ones would
-    cost as much as if all were long; and small batches, whose activations stay in the cache, run faster on a CPU.
+    Padded attention pads all texts of a batch to the longest, so with one long text among short ones each would cost as
+    much as the long one. And small batches run faster on a CPU, because their activations stay in its cache.
 
     Args:
-        lengths: Tokens of each text that are computed, at least 1.
-        prefix_lengths: Tokens of each text's prefix, which take part in attention only; none have any if None.
-        max_tokens: See :class:`Settings`.
-        max_slots_per_token: See :class:`Settings`.
+        lengths: Number of tokens of each text that are computed, at least 1.
+        prefix_lengths: Number of tokens of each text's prefix, which take part in attention only; None for no prefixes.
+        max_tokens: `Settings.max_batch_tokens`.
+        max_slots_per_token: `Settings.max_slots_per_token`.
 
     Returns:
-        For each batch the places of its texts, shorter texts first. Every text is in exactly one batch.
+        For each batch the indices of its texts, shorter texts first. Every text is in exactly one batch.
     """
     widths = list(lengths) if prefix_lengths is None else list(map(add, lengths, prefix_lengths))
     batches: list[list[int]] = []
-    rows = tokens = 0
-    for place in sorted(range(len(widths)), key=widths.__getitem__):
-        width = widths[place]
-        rows += lengths[place]
+    computed = tokens = 0  # of the last batch; `tokens` includes prefixes
+    for index in sorted(range(len(widths)), key=widths.__getitem__):
+        width = widths[index]
+        computed += lengths[index]
         tokens += width
-        # Texts come in ascending order: this one is the longest so far.
-        slots = (len(batches[-1]) + 1) * width if batches else 0
-        too_many = rows > max_tokens or tokens > _ATTENTION_CAP * max_tokens
-        if not batches or too_many or slots > max_slots_per_token * tokens:
+        # The order is ascending, so this text is the longest so far.
+        positions = (len(batches[-1]) + 1) * width if batches else 0
+        too_many = computed > max_tokens or tokens > _MAX_ATTENTION_RATIO * max_tokens
+        if not batches or too_many or positions > max_slots_per_token * tokens:
             batches.append([])
-            rows, tokens = lengths[place], width
-        batches[-1].append(place)
+            computed, tokens = lengths[index], width
+        batches[-1].append(index)
     return batches

@@ -1,9 +1,9 @@
-"""The prefix cache: what texts have in common with earlier ones is computed once.
+"""The prefix cache: prefixes that several texts share are computed once.
 
-An instruction stands before every query, a reranker's prompt and query before every document. Nobody says so: the cache
-remembers how recent texts began, and when another one begins alike, the graph's rows of what they share are worth
-keeping. Rows of a prefix serve any text that begins with its tokens, or with some of them. It knows token ids and rows,
-and nothing about graphs.
+An instruction comes before every query, and a reranker's prompt and query before every document. Requests do not mark
+these prefixes. So the cache remembers how recent texts began, and once another text begins with the same tokens, the
+host keeps the graph's rows (keys and values) of the tokens that they share. The rows of a prefix serve every text that
+begins with all of its tokens or with some of them. This module knows token ids and rows, and nothing about graphs.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy.typing as npt
 Ids = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.float32]
 
-SHORTEST = 8  # tokens; fewer are not worth the trouble
-_BEGINNINGS = 64  # of recent texts that are remembered, the first eight tokens of each ...
-_TEXTS = 32  # ... and for each the last texts that began so
+MIN_PREFIX = 8  # tokens; shorter prefixes save less time than they cost
+_MAX_BEGINNINGS = 64  # different beginnings of MIN_PREFIX tokens that are remembered ...
+_TEXTS_PER_BEGINNING = 32  # ... and the number of recent texts for each of them
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The beginning of a text that the cache has the rows of.
+    """A prefix of a text whose rows are in the cache.
 
     Attributes:
-        start: Its first row among the cache's.
-        length: Its tokens; 0 if there is none.
+        start: Index of its first row in the cache.
+        length: Number of its tokens; 0 for no prefix.
     """
 
     start: int
@@ -43,21 +43,23 @@ class _Entry:
 
 
 class PrefixCache:
-    """Rows of a bounded number of tokens; new ones replace the oldest.
+    """Rows of a bounded number of tokens; new rows replace the oldest.
 
     Args:
-        tokens: How many.
-        size: Values a token: keys and values of all layers.
+        tokens: Number of tokens whose rows fit in.
+        size: Numbers per row: keys and values of all layers.
     """
 
     def __init__(self, *, tokens: int, size: int) -> None:
-        self._rows: Rows = np.zeros((tokens, size), np.float32)  # what was never written takes no memory
+        self._rows: Rows = np.zeros((tokens, size), np.float32)  # pages that were never written take no memory
         self._entries: list[_Entry] = []
-        self._next = 0  # row, round and round
-        self._seen: OrderedDict[bytes, deque[Ids]] = OrderedDict()  # by their first tokens, least recent first
+        self._next = 0  # the row to write next; after the last one comes the first again
+        self._seen: OrderedDict[bytes, deque[Ids]] = (
+            OrderedDict()
+        )  # recent texts by their first tokens, least recent first
 
     def longest(self, ids: Ids) -> Prefix:
-        """The longest prefix of a text ``[n]`` that there are rows of; at least its last token remains."""
+        """Return the longest cached prefix of a text `[n]`. It never includes the text's last token."""
         best = Prefix(0, 0)
         beginning = _beginning(ids)
         for entry in self._entries:
@@ -69,33 +71,34 @@ class PrefixCache:
         return best
 
     def rows_of(self, prefix: Prefix) -> Rows:
-        """A view of a prefix's rows, FP32 ``[length, size]``, good until something is stored."""
+        """Return a view of a prefix's rows, FP32 `[length, size]`, valid until the next call of `store`."""
         return self._rows[prefix.start : prefix.start + prefix.length]
 
     def remember(self, ids: Ids) -> int:
-        """Remember how a text begins; with how many of its first tokens another one lately began.
+        """Remember the beginning of a text.
 
-        At most half of the cache, so that one long text that comes twice does not replace everything in it; and
-        never the text's last token.
+        Returns:
+            How many of its first tokens a recent text shares: at most half of the cache, so that a long text that
+            comes twice does not replace everything in it, and never the last token of the text.
         """
-        if ids.size <= SHORTEST:
+        if ids.size <= MIN_PREFIX:
             return 0
         beginning = _beginning(ids)
-        texts = self._seen.setdefault(beginning, deque(maxlen=_TEXTS))
+        texts = self._seen.setdefault(beginning, deque(maxlen=_TEXTS_PER_BEGINNING))
         self._seen.move_to_end(beginning)
-        if len(self._seen) > _BEGINNINGS:
+        if len(self._seen) > _MAX_BEGINNINGS:
             self._seen.popitem(last=False)
-        head = ids[: self._rows.shape[0] // 2].copy()  # `ids` may be a view of memory that the request takes with it
+        head = ids[: self._rows.shape[0] // 2].copy()  # a copy, because `ids` may be a view of the request's memory
         length = max((common(text, head[: ids.size - 1]) for text in texts), default=0)
         texts.append(head)
         return length
 
     def store(self, ids: Ids, rows: Rows) -> None:
-        """Take the rows of a prefix.
+        """Store the rows of a prefix.
 
         Args:
-            ids: Its tokens ``[n]``, at least :data:`SHORTEST` and at most the cache's.
-            rows: FP32 ``[n, size]``.
+            ids: Its token ids `[n]`, at least `MIN_PREFIX` and at most as many as the cache holds.
+            rows: FP32 `[n, size]`.
         """
         if self._next + ids.size > self._rows.shape[0]:
             self._next = 0
@@ -108,11 +111,11 @@ class PrefixCache:
 
 
 def common(one: Ids, other: Ids) -> int:
-    """With how many equal tokens two texts begin."""
+    """Return the number of equal tokens at the start of two texts."""
     shorter = min(one.size, other.size)
     differ = one[:shorter] != other[:shorter]
     return int(differ.argmax()) if differ.any() else shorter
 
 
 def _beginning(ids: Ids) -> bytes:
-    return ids[:SHORTEST].tobytes()
+    return ids[:MIN_PREFIX].tobytes()

@@ -1,1 +1,1 @@
-"""Triton as a process: which one, its ports and paths, from start to stop."""
+"""Triton as a process: the installation, its ports and paths, and its life from start to stop."""

@@ -1,9 +1,9 @@
-"""The embedded hosts: one process a model's version, which Triton starts and, if it is killed, does not start again.
+"""The host processes: one per version of a model, which Triton starts and does not start again if it is killed.
 
-A host holds the weights, so it is what the system kills when memory runs out. Triton goes on, calls the model ready,
-and refuses every request for it; or crashes. ``HostWatch`` makes that one clear end, for whatever supervises the
-server to start it again. A host that ends because its version was unloaded ends nothing else. This module knows
-Linux's ``/proc``, and nothing about requests.
+A host holds the weights, so it is the process that Linux kills when memory runs out. Triton then either crashes, or
+goes on, reports the model as ready, and refuses every request for it. `HostWatch` ends Triton in both cases, so that a
+supervisor can start the server again. A host that ends because its version was unloaded has no such effect. This module
+knows Linux's `/proc`, and nothing about requests.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _STUB_NAME = _STUB[:15]  # as Linux names a process in /proc/<pid>/stat
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class Host:
-    """What a host runs.
+    """A host, named by what it runs.
 
     Attributes:
         model: The model's name.
-        version: Its version, as Triton writes it.
+        version: The version's number.
     """
 
     model: str
@@ -34,13 +34,13 @@ class Host:
 
 
 class HostWatch:
-    """Watches the hosts of one Triton until it is stopped.
+    """Watches the hosts of one Triton until `stop` is called.
 
     Args:
         triton: Process id of Triton.
-        loaded: The hosts that loaded their models, from :class:`HostsAtStart`.
-        is_wanted: Whether a model's version is meant to be loaded; False once Triton unloads it.
-        end: Ends Triton.
+        loaded: The hosts that loaded their models and their process ids, from `HostsAtStart`.
+        is_wanted: Returns whether Triton means to serve a host's version; False once Triton unloads it.
+        end: Terminates Triton.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class HostWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop watching; before Triton is stopped, whose hosts then end as they should."""
+        """Stop watching. Call this before Triton is stopped, because its hosts then end too."""
         self._stopped.set()
         self._thread.join()
 
@@ -68,11 +68,11 @@ class HostWatch:
         while not self._stopped.wait(_POLL_S):
             now = hosts(self._triton)
             missed = {host: pid for host, pid in self._alive.items() if host not in now and not _has_ended(pid)}
-            # A version that is loaded again in place has two hosts until the new one is ready, so it is never gone.
+            # A version that is reloaded has two hosts until the new one is ready, so it always has one.
             gone = sorted(self._alive.keys() - now.keys() - missed.keys())
             if gone := [host for host in gone if self._is_wanted(host)]:
                 names = ", ".join(f"{host.model}, version {host.version}," for host in gone)
-                print(  # noqa: T201 - the operator must know
+                print(  # noqa: T201 - for the operator
                     f"qwen3-triton serve: the process of {names} was killed (out of memory?)",
                     file=sys.stderr,
                     flush=True,
@@ -83,7 +83,7 @@ class HostWatch:
 
 
 class HostsAtStart:
-    """Finds out that a host ended before its model was loaded, which Triton waits for without end.
+    """Finds out that a host ended before its model was loaded. Triton itself would wait forever.
 
     Args:
         triton: Process id of Triton.
@@ -94,12 +94,12 @@ class HostsAtStart:
         self._known: dict[int, Host] = {}  # by process id
 
     def loaded(self) -> dict[Host, int]:
-        """The hosts that were seen so far, with their process ids."""
+        """Return the hosts that were seen so far, with their process ids."""
         self._known |= dict(_processes(self._triton))
         return {host: pid for pid, host in self._known.items()}
 
     def ended(self) -> list[str] | None:
-        """Names of the models whose hosts ended, as far as they are known; None if none has ended."""
+        """Return the models whose hosts ended, without those that ended before they were seen; None if none ended."""
         self._known |= dict(_processes(self._triton))
         gone = [pid for pid in self._known if _has_ended(pid)]
         if not gone and not any(_is_dead_host(pid) for pid in _children(self._triton)):
@@ -108,37 +108,37 @@ class HostsAtStart:
 
 
 def hosts(triton: int) -> dict[Host, int]:
-    """The processes that run models for a Triton, with their ids; those that ended do not count.
+    """Return the hosts of a Triton that are running, with their process ids.
 
-    A model with several instances has as many processes, of which this names one.
+    A model with several instances has a process for each, of which one is returned.
     """
     return {host: pid for pid, host in _processes(triton)}
 
 
 def _processes(triton: int) -> Iterator[tuple[int, Host]]:
-    """The id of every process that runs a model for a Triton, and what it runs."""
+    """Yield the process id of every running host of a Triton, and the host."""
     for pid in _children(triton):
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:  # it is gone
+        except OSError:  # the process has ended
             continue
-        # "…/triton_python_backend_stub /repository/<model>/1/model.py …"; of a zombie nothing is left to read
+        # "…/triton_python_backend_stub /repository/<model>/1/model.py …"; empty for a zombie
         if os.fsdecode(command[0]).endswith(_STUB):
             folder = Path(os.fsdecode(command[1])).parent
             yield pid, Host(model=folder.parent.name, version=folder.name)
 
 
 def _children(triton: int) -> Iterator[int]:
-    """The processes that Triton's threads started; one is missed where its thread ends while this looks."""
+    """Yield the processes that Triton's threads started; one may be missed if its thread ends meanwhile."""
     for children in Path(f"/proc/{triton}/task").glob("*/children"):
         try:
             yield from [int(pid) for pid in children.read_text().split()]
-        except OSError:  # the thread is gone
+        except OSError:  # the thread has ended
             continue
 
 
 def _is_dead_host(pid: int) -> bool:
-    """Whether a process is a host that ended, and that Triton has not yet taken note of: a zombie."""
+    """Return whether a process is a host that ended and that Triton has not waited for yet: a zombie."""
     name, state = _status(pid)
     return name == _STUB_NAME and state == "Z"
 
@@ -148,7 +148,7 @@ def _has_ended(pid: int) -> bool:
 
 
 def _status(pid: int) -> tuple[str, str]:
-    """A process's name and state, as one letter; both empty if there is no such process."""
+    """Return a process's name and its state as one letter; both empty if there is no such process."""
     try:
         # "1234 (triton_python_b) Z …"
         name, _, state = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(") ")

@@ -1,8 +1,8 @@
-"""Whether a model directory still is what was exported: its files against manifest.json.
+"""Checks that a model directory is still what was exported, by comparing its files with manifest.json.
 
-Quick, before every start: sizes of all files, and the sha256 of the small ones, which includes the tokenizer. Full: the
-sha256 of all. Configurations are left out: above their marked line they are the operator's. So is an older version that
-was deleted whole, to make room.
+The quick check, before every start, compares the sizes of all files and the sha256 of small ones, which include the
+tokenizer. The full check compares the sha256 of all. Configurations are not compared, because operators edit them above
+the marked line. Nor is an older version whose folder was deleted to save space.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ def check_integrity(model: Path, check: Check) -> None:
     """Compare a model directory with its manifest.
 
     Raises:
-        ServeError: A file is missing or altered; the message names it and the remedy.
+        ServeError: A file is missing or was changed; the message names it and says what to do.
     """
     remedy = "export it again, with --force"
     try:

@@ -1,4 +1,4 @@
-"""What Triton and its hosts write: the last lines, what they say was loaded, and why a start failed."""
+"""The log of Triton and its hosts: the last lines, the models that were loaded, and the reason of a failed start."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import collections
 import re
 
 _LINES = 500
-_NO_GPU = "failed to allocate pinned system memory"  # on every start without a GPU; it goes on without
+_NO_GPU = "failed to allocate pinned system memory"  # at every start without a GPU, and harmless
 # "E1121 20:15:02.123456 1234 model_lifecycle.cc:654] " before the message
 _PREFIX = re.compile(r"^[EWI]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")
 _LOADED = re.compile(r"successfully loaded '(.+)'")
 
 
 class Log:
-    """The log of one Triton, written by the thread that reads it and read by any."""
+    """The log of one Triton. One thread adds lines; any thread may read them."""
 
     def __init__(self) -> None:
         self._lines: collections.deque[str] = collections.deque(maxlen=_LINES)
         self._loaded: set[str] = set()
 
     def add(self, line: str) -> None:
-        """Take a line."""
+        """Add a line."""
         self._lines.append(line)
         if found := _LOADED.search(line):
             self._loaded.add(found[1])
@@ -37,15 +37,15 @@ class Log:
         return lines[-1] if lines else "none"
 
     def has_loaded(self, model: str) -> bool:
-        """Whether Triton said that it loaded a model."""
+        """Return whether Triton logged that it loaded a model."""
         return model in self._loaded
 
     def says(self, text: str) -> bool:
-        """Whether a line holds a text."""
+        """Return whether a line contains a text."""
         return any(text in line for line in self.lines)
 
     def failure(self) -> str | None:
-        """Triton's own reason for a failed start, without the complaints about missing GPUs; None if it gave none."""
+        """Return Triton's own reason for a failed start, without messages about missing GPUs; None if it has none."""
         lines = self.lines
         reasons = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         if not reasons:
@@ -54,13 +54,13 @@ class Log:
             ]
         return "\n  ".join(reasons) or None
 
-    def hosts_words(self) -> str | None:
-        """What the hosts wrote while they were loading: the lines that are not Triton's; None if nothing."""
+    def host_output(self) -> str | None:
+        """Return what the hosts wrote while they were loading, the lines that are not Triton's; None if nothing."""
         lines = self.lines
         first = next((i for i, line in enumerate(lines) if '] "loading: ' in line), len(lines))
         return "\n  ".join(line.strip() for line in lines[first:] if line.strip() and not _PREFIX.match(line)) or None
 
 
 def is_alarm(line: str) -> bool:
-    """Whether a line is a warning or an error of Triton's."""
+    """Return whether a line is a warning or an error of Triton's."""
     return line[:1] in ("E", "W") and _PREFIX.match(line) is not None

@@ -1,8 +1,8 @@
-"""Paths that Triton's python backend can use, whatever the user's own paths look like.
+"""Paths that Triton's python backend can use, whatever characters the user's own paths have.
 
-The backend starts its worker through a shell and puts the paths of the worker and of the model into the command as they
-are: a space ends the path there, and the worker's Python reads a letter outside ASCII wrong. So what has such a path is
-reached through a link that has none, in a temporary folder.
+The backend starts its worker through a shell and puts the paths of the worker and of the model into the command without
+quotes: a space ends the path there, and the worker's Python decodes a letter outside ASCII wrongly. So a folder with
+such a path is reached through a symbolic link in a temporary folder.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from ..errors import ServeError
 
 _PLAIN = re.compile(r"[A-Za-z0-9/._+@%=,-]+")
-_SYSTEM_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - a folder of our own is made in it
+_SYSTEM_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - a private folder is made in it
 
 
 def is_plain(path: Path) -> bool:
-    """Whether a path means the same to a shell, to Python in any locale, and in a list with colons."""
+    """Return whether a path is the same to a shell, to Python in any locale, and in a list separated by colons."""
     return _PLAIN.fullmatch(str(path)) is not None
 
 
@@ -27,19 +27,19 @@ def make_scratch() -> tempfile.TemporaryDirectory[str]:
     """Make a temporary folder with a plain path.
 
     Raises:
-        ServeError: There is no place for one.
+        ServeError: No writable folder has a plain path.
     """
     for folder in (tempfile.gettempdir(), *_SYSTEM_FOLDERS):
         if is_plain(Path(folder)) and os.access(folder, os.W_OK | os.X_OK):
             return tempfile.TemporaryDirectory(prefix="qwen3-triton-", dir=folder)
     raise ServeError(
         f"Triton needs a temporary folder whose path has no spaces and no letters outside ASCII, and neither "
-        f"{tempfile.gettempdir()} nor {' nor '.join(_SYSTEM_FOLDERS)} will do; set TMPDIR to one"
+        f"{tempfile.gettempdir()} nor {' nor '.join(_SYSTEM_FOLDERS)} can be used; set TMPDIR to such a folder"
     )
 
 
 def plain_path(path: Path, *, scratch: Path, name: str) -> Path:
-    """Return an absolute path as it is if it is plain, else a new link to it.
+    """Return an absolute path if it is plain, else a new symbolic link to it.
 
     Args:
         path: An absolute path.

@@ -1,4 +1,4 @@
-"""Ports: the wanted ones checked, free ones for the rest; and how to reach who listens."""
+"""Ports to listen on, and the addresses under which a listening server is reached."""
 
 import argparse
 import socket
@@ -9,18 +9,18 @@ _LAST_PORT = 65535
 
 
 def reachable(host: str) -> str:
-    """Where a server on this machine that listens on an address answers."""
+    """Return the address under which a server that listens on `host` is reached from this machine."""
     return {"::": "::1", "0.0.0.0": "127.0.0.1"}.get(host, host)  # noqa: S104
 
 
 def in_url(host: str) -> str:
-    """The host part of its URL."""
+    """Return the host part of the URL of a server that listens on `host`."""
     address = reachable(host)
     return f"[{address}]" if ":" in address else address
 
 
 def listening(protocol: str, host: str) -> str:
-    """An address as Triton takes it: gRPC and the HTTP library each have a spelling of their own for IPv6."""
+    """Return an address as Triton takes it: for IPv6, gRPC and the HTTP library each have a syntax of their own."""
     if ":" not in host:
         return host
     return f"[{host}]" if protocol == "grpc" else f"ipv6:{host}"
@@ -31,10 +31,10 @@ class PortLostError(ServeError):
 
 
 def port_number(text: str) -> int:
-    """A port as an option takes it; 0 for a free one.
+    """Convert the value of an option to a port; 0 stands for a free one.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is no port number.
     """
     if not text.isdecimal() or int(text) > _LAST_PORT:
         raise argparse.ArgumentTypeError(f"there is no port {text}; ports are 1 to {_LAST_PORT}")
@@ -42,7 +42,7 @@ def port_number(text: str) -> int:
 
 
 def choose_ports(host: str, wanted: dict[str, int | None]) -> dict[str, int]:
-    """Check the wanted ports and pick free ones for the rest.
+    """Check that the wanted ports are free, and choose free ones where none is wanted.
 
     Raises:
         ServeError: A wanted port is taken.
@@ -51,7 +51,7 @@ def choose_ports(host: str, wanted: dict[str, int | None]) -> dict[str, int]:
     try:
         for protocol, port in wanted.items():
             listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-            sockets.append(listener)  # held until all are chosen, so that no two are the same
+            sockets.append(listener)  # kept open until all are chosen, so that no two are the same
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind((host, port or 0))

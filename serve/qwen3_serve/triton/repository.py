@@ -1,4 +1,4 @@
-"""What a model repository holds: which models are exported and can be served."""
+"""The exported models of a model repository."""
 
 from pathlib import Path
 
@@ -9,25 +9,25 @@ from ..errors import ServeError
 
 
 def exported_models(repository: Path) -> list[str]:
-    """Names of the exported models in a repository, sorted.
+    """Return the names of the exported models in a repository, sorted.
 
     Raises:
-        ServeError: The folder is missing or nothing is exported into it.
+        ServeError: The folder is missing, or holds no exported model.
     """
     option = "" if repository == Path("model_repository") else f" --repository {repository}"
-    advice = f"qwen3-triton export Qwen/Qwen3-Embedding-0.6B{option} (or `tiny` for it, to try without weights)"
+    advice = f"qwen3-triton export Qwen/Qwen3-Embedding-0.6B{option} (or `tiny`, a small random model, to try it out)"
     if not repository.is_dir():
-        raise ServeError(f"there is no model repository {repository}; make it with: {advice}")
+        raise ServeError(f"there is no model repository {repository}; create it with: {advice}")
     if model := model_around(repository):
         raise ServeError(f"{repository} belongs to one model; give --repository {model.parent}")
     names = [model.name for model in models_of(repository) if (model / "config.pbtxt").is_file()]
     if not names:
-        raise ServeError(f"{repository} holds no exported model yet; make one with: {advice}")
+        raise ServeError(f"{repository} holds no exported model yet; export one with: {advice}")
     return names
 
 
 def check_config(repository: Path, models: list[str], config_name: str | None) -> None:
-    """Make sure that every model has the configuration that this Triton will ask for.
+    """Check that every model has a configuration for this Triton.
 
     Raises:
         ServeError: One was exported for a Triton with other backends.
@@ -36,6 +36,6 @@ def check_config(repository: Path, models: list[str], config_name: str | None) -
         if config_name is not None and not (repository / name / "configs" / f"{config_name}.pbtxt").is_file():
             raise ServeError(
                 f"{repository / name} was exported for CUDA, and the Triton that comes with serve runs on CPUs only. "
-                "Run it in NVIDIA's container, nvcr.io/nvidia/tritonserver (docs/docker.md says how), or export it "
+                "Run it in NVIDIA's container, nvcr.io/nvidia/tritonserver (see docs/docker.md), or export it "
                 "again with --device cpu"
             )

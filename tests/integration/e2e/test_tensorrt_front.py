@@ -96,8 +96,8 @@ def test_one_bad_request_fails_alone(front: Wire, packed: Wire) -> None:
     bad = {
         "empty": np.zeros((1, 0), np.int64),
         "has 2049 tokens, more than the model's 2048": np.zeros((1, 2049), np.int64),
-        "must lie between 0 and 259": np.array([[1, -1, 2]], np.int64),
-        "is this the model's own tokenizer": np.array([[1, 260, 2]], np.int64),
+        "must be from 0 to 259": np.array([[1, -1, 2]], np.int64),
+        "from the model's own tokenizer": np.array([[1, 260, 2]], np.int64),
     }
     for message, ids in bad.items():
         futures = [front.send(text) for text in good[:16]]

@@ -43,4 +43,4 @@ def test_the_gateway_says_that_there_is_no_model_to_use(wrong: Triton, first: in
     ):
         answer = http.post("/v1/embeddings", json={"input": [[first, 2]]})
         assert answer.status_code == 503
-        assert "its log says why" in answer.text.replace("the gateway's log", "its log")
+        assert "the gateway's log gives the reason" in answer.text

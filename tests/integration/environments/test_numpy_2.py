@@ -112,7 +112,7 @@ def test_an_export_from_before_is_refused_with_the_remedy(python: Path, tmp_path
     replace_host(export("tiny", repository=tmp_path).directory, OLD_HOST)
     result = run(python, SERVE, tmp_path)
     assert result.returncode != 0
-    assert "does not answer as it should" in result.stderr
+    assert "its answer does not match its configuration" in result.stderr
     assert "numpy 2" in result.stderr
 
 

@@ -43,7 +43,7 @@ def test_the_log_has_a_line_for_each_request(gateway_triton: Triton) -> None:
         out, err = process.communicate(timeout=30)
     first, *lines = out.splitlines()
     line = lines[-1]  # those before are of the fixture's own questions
-    assert first == f"Gateway to {gateway_triton.grpc_url} on http://127.0.0.1:{port}, described at /docs"
+    assert first == f"Gateway to {gateway_triton.grpc_url} on http://127.0.0.1:{port}, documentation at /docs"
     assert (json.loads(line)["route"], json.loads(line)["status"]) == ("/embed", 200)
     assert (process.returncode, err) == (0, "")
 
@@ -59,7 +59,7 @@ def test_a_stop_finishes_what_was_accepted(gateway_triton: Triton, number: signa
             )
             wait_until(
                 lambda: "pending_items 100.0" in httpx.get(f"{url}/metrics", trust_env=False).text,
-                what="the request is not admitted",
+                what="the request is not accepted",
             )
             process.send_signal(number)
             wait_until(lambda: not is_listening(port), what="the gateway still takes new requests")
@@ -79,7 +79,7 @@ def test_a_stop_does_not_wait_for_ever(gateway_triton: Triton) -> None:
             accepted = pool.submit(httpx.post, f"{url}/embed", json={"inputs": "a"}, trust_env=False, timeout=60)
             wait_until(
                 lambda: "pending_items 1.0" in httpx.get(f"{url}/metrics", trust_env=False).text,
-                what="the request is not admitted",
+                what="the request is not accepted",
             )
             process.terminate()
             assert process.wait(20) == 0
@@ -129,6 +129,7 @@ def test_keys_and_aliases_reach_the_workers(gateway_triton: Triton, tmp_path: Pa
         (["--concurrency", "0"], "--concurrency must be a positive number"),
         (["--max-body", "99"], "--max-body is above --max-held"),
         (["--api-key-file", "nonesuch"], "cannot read the API keys"),
+        (["--calibration", "nonesuch.npz"], "cannot read the calibration nonesuch.npz: No such file"),
         (["--triton", "ftp://nowhere"], "cannot use --triton 'ftp://nowhere'"),
         (["--triton-ca", "/nowhere"], "cannot read --triton-ca '/nowhere'"),
         (["--triton-key", "key.pem"], "--triton-certificate and --triton-key go together"),
@@ -196,7 +197,7 @@ def test_a_triton_that_is_away_is_said_at_once_and_that_it_came_too(gateway_repo
             assert first.startswith(f"Gateway to 127.0.0.1:{triton_port} on http://127.0.0.1:")
             said = process.stderr.readline()
             assert said.startswith(f"qwen3-triton gateway: no Triton answers at grpc://127.0.0.1:{triton_port} (")
-            assert said.endswith("Requests get 503 until then\n")
+            assert said.endswith("Requests get 503 until this is resolved\n")
             assert httpx.post(f"{url}/embed", json={"inputs": "a"}, trust_env=False, timeout=60).status_code == 503
             with Triton(gateway_repository, threads=1, grpc_port=triton_port):
                 while not (line := process.stderr.readline()).startswith("qwen3-triton gateway: "):
@@ -214,7 +215,7 @@ def test_a_model_that_triton_lacks_is_said_at_the_start(gateway_triton: Triton) 
         assert process.stderr is not None
         assert process.stderr.readline() == (
             "qwen3-triton gateway: the server has no model 'nonesuch'; its embedding models are: qwen3_embedding; "
-            "name one of them with --model. Requests get 503 until then\n"
+            "name one of them with --model. Requests get 503 until this is resolved\n"
         )
 
 
@@ -237,7 +238,7 @@ def test_serve_takes_every_option_of_the_gateway_but_where_triton_is() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--gateway-workers=2"], "--gateway-workers is for the gateway: add --gateway"),
+        (["--gateway-workers=2"], "--gateway-workers needs --gateway"),
         (["--gateway", "--gateway-workers=0"], "--gateway-workers must be at least 1, not 0"),
         (["--gateway", "--gateway-workers=x"], "argument --gateway-workers: invalid int value: 'x'"),
         (["--gateway", "--gateway-port=99999"], "argument --gateway-port: there is no port 99999"),

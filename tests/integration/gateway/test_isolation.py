@@ -52,7 +52,7 @@ def test_a_client_that_leaves_takes_its_work_with_it(gateway_triton: Triton) -> 
                 client.sendall(
                     b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
                 )
-                wait_until(lambda: gateway.in_progress[1] > 0, what="the request is not admitted")
+                wait_until(lambda: gateway.in_progress[1] > 0, what="the request is not accepted")
             wait_until(lambda: gateway.in_progress == (0, 0), what="the work goes on without the client")
         text = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
         assert 'qwen3_gateway_requests_total{method="POST",route="/v1/embeddings",status="499"} 1.0' in text

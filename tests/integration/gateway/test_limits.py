@@ -79,19 +79,19 @@ def test_too_many_items_and_tokens_in_one_request(small: Gateway) -> None:
         ("/api/embed", {"model": "qwen3-embedding", "input": ["a"] * 4}),
     ],
 )
-def test_overload_is_answered_at_once_and_what_was_admitted_is_finished(
+def test_overload_is_answered_at_once_and_what_was_accepted_is_finished(
     small: Gateway, gateway_triton: Triton, path: str, body: dict[str, object]
 ) -> None:
     with httpx.Client(base_url=small.url, trust_env=False, timeout=60) as http, ThreadPoolExecutor(16) as pool:
         with standing_still(gateway_triton):
-            admitted = [pool.submit(http.post, path, json=body) for _ in range(16)]
-            wait_until(lambda: small.in_progress[0] == 64, what="64 items are not admitted")
+            accepted = [pool.submit(http.post, path, json=body) for _ in range(16)]
+            wait_until(lambda: small.in_progress[0] == 64, what="64 items are not accepted")
             refused = [http.post(path, json=body) for _ in range(20)]
             assert {answer.status_code for answer in refused} == {429}
             assert all(1 <= int(answer.headers["retry-after"]) <= 60 for answer in refused)
             failure_text(path, refused[0].json())
             assert http.get("/health").status_code == 200, "an overloaded gateway lives"
-        assert {future.result().status_code for future in admitted} == {200}
+        assert {future.result().status_code for future in accepted} == {200}
     assert small.in_progress == (0, 0)
 
 
@@ -121,9 +121,9 @@ def test_memory_does_not_grow_while_requests_are_refused(gateway_triton: Triton)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as http:
             assert http.post("/v1/embeddings", json={"input": "warm"}).status_code == 200
             with ThreadPoolExecutor(1) as pool, standing_still(gateway_triton):
-                admitted = pool.submit(http.post, "/v1/embeddings", json={"input": ["a"] * 2048})
+                accepted = pool.submit(http.post, "/v1/embeddings", json={"input": ["a"] * 2048})
                 wait_until(
-                    lambda: "pending_items 2048.0" in http.get("/metrics").text, what="the request is not admitted"
+                    lambda: "pending_items 2048.0" in http.get("/metrics").text, what="the request is not accepted"
                 )
                 for _ in range(20):
                     assert http.post("/v1/embeddings", json=body).status_code == 429
@@ -132,7 +132,7 @@ def test_memory_does_not_grow_while_requests_are_refused(gateway_triton: Triton)
                     assert http.post("/v1/embeddings", json=body).status_code == 429
                 grown = anonymous_bytes(process.pid) - before
                 assert grown < 32 * _MIB, "200 MB were refused"
-            assert admitted.result().status_code == 200
+            assert accepted.result().status_code == 200
 
 
 def test_a_small_request_does_not_wait_for_a_large_one(gateway_triton: Triton) -> None:
@@ -143,7 +143,7 @@ def test_a_small_request_does_not_wait_for_a_large_one(gateway_triton: Triton) -
     ):
         assert http.post("/embed", json={"inputs": "warm"}).status_code == 200
         large = pool.submit(http.post, "/embed", json={"inputs": ["some words"] * 2000})
-        wait_until(lambda: gateway.in_progress[1] > 0, what="the large request is not admitted")
+        wait_until(lambda: gateway.in_progress[1] > 0, what="the large request is not accepted")
         assert http.post("/embed", json={"inputs": "small"}).status_code == 200
         assert not large.done(), "the small request was answered first"
         assert len(large.result().json()) == 2000

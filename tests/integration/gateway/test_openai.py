@@ -2,14 +2,20 @@
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeAlias
 
 import httpx
 import numpy as np
 import openai
 import pytest
 from numpy.typing import NDArray
-from qwen3_client import Client
-from support.gateway import DIMENSIONS, MAX_TOKENS, Gateway
+from qwen3_client import Calibration, Client, quantise
+from qwen3_serve import Triton
+from qwen3_serve.gateway import Settings
+from support.gateway import DIMENSIONS, MAX_TOKENS, Gateway, running
+
+Dtype: TypeAlias = Literal["int8", "uint8"]
 
 MODEL = "Qwen/Qwen3-Embedding-8B"
 TEXTS = ["Процедура банкротства физических лиц", "b", "日本語のテキスト 🙂", "a longer text " * 20]
@@ -93,19 +99,30 @@ def test_truncate_says_what_becomes_of_a_long_text(client: openai.OpenAI, direct
         np.testing.assert_array_equal(vectors(of_ids), vectors(alone))
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("int8", np.int8), ("uint8", np.uint8)])
-def test_eight_bits_keep_the_cosines(http: httpx.Client, direct: Client, kind: str, dtype: type) -> None:
-    body = {"input": TEXTS, "embedding_type": kind}
-    codes = np.array([item["embedding"] for item in http.post("/v1/embeddings", json=body).json()["data"]])
-    assert codes.shape == (len(TEXTS), DIMENSIONS)
-    assert np.iinfo(dtype).min <= codes.min() <= codes.max() <= np.iinfo(dtype).max
-    signed = codes - (128 if kind == "uint8" else 0)
-    assert (np.abs(signed).max(axis=1) == 127).all()
-    unit = signed / np.linalg.norm(signed, axis=1, keepdims=True)
-    expected = direct.encode_document(TEXTS)
-    np.testing.assert_allclose(unit @ unit.T, expected @ expected.T, atol=0.01)
-    packed = http.post("/v1/embeddings", json={**body, "encoding_format": "base64"}).json()["data"]
-    np.testing.assert_array_equal([np.frombuffer(base64.b64decode(item["embedding"]), dtype) for item in packed], codes)
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+def test_eight_bits_are_those_of_the_client(
+    gateway_triton: Triton, direct: Client, tmp_path: Path, kind: Dtype
+) -> None:
+    """Vectors from the gateway, from the client, and of an index can be compared: they have the same bytes."""
+    calibration = Calibration.of(direct.encode_document([f"document {number}" for number in range(100)]))
+    calibration.save(tmp_path / "index.calibration.npz")
+    expected = quantise(direct.encode_document(TEXTS), kind, calibration=calibration)
+    settings = Settings(triton=gateway_triton.grpc_url, calibration=str(tmp_path / "index.calibration.npz"))
+    with running(settings) as gateway, httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http:
+        body = {"input": TEXTS, "embedding_type": kind}
+        data = http.post("/v1/embeddings", json=body).json()["data"]
+        np.testing.assert_array_equal([item["embedding"] for item in data], expected)
+        packed = http.post("/v1/embeddings", json={**body, "encoding_format": "base64"}).json()["data"]
+        bytes_ = [np.frombuffer(base64.b64decode(item["embedding"]), kind) for item in packed]
+        np.testing.assert_array_equal(bytes_, expected)
+        cut = http.post("/v1/embeddings", json={**body, "dimensions": 32})
+        assert (cut.status_code, cut.json()["error"]["param"]) == (400, "dimensions")
+
+
+def test_eight_bits_without_a_calibration_are_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="started without --calibration") as caught:
+        client.embeddings.create(model=MODEL, input=TEXTS, extra_body={"embedding_type": "int8"})
+    assert caught.value.param == "embedding_type"
 
 
 @pytest.mark.parametrize(("kind", "offset"), [("ubinary", 0), ("binary", 128)])
@@ -146,7 +163,7 @@ def test_failures_are_those_that_the_client_knows(client: openai.OpenAI) -> None
         client.embeddings.create(model=MODEL, input=[1, 2**31 - 1])
 
 
-def test_a_bad_token_id_is_named_by_its_place_in_the_request(http: httpx.Client) -> None:
+def test_a_bad_token_id_is_named_by_the_index_of_its_text(http: httpx.Client) -> None:
     rows = [[1, 2]] * 26
     rows[20] = [10**6]
     answer = http.post("/v1/embeddings", json={"input": rows})

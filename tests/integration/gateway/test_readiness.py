@@ -38,7 +38,7 @@ def batches(triton: Triton) -> int:
 def test_a_model_that_answers_wrongly_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = export("tiny", repository=tmp_path).directory
     replace_host(directory, FAILING)
-    monkeypatch.setattr("qwen3_serve.gateway.readiness._SEEN_S", 0.05)
+    monkeypatch.setattr("qwen3_serve.gateway.readiness._ANSWER_MAX_AGE_S", 0.05)
     with (
         Triton(tmp_path) as triton,
         running(Settings(triton=triton.grpc_url, readiness_s=0.05)) as gateway,
@@ -54,7 +54,7 @@ def test_a_model_that_answers_wrongly_is_not_ready(tmp_path: Path, monkeypatch: 
 
 
 def test_probes_do_not_hammer(gateway_triton: Triton, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qwen3_serve.gateway.readiness._SEEN_S", 3600.0)
+    monkeypatch.setattr("qwen3_serve.gateway.readiness._ANSWER_MAX_AGE_S", 3600.0)
     with (
         running(Settings(triton=gateway_triton.grpc_url, readiness_s=0.001)) as gateway,
         httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http,
@@ -65,7 +65,7 @@ def test_probes_do_not_hammer(gateway_triton: Triton, monkeypatch: pytest.Monkey
 
 
 def test_answers_to_requests_count(gateway_triton: Triton, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qwen3_serve.gateway.readiness._SEEN_S", 3600.0)
+    monkeypatch.setattr("qwen3_serve.gateway.readiness._ANSWER_MAX_AGE_S", 3600.0)
     with (
         running(Settings(triton=gateway_triton.grpc_url, readiness_s=0.001)) as gateway,
         httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http,

@@ -82,6 +82,7 @@ def test_info_says_what_serves(http: httpx.Client) -> None:
         ("/embed", {"inputs": "a", "prompt_name": "nonesuch"}, 422, "validation"),
         ("/embed", {"inputs": "a", "normalize": False}, 422, "validation"),
         ("/embed", {"inputs": ["a", [1]]}, 422, "validation"),
+        ("/embed", {"inputs": [[1], "a"]}, 422, "validation"),
         ("/embed", {"inputs": "a", "dimensions": DIMENSIONS + 1}, 422, "validation"),
         ("/similarity", {"inputs": {"source_sentence": "a", "sentences": []}}, 400, "empty"),
         ("/rerank", {"query": "q", "texts": []}, 400, "empty"),

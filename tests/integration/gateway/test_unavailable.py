@@ -29,7 +29,7 @@ def test_absence_is_said_and_recovered_from(tmp_path: Path) -> None:
                 answer = http.post(path, json=body)
                 assert (answer.status_code, int(answer.headers["retry-after"])) == (503, 5)
                 message = failure_text(path, answer.json())
-                assert "away" in message
+                assert "is not available" in message
                 assert str(port) not in message, "what is behind the gateway is nobody's business"
             assert http.get("/health").status_code == 200
             assert (http.get("/ready").status_code, http.get("/ready").json()) == (503, {"ready": False})
@@ -83,7 +83,7 @@ def test_credentials_that_triton_refuses_are_the_gateway_s_matter(tmp_path: Path
             answer = http.post(path, json=body)
             assert answer.status_code == 500
             message = failure_text(path, answer.json())
-            assert "its log says what" in message
+            assert "its log gives the reason" in message
             assert triton.grpc_url not in answer.text
             assert "x-key" not in answer.text
         assert http.get("/ready").status_code == 503

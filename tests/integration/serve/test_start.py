@@ -72,7 +72,7 @@ def test_each_instance_of_a_model_has_its_own_host(tmp_path: Path) -> None:
 
 
 def test_a_word_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qwen3_serve.triton.waiting.EVERY_S", 0.2)
+    monkeypatch.setattr("qwen3_serve.triton.progress.INTERVAL_S", 0.2)
     replace_host(export("tiny", repository=tmp_path).directory, host_that("time.sleep(1)"))
     lines: list[str] = []
     with pytest.raises(ServeError, match="norm 1"):
@@ -93,7 +93,9 @@ def test_a_model_that_answers_wrongly_is_not_ready(tmp_path: Path, answer: str, 
     directory = export("tiny", repository=tmp_path).directory
     source = host_that("pass").replace("np.zeros((shape[0], 64), np.float32)", answer.replace("TEXTS", "shape[0]"))
     replace_host(directory, source)
-    with pytest.raises(ServeError, match=f"qwen3_embedding was loaded, but does not answer as it should: .*({found})"):
+    with pytest.raises(
+        ServeError, match=f"qwen3_embedding was loaded, but its answer does not match its config.*: .*({found})"
+    ):
         Triton(tmp_path).__enter__()
 
 

@@ -49,6 +49,7 @@ def test_what_is_no_text_is_named_with_its_position(text: object, said: str) -> 
     with pytest.raises(InvalidInputError, match=said) as caught:
         as_texts(["fine", text])
     assert caught.value.index == 1
+    assert isinstance(caught.value, EmptyTextError) == (text == "")
 
 
 @pytest.mark.parametrize("texts", [b"bytes", {"a": 1}, {"a"}, 7, None])

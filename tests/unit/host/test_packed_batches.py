@@ -9,7 +9,7 @@ from qwen3_serve.host.packed_engine import packed_batches
 @given(st.lists(st.integers(1, 5000), max_size=64), st.integers(1, 4096), st.floats(1, 10))
 def test_laws(lengths: list[int], max_tokens: int, max_slots_per_token: float) -> None:
     batches = packed_batches(lengths, max_tokens=max_tokens, max_slots_per_token=max_slots_per_token)
-    assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
         tokens = sum(lengths[i] for i in batch)
         longest = max(lengths[i] for i in batch)

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qwen3_serve.host.prefix_cache import SHORTEST, PrefixCache, common
+from qwen3_serve.host.prefix_cache import MIN_PREFIX, PrefixCache, common
 
 Ids = npt.NDArray[np.int64]
 
@@ -33,14 +33,14 @@ def test_laws(sequence: list[Ids], tokens: int) -> None:
         found = cache.rows_of(prefix)
         np.testing.assert_array_equal(found, rows_of(ids[: prefix.length]))
         shared = cache.remember(ids)
-        assert shared == 0 or SHORTEST <= shared < ids.size
+        assert shared == 0 or MIN_PREFIX <= shared < ids.size
         assert shared <= tokens // 2
-        if shared >= prefix.length + SHORTEST:
+        if shared >= prefix.length + MIN_PREFIX:
             cache.store(ids[:shared], rows_of(ids[:shared]))
             assert cache.longest(ids).length == shared
 
 
-@given(st.lists(st.integers(SHORTEST, 30), max_size=30))
+@given(st.lists(st.integers(MIN_PREFIX, 30), max_size=30))
 def test_rows_stay_right_however_often_the_cache_is_full(sizes: list[int]) -> None:
     cache = PrefixCache(tokens=64, size=2)
     stored = [np.full(size, number) for number, size in enumerate(sizes)]

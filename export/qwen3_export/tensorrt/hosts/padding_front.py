@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
+from triton_requests import RequestCheck, error_response, merge_responses
 from triton_tensors import as_array, as_tensor
 
 Ids = npt.NDArray[np.int64]
@@ -37,8 +38,7 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         self._plan_model = parameters["plan_model"]
-        self._max_tokens = int(parameters["max_tokens"])
-        self._vocabulary = int(parameters["vocabulary"])
+        self._check = RequestCheck.from_parameters(parameters)
         self._limits = Limits(
             texts=int(parameters["max_batch_texts"]),
             slots=int(parameters["max_batch_slots"]),
@@ -47,34 +47,11 @@ class TritonPythonModel:
         self._outputs = [output["name"] for output in config["output"]]
 
     async def execute(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Run one batch.
-
-        A request holds one text ``[1, n]`` or several of equal length ``[b, n]``. A bad one gets an error of its own
-        and never reaches the other model, so it cannot harm its neighbours.
-        """
-        responses: list[pb_utils.InferenceResponse | None] = []
-        admitted: list[Ids] = []
-        for request in requests:
-            ids = as_array(pb_utils.get_input_tensor_by_name(request, "input_ids"))
-            refusal = self._refusal(ids)
-            if refusal is None:
-                admitted.append(ids)
-                responses.append(None)
-            else:
-                responses.append(_error(refusal, pb_utils.TritonError.INVALID_ARG))
-        answers = iter(await self._run(admitted))
-        return [next(answers) if response is None else response for response in responses]
-
-    def _refusal(self, ids: Ids) -> str | None:
-        """Why a request cannot run, or None."""
-        tokens = ids.shape[1]
-        if tokens == 0:
-            return "input_ids is empty; send at least the final <|endoftext|>"
-        if tokens > self._max_tokens:
-            return f"input_ids has {tokens} tokens, more than the model's {self._max_tokens}; truncate the text"
-        if ids.min() < 0 or ids.max() >= self._vocabulary:
-            return f"input_ids must lie between 0 and {self._vocabulary - 1}; is this the model's own tokenizer?"
-        return None
+        """Run one batch. A request holds one text ``[1, n]``, or several of equal length ``[b, n]``."""
+        inputs: list[Ids] = [as_array(pb_utils.get_input_tensor_by_name(request, "input_ids")) for request in requests]
+        refusals = [self._check.refusal(ids) for ids in inputs]
+        accepted = [ids for ids, refusal in zip(inputs, refusals, strict=True) if refusal is None]
+        return merge_responses(refusals, await self._run(accepted))
 
     async def _run(self, requests: list[Ids]) -> list[pb_utils.InferenceResponse]:
         """Answer requests ``[b_i, n_i]``, in their order."""
@@ -114,7 +91,7 @@ class TritonPythonModel:
         complete: list[tuple[Rows, ...]] = []
         for row in rows:
             if isinstance(row, str):
-                return _error(row, pb_utils.TritonError.INTERNAL)
+                return error_response(row, pb_utils.TritonError.INTERNAL)
             complete.append(row)
         outputs = zip(*complete, strict=True)
         return pb_utils.InferenceResponse(
@@ -170,7 +147,3 @@ def padded(texts: Sequence[Ids]) -> tuple[Ids, Ids]:
         input_ids[row, : text.size] = text
         attention_mask[row, : text.size] = 1
     return input_ids, attention_mask
-
-
-def _error(message: str, code: int) -> pb_utils.InferenceResponse:
-    return pb_utils.InferenceResponse([], error=pb_utils.TritonError(message, code))

@@ -1,1 +1,1 @@
-"""One module for each API that the gateway answers as."""
+"""One module for each API that the gateway offers."""

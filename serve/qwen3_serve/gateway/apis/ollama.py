@@ -1,7 +1,7 @@
-"""Ollama's API, as far as embeddings need it: `POST /api/embed`, `POST /api/embeddings`, and what lists models.
+"""The part of Ollama's API that embeddings need: `POST /api/embed`, `POST /api/embeddings`, and the lists of models.
 
-https://github.com/ollama/ollama/blob/main/docs/api.md. As there, a request without a text has an empty answer: clients
-send one to have a model loaded.
+https://github.com/ollama/ollama/blob/main/docs/api.md. As there, a request without a text gets an empty response:
+clients send one to have a model loaded.
 """
 
 from time import perf_counter_ns
@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from ..api import Api, engine_of, exchange_for
 from ..body import RequestBody, body_of, documented
-from ..errors import Failure
+from ..errors import ApiError
 from ..json import json_response
 from ..middleware.disconnect import while_connected
 from ..names import ollama_name
@@ -32,10 +32,12 @@ class OllamaEmbedRequest(RequestBody):
 
     model: str = Field(min_length=1)
     input: Annotated[str | Texts | None, Field(union_mode="left_to_right", description="A text, or texts.")] = None
-    truncate: bool | None = Field(None, description="Whether a text that is too long loses its end; by default so.")
-    dimensions: int | None = Field(None, ge=0, description="Length of the vectors; by default, or 0, the model's.")
-    keep_alive: str | float | None = Field(None, description="Taken, not used: the model stays.")
-    options: dict[str, Any] | None = Field(None, description="Taken, not used: they are about generation.")
+    truncate: bool | None = Field(
+        None, description="Whether to cut the end of a text that is too long; true by default."
+    )
+    dimensions: int | None = Field(None, ge=0, description="Length of the vectors; 0, or no value, for the model's.")
+    keep_alive: str | float | None = Field(None, description="Accepted and ignored: models stay loaded.")
+    options: dict[str, Any] | None = Field(None, description="Accepted and ignored: they concern text generation.")
 
 
 class OllamaEmbeddingsRequest(RequestBody):
@@ -43,19 +45,19 @@ class OllamaEmbeddingsRequest(RequestBody):
 
     model: str = Field(min_length=1)
     prompt: str | None = Field(None, description="A text.")
-    keep_alive: str | float | None = Field(None, description="Taken, not used: the model stays.")
-    options: dict[str, Any] | None = Field(None, description="Taken, not used: they are about generation.")
+    keep_alive: str | float | None = Field(None, description="Accepted and ignored: models stay loaded.")
+    options: dict[str, Any] | None = Field(None, description="Accepted and ignored: they concern text generation.")
 
 
 class OllamaShowRequest(RequestBody):
-    """The body of `POST /api/show`; `name` is the older word for `model`."""
+    """The body of `POST /api/show`; `name` is the older name of `model`."""
 
     model: str | None = None
     name: str | None = None
 
 
 class OllamaEmbedResponse(BaseModel):
-    """The answer of `POST /api/embed`; durations in nanoseconds."""
+    """The response of `POST /api/embed`; durations in nanoseconds."""
 
     model: str
     embeddings: list[list[float]]
@@ -65,13 +67,13 @@ class OllamaEmbedResponse(BaseModel):
 
 
 class OllamaEmbeddingsResponse(BaseModel):
-    """The answer of `POST /api/embeddings`."""
+    """The response of `POST /api/embeddings`."""
 
     embedding: list[float]
 
 
 class OllamaErrorResponse(BaseModel):
-    """The body of a failure."""
+    """The body of an error response."""
 
     error: str
 
@@ -86,7 +88,7 @@ router = APIRouter(tags=["Ollama"])
     responses={200: {"model": OllamaEmbedResponse}},
 )
 async def embed(request: Request) -> Response:
-    """Embeds a text or texts."""
+    """Embed a text or several."""
     started = perf_counter_ns()
     body = await body_of(request, OllamaEmbedRequest)
     texts = [body.input] if isinstance(body.input, str) and body.input else body.input or []
@@ -124,7 +126,7 @@ async def embed(request: Request) -> Response:
     responses={200: {"model": OllamaEmbeddingsResponse}},
 )
 async def embeddings(request: Request) -> Response:
-    """Embeds one text."""
+    """Embed one text."""
     body = await body_of(request, OllamaEmbeddingsRequest)
     engine = engine_of(request)
     if not body.prompt:
@@ -139,35 +141,35 @@ async def embeddings(request: Request) -> Response:
 
 @router.get("/api/tags", summary="List the served models")
 async def tags(request: Request) -> Response:
-    """Lists the embedding model, and the reranker if there is one."""
+    """List the embedding model and the reranker, or the one that is served."""
     engine = engine_of(request)
     found: list[dict[str, Any]] = []
     for ask in (engine.embedding_model, engine.reranker):
         try:
             found.append(_listed(await ask()))
-        except Failure:  # one of the two kinds may be missing
+        except ApiError:  # one of the two may be missing
             continue
     return json_response({"models": found})
 
 
 @router.get("/api/ps", summary="List the models that are loaded")
 async def loaded(request: Request) -> Response:
-    """Lists what `/api/tags` lists: every served model is loaded."""
+    """List what `/api/tags` lists: every served model is loaded."""
     return await tags(request)
 
 
 @router.post("/api/show", summary="Describe a model", openapi_extra=documented(OllamaShowRequest))
 async def show(request: Request) -> Response:
-    """Describes one of the served models."""
+    """Describe one of the served models."""
     body = await body_of(request, OllamaShowRequest)
     name = body.model or body.name
     if not name:
-        raise Failure("malformed", "model: name one", param="model")
+        raise ApiError("malformed", "model: the name of a model is required", param="model")
     info: ModelInfo | RerankerInfo
     try:
         info = await engine_of(request).embedding_model(name)
         facts: dict[str, Any] = {"qwen3.embedding_length": info.dimensions}
-    except Failure:
+    except ApiError:
         info = await engine_of(request).reranker(name)
         facts = {}
     return json_response(
@@ -184,9 +186,9 @@ async def show(request: Request) -> Response:
     )
 
 
-@router.get("/api/version", summary="Say which version serves")
+@router.get("/api/version", summary="Return the version")
 async def version() -> Response:
-    """Returns the version of qwen3-triton."""
+    """Return the version of qwen3-triton."""
     return json_response({"version": __version__})
 
 
@@ -212,8 +214,8 @@ def _details(info: ModelInfo | RerankerInfo) -> dict[str, Any]:
     }
 
 
-def _render_error(failure: Failure, _request_id: str) -> tuple[int, dict[str, Any]]:
-    return failure.status, {"error": failure.message}
+def _render_error(error: ApiError, _request_id: str) -> tuple[int, dict[str, Any]]:
+    return error.status, {"error": error.message}
 
 
 OLLAMA = Api(
@@ -221,5 +223,5 @@ OLLAMA = Api(
     paths=("/api/",),
     render_error=_render_error,
     schemas=(OllamaEmbedRequest, OllamaEmbeddingsRequest, OllamaShowRequest),
-    failure_schema=OllamaErrorResponse,
+    error_schema=OllamaErrorResponse,
 )

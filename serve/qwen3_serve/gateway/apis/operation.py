@@ -1,4 +1,4 @@
-"""What probes and scrapers ask: `GET /health`, `/ready` and `/metrics`."""
+"""Routes for probes and scrapers: `GET /health`, `/ready` and `/metrics`."""
 
 from typing import cast
 
@@ -17,13 +17,13 @@ OPERATION_PATHS = ("/health", "/ready", "/metrics", "/docs", "/openapi.json")
 
 
 class Health(BaseModel):
-    """That the gateway runs."""
+    """Whether the process runs."""
 
     status: str
 
 
 class Ready(BaseModel):
-    """Whether the gateway can work."""
+    """Whether requests would be answered."""
 
     ready: bool
 
@@ -31,20 +31,20 @@ class Ready(BaseModel):
 router = APIRouter(tags=["Operation"])
 
 
-@router.get("/health", summary="Say whether the gateway runs", responses={200: {"model": Health}})
+@router.get("/health", summary="Liveness: whether the process runs", responses={200: {"model": Health}})
 async def health() -> Response:
-    """Answers as long as the process works; whether Triton does is not asked."""
+    """Answer as long as the process works; Triton is not asked."""
     return json_response({"status": "ok"})
 
 
-@router.get("/ready", summary="Say whether requests would be answered", responses={503: {"model": Ready}})
+@router.get("/ready", summary="Readiness: whether requests would be answered", responses={503: {"model": Ready}})
 async def ready(request: Request) -> Response:
-    """Follows Triton: 200 while it answers requests as it should, 503 while it does not."""
+    """Answer 200 while Triton answers requests correctly, and 503 while it does not."""
     is_ready = await cast(Readiness, request.app.state.readiness).is_ready()
     return json_response({"ready": is_ready}, status=200 if is_ready else 503)
 
 
-@router.get("/metrics", summary="Give Prometheus its numbers", response_class=Response)
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Returns counts and times of all workers."""
+    """Return the counts and times of all workers."""
     return Response(cast(Metrics, request.app.state.metrics).text(), media_type=CONTENT_TYPE)

@@ -1,7 +1,7 @@
 """The rerank API of Cohere and Jina: `POST /v1/rerank` and `POST /v2/rerank`.
 
-The two companies' requests differ in nothing that matters, and their answers in nothing that clashes: an answer holds
-the fields of both.
+Their requests do not differ in the fields that are used here, and the fields of their responses do not conflict, so
+each response has the fields of both.
 """
 
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from ..api import Api, engine_of, exchange_for
 from ..body import RequestBody, body_of, documented
-from ..errors import Failure
+from ..errors import ApiError
 from ..json import json_response
 from ..middleware.disconnect import while_connected
 from ..names import public_name
@@ -22,7 +22,7 @@ __all__ = ["RERANK"]
 
 
 class RerankDocument(RequestBody):
-    """A document with its text, and whatever else, which comes back with it."""
+    """A document: its text, and any further fields, which the response returns."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -32,27 +32,27 @@ class RerankDocument(RequestBody):
 class RerankRequest(RequestBody):
     """The body of `POST /v1/rerank` and `POST /v2/rerank`."""
 
-    query: str = Field(description="What is looked for.")
+    query: str = Field(description="The query.")
     documents: list[Annotated[str | RerankDocument, Field(union_mode="left_to_right")]] = Field(
-        description="Where it is looked for: texts, or objects with a text."
+        description="The documents: texts, or objects with a field text."
     )
-    model: str | None = Field(None, description="As listed by GET /v1/models, or an alias.")
-    top_n: int | None = Field(None, ge=1, description="How many results to return, the best; by default all.")
-    return_documents: bool | None = Field(None, description="Whether to return the documents; by default not.")
+    model: str | None = Field(None, description="A name from GET /v1/models, or an alias.")
+    top_n: int | None = Field(None, ge=1, description="How many results to return, the best first; all by default.")
+    return_documents: bool | None = Field(None, description="Whether to return the documents; false by default.")
     instruction: str | None = Field(
-        None, min_length=1, description="The task, in one sentence; by default the model's."
+        None, min_length=1, description="The task, in one sentence; the model's by default."
     )
     truncate: bool | None = Field(
-        None, description="Whether a document that is too long loses its end, as by default, or is refused."
+        None, description="Whether to cut the end of a document that is too long, the default, or to refuse it."
     )
     max_tokens_per_doc: int | None = Field(
-        None, ge=1, description="Cohere's; only the model's own length can be had, so a smaller number is refused."
+        None, ge=1, description="Cohere's; a number below the model's own limit is not supported and refused."
     )
-    max_chunks_per_doc: int | None = Field(None, ge=1, description="Cohere's, for older models; taken, not used.")
+    max_chunks_per_doc: int | None = Field(None, ge=1, description="Cohere's, for older models; accepted and ignored.")
 
 
 class RerankResult(BaseModel):
-    """A document's place."""
+    """A document's index in the request, and its score."""
 
     index: int
     relevance_score: float
@@ -60,13 +60,13 @@ class RerankResult(BaseModel):
 
 
 class RerankUsage(BaseModel):
-    """How many tokens the model read."""
+    """The number of tokens that the model read."""
 
     total_tokens: int
 
 
 class RerankResponse(BaseModel):
-    """The answer."""
+    """The response of `POST /v1/rerank` and `POST /v2/rerank`."""
 
     id: str
     object: str
@@ -77,7 +77,7 @@ class RerankResponse(BaseModel):
 
 
 class RerankErrorResponse(BaseModel):
-    """The body of a failure: `message` is Cohere's, `detail` Jina's."""
+    """The body of an error response: `message` is Cohere's, `detail` Jina's."""
 
     id: str
     message: str
@@ -94,7 +94,7 @@ router = APIRouter(tags=["Cohere and Jina"])
     responses={200: {"model": RerankResponse}},
 )
 async def rerank_v1(request: Request) -> Response:
-    """Puts documents in order of how well they meet a query."""
+    """Order documents by how well they answer a query."""
     return await _rerank(request, version="1")
 
 
@@ -105,7 +105,7 @@ async def rerank_v1(request: Request) -> Response:
     responses={200: {"model": RerankResponse}},
 )
 async def rerank_v2(request: Request) -> Response:
-    """Puts documents in order of how well they meet a query."""
+    """Order documents by how well they answer a query."""
     return await _rerank(request, version="2")
 
 
@@ -116,14 +116,14 @@ async def _rerank(request: Request, *, version: str) -> Response:
     if body.max_tokens_per_doc is not None:
         info = await engine.reranker(body.model)
         if body.max_tokens_per_doc < info.max_tokens:
-            raise Failure(
+            raise ApiError(
                 "invalid",
                 f"max_tokens_per_doc below the model's {info.max_tokens} is not supported: shorten the documents",
                 param="max_tokens_per_doc",
             )
-    judged = await while_connected(
+    reranked = await while_connected(
         request.receive,
-        engine.judge(
+        engine.rerank(
             body.query,
             [document if isinstance(document, str) else document.text for document in body.documents],
             exchange=exchange,
@@ -133,8 +133,8 @@ async def _rerank(request: Request, *, version: str) -> Response:
         ),
     )
     results: list[dict[str, Any]] = []
-    for index in judged.order()[: body.top_n]:
-        result: dict[str, Any] = {"index": index, "relevance_score": judged.judgements[index].score}
+    for index in reranked.order()[: body.top_n]:
+        result: dict[str, Any] = {"index": index, "relevance_score": reranked.judgements[index].score}
         if body.return_documents:
             document = body.documents[index]
             result["document"] = {"text": document} if isinstance(document, str) else document.model_dump()
@@ -143,22 +143,22 @@ async def _rerank(request: Request, *, version: str) -> Response:
         {
             "id": exchange.request_id,
             "object": "list",
-            "model": body.model or public_name(judged.info),
+            "model": body.model or public_name(reranked.info),
             "results": results,
-            "usage": {"total_tokens": judged.tokens},
+            "usage": {"total_tokens": reranked.tokens},
             "meta": {
                 "api_version": {"version": version},
                 "billed_units": {"search_units": 1},
-                "tokens": {"input_tokens": judged.tokens},
+                "tokens": {"input_tokens": reranked.tokens},
             },
         }
     )
 
 
-def _render_error(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
-    # Cohere answers 422 where a body is JSON but not of the form.
-    status = 422 if failure.cause == "malformed" and failure.param is not None else failure.status
-    return status, {"id": request_id, "message": failure.message, "detail": failure.message}
+def _render_error(error: ApiError, request_id: str) -> tuple[int, dict[str, Any]]:
+    # Cohere answers 422 if the body is JSON and one of its fields is wrong.
+    status = 422 if error.cause == "malformed" and error.param is not None else error.status
+    return status, {"id": request_id, "message": error.message, "detail": error.message}
 
 
 RERANK = Api(
@@ -166,5 +166,5 @@ RERANK = Api(
     paths=("/v1/rerank", "/v2/"),
     render_error=_render_error,
     schemas=(RerankRequest, RerankDocument),
-    failure_schema=RerankErrorResponse,
+    error_schema=RerankErrorResponse,
 )

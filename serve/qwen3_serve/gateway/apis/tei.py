@@ -1,7 +1,7 @@
 """Hugging Face's Text Embeddings Inference: `/embed`, `/rerank`, `/similarity`, `/tokenize` and `/info`.
 
-`POST /` does what `/embed` and `/similarity` do, as there: `huggingface_hub.InferenceClient` is given no other path.
-Fields, defaults, status codes and errors are those of its OpenAPI document:
+`POST /` does what `/embed` and `/similarity` do, because `huggingface_hub.InferenceClient` uses no other path. Fields,
+defaults, status codes and errors are those of TEI's OpenAPI document:
 https://huggingface.github.io/text-embeddings-inference
 """
 
@@ -15,7 +15,7 @@ from starlette.responses import Response
 from ..api import Api, engine_of, exchange_for
 from ..body import body_of, documented
 from ..engine import Kind
-from ..errors import Cause, Failure
+from ..errors import ApiError, Cause
 from ..inputs import Truncate
 from ..json import json_response
 from ..middleware.disconnect import while_connected
@@ -46,7 +46,7 @@ router = APIRouter(tags=["Text Embeddings Inference"])
     responses={200: {"model": list[list[float]]}},
 )
 async def embed(request: Request) -> Response:
-    """Embeds a text or texts; always a list of vectors."""
+    """Embed a text or several; the response is always a list of vectors."""
     return await _embed(request, await body_of(request, EmbedRequest))
 
 
@@ -57,7 +57,7 @@ async def embed(request: Request) -> Response:
     responses={200: {"model": list[list[float]] | list[float]}},
 )
 async def root(request: Request) -> Response:
-    """Does what `/embed` does, or what `/similarity` does where the inputs are such."""
+    """Do what `/embed` does, or what `/similarity` does if the inputs are for that."""
     body = await body_of(request, RootRequest)
     if isinstance(body.inputs, SimilarityInputs):
         return await _similarity(request, body.inputs, body.parameters)
@@ -71,7 +71,7 @@ async def root(request: Request) -> Response:
     responses={200: {"model": list[float]}},
 )
 async def similarities(request: Request) -> Response:
-    """Returns the cosine of one text with each of several."""
+    """Return the cosine similarity of one text with each of several."""
     body = await body_of(request, SimilarityRequest)
     return await _similarity(request, body.inputs, body.parameters)
 
@@ -83,17 +83,17 @@ async def similarities(request: Request) -> Response:
     responses={200: {"model": list[Rank]}},
 )
 async def rerank(request: Request) -> Response:
-    """Puts texts in order of how well they meet a query, the best first."""
+    """Order texts by how well they answer a query, the best first."""
     body = await body_of(request, TeiRerankRequest)
     if body.truncate and _truncate(body.truncate, body.truncation_direction) == "start":
-        raise Failure(
+        raise ApiError(
             "invalid",
-            "truncation_direction: a pair loses its document's end, not its beginning",
+            "truncation_direction: rerank can only cut the end of a document, so it must be Right",
             param="truncation_direction",
         )
-    judged = await while_connected(
+    reranked = await while_connected(
         request.receive,
-        engine_of(request).judge(
+        engine_of(request).rerank(
             body.query,
             body.texts,
             exchange=exchange_for(request),
@@ -101,8 +101,8 @@ async def rerank(request: Request) -> Response:
         ),
     )
     ranks = []
-    for index in judged.order():
-        judgement = judged.judgements[index]
+    for index in reranked.order():
+        judgement = reranked.judgements[index]
         rank: dict[str, Any] = {"index": index, "score": judgement.logit if body.raw_scores else judgement.score}
         ranks.append({**rank, "text": body.texts[index]} if body.return_text else rank)
     return json_response(ranks)
@@ -115,26 +115,26 @@ async def rerank(request: Request) -> Response:
     responses={200: {"model": list[list[Token]]}},
 )
 async def tokenize(request: Request) -> Response:
-    """Returns the tokens of a text or texts; always a list of lists."""
+    """Return the tokens of a text or several; the response is always a list of lists."""
     body = await body_of(request, TokenizeRequest)
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
     tokens = await while_connected(
         request.receive,
-        engine_of(request).spell(texts, exchange=exchange_for(request), kind=_kind(body.prompt_name)),
+        engine_of(request).tokenize(texts, exchange=exchange_for(request), kind=_kind(body.prompt_name)),
     )
     if not body.add_special_tokens:
         tokens = [row[:-1] for row in tokens]
     return json_response(tokens)
 
 
-@router.get("/info", summary="Say what serves", responses={200: {"model": Info}})
+@router.get("/info", summary="Describe the served model", responses={200: {"model": Info}})
 async def info(request: Request) -> Response:
-    """Describes the embedding model, or where there is none the reranker."""
+    """Describe the embedding model, or the reranker if there is no embedding model."""
     engine = engine_of(request)
     try:
         served = await engine.embedding_model()
         model_type: dict[str, Any] = {"embedding": {"pooling": "last_token"}}
-    except Failure:
+    except ApiError:
         served = await engine.reranker()  # type: ignore[assignment]
         model_type = {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}
     settings = request.app.state.settings
@@ -160,14 +160,12 @@ async def info(request: Request) -> Response:
 
 async def _embed(request: Request, body: EmbedRequest) -> Response:
     if body.normalize is False:
-        raise Failure(
-            "invalid", "normalize: the model's vectors have norm 1; false is not to be had", param="normalize"
-        )
+        raise ApiError("invalid", "normalize: vectors always have norm 1, so false is not supported", param="normalize")
     inputs: Any = body.inputs
     if isinstance(inputs, str) or (inputs and isinstance(inputs[0], int)):
         inputs = [inputs]
-    if inputs and isinstance(inputs[0], str) != all(isinstance(each, str) for each in inputs):
-        raise Failure("invalid", "inputs: give texts or token ids, not both in one request", param="inputs")
+    if len({isinstance(each, str) for each in inputs}) > 1:
+        raise ApiError("invalid", "inputs: give texts or token ids, not both in one request", param="inputs")
     embedded = await while_connected(
         request.receive,
         engine_of(request).embed(
@@ -183,15 +181,15 @@ async def _embed(request: Request, body: EmbedRequest) -> Response:
 
 async def _similarity(request: Request, inputs: SimilarityInputs, parameters: SimilarityParameters | None) -> Response:
     if not inputs.sentences:
-        raise Failure("empty", "sentences: there are none to compare with", param="sentences")
-    how = parameters or SimilarityParameters()
+        raise ApiError("empty", "sentences: the list is empty; send at least one to compare with", param="sentences")
+    chosen = parameters or SimilarityParameters()
     embedded = await while_connected(
         request.receive,
         engine_of(request).embed(
             [inputs.source_sentence, *inputs.sentences],
             exchange=exchange_for(request),
-            kind=_kind(how.prompt_name),
-            truncate=_truncate(how.truncate, how.truncation_direction),
+            kind=_kind(chosen.prompt_name),
+            truncate=_truncate(chosen.truncate, chosen.truncation_direction),
         ),
     )
     return json_response(similarity(embedded.vectors[0], embedded.vectors[1:])[0])
@@ -201,13 +199,13 @@ def _kind(prompt_name: str | None) -> Kind:
     return "query" if prompt_name == "query" else "document"
 
 
-def _truncate(wanted: bool | None, direction: Direction) -> Truncate:  # noqa: FBT001 - the field's own value
+def _truncate(wanted: bool | None, direction: Direction) -> Truncate:  # noqa: FBT001 - the value of a field
     if not wanted:
         return False
     return "start" if direction.lower() == "left" else "end"
 
 
-# `router/src/http/server.rs` of text-embeddings-inference: which type of error has which status.
+# Error types and their status codes; source: `router/src/http/server.rs` of text-embeddings-inference.
 _TYPES: dict[Cause, tuple[str, int]] = {
     "malformed": ("validation", 422),
     "invalid": ("validation", 422),
@@ -223,9 +221,9 @@ _TYPES: dict[Cause, tuple[str, int]] = {
 }
 
 
-def _render_error(failure: Failure, _request_id: str) -> tuple[int, dict[str, Any]]:
-    kind, status = _TYPES.get(failure.cause, ("validation", failure.status))
-    return status, {"error": failure.message, "error_type": kind}
+def _render_error(error: ApiError, _request_id: str) -> tuple[int, dict[str, Any]]:
+    error_type, status = _TYPES.get(error.cause, ("validation", error.status))
+    return status, {"error": error.message, "error_type": error_type}
 
 
 TEI = Api(
@@ -239,5 +237,5 @@ TEI = Api(
         TeiRerankRequest,
         TokenizeRequest,
     ),
-    failure_schema=TeiErrorResponse,
+    error_schema=TeiErrorResponse,
 )

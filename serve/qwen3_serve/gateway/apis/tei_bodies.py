@@ -1,4 +1,4 @@
-"""What the requests and answers of Text Embeddings Inference look like, as its OpenAPI document has them."""
+"""The requests and responses of Text Embeddings Inference, as its OpenAPI document defines them."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,9 +21,9 @@ __all__ = [
     "TokenizeRequest",
 ]
 
-_MOST_ID = 2**31 - 1
+_MAX_ID = 2**31 - 1
 
-TokenId = Annotated[int, Field(ge=0, le=_MOST_ID)]
+TokenId = Annotated[int, Field(ge=0, le=_MAX_ID)]
 TokenIds = Annotated[list[TokenId], Field(fail_fast=True)]
 Item = Annotated[str | TokenIds, Field(union_mode="left_to_right")]
 Items = Annotated[list[Item], Field(fail_fast=True)]
@@ -31,7 +31,7 @@ Texts = Annotated[list[str], Field(fail_fast=True)]
 Direction = Literal["Left", "Right", "left", "right"]
 Prompt = Annotated[
     Literal["query", "document"] | None,
-    Field(description="Whether to put the instruction for queries before the texts; by default not."),
+    Field(description="query puts the instruction for queries before the texts; none by default."),
 ]
 
 
@@ -40,24 +40,24 @@ class EmbedRequest(RequestBody):
 
     inputs: Annotated[
         str | TokenIds | Items,
-        Field(union_mode="left_to_right", description="A text or its token ids, or several of them."),
+        Field(union_mode="left_to_right", description="A text or its token ids, or a list of these."),
     ]
-    normalize: bool | None = Field(None, description="The vectors have norm 1 anyway; false is refused.")
+    normalize: bool | None = Field(None, description="Vectors always have norm 1; false is refused.")
     prompt_name: Prompt = None
-    truncate: bool | None = Field(None, description="Whether to cut texts that are too long; by default not.")
-    truncation_direction: Direction = Field("Right", description="Which side they lose.")
-    dimensions: int | None = Field(None, ge=1, description="Length of the vectors; by default the model's.")
+    truncate: bool | None = Field(None, description="Whether to cut texts that are too long; false by default.")
+    truncation_direction: Direction = Field("Right", description="Which end of a text to cut.")
+    dimensions: int | None = Field(None, ge=1, description="Length of the vectors; the model's by default.")
 
 
 class SimilarityInputs(RequestBody):
-    """A text, and the texts to compare it with."""
+    """A text and the texts to compare it with."""
 
     source_sentence: str
     sentences: Texts
 
 
 class SimilarityParameters(RequestBody):
-    """How to embed them."""
+    """How to embed the texts."""
 
     prompt_name: Prompt = None
     truncate: bool | None = None
@@ -87,7 +87,7 @@ class TeiRerankRequest(RequestBody):
     texts: Texts
     raw_scores: bool = Field(default=False, description="Whether to return logits instead of scores from 0 to 1.")
     return_text: bool = False
-    truncate: bool | None = Field(None, description="Whether to cut texts that are too long; by default not.")
+    truncate: bool | None = Field(None, description="Whether to cut texts that are too long; false by default.")
     truncation_direction: Direction = "Right"
 
 
@@ -95,12 +95,12 @@ class TokenizeRequest(RequestBody):
     """The body of `POST /tokenize`."""
 
     inputs: Annotated[str | Texts, Field(union_mode="left_to_right")]
-    add_special_tokens: bool = Field(default=True, description="Whether to count the end-of-text token.")
+    add_special_tokens: bool = Field(default=True, description="Whether to include the end-of-text token.")
     prompt_name: Prompt = None
 
 
 class Rank(BaseModel):
-    """A text's place."""
+    """A text's index in the request, and its score."""
 
     index: int
     score: float
@@ -108,7 +108,7 @@ class Rank(BaseModel):
 
 
 class Token(BaseModel):
-    """One token; `start` and `stop` are positions in the text, counted in characters."""
+    """One token; `start` and `stop` are character offsets into the text."""
 
     id: int
     text: str
@@ -118,7 +118,7 @@ class Token(BaseModel):
 
 
 class Info(BaseModel):
-    """What serves."""
+    """The served model and the gateway's limits."""
 
     model_id: str
     model_sha: str | None
@@ -137,7 +137,7 @@ class Info(BaseModel):
 
 
 class TeiErrorResponse(BaseModel):
-    """The body of a failure."""
+    """The body of an error response."""
 
     error: str
     error_type: str

@@ -1,1 +1,1 @@
-"""What every request passes on its way in and out, whatever its API."""
+"""Middleware that every request and response passes, whatever its API."""

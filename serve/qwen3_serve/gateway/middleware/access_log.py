@@ -1,4 +1,4 @@
-"""The access log: one line of JSON for each request. It never holds a text, a path that is not a route, or a key."""
+"""The access log: one line of JSON per request. It never holds a text, an API key, or a path that is not a route."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ _access = logging.getLogger("qwen3_serve.gateway.access")
 
 
 def log_exchange(exchange: Exchange, *, route: str, seconds: float) -> None:
-    """Writes the line of a request that is over."""
+    """Write the line of a request that is finished."""
     line = {
         "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         "request_id": exchange.request_id,
@@ -31,7 +31,7 @@ def log_exchange(exchange: Exchange, *, route: str, seconds: float) -> None:
 
 
 def configure_logging() -> None:
-    """Sends the access log to stdout, and what goes wrong to stderr, for the command."""
+    """Send the access log to stdout and warnings and errors to stderr, for the command."""
     lines = logging.StreamHandler(sys.stdout)
     lines.setFormatter(logging.Formatter("%(message)s"))
     _access.handlers = [lines]

@@ -1,4 +1,4 @@
-"""Work for a client, as long as it is there to hear the answer."""
+"""Cancels the work for a request when its client closes the connection."""
 
 import asyncio
 import contextlib
@@ -13,21 +13,21 @@ _T = TypeVar("_T")
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before the answer."""
+    """The client closed the connection before the response."""
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, _T]) -> _T:
-    """Does the work, and gives it up when the client leaves. No part of the work outlasts the call.
+    """Do the work, and cancel it when the client closes the connection. No part of the work outlasts the call.
 
     Args:
-        receive: the request's, its body read to the end.
-        work: what to do.
+        receive: The request's `receive`; its body was read to the end.
+        work: What to do.
 
     Raises:
-        ClientGoneError: the client left before the work was done.
+        ClientGoneError: The client closed the connection before the work was done.
     """
     doing = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(receive))
+    leaving = asyncio.ensure_future(_disconnected(receive))
     try:
         await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not doing.done():
@@ -41,6 +41,6 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, _T]) -> _T
                     await task
 
 
-async def _left(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,27 +1,27 @@
-"""How much may come in: requests at once, the size of a body, the bytes of all bodies, and how long one may take.
+"""Limits on incoming requests: how many at once, the bytes of one body and of all, and the time one may take to arrive.
 
-This is about bytes, before anybody has looked at them; how much work they mean is `_admission`'s question.
+They apply to bytes, before these are parsed; `pending` limits the work that the parsed requests ask for.
 """
 
 import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import Failure
+from ..errors import ApiError
 from ..settings import Settings
 
 __all__ = ["Limits"]
 
 _RETRY_S = 1
-_UNLIMITED = {"/health", "/ready", "/metrics"}  # an overloaded gateway can still be asked how it is
+_UNLIMITED = {"/health", "/ready", "/metrics"}  # so that an overloaded gateway can still be probed
 
 
 class Limits:
-    """Refuses what is too much.
+    """Middleware that refuses requests beyond the limits.
 
     Args:
-        app: what the rest passes to.
-        settings: the limits.
+        app: The application within.
+        settings: The limits.
     """
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
@@ -31,7 +31,7 @@ class Limits:
         self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, as ASGI has it."""
+        """Serve one connection, as ASGI defines it."""
         if scope["type"] != "http" or scope["path"] in _UNLIMITED:
             await self._app(scope, receive, send)
             return
@@ -48,14 +48,14 @@ class Limits:
             self._held_bytes -= body.size
 
     def hold(self, size: int, *, more: int) -> None:
-        """Counts bytes that arrived.
+        """Count bytes that arrived.
 
         Args:
-            size: how many of the same body came before.
-            more: how many came.
+            size: Bytes of the same body that arrived before.
+            more: Bytes that arrived now.
 
         Raises:
-            Failure: the body is too large, or all bodies together are.
+            ApiError: The body is too large, or all bodies together are.
         """
         self._check_size(size + more)
         if self._held_bytes + more > self._settings.max_held_bytes:
@@ -65,11 +65,11 @@ class Limits:
     def _check_size(self, size: int) -> None:
         limit = self._settings.max_body_bytes
         if size > limit:
-            raise Failure("too_large", f"the body is larger than the {limit} bytes that this gateway takes")
+            raise ApiError("too_large", f"the body is larger than the {limit} bytes that this gateway takes")
 
 
 class _Body:
-    """One request's body on its way in."""
+    """One request's body while it arrives."""
 
     def __init__(self, limits: Limits, receive: Receive, *, deadline: float) -> None:
         self._limits = limits
@@ -79,14 +79,14 @@ class _Body:
         self.size = 0
 
     async def receive(self) -> Message:
-        """The request's `receive`, counted and timed until the body is complete."""
+        """Receive the next message; until the body is complete, count its bytes and apply the time limit."""
         if self._is_complete:
             return await self._receive()
         left_s = self._deadline - asyncio.get_running_loop().time()
         try:
             message = await asyncio.wait_for(self._receive(), max(left_s, 0.001))
         except asyncio.TimeoutError:
-            raise Failure("too_slow", "the body did not arrive in time") from None
+            raise ApiError("too_slow", "the body did not arrive in time") from None
         if message["type"] == "http.request":
             more = len(message.get("body", b""))
             self._limits.hold(self.size, more=more)
@@ -99,8 +99,8 @@ def _content_length(scope: Scope) -> int:
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and len(value) < 20:
             return int(value)
-    return 0  # none, or one that the HTTP server has refused already
+    return 0  # no such header, or one that the HTTP server has refused already
 
 
-def _too_busy() -> Failure:
-    return Failure("overloaded", "the gateway is busy; try again later", retry_after_s=_RETRY_S)
+def _too_busy() -> ApiError:
+    return ApiError("overloaded", "the gateway is busy; try again later", retry_after_s=_RETRY_S)

@@ -1,7 +1,7 @@
-"""Counts and times, in Prometheus' format.
+"""Metrics in Prometheus' format.
 
-With several workers, each writes its numbers to a file in PROMETHEUS_MULTIPROC_DIR, and whichever is asked adds them
-up; the command makes that directory.
+With several workers, each writes its numbers to files in PROMETHEUS_MULTIPROC_DIR, which the command creates, and the
+worker that is asked adds them up.
 """
 
 import os
@@ -21,7 +21,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Metrics:
-    """The numbers of one application. Reads the environment once, when it is made."""
+    """The metrics of one application. The environment is read once, at construction."""
 
     def __init__(self) -> None:
         self._directory = os.environ.get(DIRECTORY_VARIABLE)
@@ -32,28 +32,28 @@ class Metrics:
         self._failures = Counter(
             "qwen3_gateway_failures", "Requests that failed, by cause.", ["route", "cause"], registry=registry
         )
-        self._items = Counter("qwen3_gateway_items", "Texts and pairs taken on.", ["route"], registry=registry)
-        self._tokens = Counter("qwen3_gateway_tokens", "Tokens taken on.", ["route"], registry=registry)
+        self._items = Counter("qwen3_gateway_items", "Texts and pairs accepted.", ["route"], registry=registry)
+        self._tokens = Counter("qwen3_gateway_tokens", "Tokens accepted.", ["route"], registry=registry)
         self._seconds = Histogram(
             "qwen3_gateway_request_seconds",
-            "Time from a request to the end of its answer.",
+            "Time from a request to the end of its response.",
             ["route"],
             buckets=_SECONDS,
             registry=registry,
         )
-        self.requests_in_progress = self._gauge("requests_in_progress", "Requests that are being worked on.")
-        self._pending_items = self._gauge("pending_items", "Texts and pairs admitted and not yet answered.")
-        self._pending_tokens = self._gauge("pending_tokens", "Tokens admitted and not yet answered.")
+        self.requests_in_progress = self._gauge("requests_in_progress", "Requests in progress.")
+        self._pending_items = self._gauge("pending_items", "Texts and pairs accepted and not yet answered.")
+        self._pending_tokens = self._gauge("pending_tokens", "Tokens accepted and not yet answered.")
         if self._directory is not None:
             _forget_dead_workers(Path(self._directory))
 
-    def note_pending(self, items: int, tokens: int) -> None:
-        """Notes how much is admitted and not yet answered."""
+    def set_pending(self, items: int, tokens: int) -> None:
+        """Set how much is accepted and not yet answered."""
         self._pending_items.set(items)
         self._pending_tokens.set(tokens)
 
-    def note(self, exchange: Exchange, *, route: str, seconds: float) -> None:
-        """Counts a request that is over."""
+    def record(self, exchange: Exchange, *, route: str, seconds: float) -> None:
+        """Count a request that is finished."""
         self._requests.labels(route, exchange.method, str(exchange.status)).inc()
         self._seconds.labels(route).observe(seconds)
         if exchange.cause:
@@ -63,7 +63,7 @@ class Metrics:
             self._tokens.labels(route).inc(exchange.tokens)
 
     def text(self) -> bytes:
-        """Returns all numbers, of all workers together."""
+        """Return the metrics of all workers together."""
         registry = self._registry
         if self._directory is not None:
             registry = CollectorRegistry()
@@ -71,7 +71,7 @@ class Metrics:
         return generate_latest(registry)
 
     def close(self) -> None:
-        """Takes this worker's share out of what is pending."""
+        """Remove this worker's share of the pending items and tokens."""
         if self._directory is not None:
             mark_process_dead(os.getpid(), path=self._directory)  # type: ignore[no-untyped-call]
 
@@ -80,7 +80,7 @@ class Metrics:
 
 
 def _forget_dead_workers(directory: Path) -> None:
-    """A worker that was killed could not `close`; the one that takes its place does it."""
+    """Do for workers that were killed what `close` does; the workers that replace them call this."""
     for file in directory.glob("gauge_livesum_*.db"):
         pid = file.stem.rpartition("_")[2]
         if pid.isdigit() and not Path("/proc", pid).exists():

@@ -1,4 +1,4 @@
-"""The outermost layer: every request gets an id, is counted, timed and logged, whatever becomes of it."""
+"""The outermost middleware: every request gets an id and is counted, timed and logged, also if it fails."""
 
 from time import perf_counter
 
@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..exchange import open_exchange
 from .access_log import log_exchange
-from .boundary import CLIENT_GONE
+from .error_responses import CLIENT_GONE
 from .metrics import Metrics
 
 __all__ = ["Observation", "route_of"]
@@ -15,13 +15,13 @@ _OTHER = "other"
 
 
 class Observation:
-    """Watches requests.
+    """Middleware that records requests.
 
     Args:
-        app: what answers them.
-        metrics: where they are counted.
-        routes: the paths that there are.
-        access_log: whether to write a line for each.
+        app: The application within.
+        metrics: Counts the requests.
+        routes: All paths of the gateway.
+        access_log: Whether to log each request.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: frozenset[str], access_log: bool) -> None:
@@ -31,7 +31,7 @@ class Observation:
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, as ASGI has it."""
+        """Serve one connection, as ASGI defines it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -51,13 +51,13 @@ class Observation:
             exchange.status = exchange.status or CLIENT_GONE
             seconds = perf_counter() - exchange.started
             self._metrics.requests_in_progress.dec()
-            self._metrics.note(exchange, route=route, seconds=seconds)
+            self._metrics.record(exchange, route=route, seconds=seconds)
             if self._access_log:
                 log_exchange(exchange, route=route, seconds=seconds)
 
 
 def route_of(path: str, routes: frozenset[str]) -> str:
-    """Returns the route that a path belongs to, "other" for none: a path may be long, secret, or one of millions."""
+    """Return the route of a path; "other" for an unknown path, which may be long, secret, or one of millions."""
     if path in routes:
         return path
     return "/v1/models/{name}" if path.startswith("/v1/models/") else _OTHER

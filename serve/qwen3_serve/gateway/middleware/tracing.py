@@ -1,7 +1,7 @@
-"""OpenTelemetry traces: one span for each request, when the environment asks for them.
+"""OpenTelemetry traces: one span per request, if the environment asks for them.
 
-The variables are OpenTelemetry's own, `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_TRACES_EXPORTER` first of all. Without
-them nothing of OpenTelemetry's SDK is loaded.
+It asks with OpenTelemetry's own variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_TRACES_EXPORTER`. Without
+them nothing of OpenTelemetry's SDK is imported.
 """
 
 import os
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 __all__ = ["Tracing", "is_configured", "tracer_provider"]
 
 _VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
-_SPAN_EXPORTERS = "opentelemetry_traces_exporter"  # the group of entry points where exporters are declared
+_SPAN_EXPORTERS = "opentelemetry_traces_exporter"  # the group of entry points that declares exporters
 _SERVER_ERROR = 500
 
 
 def is_configured() -> bool:
-    """Says whether the environment asks for traces."""
+    """Return whether the environment asks for traces."""
     is_off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     exporter = os.environ.get("OTEL_TRACES_EXPORTER")
     return not is_off and exporter != "none" and any(os.environ.get(name) for name in _VARIABLES)
 
 
 def tracer_provider() -> "TracerProvider":
-    """Makes what spans are sent with.
+    """Create the provider that exports spans.
 
     Raises:
-        SettingsError: what the environment asks for is not installed.
+        SettingsError: The exporter that the environment asks for is not installed.
     """
     try:
         from opentelemetry.sdk.resources import Resource
@@ -69,12 +69,12 @@ def _exporter(name: str) -> type:
 
 
 class Tracing:
-    """Wraps each request in a span, the child of the caller's if it sent `traceparent`.
+    """Middleware that wraps each request in a span, a child of the client's span if it sent `traceparent`.
 
     Args:
-        app: what answers requests.
-        provider: what spans are sent with.
-        routes: the paths that there are.
+        app: The application within.
+        provider: Exports the spans.
+        routes: All paths of the gateway.
     """
 
     def __init__(self, app: ASGIApp, *, provider: "TracerProvider", routes: frozenset[str]) -> None:
@@ -83,7 +83,7 @@ class Tracing:
         self._tracer = provider.get_tracer("qwen3_serve.gateway")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, as ASGI has it."""
+        """Serve one connection, as ASGI defines it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -100,7 +100,7 @@ class Tracing:
             context=context,
             kind=SpanKind.SERVER,
             attributes=attributes,
-            record_exception=False,  # its message may hold a text
+            record_exception=False,  # the message of an exception may hold a text
             set_status_on_exception=False,
         ) as span:
 

@@ -3,8 +3,6 @@
 import threading
 import time
 
-from qwen3_serve.triton.waiting import Waiting
-
 
 def test_words_come_until_the_block_ends() -> None:
     lines: list[str] = []
@@ -15,10 +13,10 @@ def test_words_come_until_the_block_ends() -> None:
         if len(lines) == 3:
             three.set()
 
-    with Waiting(report, lambda: "working", every_s=0.01):
+    with ProgressMessages(report, lambda: "working", interval_s=0.01):
         assert three.wait(30)
     said = len(lines)
     time.sleep(0.05)
     assert len(lines) == said
-    with Waiting(None, lambda: "working"):
+    with ProgressMessages(None, lambda: "working"):
         pass

@@ -1,0 +1,130 @@
+"""Waits until a Triton that was just started is ready, or finds out why it is not.
+
+Ready means more here than Triton's own health check: each model has given a correct first answer, and the metrics are
+served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from http.client import HTTPException
+
+from ..errors import ServeError
+from .first_answer import check_first_answer
+from .hosts import Host, HostsAtStart
+from .http_probe import TIMEOUT_S, HttpProbe
+from .log import Log
+from .ports import PortLostError
+
+POLL_S = 0.05
+
+_METRICS_START_S = 5.0
+_LAST_WORDS_S = 0.5  # that Triton gets to write its own reason after a host has ended
+
+
+class Startup:
+    """The start of one Triton.
+
+    Args:
+        process: The Triton process.
+        server_id: The name that it was given.
+        models: Names of the models that it loads.
+        probe: Sends it HTTP requests.
+        log: What it writes.
+        join_log: Waits until the log of a process that has ended is complete.
+        metrics_port: Port of its metrics.
+        timeout_s: How long loading may take.
+
+    Attributes:
+        step: What is being done now, for messages: `loading qwen3_embedding`.
+        hosts: The process ids of the hosts that loaded their models, once all are loaded.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[str],
+        *,
+        server_id: str,
+        models: Sequence[str],
+        probe: HttpProbe,
+        log: Log,
+        join_log: Callable[[], None],
+        metrics_port: int,
+        timeout_s: float,
+    ) -> None:
+        self._process = process
+        self._server_id = server_id
+        self._models = models
+        self._probe = probe
+        self._log = log
+        self._join_log = join_log
+        self._metrics_port = metrics_port
+        self._timeout_s = timeout_s
+        self._hosts_at_start = HostsAtStart(process.pid)
+        self.step = "starting Triton"
+        self.hosts: dict[Host, int] = {}
+
+    def wait(self) -> None:
+        """Wait until every model is ready and has given a correct first answer, and the metrics are served.
+
+        Raises:
+            PortLostError: Another process took a port.
+            ServeError: Triton or a host ended, it takes too long, or an answer is wrong.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        while not self._probe.is_ready(self._server_id):
+            loading = [name for name in self._models if not self._log.has_loaded(name)]
+            self.step = f"loading {', '.join(loading) or 'Triton'}"
+            self._check_processes()
+            if time.monotonic() > deadline:
+                raise ServeError(
+                    f"Triton was not ready within {self._timeout_s:.0f} s; its last log line: {self._log.last}"
+                )
+            time.sleep(POLL_S)
+        self.hosts = self._hosts_at_start.loaded()  # before the first answers, which may need more memory than there is
+        for name in self._models:
+            self.step = f"waiting for the first answer of {name}"
+            self._check_first_answer(name, timeout_s=max(deadline - time.monotonic(), TIMEOUT_S))
+        self._check_metrics()
+
+    def _check_processes(self) -> None:
+        """Raise if Triton, or a host, has ended."""
+        if (code := self._process.poll()) is not None:
+            self._join_log()
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise self._failure(f"it ended with {how}; its last log line: {self._log.last}")
+        if (ended := self._hosts_at_start.ended()) is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LAST_WORDS_S)
+                self._join_log()
+            whose = f"the process of {', '.join(ended)}" if ended else "a model's process"
+            reason = self._log.host_output() or "it wrote nothing (was it killed, out of memory?)"
+            raise self._failure(f"{whose} ended while it was loading: {reason}")
+
+    def _failure(self, otherwise: str) -> ServeError:
+        """Return the error for a failed start, with Triton's own reason if its log has one."""
+        reason = self._log.failure() or otherwise
+        error = PortLostError if "already in use" in reason else ServeError
+        return error(f"Triton did not start: {reason}")
+
+    def _check_first_answer(self, model: str, *, timeout_s: float) -> None:
+        path = f"/v2/models/{model}"
+        try:
+            check_first_answer(
+                self._probe.get_json(f"{path}/config"),
+                lambda body: self._probe.post(f"{path}/infer", body, timeout_s=timeout_s),
+            )
+        except (OSError, HTTPException) as error:
+            raise ServeError(f"{model} was loaded, but did not answer within {timeout_s:.0f} s: {error}") from error
+
+    def _check_metrics(self) -> None:
+        """Check that the metrics are served. They start last, and without their port Triton only logs an error."""
+        deadline = time.monotonic() + _METRICS_START_S
+        while not self._log.says("Started Metrics Service") and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        time.sleep(POLL_S)  # Triton logs this before it binds the port; a failure follows within milliseconds
+        if self._log.says("failed to start Metrics service"):
+            raise PortLostError(f"Triton has no metrics: port {self._metrics_port} is already in use")
