@@ -191,7 +191,7 @@ def session(directory: Path, *, threads: int = 0) -> ort.InferenceSession:
 
 
 def embed(model: ort.InferenceSession, texts: Texts) -> npt.NDArray[np.float32]:
-    """Embed texts in packed batches of up to 512 tokens; ``[n, 1024]``, in order."""
+    """Embed texts in packed batches of up to 512 tokens; `[n, 1024]`, in order."""
     rows: list[npt.NDArray[np.float32]] = []
     batch: list[npt.NDArray[np.int64]] = []
     for text in [*texts, None]:
@@ -238,7 +238,7 @@ def processor_s(work: Callable[[], object]) -> float:
 
 
 def table(titles: str, rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; titles are separated by ``|``."""
+    """A Markdown table; titles are separated by `|`."""
     rule = " | ".join("---" for _ in titles.split("|"))
     return "\n".join(f"| {line} |" for line in [titles, rule, *map(" | ".join, rows)])
 

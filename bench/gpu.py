@@ -9,7 +9,7 @@ The graph is exported for the onnxruntime-gpu that is installed; 1.27 is that of
 Weights are random, of the published 0.6B and 8B shapes: speed does not depend on what they mean. All ways of embedding
 run in turns in one process, so that the GPU's clock and heat are the same for all; times are of whole calls, from ids
 (or strings) to vectors in memory. Writes gpu.json, gpu.md and plots into the folder. An hour, 50 GB of disk and, for
-8B, a GPU with 80 GB; ``--sizes 0.6B`` needs 24 GB.
+8B, a GPU with 80 GB; `--sizes 0.6B` needs 24 GB.
 
 Never yet run: it was written where there was no GPU.
 """

@@ -1,4 +1,4 @@
-"""The ways of embedding that ``gpu.py`` compares, all on the same random weights and one GPU.
+"""The ways of embedding that `gpu.py` compares, all on the same random weights and one GPU.
 
 Each takes texts and gives unit vectors in the processor's memory, so that all pay for the same transfers. The graph
 gets token ids through IO binding; transformers gets them padded, on the left as the model card does it;
@@ -31,7 +31,7 @@ class Arm:
     """One way of embedding.
 
     Attributes:
-        name: One of ``ARMS``.
+        name: One of `ARMS`.
         embed: From texts to unit vectors.
         prepare: What has to be done before a row of calls, and is not timed.
     """
@@ -94,7 +94,7 @@ class Padded:
     """transformers on one left-padded batch.
 
     Args:
-        model: A ``Qwen3Model`` on the GPU.
+        model: A `Qwen3Model` on the GPU.
         texts: For the ids.
     """
 

@@ -1,6 +1,6 @@
 """What the GPU measurements amount to: statistics, utilisation, a page of tables, plots.
 
-Knows nothing about GPUs, models or clocks; ``gpu.py`` measures.
+Knows nothing about GPUs, models or clocks; `gpu.py` measures.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Timing:
     """One way of embedding one batch, timed several times.
 
     Attributes:
-        size: The model, ``0.6B``.
-        work: What was embedded: ``query``, ``mixed``, ``equal`` or ``skewed``.
+        size: The model, `0.6B`.
+        work: What was embedded: `query`, `mixed`, `equal` or `skewed`.
         tokens: Of the batch, padding not counted.
         texts: Of the batch.
         arm: Who did it.
@@ -79,7 +79,7 @@ class Results:
 
 
 def non_embedding_parameters(config: Mapping[str, Any]) -> int:
-    """Parameters in the matrices of all layers, from ``config.json``; norms are too few to count."""
+    """Parameters in the matrices of all layers, from `config.json`; norms are too few to count."""
     hidden, heads, kv_heads = (config[key] for key in ("hidden_size", "num_attention_heads", "num_key_value_heads"))
     attention = 2 * hidden * config["head_dim"] * (heads + kv_heads)
     mlp = 3 * hidden * config["intermediate_size"]
@@ -100,7 +100,7 @@ def percentile(seconds: Sequence[float], percent: float) -> float:
 
 
 def agreement(size: str, what: str, ours: np.ndarray, theirs: np.ndarray) -> Agreement:  # type: ignore[type-arg]
-    """Compare unit vectors, ``[texts, dimensions]`` each, row by row."""
+    """Compare unit vectors, `[texts, dimensions]` each, row by row."""
     wide = ours.astype(np.float64), theirs.astype(np.float64)
     lengths = np.linalg.norm(wide[0], axis=1) * np.linalg.norm(wide[1], axis=1)
     return Agreement(
@@ -114,7 +114,7 @@ def agreement(size: str, what: str, ours: np.ndarray, theirs: np.ndarray) -> Agr
 
 
 def mixed_lengths(tokens: int, *, shortest: int = 64, longest: int = 640, seed: int = 0) -> list[int]:
-    """Lengths of texts that add up to ``tokens``, spread evenly between two bounds; the last takes what is left.
+    """Lengths of texts that add up to `tokens`, spread evenly between two bounds; the last takes what is left.
 
     No text is longer than a quarter of a small batch, so that it is one.
     """
@@ -127,7 +127,7 @@ def mixed_lengths(tokens: int, *, shortest: int = 64, longest: int = 640, seed: 
 
 
 def write_report(results: Results, folder: Path) -> None:
-    """Write ``gpu.json``, ``gpu.md`` and two plots into an existing folder."""
+    """Write `gpu.json`, `gpu.md` and two plots into an existing folder."""
     (folder / "gpu.json").write_text(json.dumps(asdict(results), indent=2) + "\n", "utf-8")
     (folder / "gpu.md").write_text(page(results), "utf-8")
     _plot(results, folder)

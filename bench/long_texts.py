@@ -82,7 +82,7 @@ def in_a_process_of_its_own(directory: Path, tokens: int, way: str) -> tuple[Cos
 
 
 def one(directory: Path, tokens: int, way: str, target: Path) -> None:
-    """Embed one text; print its cost, and leave its vector in ``target``."""
+    """Embed one text; print its cost, and leave its vector in `target`."""
     ids = np.random.default_rng(0).integers(0, 250, tokens)
     path = directory / "1" / "model.onnx"
     model = session(path.read_bytes() if way == "one call" else chunked(path), directory)
@@ -109,7 +109,7 @@ def one_call(model: ort.InferenceSession, ids: npt.NDArray[np.int64]) -> Vector:
 
 
 def in_chunks(model: ort.InferenceSession, ids: npt.NDArray[np.int64]) -> Vector:
-    """Embed a text by a graph from :func:`chunked`, extending the cache in place from call to call."""
+    """Embed a text by a graph from `chunked`, extending the cache in place from call to call."""
     ort = runtime()
     binding = model.io_binding()
     (hidden,) = (output.shape[1] for output in model.get_outputs() if output.name == "embedding")
@@ -143,9 +143,9 @@ def lengths(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
 def chunked(path: Path) -> bytes:
     """An exported embedding graph, changed to take one chunk of one text and the cache of what came before.
 
-    New inputs: ``last_position`` INT32 ``[1]`` of the chunk in the text, ``total`` INT32, tokens up to there, and for
-    layer i ``past_keys_i`` and ``past_values_i`` FP32 ``[1, kv_heads, capacity, head_dim]``. New outputs:
-    ``present_keys_i`` and ``present_values_i``, of the same shape.
+    New inputs: `last_position` INT32 `[1]` of the chunk in the text, `total` INT32, tokens up to there, and for
+    layer i `past_keys_i` and `past_values_i` FP32 `[1, kv_heads, capacity, head_dim]`. New outputs:
+    `present_keys_i` and `present_values_i`, of the same shape.
     """
     model = ir.load(path)
     graph = model.graph

@@ -42,7 +42,7 @@ class Contender:
         precision: Of its products; decides whom it is compared with.
         worker: Module of its process.
         environment: Where that runs; None for this project's own.
-        options: What the worker's `load` needs; ``{...}`` stands for a folder of `Folders`.
+        options: What the worker's `load` needs; `{...}` stands for a folder of `Folders`.
         widths: Batch sizes, or numbers of clients. Of several batch sizes the best is used.
         clients: Whether the widths are clients, each measured for itself.
         served_from: Of a contender behind a server, the name of the same engine in process.

@@ -15,7 +15,7 @@ _SHOWN = ("short", "mixed", "512")
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
-    """Write ``throughput.png`` and ``latency.png``, each if it was measured; the files."""
+    """Write `throughput.png` and `latency.png`, each if it was measured; the files."""
     import matplotlib as mpl
 
     mpl.use("Agg")  # no display

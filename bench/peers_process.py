@@ -30,7 +30,7 @@ class Worker:
     """One process; a context manager that leaves nothing of it behind.
 
     Args:
-        module: Its module below ``workers``.
+        module: Its module below `workers`.
         python: Its interpreter.
         log: Where it writes what it says besides answers.
     """
@@ -116,7 +116,7 @@ class Worker:
     def measure(
         self, groups: Sequence[Sequence[Text]], *, width: int, warm_up: Sequence[Sequence[Text]], timeout_s: float
     ) -> dict[str, Any]:
-        """Time groups of texts: ``seconds`` of each, ``processor_s`` of all, ``peak_memory`` in bytes."""
+        """Time groups of texts: `seconds` of each, `processor_s` of all, `peak_memory` in bytes."""
         return self.do(
             "measure",
             groups=[_items(group) for group in groups],

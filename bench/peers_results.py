@@ -1,4 +1,4 @@
-"""What was measured, as it lies in ``results.json``, and the statistics of it.
+"""What was measured, as it lies in `results.json`, and the statistics of it.
 
 Knows nothing about processes; every list may be incomplete, for a run can be interrupted at any time.
 """
@@ -85,7 +85,7 @@ class Results:
         reference: Whose vectors all others are compared with.
         versions: Of each contender's libraries.
         load_s: Seconds until each contender was loaded, the last time.
-        not_run: Contenders that could not run, and why; or ``contender/workload``.
+        not_run: Contenders that could not run, and why; or `contender/workload`.
         widths: The best batch size of each contender, by workload.
         cosines: The smallest cosine of each contender with the reference.
         samples: In the order in which they were taken.
@@ -130,7 +130,7 @@ class Results:
         return Spread.of([1e3 * statistics.median(s.seconds) for s in found]) if found else None
 
     def gain(self, workload: str, one: str, other: str) -> float | None:
-        """How many times faster one is than the other, from medians; for ``query`` by latency."""
+        """How many times faster one is than the other, from medians; for `query` by latency."""
         if workload == "query":
             times = self.query_ms(one), self.query_ms(other)
             return times[1].median / times[0].median if times[0] and times[1] else None

@@ -31,7 +31,7 @@ _NAMES = {
 
 
 def write_gguf(checkpoint: Path, target: Path, *, type_name: str) -> None:
-    """Write ``target``; ``type_name`` is ``BF16`` or ``Q8_0``."""
+    """Write `target`; `type_name` is `BF16` or `Q8_0`."""
     config = json.loads((checkpoint / "config.json").read_text())
     kind = gguf.GGMLQuantizationType[type_name]
     partial = target.with_suffix(".partial")

@@ -17,7 +17,7 @@ Ids = npt.NDArray[np.int64]
 
 
 def padded(texts: Sequence[Text]) -> tuple[Ids, Ids]:
-    """Token ids and attention mask, both int64 ``[texts, longest]``, padded at the end."""
+    """Token ids and attention mask, both int64 `[texts, longest]`, padded at the end."""
     ids = np.full((len(texts), max(len(text.ids) for text in texts)), PAD, np.int64)
     mask = np.zeros_like(ids)
     for row, text in enumerate(texts):
@@ -27,7 +27,7 @@ def padded(texts: Sequence[Text]) -> tuple[Ids, Ids]:
 
 
 def last_token(hidden: npt.NDArray[np.float32], mask: Ids) -> Vectors:
-    """Unit vectors from hidden states ``[texts, longest, dimensions]`` at each text's last token."""
+    """Unit vectors from hidden states `[texts, longest, dimensions]` at each text's last token."""
     rows = hidden[np.arange(len(mask)), mask.sum(axis=1) - 1]
     vectors: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return vectors

@@ -42,7 +42,7 @@ class Engine(Protocol):
         """Be ready to embed."""
 
     def embed(self, texts: Sequence[Text], *, width: int) -> Vectors:
-        """Unit vectors ``[n, dimensions]``, in order.
+        """Unit vectors `[n, dimensions]`, in order.
 
         Args:
             texts: At least one.

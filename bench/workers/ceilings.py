@@ -79,7 +79,7 @@ def _numpy(shape: Shape, rows: int) -> Callable[[], object]:
 
 
 def _torch(shape: Shape, rows: int, dtype: torch.dtype) -> Callable[[], object]:
-    """As a model does it: a linear layer, whose weights lie ``[out, in]``."""
+    """As a model does it: a linear layer, whose weights lie `[out, in]`."""
     left = torch.from_numpy(_values((rows, shape[0]))).to(dtype)
     right = torch.from_numpy(_values((shape[1], shape[0]))).to(dtype)
     return torch.inference_mode()(lambda: torch.nn.functional.linear(left, right))

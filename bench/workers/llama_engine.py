@@ -1,7 +1,7 @@
 """llama.cpp, which Ollama runs, through llama-cpp-python's `embed`: ragged batches, last-token pooling.
 
-Option ``type`` is ``BF16`` or ``Q8_0``, the type of the matrices in the GGUF file that `prepare` writes.
-``repack`` says whether llama.cpp may repack weights for the processor's special units. With AMX and Q8_0, release
+Option `type` is `BF16` or `Q8_0`, the type of the matrices in the GGUF file that `prepare` writes.
+`repack` says whether llama.cpp may repack weights for the processor's special units. With AMX and Q8_0, release
 0.3.36 of llama-cpp-python ends in a segmentation fault when it may.
 """
 

@@ -1,6 +1,6 @@
 """OpenVINO on the model that optimum-intel converts, padded batches of texts of like length.
 
-Options: ``precision`` is ``f32`` or ``bf16``, the inference precision; or ``int8``: optimum-intel's 8-bit weights, with
+Options: `precision` is `f32` or `bf16`, the inference precision; or `int8`: optimum-intel's 8-bit weights, with
 activations that OpenVINO quantises itself while it runs.
 """
 

@@ -1,6 +1,6 @@
 """sentence-transformers, as its users call it: `encode` on texts, which it orders by length itself.
 
-Options: ``backend`` is ``torch`` with a ``dtype``, or ``onnx`` with the folder of the export that `prepare` makes.
+Options: `backend` is `torch` with a `dtype`, or `onnx` with the folder of the export that `prepare` makes.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 >>> from qwen3_export import export
 >>> export("tiny", repository=Path("model_repository"))  # doctest: +SKIP
 
-The path, module by module: ``checkpoint`` finds and lists the weights, ``graph.model`` declares the graph in terms
-of ``products`` and ``ragged_batch``, ``graph.onnx_file`` writes it, ``packed_directory`` completes the directory around
-it, ``exporter`` puts
+The path, module by module: `checkpoint` finds and lists the weights, `graph.model` declares the graph in terms
+of `products` and `ragged_batch`, `graph.onnx_file` writes it, `packed_directory` completes the directory around
+it, `exporter` puts
 that in its place.
 """
 

@@ -1,4 +1,4 @@
-"""``qwen3-triton export``: the command line of :func:`qwen3_export.export`."""
+"""`qwen3-triton export`: the command line of `qwen3_export.export`."""
 
 import argparse
 import sys

@@ -48,7 +48,7 @@ def open_session(
     """Load an exported graph.
 
     Args:
-        model: The ``model.onnx`` file, or its content.
+        model: The `model.onnx` file, or its content.
         threads: Of one operator; 0 takes every core.
         providers: ONNX Runtime's execution providers, the preferred one first.
         entries: More entries of the session's configuration.
@@ -66,9 +66,9 @@ def open_session(
 def int8_sums_saturate() -> bool:
     """Whether ONNX Runtime's products of uint8 by int8 lose high bits on this processor.
 
-    On x86 processors without VNNI they add pairs of products in 16 bits that saturate (``vpmaddubsw``). This multiplies
+    On x86 processors without VNNI they add pairs of products in 16 bits that saturate (`vpmaddubsw`). This multiplies
     the largest values and looks at the sum: it is true of the very kernels that will run, whatever the processor is
-    called. Where sums are exact, the slower kernels of :func:`open_session` are not wanted.
+    called. Where sums are exact, the slower kernels of `open_session` are not wanted.
     """
     probe = runtime().InferenceSession(_PROBE, _options(threads=1), providers=["CPUExecutionProvider"])
     (total,) = probe.run(None, {"x": np.full((1, 4), 255, np.uint8)})
@@ -76,7 +76,7 @@ def int8_sums_saturate() -> bool:
 
 
 def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
-    """The processor's instruction sets that matter for speed and rounding, such as ``("AVX2", "AVX-512")``.
+    """The processor's instruction sets that matter for speed and rounding, such as `("AVX2", "AVX-512")`.
 
     Args:
         cpuinfo: What Linux says of the processor. Elsewhere there is no such file, and nothing is known.
@@ -90,7 +90,7 @@ def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
 
 
 def runtime() -> Any:  # noqa: ANN401 - a module without types
-    """The module ``onnxruntime``, with its telemetry off unless the environment says otherwise."""
+    """The module `onnxruntime`, with its telemetry off unless the environment says otherwise."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
     import onnxruntime
 

@@ -29,9 +29,9 @@ class Exported:
         directory: The model directory.
         version: The version in it that was written.
         kind: Embedding or reranker, and why it was taken for that.
-        size: Parameters in words, ``0.6B``.
+        size: Parameters in words, `0.6B`.
         dimensions: Elements of a hidden state, and of an embedding model's vector.
-        device: ``cpu``, ``cuda`` or ``tensorrt``.
+        device: `cpu`, `cuda` or `tensorrt`.
         precision: How products are computed.
         bytes: Size of all files that were written.
     """
@@ -61,25 +61,25 @@ def export(
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
-    """Write ``repository/name`` from a Qwen3-Embedding or Qwen3-Reranker checkpoint.
+    """Write `repository/name` from a Qwen3-Embedding or Qwen3-Reranker checkpoint.
 
     Args:
-        source: A checkpoint folder, a Hugging Face Hub id, or ``tiny``.
+        source: A checkpoint folder, a Hugging Face Hub id, or `tiny`.
         repository: Triton's model repository; made if missing.
-        name: The model's name in Triton; by its kind ``qwen3_embedding`` or ``qwen3_reranker`` if None.
-        kind: ``embedding`` or ``reranker``; told from the checkpoint if None.
-        device: ``cpu``, ``cuda`` for ONNX Runtime's CUDA provider, or ``tensorrt`` for a plan and a front before it:
-            two models, the plan's being ``name`` with ``_trt``.
-        precision: For CPUs ``fp32``, the default; ``int8``: int8 weights, activations int8 per token; ``int8-weight``
-            and ``int4-weight``: weights in blocks of 32. For CUDA ``bf16``, the default, and ``fp16``; for TensorRT
-            also ``fp32``.
+        name: The model's name in Triton; by its kind `qwen3_embedding` or `qwen3_reranker` if None.
+        kind: `embedding` or `reranker`; told from the checkpoint if None.
+        device: `cpu`, `cuda` for ONNX Runtime's CUDA provider, or `tensorrt` for a plan and a front before it:
+            two models, the plan's being `name` with `_trt`.
+        precision: For CPUs `fp32`, the default; `int8`: int8 weights, activations int8 per token; `int8-weight`
+            and `int4-weight`: weights in blocks of 32. For CUDA `bf16`, the default, and `fp16`; for TensorRT
+            also `fp32`.
         ort_version: The release of ONNX Runtime that will run the graph; 1.27, that of Triton's container 26.07, for
             CUDA if None, and any from 1.23 on for CPUs.
-        attention: ``paged`` or ``gqa``, see :class:`Target`; the best that the release has for the device if None.
+        attention: `paged` or `gqa`, see `Target`; the best that the release has for the device if None.
         revision: Branch, tag or commit on the Hub.
         version: Write this version into a model that is there, beside those that it has; None for a model of its own,
             as version 1.
-        force: Replace a model that was exported before, with all its versions; with ``version``, that one of them.
+        force: Replace a model that was exported before, with all its versions; with `version`, that one of them.
         progress: Called with bytes done and bytes in all while weights are written.
 
     Raises:
@@ -133,7 +133,7 @@ def _opened(source: str, revision: str | None) -> Iterator[Checkpoint]:
 
 @contextmanager
 def _scratch_beside(place: Path) -> Iterator[Path]:
-    """A folder beside ``place``, from which finished files move there at once. It vanishes with all that is left."""
+    """A folder beside `place`, from which finished files move there at once. It vanishes with all that is left."""
     place.parent.mkdir(parents=True, exist_ok=True)
     # Hidden: Triton does not take a folder for a model while it is being written.
     scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))

@@ -52,7 +52,7 @@ def judge(folder: Path, *, source: str, asked: Kind | None = None) -> Judgement:
 
 
 def _saved_name(folder: Path) -> str:
-    """The name that transformers noted in config.json, or ``""``."""
+    """The name that transformers noted in config.json, or `""`."""
     try:
         return str(json.loads((folder / "config.json").read_text("utf-8")).get("_name_or_path", ""))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
 """What a model directory holds: tokenizer, graph and weights, host, configurations, manifest.
 
-``exporter`` decides where it goes and puts it there; this module fills it.
+`exporter` decides where it goes and puts it there; this module fills it.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def write_directory(
         checkpoint: The weights.
         directory: Where to.
         final: Where it will move.
-        version: The version's number if ``final`` holds others, whose configurations it keeps; None for a new model.
-        kind: ``embedding`` or ``reranker``.
+        version: The version's number if `final` holds others, whose configurations it keeps; None for a new model.
+        kind: `embedding` or `reranker`.
         target: Where the graph will run.
         precision: How products are computed.
         progress: Called with bytes begun and bytes in all while weights are written.

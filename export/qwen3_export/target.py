@@ -1,6 +1,6 @@
 """What a graph is made for: a device, and a release of ONNX Runtime with the operators that it has.
 
-Knows nothing about graphs, so that ``--help`` need not load ONNX.
+Knows nothing about graphs, so that `--help` need not load ONNX.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Target:
     """Where a graph will run.
 
     Attributes:
-        device: ``cpu``, ``cuda``, or ``tensorrt``, for which the rest says nothing: see ``tensorrt``.
+        device: `cpu`, `cuda`, or `tensorrt`, for which the rest says nothing: see `tensorrt`.
         release: Of ONNX Runtime: major and minor number.
-        attention: ``gqa``: GroupQueryAttention over a padded rectangle; ``paged``: PagedAttention over packed rows,
+        attention: `gqa`: GroupQueryAttention over a padded rectangle; `paged`: PagedAttention over packed rows,
             of which only CUDA has a kernel.
     """
 
@@ -53,7 +53,7 @@ class Target:
 
     @property
     def ort_version(self) -> str:
-        """The release as people write it: ``1.27``."""
+        """The release as people write it: `1.27`."""
         return _written(self.release)
 
 
@@ -63,9 +63,9 @@ def choose_target(
     """Complete what the user said about the target.
 
     Args:
-        device: ``cpu``, ``cuda`` or ``tensorrt``.
+        device: `cpu`, `cuda` or `tensorrt`.
         precision: One that the device has.
-        ort_version: The release of ONNX Runtime, such as ``1.27``; by the device if None.
+        ort_version: The release of ONNX Runtime, such as `1.27`; by the device if None.
         attention: The attention operator; the best that the release has for the device if None.
 
     Raises:

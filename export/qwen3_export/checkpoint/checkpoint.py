@@ -26,11 +26,11 @@ class Checkpoint:
 
     Attributes:
         folder: Where its files lie.
-        source: What the user named: a Hub id, a folder, or ``tiny``.
-        revision: The commit on the Hub, or ``""`` for a local folder.
-        tokenizer: Where a client finds the same tokenizer: a Hub id, or ``""`` where only the export holds it.
+        source: What the user named: a Hub id, a folder, or `tiny`.
+        revision: The commit on the Hub, or `""` for a local folder.
+        tokenizer: Where a client finds the same tokenizer: a Hub id, or `""` where only the export holds it.
         geometry: The model's sizes.
-        tensors: Every tensor by name, the ``model.`` prefix removed.
+        tensors: Every tensor by name, the `model.` prefix removed.
     """
 
     folder: Path
@@ -41,7 +41,7 @@ class Checkpoint:
     tensors: Mapping[str, StoredTensor]
 
     def tensor(self, name: str, *shape: int) -> StoredTensor:
-        """The tensor called ``name``, which must have exactly this shape.
+        """The tensor called `name`, which must have exactly this shape.
 
         Raises:
             ExportError: It is missing or has another shape than config.json promises.
@@ -58,7 +58,7 @@ def open_checkpoint(source: str, *, revision: str | None = None) -> Checkpoint:
     """Open a local checkpoint folder or download one from the Hugging Face Hub.
 
     Args:
-        source: A folder, or a Hub id such as ``Qwen/Qwen3-Embedding-0.6B``.
+        source: A folder, or a Hub id such as `Qwen/Qwen3-Embedding-0.6B`.
         revision: Branch, tag or commit on the Hub; its main branch if None.
 
     Raises:
@@ -78,7 +78,7 @@ def open_checkpoint(source: str, *, revision: str | None = None) -> Checkpoint:
 
 
 def read_checkpoint(folder: Path, *, source: str, revision: str = "", tokenizer: str = "") -> Checkpoint:
-    """Read what lies in ``folder``: sizes, tensors' places, and that a tokenizer is there.
+    """Read what lies in `folder`: sizes, tensors' places, and that a tokenizer is there.
 
     Raises:
         ExportError: Something is missing or damaged.

@@ -34,20 +34,20 @@ class ScaledTensor(StoredTensor):
     """A stored tensor whose rows and columns are multiplied by factors when it is read.
 
     Attributes:
-        rows: Gives one factor a row, ``[out]``; of a norm's gain, one an element. Or None.
-        columns: Gives one factor a column, ``[in]``. Or None.
+        rows: Gives one factor a row, `[out]`; of a norm's gain, one an element. Or None.
+        columns: Gives one factor a column, `[in]`. Or None.
     """
 
     rows: Callable[[], Factors] | None = None
     columns: Callable[[], Factors] | None = None
 
     def map(self) -> npt.NDArray[np.generic]:
-        """The scaled gain ``[in]``, float32, in memory; a matrix as it is stored."""
+        """The scaled gain `[in]`, float32, in memory; a matrix as it is stored."""
         stored = StoredTensor.map(self)
         return stored if stored.ndim > 1 or self.rows is None else stored.astype(np.float32) * self.rows()
 
     def stripes(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-        """As :meth:`StoredTensor.stripes`, scaled."""
+        """As `StoredTensor.stripes`, scaled."""
         for place, stripe in StoredTensor.stripes(self):
             if self.rows is not None:
                 stripe *= self.rows()[place, None]

@@ -1,7 +1,7 @@
 """The shape of a Qwen3 model, read from its config.json.
 
-Knows nothing about weights or graphs. Everything is read, nothing guessed: ``head_dim`` is not
-``hidden_size / heads`` in this family, and embeddings may or may not be tied.
+Knows nothing about weights or graphs. Everything is read, nothing guessed: `head_dim` is not
+`hidden_size / heads` in this family, and embeddings may or may not be tied.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ADVERTISED_CONTEXT = 32_768  # tokens; the model cards' "Context Length: 32k"
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Sizes of one Qwen3 decoder. All counts are in elements; ``max_positions`` in tokens."""
+    """Sizes of one Qwen3 decoder. All counts are in elements; `max_positions` in tokens."""
 
     hidden: int
     layers: int
@@ -33,7 +33,7 @@ class Geometry:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Geometry:
-        """Read a transformers ``config.json``.
+        """Read a transformers `config.json`.
 
         Raises:
             ExportError: It is not a plain Qwen3 decoder; the message names the field.
@@ -93,7 +93,7 @@ class Geometry:
 
     @property
     def size(self) -> str:
-        """The number of parameters in words, rounded as the model's name is: ``0.6B``."""
+        """The number of parameters in words, rounded as the model's name is: `0.6B`."""
         if self.parameters >= 50_000_000:
             return f"{self.parameters / 1e9:.1f}B".replace(".0B", "B")
         return f"{self.parameters / 1e3:.0f}K"

@@ -1,6 +1,6 @@
 """Checkpoints of any Qwen3 shape with seeded random weights, written layer by layer.
 
-For trying the path (``tiny``), for tests, and for timing at a true shape: speed and memory do not depend on what
+For trying the path (`tiny`), for tests, and for timing at a true shape: speed and memory do not depend on what
 the weights mean.
 """
 
@@ -26,7 +26,7 @@ _ROWS = 8192  # of a matrix made at once; bounds the memory of the random number
 
 
 def published_config(size: str) -> dict[str, Any]:
-    """The ``config.json`` of the published embedding model of a size: ``0.6B``, ``4B`` or ``8B``."""
+    """The `config.json` of the published embedding model of a size: `0.6B`, `4B` or `8B`."""
     layers, hidden, intermediate, heads, vocabulary, positions = _PUBLISHED[size]
     return {
         "architectures": ["Qwen3ForCausalLM"],
@@ -49,11 +49,11 @@ def published_config(size: str) -> dict[str, Any]:
 
 
 def write_random_checkpoint(folder: Path, config: Mapping[str, Any], *, std: float = 0.02, seed: int = 0) -> None:
-    """Write ``config.json`` and bfloat16 weights, one safetensors shard a layer; the tokenizer is the caller's.
+    """Write `config.json` and bfloat16 weights, one safetensors shard a layer; the tokenizer is the caller's.
 
     Args:
         folder: An existing folder.
-        config: Content of ``config.json``.
+        config: Content of `config.json`.
         std: Standard deviation of the matrices; norm gains are 1 + a tenth of a normal.
         seed: The same seed gives the same bytes.
     """

@@ -1,9 +1,9 @@
 """Where each tensor of a safetensors file lies, without reading it.
 
-The ``safetensors`` package reads a tensor into memory, and bfloat16 only through torch. Export needs neither: it
+The `safetensors` package reads a tensor into memory, and bfloat16 only through torch. Export needs neither: it
 maps the file and converts one tensor at a time, so that memory stays flat whatever the size of the model.
 
-Format: 8 bytes little-endian header length, a JSON header of ``{name: {dtype, shape, data_offsets}}``, raw data.
+Format: 8 bytes little-endian header length, a JSON header of `{name: {dtype, shape, data_offsets}}`, raw data.
 Source: https://huggingface.co/docs/safetensors/index#format
 """
 
@@ -38,7 +38,7 @@ class StoredTensor:
         name: Its name in the file.
         path: The file.
         dtype: bfloat16 (ml_dtypes), float16 or float32.
-        shape: As the model uses it, e.g. ``[out_features, in_features]``.
+        shape: As the model uses it, e.g. `[out_features, in_features]`.
         offset: Bytes from the start of the file.
     """
 
@@ -53,7 +53,7 @@ class StoredTensor:
         return np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape)
 
     def stripes(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-        """Read a matrix ``[out, in]`` by stripes: which rows, and those rows as float32 ``[stripe, in]``."""
+        """Read a matrix `[out, in]` by stripes: which rows, and those rows as float32 `[stripe, in]`."""
         matrix = self.map()
         for start in range(0, matrix.shape[0], STRIPE):
             stripe = matrix[start : start + STRIPE].astype(np.float32)

@@ -1,7 +1,7 @@
-"""``tiny``: a checkpoint made on the spot, to try the whole path in seconds and without a network.
+"""`tiny`: a checkpoint made on the spot, to try the whole path in seconds and without a network.
 
 Its weights are random, so its vectors carry no meaning. Everything else is true to the family: grouped heads,
-heads x head_dim different from hidden, sharded bfloat16, a byte-level tokenizer that appends ``<|endoftext|>``.
+heads x head_dim different from hidden, sharded bfloat16, a byte-level tokenizer that appends `<|endoftext|>`.
 """
 
 from pathlib import Path
@@ -35,14 +35,14 @@ _END_OF_TEXT = "<|endoftext|>"
 
 
 def write_tiny_checkpoint(folder: Path) -> None:
-    """Write config.json, sharded weights and tokenizer.json into ``folder``, the same bytes every time."""
+    """Write config.json, sharded weights and tokenizer.json into `folder`, the same bytes every time."""
     # std: an eighth is 1 / sqrt(hidden), which keeps activations near one through the layers.
     write_random_checkpoint(folder, TINY_CONFIG, std=1 / 8)
     write_byte_tokenizer(folder)
 
 
 def write_byte_tokenizer(folder: Path) -> None:
-    """Write a byte-level tokenizer.json: one token a byte, ``<|endoftext|>`` (256), and a reranker's two answers."""
+    """Write a byte-level tokenizer.json: one token a byte, `<|endoftext|>` (256), and a reranker's two answers."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {symbol: i for i, symbol in enumerate(alphabet)} | {
         _END_OF_TEXT: 256,

@@ -29,7 +29,7 @@ class Arithmetic:
 
     @property
     def even_rows(self) -> bool:
-        """Whether products keep batch invariance only for an even number of rows: see :class:`BlockProduct`."""
+        """Whether products keep batch invariance only for an even number of rows: see `BlockProduct`."""
         return self.precision in BLOCK_BITS
 
     def products(self, *parts: StoredTensor) -> Products:

@@ -49,12 +49,12 @@ class Attention(nn.Module):
 
         Args:
             op: Builder of the graph.
-            x: Normalised hidden states ``[rows, hidden]``, float32.
+            x: Normalised hidden states `[rows, hidden]`, float32.
             batch: Where each text's rows lie, and the operator that attends.
             last_only: Whether only each text's last row is wanted.
 
         Returns:
-            Float32 ``[rows, hidden]``, or ``[batch, hidden]``.
+            Float32 `[rows, hidden]`, or `[batch, hidden]`.
         """
         attended = batch.attend(op, self._heads(op, self.arithmetic.enter(op, x)), last_only=last_only)
         (output,) = self.o_proj(op, Scaled(attended))

@@ -18,11 +18,11 @@ class Heads:
     """Queries, keys and values, in the working type.
 
     Attributes:
-        query: ``[rows, heads * head_dim]``, normalised head by head. If the operator does that itself, all three side
-            by side as they come, ``[rows, (heads + 2 * kv_heads) * head_dim]``.
-        key: ``[rows, kv_heads * head_dim]``, normalised head by head; None if side by side.
-        value: ``[rows, kv_heads * head_dim]``; None if side by side.
-        gains: If side by side, the gains of the two norms, ``[head_dim]`` each.
+        query: `[rows, heads * head_dim]`, normalised head by head. If the operator does that itself, all three side
+            by side as they come, `[rows, (heads + 2 * kv_heads) * head_dim]`.
+        key: `[rows, kv_heads * head_dim]`, normalised head by head; None if side by side.
+        value: `[rows, kv_heads * head_dim]`; None if side by side.
+        gains: If side by side, the gains of the two norms, `[head_dim]` each.
         eps: If side by side, what the norms add to the mean square.
     """
 
@@ -35,7 +35,7 @@ class Heads:
 
 @dataclass(frozen=True, slots=True)
 class RotaryTables:
-    """Cosine and sine ``[max_tokens + 1, head_dim / 2]``, in the working type."""
+    """Cosine and sine `[max_tokens + 1, head_dim / 2]`, in the working type."""
 
     cos: ir.Value
     sin: ir.Value

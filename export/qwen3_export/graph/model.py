@@ -1,10 +1,10 @@
 """Qwen3-Embedding and Qwen3-Reranker as ONNX graphs over concatenated texts, declared like torch modules.
 
-Read from the bottom: ``EmbeddingModel`` and ``RerankerModel`` are two heads on one ``Decoder``. Every value between
-attention blocks is ``[rows, ...]`` over all texts of the batch; only attention knows where one text ends and the
+Read from the bottom: `EmbeddingModel` and `RerankerModel` are two heads on one `Decoder`. Every value between
+attention blocks is `[rows, ...]` over all texts of the batch; only attention knows where one text ends and the
 next begins.
 
-The arithmetic follows transformers' ``modeling_qwen3.py``: per-head RMSNorm of queries and keys before the rotary
+The arithmetic follows transformers' `modeling_qwen3.py`: per-head RMSNorm of queries and keys before the rotary
 embedding, no biases, SwiGLU.
 """
 
@@ -30,7 +30,7 @@ from .ragged_batch import RaggedBatch, ragged_batch
 
 
 class MLP(nn.Module):
-    """SwiGLU: ``down(silu(gate(x)) * up(x))``."""
+    """SwiGLU: `down(silu(gate(x)) * up(x))`."""
 
     def __init__(self, checkpoint: Checkpoint, prefix: str, arithmetic: Arithmetic) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class MLP(nn.Module):
         self.down_proj = arithmetic.products(checkpoint.tensor(f"{prefix}.down_proj.weight", g.hidden, g.intermediate))
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        """Map ``x [rows, hidden]`` to ``[rows, hidden]``, both float32."""
+        """Map `x [rows, hidden]` to `[rows, hidden]`, both float32."""
         enter, leave = self.arithmetic.enter, self.arithmetic.leave
         gate, up = self.gate_up_proj(op, Scaled(enter(op, x)))
         # ONNX Runtime fuses the sigmoid and its product, and computes them in the type they have: in a half precision
@@ -78,10 +78,10 @@ class DecoderLayer(nn.Module):
         batch: RaggedBatch,
         attention: AttentionBatch,
     ) -> tuple[ir.Value, ir.Value]:
-        """Apply the layer to ``residual [rows, hidden]``.
+        """Apply the layer to `residual [rows, hidden]`.
 
         Returns:
-            The residual stream and the MLP's output: ``[rows, hidden]``, or ``[batch, hidden]`` from the last
+            The residual stream and the MLP's output: `[rows, hidden]`, or `[batch, hidden]` from the last
             layer, which only needs each text's last row.
         """
         if block is None:
@@ -122,12 +122,12 @@ class Decoder(nn.Module):
 
         Args:
             op: Builder of the graph.
-            input_ids: INT64 ``[tokens]``.
-            lengths: INT32 ``[batch, 1]``, summing to ``tokens``.
+            input_ids: INT64 `[tokens]`.
+            lengths: INT32 `[batch, 1]`, summing to `tokens`.
             prefixes: What the texts share with those of earlier runs; None if the graph cannot use it.
 
         Returns:
-            FP32 ``[batch, hidden]``, last-token pooling and final norm; BOOL ``[batch, 1]``, which texts were
+            FP32 `[batch, hidden]`, last-token pooling and final norm; BOOL `[batch, 1]`, which texts were
             admitted: the others' rows mean nothing; and the rows kept for later runs.
         """
         g = self.geometry
@@ -166,7 +166,7 @@ class EmbeddingModel(nn.Module):
     def forward(
         self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
     ) -> tuple[dict[str, ir.Value], ir.Value | None]:
-        """Return ``embedding`` FP32 ``[batch, hidden]``, of norm 1, or NaN for a text not admitted; and kept rows."""
+        """Return `embedding` FP32 `[batch, hidden]`, of norm 1, or NaN for a text not admitted; and kept rows."""
         pooled, admitted, kept = self.model(op, input_ids, lengths, prefixes)
         # As torch.nn.functional.normalize: the floor keeps a zero vector zero.
         unit = op.Div(pooled, op.Max(op.ReduceL2(pooled, [-1], keepdims=1), 1e-12))
@@ -190,9 +190,9 @@ class RerankerModel(nn.Module):
     def forward(
         self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
     ) -> tuple[dict[str, ir.Value], ir.Value | None]:
-        """Return ``score`` and ``logit``, FP32 ``[batch, 1]``, NaN for a prompt not admitted; and kept rows.
+        """Return `score` and `logit`, FP32 `[batch, 1]`, NaN for a prompt not admitted; and kept rows.
 
-        ``logit`` is logit(yes) - logit(no); its sigmoid, ``score``, is the softmax of the two at "yes".
+        `logit` is logit(yes) - logit(no); its sigmoid, `score`, is the softmax of the two at "yes".
         """
         pooled, admitted, kept = self.model(op, input_ids, lengths, prefixes)
         yes, no = op.Split(op.MatMul(pooled, self.yes_no), axis=-1, num_outputs=2, _outputs=2)

@@ -10,7 +10,7 @@ from .products import MICROSOFT
 
 
 class Gain(nn.Module):
-    """The learned gain of a normalisation, ``[size]``; for an operator that normalises by itself.
+    """The learned gain of a normalisation, `[size]`; for an operator that normalises by itself.
 
     Args:
         gain: The checkpoint's tensor.
@@ -36,7 +36,7 @@ class RMSNorm(Gain):
     """Normalisation of the last axis, times the gain. Of a half precision it computes in float32 inside."""
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:  # type: ignore[override]
-        """Normalise ``x [..., size]``."""
+        """Normalise `x [..., size]`."""
         return op.RMSNormalization(x, self.weight, axis=-1, epsilon=self.eps)
 
 
@@ -44,7 +44,7 @@ class AddRMSNorm(Gain):
     """Add a block's output to the residual stream and normalise the sum, in one operator."""
 
     def forward(self, op: OpBuilder, residual: ir.Value, block: ir.Value) -> tuple[ir.Value, ir.Value]:  # type: ignore[override]
-        """Return the normalised sum and the sum itself, both ``[rows, hidden]``."""
+        """Return the normalised sum and the sum itself, both `[rows, hidden]`."""
         normed, _mean, _inverse, total = op.SkipSimplifiedLayerNormalization(
             residual, block, self.weight, epsilon=self.eps, _domain=MICROSOFT, _version=1, _outputs=4
         )

@@ -34,9 +34,9 @@ def build_graph(
 ) -> ir.Model:
     """Build the graph; weights stay on disk until it is written.
 
-    Inputs: ``input_ids`` INT64 ``[tokens]``, ``lengths`` INT32 ``[batch, 1]``.
-    Output: ``embedding`` FP32 ``[batch, hidden]``; of a reranker ``score`` and ``logit`` FP32 ``[batch, 1]``.
-    On CPUs also, all optional, the inputs of :class:`PrefixInputs` and the output ``kept`` FP32 ``[kept, size]``.
+    Inputs: `input_ids` INT64 `[tokens]`, `lengths` INT32 `[batch, 1]`.
+    Output: `embedding` FP32 `[batch, hidden]`; of a reranker `score` and `logit` FP32 `[batch, 1]`.
+    On CPUs also, all optional, the inputs of `PrefixInputs` and the output `kept` FP32 `[kept, size]`.
 
     Args:
         checkpoint: The weights.
@@ -71,11 +71,11 @@ def build_graph(
 
 
 def write_model(model: ir.Model, path: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
-    """Write ``path`` and its weights, ``path`` + ``.data``, a few tensors at a time.
+    """Write `path` and its weights, `path` + `.data`, a few tensors at a time.
 
     Args:
-        model: From :func:`build_graph`.
-        path: Where the ``.onnx`` file goes.
+        model: From `build_graph`.
+        path: Where the `.onnx` file goes.
         progress: Called with bytes begun and bytes in all before each tensor.
     """
     tensors = (value.const_value for value in model.graph.initializers.values())

@@ -26,17 +26,17 @@ from .ragged_batch import RaggedBatch, even
 
 @dataclass(frozen=True, slots=True)
 class PaddedAttention:
-    """One batch's rectangle ``[batch, width]``.
+    """One batch's rectangle `[batch, width]`.
 
     Attributes:
         geometry: The model's sizes.
         rotary: Tables of the rotary embedding.
-        to_padded: INT64 ``[batch, width]``: for each slot of the rectangle its row. Slots past a text's end
+        to_padded: INT64 `[batch, width]`: for each slot of the rectangle its row. Slots past a text's end
             repeat its last row; attention never looks at them. Slots of a prefix repeat the text's first row.
-        from_padded: INT64 ``[rows]``: for each row its slot in the flattened rectangle; the first for a row that
+        from_padded: INT64 `[rows]`: for each row its slot in the flattened rectangle; the first for a row that
             belongs to no text.
-        last_from_padded: INT64 ``[batch]``: the slot of each text's last row, likewise.
-        last_positions: INT32 ``[batch]``: position of each text's last row.
+        last_from_padded: INT64 `[batch]`: the slot of each text's last row, likewise.
+        last_positions: INT32 `[batch]`: position of each text's last row.
         width: INT32 scalar: slots for each text, one more than the longest needs.
         prefixes: What comes from earlier runs and is kept for later ones; None if the graph does no such thing.
     """
@@ -95,7 +95,7 @@ class PaddedAttention:
             last_only: Whether only each text's last row is wanted.
 
         Returns:
-            ``[rows, heads * head_dim]``, or ``[batch, heads * head_dim]``.
+            `[rows, heads * head_dim]`, or `[batch, heads * head_dim]`.
         """
         g = self.geometry
         assert heads.key is not None  # noqa: S101 - side by side for PagedAttention only

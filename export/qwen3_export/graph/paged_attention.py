@@ -35,11 +35,11 @@ class PagedAttention:
     Attributes:
         geometry: The model's sizes.
         rotary: Tables of the rotary embedding.
-        last: INT64 ``[batch]``: each text's last row.
-        cumulative: ``[batch + 1]``: each text's first row, and the number of rows.
-        past: ``[batch]``: zeros.
-        table: ``[batch, most blocks of a text]``: each text's blocks, in order. A text with fewer repeats its last.
-        keys: ``[blocks, 256, kv_heads, head_dim]``, of the working type.
+        last: INT64 `[batch]`: each text's last row.
+        cumulative: `[batch + 1]`: each text's first row, and the number of rows.
+        past: `[batch]`: zeros.
+        table: `[batch, most blocks of a text]`: each text's blocks, in order. A text with fewer repeats its last.
+        keys: `[blocks, 256, kv_heads, head_dim]`, of the working type.
         values: Likewise.
     """
 
@@ -93,7 +93,7 @@ class PagedAttention:
             last_only: Whether only each text's last row is wanted.
 
         Returns:
-            ``[rows, heads * head_dim]``, or ``[batch, heads * head_dim]``.
+            `[rows, heads * head_dim]`, or `[batch, heads * head_dim]`.
         """
         inputs = [
             heads.query,

@@ -25,13 +25,13 @@ class PrefixInputs:
     """Inputs of the graph. What is not fed is empty, or zero for all texts.
 
     Attributes:
-        rows: ``prefix_rows`` FP32 ``[prefix_rows, size]``: rows of ``kept`` from earlier runs. A row holds a token's
-            keys and values in all layers, ``size = layers * 2 * kv_heads * head_dim``; keys are normalised, and not
+        rows: `prefix_rows` FP32 `[prefix_rows, size]`: rows of `kept` from earlier runs. A row holds a token's
+            keys and values in all layers, `size = layers * 2 * kv_heads * head_dim`; keys are normalised, and not
             rotated yet.
-        starts: ``prefix_starts`` INT64 ``[batch, 1]``: where in ``rows`` each text's prefix begins.
-        lengths: ``prefix_lengths`` INT64 ``[batch, 1]``: how many tokens it has, 0 for none. They are not among
-            ``input_ids``.
-        keep: ``keep`` INT64 ``[kept]``: which rows of this run ``kept`` shall hold; all texts must be admissible then.
+        starts: `prefix_starts` INT64 `[batch, 1]`: where in `rows` each text's prefix begins.
+        lengths: `prefix_lengths` INT64 `[batch, 1]`: how many tokens it has, 0 for none. They are not among
+            `input_ids`.
+        keep: `keep` INT64 `[kept]`: which rows of this run `kept` shall hold; all texts must be admissible then.
     """
 
     rows: ir.Value
@@ -64,10 +64,10 @@ class SharedPrefixes:
     """The prefixes of one batch, as attention's rectangle takes them.
 
     Attributes:
-        to_padded: INT64 ``[batch, width]``: for each slot of the rectangle its row among the prefixes' rows, followed
+        to_padded: INT64 `[batch, width]`: for each slot of the rectangle its row among the prefixes' rows, followed
             by the batch's own.
-        rows: FP32 ``[prefix_rows, layers * 2, kv_heads * head_dim]``.
-        keep: INT64 ``[kept]``: which of the batch's own rows to keep.
+        rows: FP32 `[prefix_rows, layers * 2, kv_heads * head_dim]`.
+        keep: INT64 `[kept]`: which of the batch's own rows to keep.
         size: Values of a row to keep.
         kept: Each layer's keys and values, in turn, of the rows to keep; filled while layers are built, in order.
     """
@@ -93,9 +93,9 @@ class SharedPrefixes:
         Args:
             op: Builder of the graph.
             inputs: What the graph was fed.
-            lengths: INT64 ``[batch, 1]``: tokens of each text's prefix.
-            columns: INT64 ``[1, width]``: numbers of the rectangle's columns.
-            own_to_padded: INT64 ``[batch, width]``: for each slot that is no prefix's its row among the batch's own.
+            lengths: INT64 `[batch, 1]`: tokens of each text's prefix.
+            columns: INT64 `[1, width]`: numbers of the rectangle's columns.
+            own_to_padded: INT64 `[batch, width]`: for each slot that is no prefix's its row among the batch's own.
             geometry: The model's sizes.
         """
         own = op.Add(own_to_padded, op.Shape(inputs.rows, start=0, end=1))
@@ -113,10 +113,10 @@ class SharedPrefixes:
 
         Args:
             op: Builder of the graph.
-            own: Of the batch's own rows, ``[rows, kv_heads * head_dim]``.
+            own: Of the batch's own rows, `[rows, kv_heads * head_dim]`.
 
         Returns:
-            ``[batch, width, kv_heads * head_dim]``.
+            `[batch, width, kv_heads * head_dim]`.
         """
         prefixes = op.Gather(self.rows, len(self.kept), axis=1)  # [prefix_rows, kv_heads * head_dim]
         self.kept.append(op.Gather(own, self.keep))
@@ -125,7 +125,7 @@ class SharedPrefixes:
         return op.Gather(op.Concat(prefixes, own, self.kept[-1], axis=0), self.to_padded)
 
     def kept_rows(self, op: OpBuilder) -> ir.Value:
-        """FP32 ``[kept, size]``: the rows to keep, as ``rows`` takes them."""
+        """FP32 `[kept, size]`: the rows to keep, as `rows` takes them."""
         rows = op.Concat(*self.kept, axis=1)
         rows.type, rows.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["kept", self.size])
         return rows

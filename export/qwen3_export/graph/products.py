@@ -1,7 +1,7 @@
 """The matrix products of the model: how a precision stores weights and multiplies.
 
 A product knows how its weights are stored and how it multiplies; it knows nothing about the layer it serves.
-Weights are read when the file is written, one matrix at a time: see ``onnx_ir.LazyTensor``.
+Weights are read when the file is written, one matrix at a time: see `onnx_ir.LazyTensor`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """``value * row_scale``, not multiplied yet: what follows may do with less.
+    """`value * row_scale`, not multiplied yet: what follows may do with less.
 
     A factor of its own for each row passes through every linear map, and a normalisation undoes it.
 
     Attributes:
-        value: ``[rows, size]``, float32 or a half precision.
-        row_scale: FP32 ``[rows, 1]``; None for 1.
+        value: `[rows, size]`, float32 or a half precision.
+        row_scale: FP32 `[rows, 1]`; None for 1.
     """
 
     value: ir.Value
@@ -48,10 +48,10 @@ class Scaled:
 
 
 class FloatProduct(nn.Module):
-    """``x @ W.T`` in float32 or a half precision, from and to that type.
+    """`x @ W.T` in float32 or a half precision, from and to that type.
 
     Args:
-        parts: Matrices ``[out_i, in]``; the product has ``sum(out_i)`` columns, in this order.
+        parts: Matrices `[out_i, in]`; the product has `sum(out_i)` columns, in this order.
         dtype: FLOAT, BFLOAT16 or FLOAT16.
     """
 
@@ -65,12 +65,12 @@ class FloatProduct(nn.Module):
         self.weight = nn.Parameter(shape.numpy(), dtype, data=ir.LazyTensor(read, dtype, shape))
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        """Multiply ``x [tokens, in]`` to ``[tokens, out]``."""
+        """Multiply `x [tokens, in]` to `[tokens, out]`."""
         return op.MatMul(x, self.weight)
 
 
 class Int8Product(nn.Module):
-    """``x @ W.T`` with int8 weights, of activations that were quantised row by row, i.e. per token.
+    """`x @ W.T` with int8 weights, of activations that were quantised row by row, i.e. per token.
 
     Weights: symmetric int8, one scale an output channel. Activations: symmetric, one scale a row, stored as uint8
     around 128 because that is the fast kernel. A row's scale is its own, so no text's vector depends on its batch.
@@ -78,7 +78,7 @@ class Int8Product(nn.Module):
     wherever the result is used.
 
     Args:
-        part: A matrix ``[out, in]``.
+        part: A matrix `[out, in]`.
     """
 
     def __init__(self, part: StoredTensor) -> None:
@@ -108,7 +108,7 @@ class Int8Product(nn.Module):
         self.zero_point = nn.Parameter([], ir.DataType.UINT8, data=ir.tensor(np.uint8(128)))
 
     def forward(self, op: OpBuilder, quantised: ir.Value) -> ir.Value:
-        """Multiply ``quantised`` UINT8 ``[tokens, in]`` to ``[tokens, out]``, but for the rows' scales."""
+        """Multiply `quantised` UINT8 `[tokens, in]` to `[tokens, out]`, but for the rows' scales."""
         product = op.MatMulIntegerToFloat(
             quantised, self.weight, 1.0, self.scale, self.zero_point, _domain=MICROSOFT, _version=1
         )
@@ -120,7 +120,7 @@ class Int8Products(nn.Module):
     """Products of one input with several matrices, which it is quantised for once.
 
     Args:
-        parts: Matrices ``[out_i, in]``.
+        parts: Matrices `[out_i, in]`.
     """
 
     def __init__(self, *parts: StoredTensor) -> None:
@@ -129,7 +129,7 @@ class Int8Products(nn.Module):
         self.middle = nn.Parameter([1], ir.DataType.UINT8, data=ir.tensor(np.array([128], np.uint8)))
 
     def forward(self, op: OpBuilder, x: Scaled) -> tuple[Scaled, ...]:
-        """Multiply ``x [tokens, in]`` to one ``[tokens, out_i]`` a matrix."""
+        """Multiply `x [tokens, in]` to one `[tokens, out_i]` a matrix."""
         largest = op.ReduceMax(op.Abs(x.value), [-1], keepdims=0)  # [tokens]
         row_scale = op.Div(op.Max(largest, 1e-20), 127.0)  # an all-zero row stays zero
         quantised = op.QuantizeLinear(  # ONNX Runtime 1.23 has no QuantizeLinear of opset 23
@@ -140,7 +140,7 @@ class Int8Products(nn.Module):
 
 
 class BlockProduct(nn.Module):
-    """``x @ W.T`` with weights in blocks of 32 along the input, 8 or 4 bits each, one scale a block.
+    """`x @ W.T` with weights in blocks of 32 along the input, 8 or 4 bits each, one scale a block.
 
     MatMulNBits quantises activations by the same blocks (accuracy_level 4), within each row: a channel with large
     values spoils its own block only, and no row depends on another.
@@ -150,7 +150,7 @@ class BlockProduct(nn.Module):
     would differ in its last bits from the same row in other company.
 
     Args:
-        parts: Matrices ``[out_i, in]``; the product has ``sum(out_i)`` columns, in this order.
+        parts: Matrices `[out_i, in]`; the product has `sum(out_i)` columns, in this order.
         bits: 8 or 4.
     """
 
@@ -178,7 +178,7 @@ class BlockProduct(nn.Module):
         self.scale = nn.Parameter(scale_shape.numpy(), data=ir.LazyTensor(read_scale, ir.DataType.FLOAT, scale_shape))
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        """Multiply ``x [tokens, in]`` to ``[tokens, out]``."""
+        """Multiply `x [tokens, in]` to `[tokens, out]`."""
         return op.MatMulNBits(
             x,
             self.weight,
@@ -207,13 +207,13 @@ class SideBySide(nn.Module):
         self.sizes = sizes
 
     def forward(self, op: OpBuilder, x: Scaled) -> tuple[Scaled, ...]:
-        """Multiply ``x [tokens, in]`` to one ``[tokens, out_i]`` a matrix."""
+        """Multiply `x [tokens, in]` to one `[tokens, out_i]` a matrix."""
         joined = self.joined(op, x)
         parts = (joined,) if len(self.sizes) == 1 else op.Split(joined, self.sizes, axis=-1, _outputs=len(self.sizes))
         return tuple(Scaled(part) for part in parts)
 
     def joined(self, op: OpBuilder, x: Scaled) -> ir.Value:
-        """Multiply ``x [tokens, in]`` to ``[tokens, sum(out_i)]``."""
+        """Multiply `x [tokens, in]` to `[tokens, sum(out_i)]`."""
         return self.product(op, x.multiplied(op))
 
 
@@ -221,7 +221,7 @@ Products = Int8Products | SideBySide
 
 
 def products(precision: Precision, *parts: StoredTensor) -> Products:
-    """The products of one input with each of ``parts``, from and to float32, or the half precision."""
+    """The products of one input with each of `parts`, from and to float32, or the half precision."""
     if precision == "int8":
         return Int8Products(*parts)
     product: FloatProduct | BlockProduct
@@ -237,7 +237,7 @@ def _transposed_shape(parts: tuple[StoredTensor, ...]) -> tuple[int, int]:
 
 
 def _stripes(parts: tuple[StoredTensor, ...]) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-    """Read the matrices side by side: the columns that a stripe of rows becomes, and float32 ``[stripe, in]``."""
+    """Read the matrices side by side: the columns that a stripe of rows becomes, and float32 `[stripe, in]`."""
     before = 0
     for part in parts:
         for rows, stripe in part.stripes():
@@ -246,7 +246,7 @@ def _stripes(parts: tuple[StoredTensor, ...]) -> Iterator[tuple[slice, npt.NDArr
 
 
 def _read_transposed(parts: tuple[StoredTensor, ...], dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
-    """The matrices side by side as ONNX multiplies them: ``[in, sum(out_i)]``."""
+    """The matrices side by side as ONNX multiplies them: `[in, sum(out_i)]`."""
     joined = np.empty(_transposed_shape(parts), dtype)
     for columns, stripe in _stripes(parts):
         joined[:, columns] = stripe.astype(dtype, copy=False).T
@@ -254,7 +254,7 @@ def _read_transposed(parts: tuple[StoredTensor, ...], dtype: np.dtype[np.generic
 
 
 def _quantise_channels(part: StoredTensor) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """The matrix as int8 ``[in, out]``, and one scale an output channel.
+    """The matrix as int8 `[in, out]`, and one scale an output channel.
 
     A channel's largest magnitude becomes 127.
     """
@@ -269,7 +269,7 @@ def _quantise_channels(part: StoredTensor) -> tuple[npt.NDArray[np.int8], npt.ND
 
 
 def _blocks(part: StoredTensor, blocks: int) -> npt.NDArray[np.float32]:
-    """A matrix ``[out, in]`` as float32 ``[out, blocks, 32]``, the last block filled with zeros."""
+    """A matrix `[out, in]` as float32 `[out, blocks, 32]`, the last block filled with zeros."""
     columns, rows = part.shape
     padded = np.zeros((columns, blocks * BlockProduct.BLOCK), np.float32)
     for stripe_rows, stripe in part.stripes():
@@ -278,7 +278,7 @@ def _blocks(part: StoredTensor, blocks: int) -> npt.NDArray[np.float32]:
 
 
 def _block_scales(values: npt.NDArray[np.float32], bits: Literal[8, 4]) -> npt.NDArray[np.float32]:
-    """One scale a block of ``values [out, blocks, 32]``: ``[out, blocks]``."""
+    """One scale a block of `values [out, blocks, 32]`: `[out, blocks]`."""
     if bits == 8:
         scale = np.abs(values).max(axis=-1) / np.float32(127)
     else:
@@ -290,10 +290,10 @@ def _block_scales(values: npt.NDArray[np.float32], bits: Literal[8, 4]) -> npt.N
 
 
 def _quantise_blocks(values: npt.NDArray[np.float32], bits: Literal[8, 4]) -> npt.NDArray[np.uint8]:
-    """Quantise ``values [out, blocks, 32]`` as MatMulNBits reads them.
+    """Quantise `values [out, blocks, 32]` as MatMulNBits reads them.
 
     Returns:
-        uint8 ``[out, blocks, 32 * bits / 8]``, around 128 or 8, two to a byte for 4 bits, the earlier in the lower
+        uint8 `[out, blocks, 32 * bits / 8]`, around 128 or 8, two to a byte for 4 bits, the earlier in the lower
         half.
     """
     middle = 1 << (bits - 1)

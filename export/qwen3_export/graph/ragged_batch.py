@@ -1,7 +1,7 @@
 """The ragged batch: which texts are admitted, and where the rows of each lie.
 
-Texts are concatenated, never padded: ``[rows, ...]``. What is computed here every attention needs; what only one of
-them needs is in ``padded_attention`` and ``paged_attention``.
+Texts are concatenated, never padded: `[rows, ...]`. What is computed here every attention needs; what only one of
+them needs is in `padded_attention` and `paged_attention`.
 
 Admission: Triton runs the texts of many clients in one call, so an id that no table holds must not fail the call. A
 text that is empty, too long, or holds such an id shrinks to one harmless row, and its result becomes NaN.
@@ -21,16 +21,16 @@ class RaggedBatch:
     """Where each text's rows lie. All values are INT64, computed inside the graph from ids and lengths alone.
 
     Attributes:
-        ids: ``[rows]``: the token id of each row, inside the vocabulary. With even rows there may be one more, which
+        ids: `[rows]`: the token id of each row, inside the vocabulary. With even rows there may be one more, which
             belongs to no text.
-        admitted: BOOL ``[batch, 1]``: which texts are what they seem; the others have one row of id 0.
-        lengths: ``[batch, 1]``: how many rows each text has, at least one.
-        starts: ``[batch, 1]``: each text's first row.
-        last: ``[batch]``: each text's last row. With even rows there may be one more.
-        even_rows: Whether :func:`even` completes indices of rows, because products take rows by twos.
-        text: ``[rows]``: which text each row belongs to.
-        position: ``[rows]``: its place among that text's rows, from 0.
-        prefix_lengths: ``[batch, 1]``: tokens before each text's rows, whose keys and values come from earlier runs;
+        admitted: BOOL `[batch, 1]`: which texts are what they seem; the others have one row of id 0.
+        lengths: `[batch, 1]`: how many rows each text has, at least one.
+        starts: `[batch, 1]`: each text's first row.
+        last: `[batch]`: each text's last row. With even rows there may be one more.
+        even_rows: Whether `even` completes indices of rows, because products take rows by twos.
+        text: `[rows]`: which text each row belongs to.
+        position: `[rows]`: its place among that text's rows, from 0.
+        prefix_lengths: `[batch, 1]`: tokens before each text's rows, whose keys and values come from earlier runs;
             None if the graph takes none.
     """
 
@@ -59,9 +59,9 @@ def ragged_batch(
 
     Args:
         op: Builder of the graph.
-        input_ids: INT64 ``[tokens]``, anything.
-        lengths: INT32 ``[batch, 1]``, as Triton's BATCH_ITEM_SHAPE delivers them; they sum to ``tokens``.
-        prefix_lengths: INT64 ``[batch, 1]`` or ``[1, 1]``, see ``prefixes``; None without.
+        input_ids: INT64 `[tokens]`, anything.
+        lengths: INT32 `[batch, 1]`, as Triton's BATCH_ITEM_SHAPE delivers them; they sum to `tokens`.
+        prefix_lengths: INT64 `[batch, 1]` or `[1, 1]`, see `prefixes`; None without.
         vocabulary: Ids are admitted from 0 up to this, exclusive.
         max_tokens: Longest text admitted.
         even_rows: Whether every product shall see an even number of rows.
@@ -112,7 +112,7 @@ def ragged_batch(
 
 
 def even(op: OpBuilder, index: ir.Value, *, filler: ir.Value | list[int] = [0]) -> ir.Value:  # noqa: B006
-    """Append ``filler [1]`` to ``index [n]`` where n is odd, so that what it gathers has an even number of rows."""
+    """Append `filler [1]` to `index [n]` where n is odd, so that what it gathers has an even number of rows."""
     return op.Concat(index, op.Expand(filler, op.Mod(op.Shape(index), 2)), axis=0)
 
 

@@ -1,4 +1,4 @@
-"""``manifest.json``: where a model directory comes from, and the sha256 of each of its files."""
+"""`manifest.json`: where a model directory comes from, and the sha256 of each of its files."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ SOURCE_FACTS = ("model_family", "model_size", "source", "revision", "device", "p
 
 
 def write_manifest(directory: Path, facts: Mapping[str, Any]) -> None:
-    """Hash every file below ``directory`` and write the manifest into it.
+    """Hash every file below `directory` and write the manifest into it.
 
     Args:
         directory: A finished model directory.
@@ -41,7 +41,7 @@ def add_to_manifest(directory: Path, *names: str) -> None:
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a model directory; its ``files`` are a dictionary.
+    """The manifest of a model directory; its `files` are a dictionary.
 
     Raises:
         ExportError: There is none, or it is broken.

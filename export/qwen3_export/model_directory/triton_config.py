@@ -22,7 +22,7 @@ def write_config(
     Args:
         template: A hand-written config.pbtxt that holds the marked line.
         target: Where the file goes; its folder is made if missing.
-        outputs: The size of each output tensor, FP32 ``[size]``.
+        outputs: The size of each output tensor, FP32 `[size]`.
         gpu: Whether the model runs on a GPU.
         parameters: What the server says about itself, all as strings.
 
@@ -45,7 +45,7 @@ def revise(text: str, change: Callable[[ModelConfig], None]) -> str:
     """Return a config.pbtxt whose facts, below the marked line, have been changed; the rest is the operator's.
 
     Args:
-        text: A config.pbtxt from :func:`write_config`.
+        text: A config.pbtxt from `write_config`.
         change: Given the facts alone, it alters them in place.
 
     Raises:

@@ -1,6 +1,6 @@
 """Versions: a new export beside those that a model directory holds, so that a running server can change over.
 
-Triton counts versions in folders, ``1/``, ``2/``, and reads one configuration for all of them. What clients have learnt
+Triton counts versions in folders, `1/`, `2/`, and reads one configuration for all of them. What clients have learnt
 from it must therefore hold for every version; what does not belongs into a model of another name. This module knows
 files and parameters, and nothing about graphs.
 """
@@ -37,7 +37,7 @@ def check_version(model: Path, version: int, *, force: bool) -> None:
     """Make sure that a version may be written into a model directory.
 
     Raises:
-        ExportError: There is no such model, or it has the version and ``force`` is False.
+        ExportError: There is no such model, or it has the version and `force` is False.
     """
     if version < 1:
         raise ExportError(f"Triton counts versions from 1; {version} is none")

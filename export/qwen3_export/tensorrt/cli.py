@@ -1,4 +1,4 @@
-"""``qwen3-triton build-engine``: makes the TensorRT plan of a model that was exported for TensorRT."""
+"""`qwen3-triton build-engine`: makes the TensorRT plan of a model that was exported for TensorRT."""
 
 from __future__ import annotations
 

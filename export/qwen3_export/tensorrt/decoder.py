@@ -34,7 +34,7 @@ def build_decoder(checkpoint: Checkpoint, precision: Precision) -> Qwen3Model:
 
     Args:
         checkpoint: The weights.
-        precision: ``fp32``, ``bf16`` or ``fp16``: what products and attention compute in.
+        precision: `fp32`, `bf16` or `fp16`: what products and attention compute in.
 
     Raises:
         ExportError: A weight is missing or has the wrong shape.
@@ -61,7 +61,7 @@ def build_decoder(checkpoint: Checkpoint, precision: Precision) -> Qwen3Model:
 
 
 def load(stored: StoredTensor, dtype: torch.dtype) -> Tensor:
-    """Read one tensor of a checkpoint into memory, as ``dtype``."""
+    """Read one tensor of a checkpoint into memory, as `dtype`."""
     values = np.array(stored.map())  # a copy: torch wants memory that it may write to
     if stored.dtype.name == "bfloat16":  # which torch does not take from numpy
         return torch.from_numpy(values.view(np.int16)).view(torch.bfloat16).to(dtype)
@@ -76,7 +76,7 @@ class Embedding(nn.Module):
         self.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """Look up ``input_ids [batch, seq]``; float32 ``[batch, seq, hidden]``."""
+        """Look up `input_ids [batch, seq]`; float32 `[batch, seq, hidden]`."""
         return nn.functional.embedding(input_ids, self.weight).float()
 
 
@@ -88,7 +88,7 @@ class HalfLinear(nn.Module):
         self.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``x [..., in]`` to ``[..., out]``."""
+        """Map `x [..., in]` to `[..., out]`."""
         return nn.functional.linear(x.to(self.weight.dtype), self.weight).float()
 
 
@@ -104,7 +104,7 @@ class Rotary(nn.Module):
         self.register_buffer("frequencies", 1.0 / geometry.rope_theta**exponents, persistent=False)
 
     def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - transformers' call
-        """Turn float32 ``position_ids [batch, seq]`` into two tables ``[batch, seq, head_dim]``."""
+        """Turn float32 `position_ids [batch, seq]` into two tables `[batch, seq, head_dim]`."""
         angles = position_ids[..., None] * self.frequencies
         angles = torch.cat((angles, angles), dim=-1)
         return angles.cos(), angles.sin()
@@ -124,14 +124,14 @@ def _attend(
 
     Args:
         module: The attention block.
-        query: ``[batch, heads, seq, head_dim]``.
-        key: ``[batch, kv_heads, seq, head_dim]``.
-        value: As ``key``.
-        attention_mask: Added to the scores; float32 ``[batch, 1, seq, seq]``.
+        query: `[batch, heads, seq, head_dim]`.
+        key: `[batch, kv_heads, seq, head_dim]`.
+        value: As `key`.
+        attention_mask: Added to the scores; float32 `[batch, 1, seq, seq]`.
         scaling: Of the scores.
 
     Returns:
-        ``[batch, seq, heads, head_dim]``, and no weights.
+        `[batch, seq, heads, head_dim]`, and no weights.
     """
     dtype: torch.dtype = module.o_proj.weight.dtype
     groups = query.shape[1] // key.shape[1]
@@ -142,7 +142,7 @@ def _attend(
 
 
 def _repeated(x: Tensor, groups: int) -> Tensor:
-    """Each key/value head ``groups`` times: ``[batch, kv_heads * groups, seq, head_dim]``."""
+    """Each key/value head `groups` times: `[batch, kv_heads * groups, seq, head_dim]`."""
     if groups == 1:
         return x
     return x[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2)

@@ -34,7 +34,7 @@ def write_front(directory: Path, *, kind: Kind, parameters: Mapping[str, str], p
 
     Args:
         directory: Holds the tokenizer already.
-        kind: ``embedding`` or ``reranker``.
+        kind: `embedding` or `reranker`.
         parameters: What the server says about the model.
         plan: The name of the model that it calls.
     """
@@ -64,8 +64,8 @@ def write_plan_model(
     Args:
         checkpoint: The weights.
         directory: Holds the tokenizer already.
-        kind: ``embedding`` or ``reranker``.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        kind: `embedding` or `reranker`.
+        precision: `fp32`, `bf16` or `fp16`.
         parameters: What the server says about the model.
         progress: Called with bytes done and bytes in all while weights are written.
 

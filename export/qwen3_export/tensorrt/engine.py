@@ -30,7 +30,7 @@ def build_plan(
     """Build a plan.
 
     Args:
-        graph: The portable ``model.onnx``, its weights beside it.
+        graph: The portable `model.onnx`, its weights beside it.
         profiles: The ranges of shapes that it shall run.
         timing_cache: What TensorRT has timed before, on this kind of GPU; read if there, and written.
         workspace_bytes: Most scratch memory of a kernel; all of the GPU's if None.

@@ -16,8 +16,8 @@ def read_traced(path: Path, outputs: Mapping[str, int]) -> ir.Model:
     """Read a traced graph, its weights still on disk, and clean it.
 
     Args:
-        path: The ``.onnx`` file.
-        outputs: The size of each output, FP32 ``[batch, size]``.
+        path: The `.onnx` file.
+        outputs: The size of each output, FP32 `[batch, size]`.
 
     Raises:
         ExportError: The graph is not portable: an operator of some runtime's own, or one with subgraphs.

@@ -17,7 +17,7 @@ class _LastToken(nn.Module):
     """The hidden state of each text's last token.
 
     Args:
-        decoder: From :func:`build_decoder`.
+        decoder: From `build_decoder`.
     """
 
     def __init__(self, decoder: Qwen3Model) -> None:
@@ -26,7 +26,7 @@ class _LastToken(nn.Module):
         self.config: Qwen3Config = decoder.config  # where Optimum looks for it
 
     def pool(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Decode INT64 ``[batch, seq]``, both; float32 ``[batch, hidden]``, final norm applied."""
+        """Decode INT64 `[batch, seq]`, both; float32 `[batch, hidden]`, final norm applied."""
         # Positions count real tokens, row by row, so that padding on the left shifts nothing. In float32, which holds
         # any of them exactly: TensorRT sums up no integers.
         positions = attention_mask.float().cumsum(dim=-1) - 1
@@ -45,7 +45,7 @@ class PortableEmbedding(_LastToken):
     """Padded token ids in, one unit vector a text out."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return ``pooled``, float32 ``[batch, hidden]`` of Euclidean norm 1."""
+        """Return `pooled`, float32 `[batch, hidden]` of Euclidean norm 1."""
         pooled = self.pool(input_ids, attention_mask)
         # As torch.nn.functional.normalize: the floor keeps a zero vector zero.
         length: Tensor = pooled.norm(dim=-1, keepdim=True)
@@ -56,8 +56,8 @@ class PortableReranker(_LastToken):
     """Padded prompts in, how likely each is answered "yes" out.
 
     Args:
-        decoder: From :func:`build_decoder`.
-        yes: The head's row of "yes", float32 ``[hidden]``.
+        decoder: From `build_decoder`.
+        yes: The head's row of "yes", float32 `[hidden]`.
         no: The head's row of "no".
     """
 
@@ -70,9 +70,9 @@ class PortableReranker(_LastToken):
         self.register_buffer("no", no)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``score`` and ``logit``, float32 ``[batch, 1]``.
+        """Return `score` and `logit`, float32 `[batch, 1]`.
 
-        ``logit`` is logit(yes) - logit(no); its sigmoid, ``score``, is the softmax of the two at "yes".
+        `logit` is logit(yes) - logit(no); its sigmoid, `score`, is the softmax of the two at "yes".
         """
         pooled = self.pool(input_ids, attention_mask)
         # Sums of products rather than matrix products, which TensorRT may compute in TF32.
@@ -82,7 +82,7 @@ class PortableReranker(_LastToken):
 
 
 def _additive_mask(attention_mask: Tensor) -> Tensor:
-    """What is added to attention's scores, float32 ``[batch, 1, seq, seq]``: 0 where a token may look.
+    """What is added to attention's scores, float32 `[batch, 1, seq, seq]`: 0 where a token may look.
 
     A token of padding on the left may look at nothing: all of its scores are equally low then, and its row, which
     nobody reads, is finite.

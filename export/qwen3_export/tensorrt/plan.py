@@ -38,7 +38,7 @@ def check_plan_model(model: Path, limits: Limits) -> None:
 
 
 def find_front(model: Path) -> Path:
-    """The model that pads and calls ``model``, beside it.
+    """The model that pads and calls `model`, beside it.
 
     Raises:
         ExportError: There is none.
@@ -55,7 +55,7 @@ def install_plan(model: Path, front: Path, plan: bytes, *, profiles: int, limits
     Args:
         model: The plan's model directory.
         front: The model that calls it.
-        plan: From :func:`build_plan`.
+        plan: From `build_plan`.
         profiles: How many profiles it has.
         limits: What they cover.
     """

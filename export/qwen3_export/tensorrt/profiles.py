@@ -49,7 +49,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One range of shapes ``(texts, width)``; its least is 1 x 1.
+    """One range of shapes `(texts, width)`; its least is 1 x 1.
 
     Attributes:
         best: What TensorRT tunes for.

@@ -26,17 +26,17 @@ class PaddedTexts(OnnxConfig):  # type: ignore[misc]  # Optimum is untyped
 
     @property
     def inputs(self) -> Axes:
-        """``input_ids`` and ``attention_mask``, INT64 ``[batch, seq]``."""
+        """`input_ids` and `attention_mask`, INT64 `[batch, seq]`."""
         return {name: {0: "batch", 1: "seq"} for name in ("input_ids", "attention_mask")}
 
     @property
     def outputs(self) -> Axes:
-        """The head's, FP32 ``[batch, size]``."""
+        """The head's, FP32 `[batch, size]`."""
         return {name: {0: "batch"} for name in self.OUTPUTS}
 
 
 class EmbeddingOutputs(PaddedTexts):
-    """``pooled``: not ``embedding``, which is a value's name inside the graph too."""
+    """`pooled`: not `embedding`, which is a value's name inside the graph too."""
 
     OUTPUTS = ("pooled",)
 
@@ -48,11 +48,11 @@ class RerankerOutputs(PaddedTexts):
 
 
 def trace(model: PortableEmbedding | PortableReranker, path: Path) -> None:
-    """Write ``model`` to ``path`` as ONNX, with weights beside it wherever Optimum puts them.
+    """Write `model` to `path` as ONNX, with weights beside it wherever Optimum puts them.
 
     Args:
         model: In evaluation mode.
-        path: The ``.onnx`` file, in an empty folder of its own.
+        path: The `.onnx` file, in an empty folder of its own.
     """
     outputs = EmbeddingOutputs if isinstance(model, PortableEmbedding) else RerankerOutputs
     with warnings.catch_warnings():

@@ -4,9 +4,9 @@
 >>> verify_model(Path("model_repository/qwen3_embedding")).passed  # doctest: +SKIP
 True
 
-The path, module by module: ``model_directory`` reads what was exported, ``files`` hashes it, ``cases`` makes token ids
-of the built-in ``texts``, ``reference`` runs transformers on them, ``onnx_runner`` or ``triton_runner`` the exported
-model, ``comparison`` and ``model_card`` hold the two against each other, and ``verification`` ties it together.
+The path, module by module: `model_directory` reads what was exported, `files` hashes it, `cases` makes token ids
+of the built-in `texts`, `reference` runs transformers on them, `onnx_runner` or `triton_runner` the exported
+model, `comparison` and `model_card` hold the two against each other, and `verification` ties it together.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -40,7 +40,7 @@ _BOUNDS = {
 
 
 def bounds_for(precision: str) -> Bounds:
-    """The bounds of a precision; variants such as ``int8-weight`` share those of their type.
+    """The bounds of a precision; variants such as `int8-weight` share those of their type.
 
     Raises:
         VerifyError: It is unknown.

@@ -48,7 +48,7 @@ class Case:
 
     Attributes:
         name: For the table.
-        ids: INT64 ``[n]``.
+        ids: INT64 `[n]`.
         whole: Whether nothing was cut off to fit the longest text.
     """
 
@@ -141,7 +141,7 @@ def reranker_cases(tokenizer: ModelTokenizer, *, max_tokens: int) -> list[Case]:
 
 
 def tokenized_texts(kind: str) -> Iterator[Text]:
-    """Everything that :func:`embedding_cases` or :func:`reranker_cases` has the tokenizer read."""
+    """Everything that `embedding_cases` or `reranker_cases` has the tokenizer read."""
     if kind == "embedding":
         yield from TEXTS
         return

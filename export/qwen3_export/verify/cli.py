@@ -1,4 +1,4 @@
-"""``qwen3-triton verify``: the command line of :func:`qwen3_export.verify.verify_model` and ``check_files``."""
+"""`qwen3-triton verify`: the command line of `qwen3_export.verify.verify_model` and `check_files`."""
 
 from __future__ import annotations
 

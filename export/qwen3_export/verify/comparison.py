@@ -30,7 +30,7 @@ class Comparison:
     Attributes:
         name: The case's.
         tokens: Its length.
-        measures: The two of :data:`MEASURES`.
+        measures: The two of `MEASURES`.
         in_batch: Largest difference between the text alone and in a mixed batch; 0 if no bit differs.
         faults: What is out of bounds, in words.
     """
@@ -47,9 +47,9 @@ def compare(case: Case, row: Row, reference: Row, together: Row, *, kind: Kind, 
 
     Args:
         case: What was run.
-        row: The exported model's, alone: ``[width]``.
-        reference: transformers': ``[width]``.
-        together: The exported model's again, in a mixed batch: ``[width]``.
+        row: The exported model's, alone: `[width]`.
+        reference: transformers': `[width]`.
+        together: The exported model's again, in a mixed batch: `[width]`.
         kind: The model's.
         bounds: Of its precision.
     """

@@ -24,7 +24,7 @@ _MOST: dict[Kind, float] = {"embedding": 1.5, "reranker": 2.5}
 
 
 def saturation_fault(server: Sequence[Row], here: Sequence[Row], reference: Sequence[Row], kind: Kind) -> str | None:
-    """Compare the errors of the same texts' rows, each ``[width]``.
+    """Compare the errors of the same texts' rows, each `[width]`.
 
     Returns:
         What is wrong, in words, or None.

@@ -38,7 +38,7 @@ def check_files(model: ModelDirectory, *, tuned_configs: bool = False, progress:
     """Compare size and sha256 of every file with the manifest. An older version that was deleted whole is not missed.
 
     Args:
-        model: From ``read_model``.
+        model: From `read_model`.
         tuned_configs: Accept .pbtxt files that the operator edited; they must still be there.
         progress: Told the bytes hashed.
     """

@@ -47,7 +47,7 @@ def compare_with_card(source: str, rows: Mapping[str, npt.NDArray[np.float32]], 
     """Compare with the card of a published checkpoint.
 
     Args:
-        source: From :func:`published`.
+        source: From `published`.
         rows: The exported model's row of each whole case, by name.
         bounds: Of its precision.
 

@@ -36,10 +36,10 @@ class ModelDirectory:
 
     Attributes:
         path: Its directory; the directory's name is the model's name in Triton.
-        kind: ``embedding`` or ``reranker``.
-        source: The checkpoint it was exported from: a Hub id, a folder, or ``tiny``.
-        revision: The commit on the Hub, or ``""``.
-        precision: As export calls it, ``fp32`` for one.
+        kind: `embedding` or `reranker`.
+        source: The checkpoint it was exported from: a Hub id, a folder, or `tiny`.
+        revision: The commit on the Hub, or `""`.
+        precision: As export calls it, `fp32` for one.
         version: The newest version in it, of which all this is said.
         files: Every file by its path in the directory, the manifest aside.
     """

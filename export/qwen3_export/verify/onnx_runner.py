@@ -32,7 +32,7 @@ def require_device(model: ModelDirectory) -> None:
 
 
 class OnnxRunner:
-    """A :class:`~qwen3_export.verify.runner.Runner` in this process."""
+    """A `Runner` in this process."""
 
     def __init__(self, model: ModelDirectory) -> None:
         """Load the graph.
@@ -56,15 +56,15 @@ class OnnxRunner:
             )
 
     def alone(self, ids: Ids) -> Rows:
-        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        """See `Runner`."""
         return self._run([ids])
 
     def together(self, batch: Sequence[Ids]) -> Together:
-        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        """See `Runner`."""
         return Together(self._run(batch), shared=len(batch))
 
     def close(self) -> None:
-        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        """See `Runner`."""
         self._session = None
 
     def _run(self, batch: Sequence[Ids]) -> Rows:

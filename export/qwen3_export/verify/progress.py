@@ -14,7 +14,7 @@ class Progress(Protocol):
         Args:
             what: Its name, for people.
             total: How many units it will do.
-            unit: What they are: ``B`` or ``tok``.
+            unit: What they are: `B` or `tok`.
 
         Returns:
             A context that gives the function to call with each number of units done.
@@ -23,5 +23,5 @@ class Progress(Protocol):
 
 @contextmanager
 def silent(what: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:  # noqa: ARG001
-    """A :class:`Progress` that nobody watches."""
+    """A `Progress` that nobody watches."""
     yield lambda _done: None

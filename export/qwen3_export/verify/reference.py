@@ -27,7 +27,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
 
 
 class Reference:
-    """One checkpoint. Its weights are in memory only while :meth:`compute` runs."""
+    """One checkpoint. Its weights are in memory only while `compute` runs."""
 
     def __init__(self, source: Source, *, kind: Kind) -> None:
         """Read the checkpoint's config.json.
@@ -61,7 +61,7 @@ class Reference:
 
     @property
     def width(self) -> int:
-        """Elements of a row that :meth:`compute` returns."""
+        """Elements of a row that `compute` returns."""
         return int(self._config.hidden_size) if self._kind == "embedding" else 2
 
     def bytes(self) -> int:
@@ -80,8 +80,8 @@ class Reference:
             progress: Told the tokens done.
 
         Returns:
-            Embedding: the last token's hidden state after the final norm, scaled to norm 1, float32 ``[n, hidden]``.
-            Reranker: score and logit, float32 ``[n, 2]``.
+            Embedding: the last token's hidden state after the final norm, scaled to norm 1, float32 `[n, hidden]`.
+            Reranker: score and logit, float32 `[n, 2]`.
 
         Raises:
             VerifyError: The weights cannot be loaded, or memory does not suffice.

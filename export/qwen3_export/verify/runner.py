@@ -26,7 +26,7 @@ class Together:
     """Texts run at once.
 
     Attributes:
-        rows: float32 ``[batch, width]``.
+        rows: float32 `[batch, width]`.
         shared: How many of them are known to have run in a batch with others.
     """
 
@@ -38,7 +38,7 @@ class Runner(Protocol):
     """Runs token ids through an exported model. A row is the model's outputs, one after another."""
 
     def alone(self, ids: Ids) -> Rows:
-        """Run one text; float32 ``[1, width]``."""
+        """Run one text; float32 `[1, width]`."""
 
     def together(self, batch: Sequence[Ids]) -> Together:
         """Run texts of different lengths in one batch."""

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class TritonRunner:
-    """A :class:`~.runner.Runner` that sends each text as a request of its own; Triton batches them."""
+    """A `Runner` that sends each text as a request of its own; Triton batches them."""
 
     def __init__(self, url: str, model: ModelDirectory) -> None:
         """Connect, and see that the server serves this export and no other.
@@ -47,11 +47,11 @@ class TritonRunner:
             raise
 
     def alone(self, ids: Ids) -> Rows:
-        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        """See `Runner`."""
         return self._wait([self._send(ids)])
 
     def together(self, batch: Sequence[Ids]) -> Together:
-        """See :class:`~qwen3_export.verify.runner.Runner`.
+        """See `Runner`.
 
         The first texts to arrive would run at once and alone, so some copies of the longest go ahead of the batch.
         """
@@ -73,7 +73,7 @@ class TritonRunner:
         return best
 
     def close(self) -> None:
-        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        """See `Runner`."""
         self._client.close()
 
     def _check(self) -> None:

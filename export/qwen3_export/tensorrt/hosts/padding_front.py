@@ -49,7 +49,7 @@ class TritonPythonModel:
     async def execute(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Run one batch.
 
-        A request holds one text ``[1, n]`` or several of equal length ``[b, n]``. A bad one gets an error of its own
+        A request holds one text `[1, n]` or several of equal length `[b, n]`. A bad one gets an error of its own
         and never reaches the other model, so it cannot harm its neighbours.
         """
         responses: list[pb_utils.InferenceResponse | None] = []
@@ -77,7 +77,7 @@ class TritonPythonModel:
         return None
 
     async def _run(self, requests: list[Ids]) -> list[pb_utils.InferenceResponse]:
-        """Answer requests ``[b_i, n_i]``, in their order."""
+        """Answer requests `[b_i, n_i]`, in their order."""
         texts = [row for ids in requests for row in ids]
         groups = padded_groups([text.size for text in texts], self._limits)
         # All at once: while one runs, the next is on its way.
@@ -90,7 +90,7 @@ class TritonPythonModel:
         return [self._answer(rows[end - ids.shape[0] : end]) for ids, end in zip(requests, ends, strict=True)]
 
     async def _run_group(self, texts: list[Ids]) -> list[Rows] | str:
-        """Run one padded batch; returns its outputs ``[texts, size]``, or why there are none."""
+        """Run one padded batch; returns its outputs `[texts, size]`, or why there are none."""
         input_ids, attention_mask = padded(texts)
         request = pb_utils.InferenceRequest(
             model_name=self._plan_model,
@@ -163,7 +163,7 @@ def padded_groups(lengths: Sequence[int], limits: Limits) -> list[list[int]]:
 
 
 def padded(texts: Sequence[Ids]) -> tuple[Ids, Ids]:
-    """Pad texts on the right; returns ``input_ids`` and ``attention_mask``, INT64 ``[texts, longest]``."""
+    """Pad texts on the right; returns `input_ids` and `attention_mask`, INT64 `[texts, longest]`."""
     shape = (len(texts), max(text.size for text in texts))
     input_ids, attention_mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     for row, text in enumerate(texts):

@@ -41,7 +41,7 @@ class TritonPythonModel:
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
 
     def execute(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Run each request, a padded batch ``[batch, seq]``, by itself."""
+        """Run each request, a padded batch `[batch, seq]`, by itself."""
         return [self._run(request) for request in requests]
 
     def finalize(self) -> None:
