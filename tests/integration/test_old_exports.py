@@ -53,7 +53,7 @@ def repository(export_name: str, tmp_path: Path) -> Path:
 @needs_numpy_1
 def test_an_old_export_gives_what_a_new_one_gives(repository: Path, checkpoint: Path) -> None:
     for kind in ("embedding", "reranker"):
-        export(str(checkpoint), repository=repository, kind=kind, name=f"new_{kind}")  # type: ignore[arg-type]
+        export(str(checkpoint), repository=repository, kind=kind, name=f"new_{kind}")
     rows, scores = {}, {}
     with Triton(repository, threads=1, check="full") as triton:
         for age in ("qwen3", "new"):
