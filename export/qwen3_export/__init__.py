@@ -3,10 +3,10 @@
 >>> from qwen3_export import export
 >>> export("tiny", repository=Path("model_repository"))  # doctest: +SKIP
 
-An export passes these modules: `exporter` calls `checkpoint`, which finds and lists the weights, and `packed_directory`,
-which writes a complete model directory. For the graph in it, `graph.model` declares the model in terms of
-`graph.products` and `graph.ragged_batch`, and `graph.onnx_file` writes it. At last `exporter` moves the directory into
-the repository.
+An export passes these modules: `exporter` calls `checkpoint`, which finds and lists the weights, and then
+`packed_directory`, which writes a complete model directory. For the graph in it, `graph.model` declares the model in
+terms of `graph.products` and `graph.ragged_batch`, and `graph.onnx_file` writes it. At last `exporter` moves the
+directory into the repository.
 """
 
 from typing import TYPE_CHECKING, Any

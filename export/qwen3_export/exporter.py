@@ -87,7 +87,8 @@ def export(
     """
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
         raise ExportError(
-            f"{name!r} cannot be a model's name; use letters, digits, '_', '-' and '.', and begin with a letter or digit"
+            f"{name!r} cannot be a model's name; begin with a letter or digit, and use letters, digits, '_', '-' and "
+            "'.' only"
         )
     precision = choose_precision(device, precision)
     target = choose_target(device=device, precision=precision, ort_version=ort_version, attention=attention)

@@ -22,8 +22,10 @@ def _weight(directory: Path, part: str) -> "np.memmap[Any, np.dtype[np.float32]]
     """A float32 weight of an exported model, open for change on disk."""
     graph = onnx.load(str(directory / "1" / "model.onnx"), load_external_data=False).graph
     (tensor,) = [t for t in graph.initializer if part in t.name and t.data_type == onnx.TensorProto.FLOAT]
-    place = {entry.key: entry.value for entry in tensor.external_data}
-    return np.memmap(directory / "1" / place["location"], np.float32, "r+", int(place["offset"]), tuple(tensor.dims))
+    location = {entry.key: entry.value for entry in tensor.external_data}
+    return np.memmap(
+        directory / "1" / location["location"], np.float32, "r+", int(location["offset"]), tuple(tensor.dims)
+    )
 
 
 def test_good_exports_of_both_kinds_pass(repository: Path, checkpoint: Path, run: Run) -> None:
@@ -175,9 +177,9 @@ def test_tiny_needs_a_source(tmp_path: Path, run: Run) -> None:
 
 
 def test_a_source_that_moved_is_named(tmp_path: Path, run: Run) -> None:
-    place = make_checkpoint(tmp_path / "checkpoint", Shape())
-    export(str(place), repository=tmp_path / "repository")
-    place.rename(tmp_path / "moved")
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape())
+    export(str(checkpoint), repository=tmp_path / "repository")
+    checkpoint.rename(tmp_path / "moved")
     done = run(tmp_path / "repository", "--max-tokens", "8")
     assert done.code == 1
     assert f"exported from {place}, which is not on this machine; pass --source" in done.err

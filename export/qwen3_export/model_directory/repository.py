@@ -24,7 +24,5 @@ def exported_models(repository: Path) -> list[Path]:
 def model_around(folder: Path) -> Path | None:
     """Return the model directory that a folder is, or that it is a version of; None for any other folder."""
     resolved = folder.resolve()
-    return next(
-        (path for path in (resolved, resolved.parent) if any((path / n).is_file() for n in (MANIFEST, "config.pbtxt"))),
-        None,
-    )
+    # config.pbtxt alone decides: a repository may lie in a project that has a manifest.json of its own.
+    return next((path for path in (resolved, resolved.parent) if (path / "config.pbtxt").is_file()), None)

@@ -1,7 +1,7 @@
-"""What makes an embedding model or a reranker of the decoder: masks and positions in front, pooling and a head behind.
+"""The portable embedding model and reranker: the decoder with its mask and positions, pooling, and outputs.
 
-The input may be padded on either side: everything is derived from the attention mask, never from a pad token's id,
-which in this family is also the token that ends a text.
+The input may be padded on either side. Everything is derived from the attention mask and nothing from the id of the pad
+token, because in this family the same token ends a text.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from transformers import Qwen3Config, Qwen3Model
 _MASKED = -30_000.0  # far below any score, and finite in float16
 
 
-class _LastToken(nn.Module):
-    """The hidden state of each text's last token.
+class _LastTokenPooling(nn.Module):
+    """Decoding, and pooling of each text's last token.
 
     Args:
         decoder: From `build_decoder`.
@@ -23,12 +23,17 @@ class _LastToken(nn.Module):
     def __init__(self, decoder: Qwen3Model) -> None:
         super().__init__()
         self.decoder = decoder
-        self.config: Qwen3Config = decoder.config  # where Optimum looks for it
+        self.config: Qwen3Config = decoder.config  # Optimum reads it
 
     def pool(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Decode INT64 `[batch, seq]`, both; float32 `[batch, hidden]`, final norm applied."""
-        # Positions count real tokens, row by row, so that padding on the left shifts nothing. In float32, which holds
-        # any of them exactly: TensorRT sums up no integers.
+        """Return the last token's hidden state after the final norm, float32 `[batch, hidden]`.
+
+        Args:
+            input_ids: INT64 `[batch, seq]`.
+            attention_mask: INT64 `[batch, seq]`: 1 for a token, 0 for padding.
+        """
+        # Positions count a row's tokens without padding, so that padding on the left does not shift them. They are
+        # float32, because TensorRT has no cumulative sum of integers, and float32 is exact for all of them.
         positions = attention_mask.float().cumsum(dim=-1) - 1
         hidden: Tensor = self.decoder(
             input_ids=input_ids,
@@ -36,29 +41,29 @@ class _LastToken(nn.Module):
             position_ids=positions,
             use_cache=False,
         ).last_hidden_state
-        places = torch.arange(input_ids.shape[1])
-        last = (attention_mask * places).amax(dim=-1)
+        columns = torch.arange(input_ids.shape[1])
+        last = (attention_mask * columns).amax(dim=-1)
         return hidden.gather(1, last[:, None, None].expand(-1, 1, hidden.shape[2]))[:, 0]
 
 
-class PortableEmbedding(_LastToken):
-    """Padded token ids in, one unit vector a text out."""
+class PortableEmbedding(_LastTokenPooling):
+    """The embedding model: padded token ids in, one unit vector per text out."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return `pooled`, float32 `[batch, hidden]` of Euclidean norm 1."""
         pooled = self.pool(input_ids, attention_mask)
-        # As torch.nn.functional.normalize: the floor keeps a zero vector zero.
+        # Like torch.nn.functional.normalize: the lower bound keeps a zero vector zero.
         length: Tensor = pooled.norm(dim=-1, keepdim=True)
         return pooled / length.clamp_min(1e-12)
 
 
-class PortableReranker(_LastToken):
-    """Padded prompts in, how likely each is answered "yes" out.
+class PortableReranker(_LastTokenPooling):
+    """The reranker: padded prompts in, the probability that each is answered "yes" out.
 
     Args:
         decoder: From `build_decoder`.
-        yes: The head's row of "yes", float32 `[hidden]`.
-        no: The head's row of "no".
+        yes: The row of "yes" in lm_head, float32 `[hidden]`.
+        no: The row of "no" in lm_head, likewise.
     """
 
     yes: Tensor
@@ -72,22 +77,22 @@ class PortableReranker(_LastToken):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return `score` and `logit`, float32 `[batch, 1]`.
 
-        `logit` is logit(yes) - logit(no); its sigmoid, `score`, is the softmax of the two at "yes".
+        `logit` is logit(yes) - logit(no); its sigmoid, `score`, equals the softmax over both logits, at "yes".
         """
         pooled = self.pool(input_ids, attention_mask)
-        # Sums of products rather than matrix products, which TensorRT may compute in TF32.
+        # Elementwise products and a sum instead of a matrix product, which TensorRT may compute in TF32.
         yes, no = ((pooled * row).sum(dim=-1, keepdim=True) for row in (self.yes, self.no))
         logit = yes - no
         return logit.sigmoid(), logit
 
 
 def _additive_mask(attention_mask: Tensor) -> Tensor:
-    """What is added to attention's scores, float32 `[batch, 1, seq, seq]`: 0 where a token may look.
+    """Return what is added to the scores of attention, float32 `[batch, 1, seq, seq]`: 0 where a token may attend.
 
-    A token of padding on the left may look at nothing: all of its scores are equally low then, and its row, which
-    nobody reads, is finite.
+    Padding on the left may attend to nothing. As the mask's other value is finite, all its scores are equally low then
+    and its output is finite; nothing reads it.
     """
-    places = torch.arange(attention_mask.shape[1])
-    causal = places[None, :] <= places[:, None]
+    columns = torch.arange(attention_mask.shape[1])
+    causal = columns[None, :] <= columns[:, None]
     visible = causal[None, None] & (attention_mask[:, None, None, :] != 0)
     return torch.where(visible, 0.0, _MASKED)
