@@ -16,7 +16,7 @@ def test_laws(lengths: list[int], texts: int, positions: int, positions_per_toke
     groups = padding_front.padded_groups(
         lengths, padding_front.Limits(texts=texts, positions=positions, positions_per_token=positions_per_token)
     )
-    assert sorted(place for group in groups for place in group) == list(range(len(lengths)))
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
     for group in groups:
         used = max(lengths[i] for i in group) * len(group)
         assert 1 <= len(group) <= texts
