@@ -25,8 +25,8 @@ def test_a_running_server_passes(triton: Triton, repository: Path, run: Run) -> 
     assert (done.code, done.err) == (0, "")
     assert done.out.endswith("3 of 3 models pass.\n")
     assert f"qwen3_embedding (fp32, {triton.grpc_url}) compared with transformers on" in done.out
-    assert done.out.count("26 of 26 the same bits") == 3
-    assert done.out.count("(26 texts shared one)") == 3
+    assert done.out.count("26 of 26 texts have the same bits") == 3
+    assert done.out.count("(26 texts shared a batch)") == 3
     # What Triton leaves in the directory while it runs is no fault of the files.
     assert run(repository, "--files").code == 0
 
