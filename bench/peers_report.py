@@ -1,71 +1,48 @@
-"""What the comparison amounts to: Markdown tables, and the state of the goals.
-
-Knows nothing about how anything was measured.
-"""
+"""The report of the comparison: Markdown tables. Knows nothing about how anything was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from peers_contenders import CONTENDERS, Contender
 from peers_results import Results, Spread, percentile_ms
 from peers_workloads import WORKLOADS, Workload
 
-__all__ = ["Goal", "goals", "page", "write_document"]
+__all__ = ["page", "write_document"]
 
 _BEGIN, _END = "<!-- written by make bench -->", "<!-- end of what make bench wrote -->"
 _INT8, _FP32 = "qwen3-triton-int8-served", "qwen3-triton-fp32-served"
-_RIVALS = ("sentence-transformers-bf16", "openvino-bf16", "openvino-int8", "openvino-fp32")
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What was aimed at, and what was reached.
-
-    Attributes:
-        aim: In words.
-        reached: In words; empty if it was not measured.
-        met: Whether it is enough; None if it was not measured.
-    """
-
-    aim: str
-    reached: str = ""
-    met: bool | None = None
 
 
 def write_document(results: Results, path: Path, *, plots: Sequence[Path]) -> None:
-    """Put plots and tables between the two marks of the document; what stands around them is hand-written.
+    """Write plots and tables between the two marks of the page; the text around them is hand-written.
 
     Args:
-        results: What was measured.
-        path: The document.
-        plots: Images in a folder beside it.
+        results: The results.
+        path: The page.
+        plots: Images in a folder beside the page.
 
     Raises:
-        ValueError: The document has no such marks.
+        ValueError: The page does not have the marks.
     """
     text = path.read_text("utf-8")
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"{path} needs the lines {_BEGIN!r} and {_END!r}, for what is written goes between them")
+        raise ValueError(f"{path} needs the lines {_BEGIN!r} and {_END!r}; tables are written between them")
     images = "".join(f"![{plot.stem}]({plot.relative_to(path.parent)})\n\n" for plot in plots)
     path.write_text(f"{before}{_BEGIN}\n\n{images}{page(results)}\n{_END}{after}", "utf-8")
 
 
 def page(results: Results) -> str:
-    """All tables."""
+    """Return all tables."""
     facts = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     rounds = 1 + max((sample.round for sample in results.samples), default=-1)
     named = {contender.name: contender.label for contender in CONTENDERS}
     names = " | ".join(workload.name for workload in _workloads(results))
     parts = [
-        f"{facts}. {rounds} of {results.rounds} rounds; medians, in brackets the smallest and the largest.",
-        *_section(
-            "Goals", "goal | reached | met", [(g.aim, g.reached or "not measured", _yes(g.met)) for g in goals(results)]
-        ),
+        f"{facts}. {rounds} of {results.rounds} rounds. Figures are medians; in brackets, the smallest and largest.",
         *_section(
             "Throughput, tokens/s",
             f"| {' | '.join(workload.name for workload in _workloads(results) if not workload.alone)}",
@@ -96,43 +73,8 @@ def page(results: Results) -> str:
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def goals(results: Results) -> list[Goal]:
-    """The goals of this project, judged by what was measured."""
-    openvino = results.best("mixed", [name for name in _RIVALS if name.startswith("openvino")])
-    found = [
-        _faster(results, "mixed", _INT8, _RIVALS[0], 2.5),
-        _faster(results, "mixed", _INT8, openvino, 2.5) if openvino else Goal("int8, mixed: 2.5x the best OpenVINO"),
-    ]
-    fp32 = [c.name for c in CONTENDERS if c.precision == "fp32" and not c.ours]
-    for ours, theirs in ((_INT8, _RIVALS), (_FP32, fp32)):
-        for workload in WORKLOADS:
-            rival = results.best(workload.name, theirs)
-            if rival is not None and results.gain(workload.name, ours, rival):
-                found.append(_faster(results, workload.name, ours, rival, 1.3))
-    for served in (_INT8, _FP32):
-        engine = served.removesuffix("-served")
-        gain = results.gain("mixed", engine, served)
-        aim = f"{_precision(served)}: Triton and 32 clients cost at most 5% of the engine's speed, mixed"
-        found.append(Goal(aim, f"{1 - 1 / gain:.1%}", 1 - 1 / gain <= 0.05) if gain else Goal(aim))
-    served_ms, own_ms = results.query_ms(_INT8), results.query_ms(_INT8.removesuffix("-served"))
-    aim = "int8: one query through gRPC takes at most 2 ms more than in process"
-    more = served_ms.median - own_ms.median if served_ms and own_ms else None
-    found.append(Goal(aim, f"{more:.1f} ms", more <= 2) if more is not None else Goal(aim))
-    rate, ceiling = results.tokens_per_s(_INT8, "512"), results.ceiling("int8")
-    aim = "int8: 60% of the ceiling on documents of 512 tokens"
-    share = rate.median / ceiling[1] if rate and ceiling else None
-    found.append(Goal(aim, f"{share:.0%}", share >= 0.6) if share is not None else Goal(aim))
-    return found
-
-
-def _faster(results: Results, workload: str, ours: str, theirs: str, times: float) -> Goal:
-    aim = f"{_precision(ours)}, {workload}: {times}x {_label(theirs)}"
-    gain = results.gain(workload, ours, theirs)
-    return Goal(aim, f"{gain:.2f}x", gain >= times) if gain else Goal(aim)
-
-
 def _workloads(results: Results) -> list[Workload]:
-    """Those that were measured."""
+    """Return the workloads that were measured."""
     measured = {sample.workload for sample in results.samples}
     return [workload for workload in WORKLOADS if workload.name in measured]
 
@@ -241,14 +183,6 @@ def _label(name: str) -> str:
     return next(contender.label for contender in CONTENDERS if contender.name == name)
 
 
-def _precision(name: str) -> str:
-    return next(contender.precision for contender in CONTENDERS if contender.name == name)
-
-
-def _yes(met: bool | None) -> str:  # noqa: FBT001 - one of three answers
-    return {True: "yes", False: "**no**", None: ""}[met]
-
-
 def _cell(text: str) -> str:
-    """Text that may stand in a table."""
+    """Return text in a form that can stand in a table."""
     return " ".join(text.replace("|", "\\|").split())[:300]

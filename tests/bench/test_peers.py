@@ -10,7 +10,7 @@ import pytest
 from peers_contenders import CONTENDERS, ENVIRONMENTS, QUICK, Folders
 from peers_plots import plot
 from peers_process import Worker, WorkerFailedError
-from peers_report import goals, page, write_document
+from peers_report import page, write_document
 from peers_results import Arrivals, Results, Sample, Spread, arrival_times, percentile_ms, smallest_cosine
 from peers_workloads import INSTRUCTION, PROBE, WORKLOADS, Text, Workload, Writer
 from qwen3_client._prompts import query_prompt
@@ -125,19 +125,9 @@ def test_medians_ratios_and_ceilings(results: Results) -> None:
     assert results.ceiling("fp32") is None
 
 
-def test_goals_are_judged(results: Results) -> None:
-    found = {goal.aim: goal for goal in goals(results)}
-    assert found["int8, mixed: 2.5x sentence-transformers bf16"].met is True
-    assert found["int8, mixed: 2.5x the best OpenVINO"].met is None
-    assert found["int8: Triton and 32 clients cost at most 5% of the engine's speed, mixed"].reached == "2.0%"
-    assert found["int8: one query through gRPC takes at most 2 ms more than in process"].met is False
-    assert found["int8: 60% of the ceiling on documents of 512 tokens"].reached == "50%"
-
-
 def test_the_page_says_what_was_measured_and_what_was_not(results: Results) -> None:
     lines = page(results).splitlines()
     assert lines[0].startswith("processor some processor, cores 2. 2 of 3 rounds")
-    assert "| int8, mixed: 2.5x sentence-transformers bf16 | 3.00x | yes |" in lines
     assert any(line.startswith("| qwen3-triton int8, in process | 522 (464 to 580) |") for line in lines)
     assert "| int8 | torch | RuntimeError: a \\| b |" in lines
     assert "| qwen3-triton int8, through Triton | short | 30% | 6.0 | 50 ms | 95 ms | 460 ms |" in lines
