@@ -1,10 +1,10 @@
-"""Two exports of one checkpoint, run by turns in ONNX Runtime: is the second faster, and does it say the same?
+"""Comparison of two exports of one checkpoint in ONNX Runtime: is the second one faster, and are its results the same?
 
     python bench/compare.py before/qwen3_embedding after/qwen3_embedding
 
-For work on the graph: each side runs in a process of its own, with the embedded host's settings, and both are asked
-alternately, so that whatever else the machine does falls on both. Packed batches of random ids, of one length each: a
-query, queries, documents, one long document.
+For work on the graph. Each export runs in its own process, with the embedded host's settings. The two alternate, so
+that other work on the machine affects both. Each packed batch has random texts of one length: a query, several queries,
+several documents, one long document.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Rows = npt.NDArray[np.float32]
 
 
 class Side:
-    """One export in a process of its own."""
+    """One of the two exports, in its own process."""
 
     def __init__(self, directory: Path) -> None:
         command = [sys.executable, __file__, "--side", str(directory)]
@@ -35,7 +35,7 @@ class Side:
         self.ask([1])  # loads and warms up
 
     def ask(self, lengths: list[int]) -> tuple[float, Rows]:
-        """Seconds of one batch, and its rows."""
+        """Run one batch; returns the seconds that it took, and its rows."""
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         assert self._process.stdout is not None  # noqa: S101
         print(json.dumps(lengths), file=self._process.stdin, flush=True)
@@ -43,12 +43,12 @@ class Side:
         return seconds, np.array(rows, np.float32)
 
     def close(self) -> None:
-        """End the process."""
+        """Close the process's input, which ends it."""
         self._process.communicate(timeout=60)
 
 
 def answer(directory: Path) -> None:
-    """One side: a batch's lengths a line in, its seconds and rows a line out."""
+    """Run one side: read the lengths of a batch from each line, and write its seconds and rows as a line."""
     from qwen3_export.cpu import open_session
 
     session = open_session(directory / "1" / "model.onnx")
@@ -64,7 +64,7 @@ def answer(directory: Path) -> None:
 
 
 def main(before: Path, after: Path, *, turns: int) -> None:
-    """Print a row a batch."""
+    """Print one row of the table per batch."""
     sides = [Side(before), Side(after)]
     print("| texts x tokens | before | after | before / after | smallest cosine | largest difference |")
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
@@ -84,12 +84,12 @@ def main(before: Path, after: Path, *, turns: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directories", type=Path, nargs="+", metavar="EXPORT", help="two model directories")
-    parser.add_argument("--turns", type=int, default=9, help="of each side (%(default)s)")
+    parser.add_argument("--turns", type=int, default=9, help="how often each export runs each batch (%(default)s)")
     parser.add_argument("--side", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         answer(options.directories[0])
     elif len(options.directories) != 2:
-        parser.error("name two model directories")
+        parser.error("give two model directories")
     else:
         main(*options.directories, turns=options.turns)

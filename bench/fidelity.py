@@ -1,17 +1,20 @@
-"""What each CPU precision costs in fidelity, and gives in size, memory and speed, at the true 0.6B shape.
+"""Fidelity, size, memory and speed of each CPU precision, at the 0.6B shape.
 
     make fidelity                    # writes docs/fidelity.md; about twenty minutes on two cores
     python bench/fidelity.py WORK    # WORK keeps the checkpoints and exports, some 12 GB
 
-Random weights of the true shape: speed and memory are true, and so is the arithmetic; what vectors mean is not tested.
-Random weights have tame activations. Trained decoders have a few channels whose activations are larger by orders of
-magnitude, which is what breaks int8. The outlier checkpoint has them too: channels of every norm's gain and of the
-MLP's inner activations times 50 to 1000, and what reads them divided by as much. In float32 it is the same function;
-only the activations between are hard to quantise. (Without the division, the random network becomes chaotic: no
-precision but fp32 follows it, which says nothing of any.)
+The weights are random, of the published 0.6B shape. Speed, memory and arithmetic are as with the published weights;
+what the vectors mean is not tested.
 
-Beside the precisions that export offers stand mixtures that it does not: down_proj, which reads the MLP's inner
-activations, in another precision than the rest of int8; and each of them without equalised channels.
+With random weights, all channels have activations of similar size. In trained decoders, the activations of a few
+channels are larger by orders of magnitude, which is what makes int8 inaccurate. The outlier checkpoint has such
+channels too: some channels of every norm's gain and of the MLP's inner activations are multiplied by 50 to 1000, and
+the matrices that read them are divided by the same. In float32 this is the same function; only the activations in
+between are harder to quantise. (Without the division, the random network becomes chaotic, and no precision except fp32
+agrees with it.)
+
+Besides the precisions that export offers, some mixtures are measured: int8 with another precision for down_proj, which
+reads the MLP's inner activations; and each of them without equalised channels.
 """
 
 from __future__ import annotations
@@ -61,8 +64,8 @@ class Recipe:
     """How the products of a model are computed.
 
     Attributes:
-        precision: Of every product but down_proj.
-        down: Of down_proj.
+        precision: The precision of every product except down_proj.
+        down: The precision of down_proj.
         equalised: Whether channels are equalised first.
     """
 
@@ -72,7 +75,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """A name for a folder."""
+        """The name of its folder."""
         if self in EXPORTED:
             return self.precision
         return f"{self.precision}-down-{self.down}-{'' if self.equalised else 'un'}equalised"
@@ -85,18 +88,18 @@ MIXTURES = [Recipe("int8", down, equalised) for down in ("int8", "int8-weight", 
 
 @dataclass(frozen=True)
 class MixedArithmetic(Arithmetic):
-    """Arithmetic with a precision of its own for down_proj."""
+    """Arithmetic with another precision for down_proj."""
 
     down: Precision = "fp32"
 
     def products(self, *parts: StoredTensor) -> Products:
-        """The products of one input with each matrix."""
+        """Return the products of one input with each matrix."""
         return products(self.down if parts[0].name.endswith("down_proj.weight") else self.precision, *parts)
 
 
 @dataclass(slots=True)
 class Figures:
-    """What was measured of one recipe."""
+    """The measurements of one recipe."""
 
     megabytes: float = 0
     memory_gib: float = 0
@@ -139,7 +142,7 @@ def main(work: Path) -> None:
 
 
 def write_model_directory(recipe: Recipe, checkpoint: Path, directory: Path) -> None:
-    """Export a checkpoint; of a mixture write the graph and its weights only, which is nearly all."""
+    """Export a checkpoint; for a mixture, write the graph and its weights only, which are nearly all of the size."""
     if recipe in EXPORTED:
         export(
             str(checkpoint), repository=directory.parent, name=directory.name, precision=recipe.precision, force=True
@@ -154,13 +157,13 @@ def write_model_directory(recipe: Recipe, checkpoint: Path, directory: Path) -> 
 
 
 def documents() -> list[npt.NDArray[np.int64]]:
-    """24 texts of 8 to 256 random tokens."""
+    """Return 24 texts of 8 to 256 random tokens."""
     random = np.random.default_rng(2)
     return [random.integers(0, 151_643, n, dtype=np.int64) for n in np.geomspace(8, 256, 24).astype(int)]
 
 
 def write_outliers(plain: Path, target: Path) -> None:
-    """Copy a checkpoint with enlarged channels; see the module's text."""
+    """Copy a checkpoint with enlarged channels, as the module's docstring describes."""
     if (target / "tokenizer.json").exists():
         return
     shutil.rmtree(target, ignore_errors=True)
@@ -186,12 +189,12 @@ def write_outliers(plain: Path, target: Path) -> None:
 
 
 def session(directory: Path, *, threads: int = 0) -> ort.InferenceSession:
-    """The graph of a model directory, set up as the embedded host does; 0 threads: one a core."""
+    """Open the graph of a model directory with the embedded host's settings; 0 threads stand for one per core."""
     return open_session(directory / "1" / "model.onnx", threads=threads)
 
 
 def embed(model: ort.InferenceSession, texts: Texts) -> npt.NDArray[np.float32]:
-    """Embed texts in packed batches of up to 512 tokens; ``[n, 1024]``, in order."""
+    """Embed texts in packed batches of up to 512 tokens; returns `[n, 1024]`, in order."""
     rows: list[npt.NDArray[np.float32]] = []
     batch: list[npt.NDArray[np.int64]] = []
     for text in [*texts, None]:
@@ -205,7 +208,10 @@ def embed(model: ort.InferenceSession, texts: Texts) -> npt.NDArray[np.float32]:
 
 
 def measure_speed(exports: Path, figures: dict[Recipe, Figures]) -> None:
-    """Interleave the recipes, one process each and round, and keep the best: other work only ever slows things down."""
+    """Measure the recipes in alternation, each in its own process, and keep the best round.
+
+    The best is the least disturbed one, because other work on the machine can only make it slower.
+    """
     samples: dict[Recipe, list[list[float]]] = {recipe: [] for recipe in figures}
     for _ in range(ROUNDS):
         for recipe, taken in samples.items():
@@ -219,7 +225,7 @@ def measure_speed(exports: Path, figures: dict[Recipe, Figures]) -> None:
 
 
 def one(directory: Path) -> None:
-    """In a process of its own: seconds of the documents, seconds of one 16-token query, bytes of anonymous memory."""
+    """Measure one recipe; prints seconds of the documents and of a 16-token query, and bytes of anonymous memory."""
     model, texts = session(directory, threads=1), documents()
     query = texts[0][:1].repeat(16)
     embed(model, texts[:4])
@@ -231,20 +237,20 @@ def one(directory: Path) -> None:
 
 
 def processor_s(work: Callable[[], object]) -> float:
-    """Seconds of processor time that it takes."""
+    """Return the processor time of a call in seconds."""
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
 def table(titles: str, rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; titles are separated by ``|``."""
+    """Return a Markdown table; titles are separated by `|`."""
     rule = " | ".join("---" for _ in titles.split("|"))
     return "\n".join(f"| {line} |" for line in [titles, rule, *map(" | ".join, rows)])
 
 
 def page(figures: dict[Recipe, Figures]) -> str:
-    """docs/fidelity.md."""
+    """Return the content of docs/fidelity.md."""
     processors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     precisions = table(
         "precision | cosine | max abs | cosine, outliers | directory | anonymous memory | tokens/s | one query of 16",
@@ -278,31 +284,31 @@ def page(figures: dict[Recipe, Figures]) -> str:
     )
     return f"""# Fidelity of the CPU precisions
 
-Written by `make fidelity` (bench/fidelity.py, which says how): random weights of the true Qwen3-Embedding-0.6B shape,
-24 texts of 8 to 256 tokens, each precision against fp32 on the same weights. Cosines are the smallest of all texts.
-Speeds are of one core, ONNX Runtime only: the best of {ROUNDS} interleaved rounds, in processor time, which other work
-on the machine hardly disturbs.
+Written by `make fidelity` (bench/fidelity.py describes the method): random weights of the Qwen3-Embedding-0.6B shape,
+and 24 texts of 8 to 256 tokens. Each precision is compared with fp32 on the same weights; cosines are the smallest of
+all texts. Speeds are those of one core and ONNX Runtime only: the best of {ROUNDS} alternating rounds, in processor
+time, which other work on the machine hardly disturbs.
 
 {precisions}
 
-Outliers: a few channels of every norm and MLP enlarged 50 to 1000 times, as trained decoders have them, and what reads
-them divided by as much: float32 computes the same function, and only quantisation suffers. Export equalises channels
-(`equalise.py`) for the quantised precisions.
+Outliers: as in trained decoders, a few channels of every norm and MLP are 50 to 1000 times as large, and the matrices
+that read them are divided by the same. Float32 computes the same function; only quantisation becomes less accurate. For
+the quantised precisions, export equalises channels (`equalise.py`).
 
 ## Mixed int8
 
-int8 with down_proj, which reads the MLP's inner activations, in another precision; with and without equalised channels.
-The first row is what `--precision int8` exports.
+This is int8 with another precision for down_proj, which reads the MLP's inner activations, with and without equalised
+channels. The first row is what `--precision int8` exports.
 
 {mixtures}
 
-int8 throughout, with equalised channels, is what was chosen. No precision of down_proj makes up for equalisation: the
-outliers behind the norms spoil the products before it as well. Once channels are equalised, another precision of
-down_proj raises the cosine by less than a thousandth, and costs a quarter of the speed; float32 also a third more
-space. Who wants more fidelity than int8 gives takes int8-weight, which quantises every product by blocks.
+`--precision int8` uses int8 for all products, with equalised channels. No precision of down_proj replaces equalisation,
+because the outliers after the norms make the products before down_proj inaccurate too. With equalised channels, another
+precision for down_proj raises the cosine by less than 0.001 and costs a quarter of the speed; float32 also takes a
+third more space. For more fidelity than that of int8, use int8-weight, which quantises every product by blocks.
 
-Equalisation reads weights, no data: outliers that single tokens cause, and no weight tells of, are not in this test.
-`qwen3-triton verify` says what becomes of the checkpoint that you serve.
+Equalisation uses weights and no data. Outliers that occur only for certain tokens, and that no weight shows, are not in
+this test. `qwen3-triton verify` measures the fidelity of the checkpoint that you serve.
 
 Machine: {processors[0].partition(":")[2].strip()}, {os.cpu_count()} cores. onnxruntime {version("onnxruntime")}.
 """

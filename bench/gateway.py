@@ -1,10 +1,10 @@
-"""What the gateway adds: latency of one query, throughput of one worker, and where its time goes.
+"""The cost of the gateway: latency of one query, throughput of one worker, and a profile of its event loop.
 
     python bench/gateway.py [--profile]
 
-Everything runs on this machine, with the tiny model, so that next to nothing of the time is the model's. Latencies are
-taken in turn, one request of each way after another, and compared by their medians: what else runs on the machine hits
-all ways alike.
+Everything runs on this machine, with the tiny model, so that the model takes almost no time. For the latencies,
+requests directly to Triton and through each API alternate, so that other work on the machine affects all alike. Their
+medians are compared.
 """
 
 import argparse

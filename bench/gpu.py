@@ -1,17 +1,20 @@
-"""CUDA exports on a GPU: parity, batch invariance, skewed batches, throughput and latency, side by side with others.
+"""Measurements of CUDA exports on a GPU, beside other ways of embedding.
+
+They cover agreement with transformers, batch invariance, skewed batches, throughput and latency.
 
     pip install "qwen3-triton[export,verify]" "onnxruntime-gpu==1.27.*" sentence-transformers matplotlib
     pip install flash-attn --no-build-isolation
     python bench/gpu.py build/gpu
 
-The graph is exported for the onnxruntime-gpu that is installed; 1.27 is that of Triton's container 26.07.
+The graph is exported for the release of onnxruntime-gpu that is installed; 1.27 is the release in Triton's container
+26.07.
 
-Weights are random, of the published 0.6B and 8B shapes: speed does not depend on what they mean. All ways of embedding
-run in turns in one process, so that the GPU's clock and heat are the same for all; times are of whole calls, from ids
-(or strings) to vectors in memory. Writes gpu.json, gpu.md and plots into the folder. An hour, 50 GB of disk and, for
-8B, a GPU with 80 GB; ``--sizes 0.6B`` needs 24 GB.
+The weights are random, of the published 0.6B and 8B shapes, because speed does not depend on their values. All ways of
+embedding (the "arms") alternate in one process, so that the GPU's clock and temperature are the same for all. A time is
+that of a whole call, from ids (or strings) to vectors in memory. The script writes gpu.json, gpu.md and plots into the
+folder. It takes an hour, 50 GB of disk and, for 8B, a GPU with 80 GB; with `--sizes 0.6B`, 24 GB are enough.
 
-Never yet run: it was written where there was no GPU.
+It has not been run yet, because there was no GPU.
 """
 
 from __future__ import annotations
@@ -34,11 +37,11 @@ if TYPE_CHECKING:
 SIZES = ("0.6B", "4B", "8B")
 ARMS = ("ours", "transformers sdpa", "transformers flash", "sentence-transformers")
 BATCH_TOKENS = (512, 4096, 16_384, 65_536)
-EQUAL = 512  # tokens of each text where all are alike
+EQUAL = 512  # tokens of each text in batches of equal lengths
 QUERY = 32  # tokens
 LONG, SHORT, SHORT_TEXTS = 32_768, 128, 63  # the skewed batch
-COMPARED = (1, 2, 16, 255, 256, 257, 1024, 4096)  # tokens of the texts of parity and invariance
-# import name -> what pip calls it
+COMPARED = (1, 2, 16, 255, 256, 257, 1024, 4096)  # tokens of the texts whose vectors are compared
+# import name -> what to pass to pip
 PACKAGES = {
     "flash_attn": "flash-attn --no-build-isolation",
     "matplotlib": "matplotlib",
@@ -76,13 +79,13 @@ def main(arguments: Sequence[str]) -> None:
         timings += measure(size, arms, texts, rounds=args.rounds, queries=args.queries)
         del arms
         torch.cuda.empty_cache()
-        # After each size: an hour's work should survive what the next size does.
+        # The report is written after each size, so that nothing is lost if the next size fails.
         write_report(Results(environment(), rate, parameters, agreements, timings), args.folder)
     print(f"wrote {args.folder / 'gpu.md'}")
 
 
 def what_is_missing(*, skip: Sequence[str] = ()) -> str:
-    """What keeps this machine from measuring, and the remedy, in a sentence; "" if nothing does."""
+    """Return a sentence that says what this machine lacks and what to do; "" if it lacks nothing."""
     needed = [name for name in PACKAGES if name != "flash_attn" or "transformers flash" not in skip]
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
@@ -92,20 +95,20 @@ def what_is_missing(*, skip: Sequence[str] = ()) -> str:
     import torch
 
     if not torch.cuda.is_available():
-        return "torch finds no GPU; run this on a machine with an NVIDIA GPU, and a torch that was built for CUDA"
+        return "torch finds no GPU; run this on a machine with an NVIDIA GPU, with a torch that was built for CUDA"
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
     import onnxruntime as ort
 
     if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return "this onnxruntime runs on CPUs only: pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+        return "the installed onnxruntime runs on CPUs only: pip uninstall onnxruntime; pip install onnxruntime-gpu"
     return ""
 
 
 def prepare(size: str, folder: Path, *, skip: Sequence[str]) -> tuple[list[Arm], Texts, int]:
-    """Write a random checkpoint and its export, unless they are there, and load every arm.
+    """Write a random checkpoint and its export, unless they exist, and load every arm.
 
     Returns:
-        The arms, what makes texts, and the number of parameters that count.
+        The arms, the texts, and the number of parameters in the layers' matrices.
     """
     import onnxruntime as ort
     from gpu_arms import Texts, make_arms
@@ -137,7 +140,7 @@ def prepare(size: str, folder: Path, *, skip: Sequence[str]) -> tuple[list[Arm],
 
 
 def compare(size: str, arms: Sequence[Arm], texts: Texts) -> Iterator[Agreement]:
-    """Every arm alone against transformers alone, and every arm alone against itself in a batch."""
+    """Compare every arm with transformers, each text alone, and with itself in a batch."""
     import numpy as np
 
     batch = texts.of(COMPARED)
@@ -155,7 +158,7 @@ def compare(size: str, arms: Sequence[Arm], texts: Texts) -> Iterator[Agreement]
 
 
 def measure(size: str, arms: Sequence[Arm], texts: Texts, *, rounds: int, queries: int) -> Iterator[Timing]:
-    """Time every batch with every arm, the arms in turns."""
+    """Time every batch with every arm; the arms alternate."""
     yield from _timings(size, "query", arms, texts, [QUERY], rounds=queries)
     for tokens in BATCH_TOKENS:
         yield from _timings(size, "equal", arms, texts, [EQUAL] * (tokens // EQUAL), rounds=rounds)
@@ -178,7 +181,7 @@ def _timings(
             arm.prepare()
             try:
                 start = time.perf_counter()
-                arm.embed(batch)  # its vectors are in memory when it returns, so the GPU is done
+                arm.embed(batch)  # returns when the vectors are in memory, so the GPU has finished
                 took = time.perf_counter() - start
             except Exception as error:
                 if not _is_out_of_memory(error):
@@ -202,12 +205,12 @@ def _timings(
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # torch has a type for it; ONNX Runtime says it in words.
+    # torch has an error class for it; ONNX Runtime only a message.
     return type(error).__name__ == "OutOfMemoryError" or "Failed to allocate memory" in str(error)
 
 
 def matmul_flops(size: int = 8192, runs: int = 20) -> float:
-    """The rate of one large bfloat16 product, in operations a second: the median of some runs."""
+    """Measure the rate of one large bfloat16 product, in operations per second: the median of some runs."""
     import torch
 
     left, right = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
@@ -222,7 +225,7 @@ def matmul_flops(size: int = 8192, runs: int = 20) -> float:
 
 
 def environment() -> dict[str, str]:
-    """What was used, by name and version."""
+    """Return names and versions of what was used."""
     import onnxruntime as ort
     import torch
 

@@ -1,8 +1,8 @@
-"""The ways of embedding that ``gpu.py`` compares, all on the same random weights and one GPU.
+"""The ways of embedding that `gpu.py` compares, called arms, with the same random weights on one GPU.
 
-Each takes texts and gives unit vectors in the processor's memory, so that all pay for the same transfers. The graph
-gets token ids through IO binding; transformers gets them padded, on the left as the model card does it;
-sentence-transformers gets strings, as its users have them.
+Each takes texts and returns unit vectors in the processor's memory, so that all of them include the same transfers. The
+graph gets token ids through IO binding. transformers gets padded token ids, padded on the left as in the model card.
+sentence-transformers gets strings, as its users pass them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Arm:
     """One way of embedding.
 
     Attributes:
-        name: One of ``ARMS``.
+        name: One of `ARMS`.
         embed: From texts to unit vectors.
-        prepare: What has to be done before a row of calls, and is not timed.
+        prepare: What has to be done before a series of calls; not timed.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Texts:
         self._tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
 
     def of(self, lengths: Sequence[int], *, seed: int = 0) -> list[str]:
-        """One text for each length; its last token is the end token."""
+        """Return one text for each length, including the end token."""
         random = np.random.default_rng(seed)
         alphabet = np.array(list("abcdefghijklm"))  # no pair of these is one token
         texts = ["".join(random.choice(alphabet, length - 1)) for length in lengths]
@@ -58,7 +58,7 @@ class Texts:
         return texts
 
     def ids(self, text: str) -> npt.NDArray[np.int64]:
-        """The token ids of a text."""
+        """Return the token ids of a text."""
         return np.array(self._tokenizer.encode(text).ids, np.int64)
 
 
@@ -74,7 +74,7 @@ class Graph:
             raise SystemExit("bench/gpu.py: ONNX Runtime could not start its CUDA provider; see its message above")
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """One packed batch."""
+        """Embed one packed batch."""
         ids = [self._texts.ids(text) for text in texts]
         inputs = {
             "input_ids": torch.from_numpy(np.concatenate(ids)).cuda(),
@@ -94,22 +94,22 @@ class Padded:
     """transformers on one left-padded batch.
 
     Args:
-        model: A ``Qwen3Model`` on the GPU.
-        texts: For the ids.
+        model: A `Qwen3Model` on the GPU.
+        texts: Gives the ids of texts.
     """
 
     def __init__(self, model: Any, texts: Texts) -> None:  # noqa: ANN401
         self._model, self._texts = model, texts
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """One padded batch."""
+        """Embed one padded batch."""
         ids = [self._texts.ids(text) for text in texts]
-        width = max(row.size for row in ids)
-        padded = np.zeros((len(ids), width), np.int64)
+        columns = max(row.size for row in ids)
+        padded = np.zeros((len(ids), columns), np.int64)
         mask = np.zeros_like(padded)
         for row, (values, kept) in zip(ids, zip(padded, mask, strict=True), strict=True):
-            values[width - row.size :] = row
-            kept[width - row.size :] = 1
+            values[columns - row.size :] = row
+            kept[columns - row.size :] = 1
         with torch.inference_mode():
             hidden = self._model(
                 input_ids=torch.from_numpy(padded).cuda(),
@@ -121,12 +121,12 @@ class Padded:
 
 
 def make_arms(checkpoint: Path, directory: Path, texts: Texts, *, skip: Sequence[str]) -> list[Arm]:
-    """Load the graph once and the torch weights once, which three arms share.
+    """Load the graph, and the torch weights, which three arms share.
 
     Args:
         checkpoint: The random checkpoint.
         directory: What was exported from it.
-        texts: Makes ids of texts.
+        texts: Gives the ids of texts.
         skip: Names of arms to leave out.
     """
     from sentence_transformers import SentenceTransformer
@@ -151,7 +151,7 @@ def make_arms(checkpoint: Path, directory: Path, texts: Texts, *, skip: Sequence
 
 
 def _write_sentence_transformers_files(checkpoint: Path) -> None:
-    """What makes a checkpoint one for sentence-transformers; as the published ones have it."""
+    """Write the files that sentence-transformers needs, as in the published checkpoints."""
     end = "<|endoftext|>"
     pooling = {"word_embedding_dimension": json.loads((checkpoint / "config.json").read_text())["hidden_size"]}
     files: dict[str, object] = {

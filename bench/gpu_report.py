@@ -1,6 +1,6 @@
-"""What the GPU measurements amount to: statistics, utilisation, a page of tables, plots.
+"""The report of the GPU measurements: statistics, utilisation, a page with tables, and plots.
 
-Knows nothing about GPUs, models or clocks; ``gpu.py`` measures.
+`gpu.py` measures; this module knows nothing about GPUs, models or clocks.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One way of embedding one batch, timed several times.
+    """The times of one arm for one batch.
 
     Attributes:
-        size: The model, ``0.6B``.
-        work: What was embedded: ``query``, ``mixed``, ``equal`` or ``skewed``.
-        tokens: Of the batch, padding not counted.
-        texts: Of the batch.
-        arm: Who did it.
-        seconds: Of each run; empty if it could not be run.
+        size: The model, such as `0.6B`.
+        work: What was embedded: `query`, `mixed`, `equal` or `skewed`.
+        tokens: Tokens of the batch without padding.
+        texts: Texts of the batch.
+        arm: The name of the arm.
+        seconds: Seconds of each run; empty if the arm could not run the batch.
         note: Why it could not.
     """
 
@@ -40,15 +40,15 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far two sets of unit vectors of the same texts are apart.
+    """How much two sets of unit vectors of the same texts agree.
 
     Attributes:
         size: The model.
-        what: Which two.
-        cosine: The smallest, over the texts.
-        difference: The largest, over all elements.
-        same_bits: How many texts have the very same vector.
-        texts: How many there are.
+        what: Which two sets were compared.
+        cosine: Smallest cosine of the two vectors of a text.
+        difference: Largest difference of an element.
+        same_bits: How many texts have exactly the same vector in both sets.
+        texts: How many texts there are.
     """
 
     size: str
@@ -65,9 +65,9 @@ class Results:
 
     Attributes:
         environment: Names and versions of what was used.
-        matmul_flops: Rate of one large bfloat16 matrix product, operations a second.
-        parameters: Of each size those that every token is multiplied with.
-        agreements: Parity and batch invariance.
+        matmul_flops: Rate of one large bfloat16 matrix product, in operations per second.
+        parameters: For each size, the number of parameters that every token is multiplied by.
+        agreements: Agreement with transformers, and batch invariance.
         timings: Throughput, skewed batches and latency.
     """
 
@@ -79,7 +79,7 @@ class Results:
 
 
 def non_embedding_parameters(config: Mapping[str, Any]) -> int:
-    """Parameters in the matrices of all layers, from ``config.json``; norms are too few to count."""
+    """Return the number of parameters in the matrices of all layers; those of norms are too few to matter."""
     hidden, heads, kv_heads = (config[key] for key in ("hidden_size", "num_attention_heads", "num_key_value_heads"))
     attention = 2 * hidden * config["head_dim"] * (heads + kv_heads)
     mlp = 3 * hidden * config["intermediate_size"]
@@ -87,20 +87,20 @@ def non_embedding_parameters(config: Mapping[str, Any]) -> int:
 
 
 def utilisation(tokens_per_s: float, parameters: int, matmul_flops: float) -> float:
-    """Model FLOP utilisation: two operations a token and parameter, over what the GPU does in one large product.
+    """Compute the model FLOP utilisation: two operations per token and parameter, relative to one large product.
 
-    Attention's own operations are not counted, so long texts look slower than they are.
+    The operations of attention itself are not counted, so that the utilisation for long texts is underestimated.
     """
     return tokens_per_s * 2 * parameters / matmul_flops
 
 
 def percentile(seconds: Sequence[float], percent: float) -> float:
-    """A percentile, between neighbours where it falls between them."""
+    """Compute a percentile, interpolated between neighbouring values."""
     return float(np.percentile(np.asarray(seconds, np.float64), percent))
 
 
 def agreement(size: str, what: str, ours: np.ndarray, theirs: np.ndarray) -> Agreement:  # type: ignore[type-arg]
-    """Compare unit vectors, ``[texts, dimensions]`` each, row by row."""
+    """Compare unit vectors, `[texts, dimensions]` each, row by row."""
     wide = ours.astype(np.float64), theirs.astype(np.float64)
     lengths = np.linalg.norm(wide[0], axis=1) * np.linalg.norm(wide[1], axis=1)
     return Agreement(
@@ -114,9 +114,9 @@ def agreement(size: str, what: str, ours: np.ndarray, theirs: np.ndarray) -> Agr
 
 
 def mixed_lengths(tokens: int, *, shortest: int = 64, longest: int = 640, seed: int = 0) -> list[int]:
-    """Lengths of texts that add up to ``tokens``, spread evenly between two bounds; the last takes what is left.
+    """Return random lengths between two bounds that add up to `tokens`; the last one may be shorter.
 
-    No text is longer than a quarter of a small batch, so that it is one.
+    No text is longer than a quarter of the tokens, so that even a small batch has several texts.
     """
     random = np.random.default_rng(seed)
     longest = max(shortest, min(longest, tokens // 4))
@@ -127,14 +127,14 @@ def mixed_lengths(tokens: int, *, shortest: int = 64, longest: int = 640, seed: 
 
 
 def write_report(results: Results, folder: Path) -> None:
-    """Write ``gpu.json``, ``gpu.md`` and two plots into an existing folder."""
+    """Write `gpu.json`, `gpu.md` and two plots into an existing folder."""
     (folder / "gpu.json").write_text(json.dumps(asdict(results), indent=2) + "\n", "utf-8")
     (folder / "gpu.md").write_text(page(results), "utf-8")
     _plot(results, folder)
 
 
 def page(results: Results) -> str:
-    """All results as Markdown."""
+    """Return all results as Markdown."""
     parts = [
         "# GPU measurements\n",
         *(f"- {name}: {value}" for name, value in results.environment.items()),

@@ -1,16 +1,18 @@
-"""Time and memory of one long text, in one call and in chunks, from 1,024 tokens up.
+"""Time and memory for one long text, in one call and in chunks, from 1,024 tokens up.
 
     python bench/long_texts.py model_repository/qwen3_embedding 8192
 
-The last argument is the longest length. Of the 0.6B shape 32,768 takes over an hour on two cores, and 9 GB of memory.
+The last argument is the longest length. With the 0.6B shape, 32,768 tokens take over an hour on two cores, and 9 GB of
+memory.
 
-One call is what the embedded host does. In chunks, 2,048 tokens a call, attention reads the keys and values of the
-tokens before from a cache that the caller carries from call to call. The graph for that is made here, from the exported
-one, so both run the same weights through the same kernels. The cache is as kind to memory as can be: each layer's keys
-and values lie in one buffer for the whole text, which a call extends in place.
+The embedded host runs a text in one call. With chunks of 2,048 tokens per call, attention reads the keys and values of
+earlier tokens from a cache that the caller passes from call to call. The graph for that is made here from the exported
+graph, so that both use the same weights and kernels. The cache takes as little memory as possible: one buffer per layer
+for the keys of the whole text, and one for the values, which each call extends in place.
 
-One process a length and way, interleaved, ONNX Runtime only. Times are processor time of all threads, which other work
-on the machine disturbs least: idle cores share it. Memory is the peak of anonymous memory above the loaded model's.
+Each length and way runs in its own process; the ways alternate. This measures ONNX Runtime only. Times are processor
+time of all threads, which other work on the machine disturbs least. Memory is the peak of anonymous memory above that
+of the loaded model.
 """
 
 from __future__ import annotations
@@ -45,11 +47,11 @@ Vector = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one text took.
+    """The cost of one text.
 
     Attributes:
-        processor_s: Seconds of all threads.
-        megabytes: Peak of anonymous memory above the loaded model's.
+        processor_s: Processor time of all threads, in seconds.
+        megabytes: Peak of anonymous memory above that of the loaded model.
     """
 
     processor_s: float
@@ -57,12 +59,12 @@ class Cost:
 
 
 def main(directory: Path, longest: int) -> None:
-    """Print a row for 1,024 tokens, twice as many, and so on."""
+    """Print one row of the table for 1,024 tokens, one for twice as many, and so on."""
     print("| tokens | one call | chunks | chunks / one call | one call | chunks | largest difference |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     tokens = SHORTEST
     while tokens <= longest:
-        (whole, vector), (parts, same_vector) = (in_a_process_of_its_own(directory, tokens, way) for way in WAYS)
+        (whole, vector), (parts, same_vector) = (in_own_process(directory, tokens, way) for way in WAYS)
         print(
             f"| {tokens:,} | {whole.processor_s:,.0f} s | {parts.processor_s:,.0f} s "
             f"| {parts.processor_s / whole.processor_s:.2f} | {whole.megabytes:,.0f} MB | {parts.megabytes:,.0f} MB "
@@ -72,8 +74,8 @@ def main(directory: Path, longest: int) -> None:
         tokens *= 2
 
 
-def in_a_process_of_its_own(directory: Path, tokens: int, way: str) -> tuple[Cost, Vector]:
-    """Embed one text of random ids; its cost and its vector."""
+def in_own_process(directory: Path, tokens: int, way: str) -> tuple[Cost, Vector]:
+    """Embed one text of random ids in a new process; returns its cost and its vector."""
     with tempfile.TemporaryDirectory() as folder:
         vector = Path(folder) / "vector.npy"
         command = [sys.executable, __file__, "--one", str(directory), str(tokens), way, str(vector)]
@@ -82,7 +84,7 @@ def in_a_process_of_its_own(directory: Path, tokens: int, way: str) -> tuple[Cos
 
 
 def one(directory: Path, tokens: int, way: str, target: Path) -> None:
-    """Embed one text; print its cost, and leave its vector in ``target``."""
+    """Embed one text, print its cost, and save its vector to `target`."""
     ids = np.random.default_rng(0).integers(0, 250, tokens)
     path = directory / "1" / "model.onnx"
     model = session(path.read_bytes() if way == "one call" else chunked(path), directory)
@@ -97,28 +99,28 @@ def one(directory: Path, tokens: int, way: str, target: Path) -> None:
 
 
 def session(model: bytes, directory: Path) -> ort.InferenceSession:
-    """A graph with the weights of an export, set up as its embedded host does."""
+    """Open a graph with the weights of an export, with the embedded host's settings."""
     weights = {"session.model_external_initializers_file_folder_path": str(directory / "1")}
     return open_session(model, entries=weights)
 
 
 def one_call(model: ort.InferenceSession, ids: npt.NDArray[np.int64]) -> Vector:
-    """Embed a text as exported."""
+    """Embed a text in one call of the exported graph."""
     embedded: Vector = model.run(["embedding"], {"input_ids": ids, "lengths": lengths(ids)})[0][0]
     return embedded
 
 
 def in_chunks(model: ort.InferenceSession, ids: npt.NDArray[np.int64]) -> Vector:
-    """Embed a text by a graph from :func:`chunked`, extending the cache in place from call to call."""
+    """Embed a text in several calls of a graph from `chunked`, each of which extends the cache in place."""
     ort = runtime()
     binding = model.io_binding()
     (hidden,) = (output.shape[1] for output in model.get_outputs() if output.name == "embedding")
     vector = ort.OrtValue.ortvalue_from_numpy(np.empty((1, hidden), np.float32))
     binding.bind_ortvalue_output("embedding", vector)
-    caches = []  # the binding may not keep them alive
+    caches = []  # keeps the caches alive, which the binding may not do
     for past in (value for value in model.get_inputs() if value.name.startswith("past_")):
         _, heads, _, head_dim = past.shape
-        # Memory that is not written yet costs nothing.
+        # The system provides memory only when it is written to, so the unused part of the buffer costs nothing.
         cache = ort.OrtValue.ortvalue_from_numpy(np.empty((1, heads, ids.size, head_dim), np.float32))
         caches.append(cache)
         binding.bind_ortvalue_input(past.name, cache)
@@ -136,28 +138,28 @@ def in_chunks(model: ort.InferenceSession, ids: npt.NDArray[np.int64]) -> Vector
 
 
 def lengths(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """Lengths of a batch of one text."""
+    """Return the lengths of a batch that is one text."""
     return np.array([[ids.size]], np.int32)
 
 
 def chunked(path: Path) -> bytes:
-    """An exported embedding graph, changed to take one chunk of one text and the cache of what came before.
+    """Change an exported embedding graph to take one chunk of one text, and the cache of the chunks before.
 
-    New inputs: ``last_position`` INT32 ``[1]`` of the chunk in the text, ``total`` INT32, tokens up to there, and for
-    layer i ``past_keys_i`` and ``past_values_i`` FP32 ``[1, kv_heads, capacity, head_dim]``. New outputs:
-    ``present_keys_i`` and ``present_values_i``, of the same shape.
+    New inputs: `last_position` INT32 `[1]`, the position of the chunk's last token in the text; `total` INT32, the
+    number of tokens up to it; and for each layer i `past_keys_i` and `past_values_i` FP32 `[1, kv_heads, capacity,
+    head_dim]`. New outputs: `present_keys_i` and `present_values_i`, of the same shape.
     """
     model = ir.load(path)
     graph = model.graph
     layers = [node for node in graph if node.op_type == "GroupQueryAttention"]
     head_dim = 2 * np.asarray(graph.initializers["model.rotary.cos"].const_value).shape[1]
 
-    # No spare position (see padded_attention.py): it would enter the cache. The width is the largest position, plus two
-    # with it.
-    width = producer(producer(layers[0].inputs[6]).inputs[0])
+    # Remove the spare column (see padded_attention.py), which would enter the cache: the number of columns is the last
+    # position plus two with it, and plus one without.
+    columns = producer(producer(layers[0].inputs[6]).inputs[0])
     one = ir.Value(name="one", const_value=ir.tensor(1))
     graph.register_initializer(one)
-    width.replace_input_with(1, one)
+    columns.replace_input_with(1, one)
 
     last_position = ir.val("last_position", ir.DataType.INT32, [1])
     total = ir.val("total", ir.DataType.INT32, [])
@@ -166,36 +168,37 @@ def chunked(path: Path) -> bytes:
         heads = layer.attributes["kv_num_heads"].as_int()
         shape = ir.Shape([1, heads, "capacity", head_dim])
         attended, *present = layer.outputs
-        for place, (kind, output) in enumerate(zip(("keys", "values"), present, strict=True)):
+        for offset, (kind, output) in enumerate(zip(("keys", "values"), present, strict=True)):
             past = ir.val(f"past_{kind}_{index}", ir.DataType.FLOAT, shape)
             graph.inputs.append(past)
-            layer.replace_input_with(3 + place, past)
+            layer.replace_input_with(3 + offset, past)
             output.name, output.shape, output.type = f"present_{kind}_{index}", shape, past.type
             graph.outputs.append(output)
         layer.replace_input_with(5, last_position)
         layer.replace_input_with(6, total)
-        # The export reads the number of slots from the cache, which now is longer than the chunk.
+        # The exported graph computes the number of positions from the size of the cache outputs, which now are larger
+        # than the chunk.
         (flatten,) = attended.consumers()
-        queries = layer.attributes["num_heads"].as_int() * head_dim
-        slots = ir.Value(name=f"slots_{index}", const_value=ir.tensor([-1, queries]))
-        graph.register_initializer(slots)
-        flatten.replace_input_with(1, slots)
+        query_size = layer.attributes["num_heads"].as_int() * head_dim
+        shape_of_rows = ir.Value(name=f"shape_of_rows_{index}", const_value=ir.tensor([-1, query_size]))
+        graph.register_initializer(shape_of_rows)
+        flatten.replace_input_with(1, shape_of_rows)
     onnx_ir.passes.common.RemoveUnusedNodesPass()(model)
     serialised: bytes = ir.to_proto(model).SerializeToString()
     return serialised
 
 
 def producer(value: ir.Value | None) -> ir.Node:
-    """The operator that makes a value."""
+    """Return the operator that computes a value."""
     node = value.producer() if value is not None else None
     if node is None:
-        raise ValueError("this graph is not one that qwen3-triton exported")
+        raise ValueError("the graph was not exported by this release of qwen3-triton; export it again")
     return node
 
 
 @contextmanager
 def watched(measure: Callable[[], int]) -> Iterator[Callable[[], int]]:
-    """Measure every 10 ms while the block runs; gives a function that tells the largest value so far."""
+    """Measure every 10 ms while the block runs; gives a function that returns the largest value so far."""
     peak, ended = measure(), threading.Event()
 
     def watch() -> None:
@@ -213,7 +216,7 @@ def watched(measure: Callable[[], int]) -> Iterator[Callable[[], int]]:
 
 
 def anonymous_bytes() -> int:
-    """Anonymous memory of this process."""
+    """Return the anonymous memory of this process."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024

@@ -1,6 +1,6 @@
-"""Writes docs/measurements.md of what `make test-full` measured and kept in build/measurements.json.
+"""Write docs/measurements.md from build/measurements.json, in which `make test-full` keeps its figures.
 
-`make measurements` measures and then runs it.
+`make measurements` does both.
 """
 
 import json
@@ -15,9 +15,9 @@ DOCUMENT = ROOT / "docs" / "measurements.md"
 
 _PAGE = """# Measurements
 
-Written by `make measurements`: a random bfloat16 checkpoint of the true Qwen3-Embedding-0.6B shape with
-the genuine vocabulary, exported, served by Triton and compared with transformers in float32. Times are
-of a shared machine; take ratios, not seconds.
+Written by `make measurements`: a random bfloat16 checkpoint of the Qwen3-Embedding-0.6B shape with the genuine
+vocabulary is exported, served by Triton, and compared with transformers in float32. The machine is shared, so ratios
+mean more than seconds.
 
 Machine: {machine}.
 Versions: {versions}.
@@ -29,10 +29,11 @@ Versions: {versions}.
 
 
 def page(measured: Mapping[str, Any]) -> str:
-    """Returns the document.
+    """Return the document.
 
     Args:
-        measured: `machine`, in words; `versions` by library; `rows` of what was measured, the figure, and its bound.
+        measured: `machine`, its description; `versions` by library; `rows`, each with what was measured, the figure,
+            and its bound.
     """
     versions = ", ".join(f"{library} {version}" for library, version in measured["versions"].items())
     rows = "\n".join(f"| {what} | {figure} | {bound} |" for what, figure, bound in measured["rows"])
@@ -40,7 +41,7 @@ def page(measured: Mapping[str, Any]) -> str:
 
 
 def main() -> int:
-    """Returns 0, or 1 where nothing was measured yet."""
+    """Write the page; returns 0, or 1 if nothing was measured yet."""
     if not MEASURED.is_file():
         print(f"there is no {MEASURED.relative_to(ROOT)}: run `make test-full` first, or both: `make measurements`")
         return 1

@@ -1,14 +1,15 @@
-"""qwen3-triton beside the other ways of embedding with the same weights on this machine's processor.
+"""Comparison of qwen3-triton with other ways of embedding with the same weights, on this machine's processor.
 
     make bench                                     # everything, three rounds; writes docs/benchmarks.md
     make bench-quick                               # ours and the closest peers, one round; prints tables
     python bench/peers.py run --only qwen3-triton-int8,openvino-int8 --workloads short,mixed --rounds 1
-                                                   # some; prints tables, and leaves the document and its figures alone
+                                                   # a part; prints tables, and does not change the page or its figures
     python bench/peers.py report                   # tables and plots again, from build/bench/results.json
 
-Random weights of the true 0.6B shape and the genuine vocabulary: speed and memory are true, what vectors mean is not
-tested. Everything it makes lies in build/bench: the checkpoint, exports and conversions, an environment for each peer,
-logs, results. What fails is named in the tables with its reason. Ctrl-C keeps what was measured.
+The weights are random, of the 0.6B shape, and the vocabulary is the genuine one. So speed and memory are as with the
+published weights; what the vectors mean is not tested. Everything is kept in build/bench: the checkpoint, exports and
+conversions, an environment for each peer, logs and results. The tables name what failed and why. After Ctrl-C, what was
+measured is kept.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _QUICK_WORKLOADS = ("query", "short", "mixed")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command; the process's exit code."""
+    """Run a command; returns the exit code."""
     options = _parser().parse_args(arguments)
     work: Path = options.work
     whole = options.command != "quick" and not getattr(options, "only", "") and not getattr(options, "workloads", "")
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
             return 130
     if whole:
         write_document(results, _DOCUMENT, plots=plot(results, _IMAGES))
-        print(f"wrote {_DOCUMENT} and plots in {_IMAGES}; the figures are in {file}")
+        print(f"wrote {_DOCUMENT}, and plots to {_IMAGES}; the figures are in {file}")
     else:
         print(page(results))
     return 0
@@ -90,39 +91,39 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="measure, and write the document")
     run.add_argument("--rounds", type=int, default=3, help="how often each contender takes its turn")
-    run.add_argument("--only", default="", help="contenders, separated by commas; all if empty")
-    run.add_argument("--workloads", default="", help="workloads, separated by commas; all if empty")
+    run.add_argument("--only", default="", help="contenders, separated by commas (default: all)")
+    run.add_argument("--workloads", default="", help="workloads, separated by commas (default: all)")
     run.add_argument(
-        "--arrivals-s", type=float, default=20, help="seconds at each rate of arrivals; 0 for no such test"
+        "--arrivals-s", type=float, default=20, help="seconds of the test at each rate of arrivals; 0 to leave it out"
     )
     quick = commands.add_parser("quick", help="measure ours and the closest peers once, and print the tables")
-    report = commands.add_parser("report", help="tables and plots from the last results")
+    report = commands.add_parser("report", help="make tables and plots from the last results")
     for command in (run, quick):
-        command.add_argument("--threads", type=int, default=cores, help="of every contender")
+        command.add_argument("--threads", type=int, default=cores, help="threads of every contender")
     for command in (run, quick, report):
-        command.add_argument("--work", type=Path, default=_ROOT / "build" / "bench", help="folder for what is made")
+        command.add_argument("--work", type=Path, default=_ROOT / "build" / "bench", help="folder for all files")
     return parser
 
 
 def _named(chosen: str, known: Sequence[str]) -> Sequence[str]:
-    """The chosen names, or all."""
+    """Return the chosen names, or all if none is chosen."""
     names = [name for name in chosen.split(",") if name]
     if unknown := set(names) - set(known):
-        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
     return names or known
 
 
 def _machine() -> dict[str, str]:
-    """What the figures belong to."""
+    """Describe the machine."""
     processors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # bytes
     return {
         "processor": processors[0].partition(":")[2].strip() if processors else platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
         "instructions": " ".join(flag for flag in wanted if flag in flags.split()),
-        "memory": f"{pages / 2**30:.0f} GiB",
+        "memory": f"{memory / 2**30:.0f} GiB",
         "Python": platform.python_version(),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
     }

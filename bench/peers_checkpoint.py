@@ -1,6 +1,6 @@
-"""The checkpoint that everyone runs: random weights of the true 0.6B shape, the genuine vocabulary.
+"""The checkpoint that all contenders run: random weights of the 0.6B shape, with the genuine vocabulary.
 
-Beside the weights lie the files that sentence-transformers reads: last-token pooling and normalisation, as published.
+It has the files that sentence-transformers reads too: last-token pooling and normalisation, as in the published ones.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TOKENIZER = {
 
 
 def make_checkpoint(folder: Path) -> None:
-    """Write it, unless it is there."""
+    """Write the checkpoint, unless it exists."""
     if (folder / "modules.json").exists():
         return
     print(f"writing random weights of the 0.6B shape to {folder}", flush=True)
@@ -46,25 +46,25 @@ def make_checkpoint(folder: Path) -> None:
 
 
 def _write_library_files(folder: Path) -> None:
-    """What sentence-transformers reads besides weights."""
+    """Write what sentence-transformers reads besides the weights."""
     (folder / "1_Pooling").mkdir()
     (folder / "2_Normalize").mkdir()
     pooling = _POOLING | {"word_embedding_dimension": SHAPE["hidden_size"]}
     (folder / "tokenizer_config.json").write_text(json.dumps(_TOKENIZER))
     (folder / "special_tokens_map.json").write_text(json.dumps({"pad_token": _END, "eos_token": _END}))
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    (folder / "modules.json").write_text(json.dumps(_MODULES))  # last: it says that all is there
+    (folder / "modules.json").write_text(json.dumps(_MODULES))  # last, because it shows that the checkpoint is complete
 
 
 def make_exports(checkpoint: Path, folder: Path) -> None:
-    """Export it as fp32 and int8, each time: what is measured is the exporter as it is now."""
+    """Export it as fp32 and int8, every time, so that the exports are those of the present exporter."""
     for precision in ("fp32", "int8"):
         print(f"exporting it as {precision}", flush=True)
         export(str(checkpoint), repository=folder, name=precision, precision=precision, force=True)
 
 
 def _write_genuine_tokenizer(path: Path) -> None:
-    """Take it from where the tests have it."""
+    """Write the tokenizer that the tests build."""
     sys.path.append(str(Path(__file__).parents[1] / "tests"))
     from support.qwen_tokenizer import build_qwen_tokenizer
 

@@ -1,6 +1,7 @@
-"""Who is compared: each contender's environment, worker and options, and what is said about it.
+"""The contenders: for each, its environment, worker, options, and how it appears in tables.
 
-A contender is one way of running the same checkpoint. Knows nothing about processes or clocks.
+A contender is one way of running the same checkpoint; a peer is a contender that is not qwen3-triton. This module knows
+nothing about processes or clocks.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ Precision = Literal["fp32", "bf16", "int8"]
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A virtual environment of a peer's own.
+    """The virtual environment of a peer.
 
     Attributes:
-        name: Of its folder.
-        packages: What pip installs, versions pinned.
-        settings: Environment variables of the installation, for what is compiled.
-        removed: What comes along and must go again.
+        name: The name of its folder.
+        packages: What pip installs, with pinned versions.
+        settings: Environment variables of the installation, for packages that are compiled.
+        removed: Packages that pip installs with the others and that must be removed again.
     """
 
     name: str
@@ -37,16 +38,16 @@ class Contender:
     """One way of running the checkpoint.
 
     Attributes:
-        name: In results and on the command line.
-        label: In tables and plots.
-        precision: Of its products; decides whom it is compared with.
-        worker: Module of its process.
-        environment: Where that runs; None for this project's own.
-        options: What the worker's `load` needs; ``{...}`` stands for a folder of `Folders`.
-        widths: Batch sizes, or numbers of clients. Of several batch sizes the best is used.
-        clients: Whether the widths are clients, each measured for itself.
-        served_from: Of a contender behind a server, the name of the same engine in process.
-        floor: Smallest cosine with the reference below which it is taken to compute something else.
+        name: Its name in results and on the command line.
+        label: Its name in tables and plots.
+        precision: The precision of its products, which decides what it is compared with.
+        worker: The module of its process.
+        environment: The environment in which the process runs; None for this project's own.
+        options: What the worker's `load` needs; `{...}` stands for a folder of `Folders`.
+        widths: Batch sizes, of which the best is used; or numbers of clients, each of which is measured.
+        clients: Whether the widths are numbers of clients.
+        served_from: For a contender behind a server, the name of the same engine in process.
+        floor: The smallest cosine with the reference; below it, the contender does not compute the same function.
     """
 
     name: str
@@ -68,19 +69,19 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where the bench keeps things, all below one folder."""
+    """The folders of the benchmark, all inside one folder."""
 
     work: Path
 
     @property
     def checkpoint(self) -> Path:
-        """The random checkpoint, with what sentence-transformers reads."""
+        """The random checkpoint."""
         return self.work / "checkpoint"
 
     def fill(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Options with real paths."""
-        places = {"work": str(self.work), "checkpoint": str(self.checkpoint)}
-        return {key: value.format(**places) if isinstance(value, str) else value for key, value in options.items()}
+        """Return options in which the names of folders are replaced by their paths."""
+        paths = {"work": str(self.work), "checkpoint": str(self.checkpoint)}
+        return {key: value.format(**paths) if isinstance(value, str) else value for key, value in options.items()}
 
 
 _TORCH = "torch==2.13.0"
@@ -93,7 +94,7 @@ ENVIRONMENTS = (
     Environment(
         "openvino",
         (_TORCH, "openvino==2026.4.1", "optimum-intel==2.2.0", "nncf==3.4.0"),
-        removed=("torchvision",),  # built for another torch, which transformers then fails to import
+        removed=("torchvision",),  # it is built for another torch, and transformers fails to import it
     ),
     Environment("fastembed", ("fastembed==0.9.1",)),
     Environment("infinity", (_TORCH, "infinity-emb[optimum,torch]==0.0.78")),
@@ -199,7 +200,7 @@ CONTENDERS: Sequence[Contender] = (
         {"checkpoint": "{checkpoint}", "dtype": "bfloat16"},
     ),
 )
-# For daily work: ours in process and served, and who comes closest.
+# For daily work: ours in process and served, and the closest peers.
 QUICK = (
     "qwen3-triton-int8",
     "qwen3-triton-int8-served",

@@ -1,4 +1,4 @@
-"""Virtual environments for the peers, each with what it asks for, so that none bends another's versions."""
+"""Virtual environments for the peers, one for each, so that none restricts the versions of another."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ __all__ = ["EnvironmentFailedError", "python_of"]
 
 
 class EnvironmentFailedError(Exception):
-    """A peer cannot be installed here; the message says what pip said."""
+    """A peer cannot be installed here; the message has pip's error."""
 
 
 def python_of(environment: Environment, work: Path) -> Path:
-    """The interpreter of an environment, which is made first if it is missing or was made for other versions.
+    """Return the interpreter of an environment, which is created if it is missing or has other versions.
 
     Raises:
-        EnvironmentFailedError: pip failed; the next run tries again.
+        EnvironmentFailedError: pip failed. The next run tries again.
     """
     folder = work / f"env-{environment.name}"
     python, stamp, log = folder / "bin" / "python", folder / "installed.txt", work / f"env-{environment.name}.log"
     wanted = "\n".join(environment.packages)
     if stamp.exists() and stamp.read_text() == wanted:
         return python
-    print(f"making the environment of {environment.name}; what pip says goes to {log}", flush=True)
+    print(f"creating the environment of {environment.name}; pip's output goes to {log}", flush=True)
     if not python.exists():
         shutil.rmtree(folder, ignore_errors=True)
         made = subprocess.run([sys.executable, "-m", "venv", str(folder)], check=False)
         if made.returncode:
-            raise EnvironmentFailedError("python -m venv failed; Debian has it in python3-venv")
+            raise EnvironmentFailedError("python -m venv failed; on Debian, install python3-venv")
     with log.open("w") as output:
         commands = [["install", *environment.packages]]
         if environment.removed:

@@ -1,4 +1,4 @@
-"""Two pictures of the comparison: tokens a second of each contender, and latency against load."""
+"""Two plots of the comparison: tokens per second of each contender, and latency by load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = ("short", "mixed", "512")
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
-    """Write ``throughput.png`` and ``latency.png``, each if it was measured; the files."""
+    """Write `throughput.png` and `latency.png`, each if it was measured; returns the files."""
     import matplotlib as mpl
 
     mpl.use("Agg")  # no display
@@ -34,7 +34,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
 
 
 def _throughput(plt: ModuleType, results: Results, file: Path) -> None:
-    """Bars, the fastest on top by mixed documents; a line for the spread over the rounds."""
+    """Plot bars, sorted by speed on mixed texts, with a line for the spread over the rounds."""
     known = {contender.name: contender for contender in CONTENDERS}
     measured = {sample.contender for sample in results.samples if sample.workload in _SHOWN}
 
@@ -47,14 +47,14 @@ def _throughput(plt: ModuleType, results: Results, file: Path) -> None:
         1, len(_SHOWN), figsize=(11, 1.2 + 0.34 * len(names)), sharey=True, layout="constrained"
     )
     for axis, workload in zip(axes, _SHOWN, strict=True):
-        for place, name in enumerate(names):
+        for y, name in enumerate(names):
             if (rate := results.tokens_per_s(name, workload)) is None:
                 continue
-            axis.barh(place, rate.median, color=_OURS if known[name].ours else _THEIRS, height=0.7)
-            axis.plot([rate.smallest, rate.largest], [place, place], color="#24292f", linewidth=1)
+            axis.barh(y, rate.median, color=_OURS if known[name].ours else _THEIRS, height=0.7)
+            axis.plot([rate.smallest, rate.largest], [y, y], color="#24292f", linewidth=1)
             axis.annotate(
                 f"{rate.median:,.0f}",
-                (max(rate.largest, rate.median), place),
+                (max(rate.largest, rate.median), y),
                 xytext=(4, 0),
                 textcoords="offset points",
                 va="center",
@@ -69,7 +69,7 @@ def _throughput(plt: ModuleType, results: Results, file: Path) -> None:
 
 
 def _latency(plt: ModuleType, results: Results, file: Path) -> None:
-    """Lines of p50 and p99 over the rate, one panel for each kind of text."""
+    """Plot p50 and p99 by the rate of arrivals, one panel for each workload."""
     workloads = list(dict.fromkeys(found.workload for found in results.arrivals))
     names = list(dict.fromkeys(found.contender for found in results.arrivals))
     labels = {contender.name: contender.label for contender in CONTENDERS}
@@ -94,6 +94,6 @@ def _latency(plt: ModuleType, results: Results, file: Path) -> None:
         axis.grid(axis="y", color="#d0d7de", linewidth=0.6)
     handles, names_shown = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, names_shown, loc="outside lower center", ncols=len(names), fontsize=8)
-    figure.suptitle("Latency against load, at 30, 60, 80 and 95% of each one's own capacity")
+    figure.suptitle("Latency by load, at 30, 60, 80 and 95% of each contender's capacity")
     figure.savefig(file, dpi=150)
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""A contender's process, seen from outside: commands out, answers in, and an end when it takes too long."""
+"""The process of a contender, seen from outside: it sends commands and reads answers, with time-outs."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _BENCH = Path(__file__).parent
 
 
 class WorkerFailedError(Exception):
-    """A contender could not do what it was told; the message says why."""
+    """A contender failed; the message says why."""
 
 
 class Worker:
-    """One process; a context manager that leaves nothing of it behind.
+    """One process. As a context manager, it ends the process and everything that the process started.
 
     Args:
-        module: Its module below ``workers``.
+        module: The process's module in `workers`.
         python: Its interpreter.
-        log: Where it writes what it says besides answers.
+        log: The file for its other output.
     """
 
     def __init__(self, module: str, *, python: Path, log: Path) -> None:
@@ -54,7 +54,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=os.environ | quiet,
-            start_new_session=True,  # Ctrl-C is for us alone
+            start_new_session=True,  # so that Ctrl-C reaches this process only
         )
         return self
 
@@ -73,7 +73,7 @@ class Worker:
         except (OSError, subprocess.TimeoutExpired):
             pass
         finally:
-            for process in started:  # one that failed, or was interrupted, may leave a server behind
+            for process in started:  # a worker that failed or was interrupted may leave a server behind
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             self._process.wait()
@@ -89,7 +89,7 @@ class Worker:
         """Send a command and wait for its answer.
 
         Raises:
-            WorkerFailedError: It reports an error, ends, or takes longer.
+            WorkerFailedError: The process reports an error, ends, or takes too long.
         """
         stdin, stdout = self._pipes()
         try:
@@ -116,7 +116,11 @@ class Worker:
     def measure(
         self, groups: Sequence[Sequence[Text]], *, width: int, warm_up: Sequence[Sequence[Text]], timeout_s: float
     ) -> dict[str, Any]:
-        """Time groups of texts: ``seconds`` of each, ``processor_s`` of all, ``peak_memory`` in bytes."""
+        """Time groups of texts.
+
+        Returns:
+            `seconds` of each group, `processor_s` of all groups, and `peak_memory` in bytes.
+        """
         return self.do(
             "measure",
             groups=[_items(group) for group in groups],
@@ -126,12 +130,12 @@ class Worker:
         )
 
     def vectors(self, texts: Sequence[Text], *, width: int) -> list[list[float]]:
-        """The unit vectors of some texts."""
+        """Return the unit vectors of texts."""
         found: list[list[float]] = self.do("vectors", texts=_items(texts), width=width)["vectors"]
         return found
 
     def latencies(self, at_s: Sequence[float], texts: Sequence[Text], *, width: int, timeout_s: float) -> list[float]:
-        """Seconds from the arrival of each text to its vector."""
+        """Return the seconds from the arrival of each text to its vector."""
         found: list[float] = self.do("arrivals", at=list(at_s), texts=_items(texts), width=width, timeout_s=timeout_s)[
             "latencies"
         ]
@@ -143,7 +147,7 @@ class Worker:
     def _ended(self) -> WorkerFailedError:
         code = self._process.wait()
         last = self._log_path.read_text(errors="replace").strip().splitlines()[-1:]
-        return WorkerFailedError(f"its process ended with code {code}: {(last or ['it said nothing'])[0]}")
+        return WorkerFailedError(f"its process ended with code {code}: {(last or ['it printed nothing'])[0]}")
 
 
 def _items(texts: Sequence[Text]) -> list[Mapping[str, Any]]:
@@ -151,5 +155,5 @@ def _items(texts: Sequence[Text]) -> list[Mapping[str, Any]]:
 
 
 def own_python() -> Path:
-    """This project's interpreter."""
+    """Return this project's interpreter."""
     return Path(sys.executable)

@@ -19,27 +19,27 @@ _INT8, _FP32 = "qwen3-triton-int8-served", "qwen3-triton-fp32-served"
 
 
 def write_document(results: Results, path: Path, *, plots: Sequence[Path]) -> None:
-    """Put plots and tables between the two marks of the document; what stands around them is hand-written.
+    """Write plots and tables between the two marks of the page; the text around them is hand-written.
 
     Args:
-        results: What was measured.
-        path: The document.
-        plots: Images in a folder beside it.
+        results: The results.
+        path: The page.
+        plots: Images in a folder beside the page.
 
     Raises:
-        ValueError: The document has no such marks.
+        ValueError: The page does not have the marks.
     """
     text = path.read_text("utf-8")
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"{path} needs the lines {_BEGIN!r} and {_END!r}, for what is written goes between them")
+        raise ValueError(f"{path} needs the lines {_BEGIN!r} and {_END!r}; tables are written between them")
     images = "".join(f"![{plot.stem}]({plot.relative_to(path.parent)})\n\n" for plot in plots)
     path.write_text(f"{before}{_BEGIN}\n\n{images}{page(results)}\n{_END}{after}", "utf-8")
 
 
 def page(results: Results) -> str:
-    """All tables."""
+    """Return all tables."""
     facts = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     rounds = 1 + max((sample.round for sample in results.samples), default=-1)
     named = {contender.name: contender.label for contender in CONTENDERS}
@@ -77,7 +77,7 @@ def page(results: Results) -> str:
 
 
 def _workloads(results: Results) -> list[Workload]:
-    """Those that were measured."""
+    """Return the workloads that were measured."""
     measured = {sample.workload for sample in results.samples}
     return [workload for workload in WORKLOADS if workload.name in measured]
 
@@ -187,5 +187,5 @@ def _label(name: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that may stand in a table."""
+    """Return text in a form that can stand in a table."""
     return " ".join(text.replace("|", "\\|").split())[:300]

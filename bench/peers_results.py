@@ -1,6 +1,6 @@
-"""What was measured, as it lies in ``results.json``, and the statistics of it.
+"""The results as `results.json` holds them, and their statistics.
 
-Knows nothing about processes; every list may be incomplete, for a run can be interrupted at any time.
+Every list may be incomplete, because a run can be interrupted at any time. Knows nothing about processes.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Sample:
     """One contender on one workload in one round.
 
     Attributes:
-        round: From 0.
-        contender: Its name.
-        workload: Its name.
-        width: Texts in a batch, or clients at once.
-        tokens: Of the workload.
-        seconds: Of each timed group: one, or one for each text where each is timed alone.
-        processor_s: Seconds of processor time of the contender's whole process tree, for all groups.
-        peak_memory: Bytes, of the process tree so far.
+        round: The number of the round, from 0.
+        contender: The contender's name.
+        workload: The workload's name.
+        width: The batch size, or the number of clients.
+        tokens: Tokens of the workload.
+        seconds: Seconds of each timed group: one group, or one per text if each text is timed alone.
+        processor_s: Processor time of the contender's process tree for all groups, in seconds.
+        peak_memory: Largest memory of the process tree so far, in bytes.
     """
 
     round: int
@@ -43,14 +43,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """One contender under texts that arrive at random times.
+    """One contender with texts that arrive at random times.
 
     Attributes:
-        contender: Its name.
-        workload: Which texts.
-        share: Of its capacity that the rate is.
-        rate: Texts a second.
-        latencies: Seconds of each text.
+        contender: The contender's name.
+        workload: The name of the workload whose texts arrive.
+        share: The rate as a share of the contender's capacity.
+        rate: Texts per second.
+        latencies: Seconds from each text's arrival to its vector.
     """
 
     contender: str
@@ -71,7 +71,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of at least one value."""
+        """Compute it for at least one value."""
         return cls(statistics.median(values), min(values), max(values), len(values))
 
 
@@ -81,16 +81,16 @@ class Results:
 
     Attributes:
         machine: Processor, cores, memory, date.
-        rounds: That were planned.
-        reference: Whose vectors all others are compared with.
-        versions: Of each contender's libraries.
-        load_s: Seconds until each contender was loaded, the last time.
-        not_run: Contenders that could not run, and why; or ``contender/workload``.
+        rounds: How many rounds were planned.
+        reference: The contender with whose vectors the others are compared.
+        versions: The versions of each contender's libraries.
+        load_s: Seconds that each contender took to load, the last time.
+        not_run: Why contenders could not run, by `contender` or `contender/workload`.
         widths: The best batch size of each contender, by workload.
         cosines: The smallest cosine of each contender with the reference.
-        samples: In the order in which they were taken.
-        ceilings: Of each round, tokens a second by kind of product and library, or why there is none.
-        arrivals: The open-loop test.
+        samples: All samples, in the order in which they were taken.
+        ceilings: For each round, tokens per second by kind of product and library, or why there is no figure.
+        arrivals: The results of the test with random arrivals.
     """
 
     machine: dict[str, str] = field(default_factory=dict)
@@ -107,30 +107,30 @@ class Results:
 
     @classmethod
     def load(cls, path: Path) -> Results:
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote."""
         stored = json.loads(path.read_text("utf-8"))
         stored["samples"] = [Sample(**sample) for sample in stored["samples"]]
         stored["arrivals"] = [Arrivals(**arrivals) for arrivals in stored["arrivals"]]
         return cls(**stored)
 
     def save(self, path: Path) -> None:
-        """Write it, whole or not at all."""
+        """Write a file, whole or not at all."""
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
         partial.replace(path)
 
     def tokens_per_s(self, contender: str, workload: str, width: int | None = None) -> Spread | None:
-        """Throughput over the rounds, or None if there was none; without a width that of the largest one."""
+        """Return the throughput over the rounds for a width, or for the largest one; None if it was not measured."""
         found = self._samples(contender, workload, width)
         return Spread.of([s.tokens / sum(s.seconds) for s in found]) if found else None
 
     def query_ms(self, contender: str) -> Spread | None:
-        """The median query of each round, in milliseconds; None if there was none."""
+        """Return the median latency of a query in each round, in milliseconds; None if it was not measured."""
         found = self._samples(contender, "query", None)
         return Spread.of([1e3 * statistics.median(s.seconds) for s in found]) if found else None
 
     def gain(self, workload: str, one: str, other: str) -> float | None:
-        """How many times faster one is than the other, from medians; for ``query`` by latency."""
+        """Return how many times faster one contender is than another, by medians; for `query`, by latency."""
         if workload == "query":
             times = self.query_ms(one), self.query_ms(other)
             return times[1].median / times[0].median if times[0] and times[1] else None
@@ -138,17 +138,17 @@ class Results:
         return rates[0].median / rates[1].median if rates[0] and rates[1] else None
 
     def best(self, workload: str, contenders: Sequence[str]) -> str | None:
-        """The fastest of some, or None if none was measured."""
+        """Return the fastest of some contenders; None if none was measured."""
         measured = [name for name in contenders if self.gain(workload, name, name)]
         return max(measured, key=lambda name: self.gain(workload, name, measured[0]) or 0.0, default=None)
 
     def peak_memory(self, contender: str) -> int | None:
-        """Bytes, the most of all rounds, but for the texts that are embedded once."""
+        """Return the largest memory of all rounds in bytes, without the workloads that are measured once."""
         found = [s.peak_memory for s in self.samples if s.contender == contender and s.workload != "8192"]
         return max(found, default=None)
 
     def ceiling(self, precision: str) -> tuple[str, float] | None:
-        """The library with the fastest products of a precision, and its median tokens a second."""
+        """Return the library with the fastest products of a precision, and its median tokens per second."""
         rates: dict[str, list[float]] = {}
         for measured in self.ceilings:
             for name, rate in measured.items():
@@ -165,24 +165,24 @@ class Results:
 
 
 def smallest_cosine(vectors: Sequence[Sequence[float]], reference: Sequence[Sequence[float]]) -> float:
-    """The smallest cosine of two sets of vectors, row by row."""
+    """Return the smallest cosine between the rows of two sets of vectors."""
     ours, theirs = np.array(vectors, np.float64), np.array(reference, np.float64)
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     return float(((ours * theirs).sum(axis=1) / lengths).min())
 
 
 def percentile_ms(seconds: Sequence[float], percent: float) -> float:
-    """A percentile in milliseconds."""
+    """Return a percentile in milliseconds."""
     return 1e3 * float(np.percentile(np.array(seconds, np.float64), percent))
 
 
 def arrival_times(rate: float, count: int, *, seed: int) -> list[float]:
-    """Seconds at which texts arrive, independently of one another (a Poisson process), the first at 0."""
+    """Return the seconds at which texts arrive: a Poisson process whose first text arrives at 0."""
     gaps = np.random.default_rng(seed).exponential(1 / rate, count)
     gaps[0] = 0
     return [float(at) for at in np.cumsum(gaps)]
 
 
 def machine_of(facts: Mapping[str, str]) -> str:
-    """What batch sizes are tuned for: another processor may want others."""
+    """Return the name under which batch sizes are kept, because another processor may need others."""
     return f"{facts['processor']}, {facts['cores']} cores"

@@ -1,8 +1,8 @@
-"""The measuring itself: rounds in which every contender takes its turn.
+"""The measurement: rounds in which every contender has a turn.
 
-Each turn is a process of its own: started, loaded, warmed up, timed, ended; so contenders share neither memory nor
-caches, and whatever else the machine does falls on all alike. What fails is noted, and the others go on; results are
-saved after every turn.
+In each turn a new process is started, loads the model, warms up, is timed, and ends. So contenders share neither memory
+nor caches, and other work on the machine affects all of them. If a contender fails, that is noted and the others
+continue. Results are saved after every turn.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from peers_workloads import PROBE, Text, Workload, Writer
 
 __all__ = ["Bench", "Plan"]
 
-_SHARES = (0.3, 0.6, 0.8, 0.95)  # of capacity, in the open-loop test
-_ONE_LONG_TEXT_S = 180.0  # more is not waited for
-_REFERENCE = ("sentence-transformers-fp32", "qwen3-triton-fp32")  # the first that runs
-_QUEUE = ("qwen3-triton-int8-served", "sentence-transformers-bf16")  # and the best OpenVINO
+_SHARES = (0.3, 0.6, 0.8, 0.95)  # rates of random arrivals, as shares of a contender's capacity
+_ONE_LONG_TEXT_S = 180.0  # time-out for workloads that are measured once
+_REFERENCE = ("sentence-transformers-fp32", "qwen3-triton-fp32")  # the first of them that runs
+# The contenders that are tested with random arrivals, besides the best OpenVINO.
+_QUEUE = ("qwen3-triton-int8-served", "sentence-transformers-bf16")
 _SHAPE_KEYS = (
     "hidden_size",
     "num_attention_heads",
@@ -43,11 +44,11 @@ class Plan:
     """What to measure.
 
     Attributes:
-        contenders: Who.
-        workloads: On what.
-        rounds: How often.
-        threads: Of every contender.
-        arrivals_s: Seconds that texts arrive at each rate; 0 for no open-loop test.
+        contenders: The contenders to measure.
+        workloads: The workloads to measure them on.
+        rounds: The number of rounds.
+        threads: Threads of every contender.
+        arrivals_s: Seconds of the test with random arrivals at each rate; 0 to leave it out.
     """
 
     contenders: Sequence[Contender]
@@ -62,11 +63,11 @@ class Bench:
 
     Args:
         plan: What to measure.
-        folders: Where.
-        environments: Of the peers.
-        writer: Of the texts.
-        results: To be filled; the machine is there already.
-        file: Where they are saved.
+        folders: The folders of the benchmark.
+        environments: The environments of the peers.
+        writer: Writes the texts.
+        results: The results to complete; they describe the machine already.
+        file: The file to save them to.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Bench:
         results.rounds = plan.rounds
 
     def run(self, contenders_for_reference: Sequence[Contender]) -> None:
-        """Everything, from environments to the open-loop test."""
+        """Run everything, from creating environments to the test with random arrivals."""
         self._prepare()
         self._take_reference(contenders_for_reference)
         running = [contender for contender in self._plan.contenders if contender.name not in self._results.not_run]
@@ -98,26 +99,26 @@ class Bench:
             self._results.ceilings.append(self._ceilings())
             self._results.save(self._file)
             turns = running if number % 2 == 0 else running[::-1]
-            for place, contender in enumerate(turns):
+            for index, contender in enumerate(turns):
                 if contender.name in self._results.not_run:
                     continue
                 started = time.monotonic()
                 told = self._turn(contender, number)
                 self._turns_s.setdefault(contender.name, []).append(time.monotonic() - started)
                 self._results.save(self._file)
-                left = self._left_s(turns[place + 1 :], rounds=self._plan.rounds - number - 1, all_turns=turns)
-                head = f"round {number + 1} of {self._plan.rounds}, {place + 1} of {len(turns)}: {contender.label}"
+                left = self._left_s(turns[index + 1 :], rounds=self._plan.rounds - number - 1, all_turns=turns)
+                head = f"round {number + 1} of {self._plan.rounds}, {index + 1} of {len(turns)}: {contender.label}"
                 print(f"{head}: {told}; about {left / 60:.0f} min left", flush=True)
         if self._plan.arrivals_s:
             self._arrivals(running)
-        # Last, because it takes longest: a run that is interrupted here loses nothing else.
+        # Last, because it takes longest, so that it can be interrupted without losing anything else.
         for contender in running:
-            self._take_minutes(contender)
+            self._measure_once(contender)
 
     # -- before the rounds -----------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """Make environments and convert the checkpoint; who cannot is out."""
+        """Create environments and convert the checkpoint; contenders for which that fails are left out."""
         for contender in self._plan.contenders:
             try:
                 self._worker_prepares(contender)
@@ -131,7 +132,7 @@ class Bench:
             worker.do("prepare", options=self._options(contender), timeout_s=1800)
 
     def _take_reference(self, contenders: Sequence[Contender]) -> None:
-        """The vectors that all others are compared with, from the first contender that gives any."""
+        """Get the vectors that all others are compared with, from the first contender that gives any."""
         by_name = {contender.name: contender for contender in contenders}
         for name in _REFERENCE:
             try:
@@ -143,7 +144,7 @@ class Bench:
                 continue
             self._results.reference = name
             return
-        raise WorkerFailedError("no contender gives the vectors that the others are compared with")
+        raise WorkerFailedError(f"no reference: none of {', '.join(_REFERENCE)} could run; see the messages above")
 
     def _ceilings(self) -> dict[str, float | str]:
         numbers = [str(self._plan.threads), *(str(SHAPE[key]) for key in _SHAPE_KEYS)]
@@ -158,7 +159,7 @@ class Bench:
     # -- one turn --------------------------------------------------------------------------------------------
 
     def _turn(self, contender: Contender, number: int) -> str:
-        """One contender, all workloads; in words what came out."""
+        """Measure one contender on all workloads; returns a summary for the terminal."""
         told: list[str] = []
         workload_name = ""
         try:
@@ -195,7 +196,7 @@ class Bench:
         )
 
     def _expected_s(self, contender: Contender) -> float:
-        """Seconds of the longest text: four times the tokens of the next, with more attention to each."""
+        """Estimate the seconds of the longest text, which has four times the tokens of the next one."""
         rate = self._results.tokens_per_s(contender.name, "2048")
         return 6 * 2048 / rate.median if rate else 0.0
 
@@ -209,14 +210,18 @@ class Bench:
         )
 
     def _compare(self, contender: Contender, worker: Worker) -> None:
-        """Notice who computes something else."""
+        """Compare the contender's vectors with the reference."""
         cosine = smallest_cosine(worker.vectors(self._probe, width=4), self._reference)
         self._results.cosines[contender.name] = cosine
         if cosine < contender.floor:
-            print(f"{contender.label}: cosine {cosine:.5f} with {self._results.reference}: something else!", flush=True)
+            print(
+                f"{contender.label}: the cosine with {self._results.reference} is only {cosine:.5f}; it does not "
+                "compute the same function",
+                flush=True,
+            )
 
     def _best_widths(self, contender: Contender, worker: Worker) -> dict[str, int]:
-        """The batch size for short and for mixed texts, tried out once a machine and kept in a file."""
+        """Return the best batch sizes for short and mixed texts, found once per machine and kept in a file."""
         if contender.clients or len(contender.widths) == 1:
             return {}
         path = self._folders.work / "batch-sizes.json"
@@ -230,20 +235,20 @@ class Bench:
         return dict(own)
 
     def _climb(self, contender: Contender, worker: Worker, workload: Workload) -> int:
-        """The fastest batch size, from the second one on upwards while it gets faster, or else downwards."""
+        """Find the fastest batch size: starting at the second one, go up while it gets faster, or else down."""
         seconds: dict[int, float] = {}
 
-        def time_of(place: int) -> float:
-            width = contender.widths[place]
+        def time_of(index: int) -> float:
+            width = contender.widths[index]
             if width not in seconds:
                 seconds[width] = float(sum(self._measure(worker, workload, width)["seconds"]))
             return seconds[width]
 
-        place = 1
+        index = 1
         step = 1 if time_of(2) < time_of(1) else -1
-        while 0 <= place + step < len(contender.widths) and time_of(place + step) < time_of(place):
-            place += step
-        return contender.widths[place]
+        while 0 <= index + step < len(contender.widths) and time_of(index + step) < time_of(index):
+            index += step
+        return contender.widths[index]
 
     def _widths_of(self, contender: Contender, workload: Workload, best: Mapping[str, int]) -> Sequence[int]:
         if workload.alone:
@@ -256,8 +261,8 @@ class Bench:
 
     # -- after the rounds ------------------------------------------------------------------------------------
 
-    def _take_minutes(self, contender: Contender) -> None:
-        """The workloads that are measured once."""
+    def _measure_once(self, contender: Contender) -> None:
+        """Measure the workloads that take minutes, once."""
         for workload in self._plan.workloads:
             if not workload.once or contender.name in self._results.not_run:
                 continue
@@ -275,7 +280,7 @@ class Bench:
             print(f"once: {contender.label}: {_in_words(workload, sample, show_width=False)}", flush=True)
 
     def _arrivals(self, contenders: Sequence[Contender]) -> None:
-        """Texts at random times, at rising shares of each contender's own capacity."""
+        """Test contenders with texts that arrive at random times, at rising shares of each one's capacity."""
         best = self._results.best("mixed", [c.name for c in contenders if c.name.startswith("openvino")])
         for contender in contenders:
             if contender.name not in (*_QUEUE, best):
@@ -311,7 +316,7 @@ class Bench:
     # -- common ----------------------------------------------------------------------------------------------
 
     def _write(self, workload: Workload, lengths: Sequence[int]) -> list[Text]:
-        """Texts that nobody has seen: who remembers what it computed shall not answer from memory."""
+        """Write new texts, so that no contender can answer from a cache."""
         self._written += 1
         return self._writer.write(lengths, instructed=workload.instructed, seed=self._written)
 
@@ -337,7 +342,7 @@ class Bench:
         print(f"{what} is not run: {error}", flush=True)
 
     def _left_s(self, rest: Sequence[Contender], *, rounds: int, all_turns: Sequence[Contender]) -> float:
-        """Seconds that are likely left: a turn takes what it took before, or the mean of all turns so far."""
+        """Estimate the seconds left: a turn takes as long as it took before, or as the mean of all turns so far."""
         taken = [seconds for turns in self._turns_s.values() for seconds in turns]
         mean = sum(taken) / len(taken)
         last = {contender.name: self._turns_s.get(contender.name, [mean])[-1] for contender in all_turns}

@@ -1,7 +1,7 @@
-"""The texts that every contender embeds: random words of the genuine vocabulary, of exactly promised lengths.
+"""The texts that every contender embeds: random words of the genuine vocabulary, of exact lengths in tokens.
 
-Every word is one token, and is so again when its text is tokenized, so a peer that takes text and one that takes
-token ids read the same tokens. Knows nothing about who embeds them.
+Every word is one token, also when its text is tokenized. So a peer that takes texts and one that takes token ids get
+the same tokens. Knows nothing about the contenders.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Workload:
     """What is embedded, and how it is timed.
 
     Attributes:
-        name: In tables and on the command line.
-        lengths: Tokens of each text, the end token included, and the instruction.
-        alone: Whether each text is timed by itself, for its latency; otherwise all together, for throughput.
-        once: Whether one round is enough, because it takes minutes.
+        name: Its name in tables and on the command line.
+        lengths: Tokens of each text, including the end token and the instruction.
+        alone: Whether each text is timed alone, for its latency; otherwise all are timed together, for throughput.
+        once: Whether it is measured only once, because it takes minutes.
         instructed: Whether each text begins with the model card's instruction, as queries do.
-        says: What it stands for.
+        says: A description.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Workload:
 
     @property
     def tokens(self) -> int:
-        """Of all texts."""
+        """Tokens of all texts."""
         return sum(self.lengths)
 
 
@@ -56,7 +56,7 @@ class Text:
 
 
 def _mixed(shortest: int, longest: int, count: int, *, seed: int) -> tuple[int, ...]:
-    """Lengths spread evenly over the logarithm, in random order: short texts are more frequent, as in life."""
+    """Return lengths in geometric progression, in random order, so that short texts are more frequent."""
     lengths = np.geomspace(shortest, longest, count).round().astype(int)
     return tuple(int(n) for n in np.random.default_rng(seed).permutation(lengths))
 
@@ -72,7 +72,7 @@ WORKLOADS = (
     Workload("2048", (2048,), says="one document of 2,048 tokens"),
     Workload("8192", (8192,), once=True, says="one document of 8,192 tokens"),
 )
-# What every contender's vectors are compared on.
+# The texts on which the contenders' vectors are compared.
 PROBE = Workload("probe", (2, 9, 16, 33, 64, 120), says="for the cosine")
 
 
@@ -87,10 +87,15 @@ class Writer:
         self._further = [word for word in words if _FURTHER.fullmatch(word)]
 
     def write(self, lengths: Sequence[int], *, instructed: bool = False, seed: int = 0) -> list[Text]:
-        """One text for each length, at least 2 tokens after the instruction; for a seed the same ones every time.
+        """Write one text for each length; the same seed gives the same texts.
+
+        Args:
+            lengths: Tokens of each text, at least 2 more than those of the instruction.
+            instructed: Whether the texts begin with the instruction.
+            seed: The seed of the random words.
 
         Raises:
-            ValueError: A text does not come out with its length.
+            ValueError: A text does not have its length in tokens.
         """
         random = np.random.default_rng(seed)
         return [self._text(length, random, instructed=instructed) for length in lengths]
@@ -98,10 +103,10 @@ class Writer:
     def _text(self, length: int, random: np.random.Generator, *, instructed: bool) -> Text:
         words = length - 1 - self._instruction * instructed
         further = [self._further[i] for i in random.integers(len(self._further), size=words)]
-        # After the instruction any word begins with a space, or it could grow together with the colon.
+        # After the instruction, words begin with a space, because others could form one token with the colon.
         first = INSTRUCTION + further[0] if instructed else self._first[random.integers(len(self._first))]
         text = "".join([first, *further[1:]])
         ids = self._tokenizer.encode(text).ids
         if len(ids) != length:
-            raise ValueError(f"a text of {len(ids)} tokens instead of {length}; is this the genuine tokenizer?")
+            raise ValueError(f"a text has {len(ids)} tokens instead of {length}; is this the genuine tokenizer?")
         return Text(text, ids)

@@ -1,9 +1,9 @@
-"""Time to cut texts to 512 tokens: tokenized whole and then cut, and as the client does it, which stops early.
+"""Time to truncate texts to 512 tokens: by tokenizing all of a text, and as the client does it, which stops early.
 
     python bench/truncation.py
 
-With the genuine vocabulary of Qwen, and with the bytes of `tiny`; medians in milliseconds. Texts are English words, but
-for the last, which is one word and therefore has no place to stop at.
+With the genuine vocabulary of Qwen and with the byte-level vocabulary of `tiny`; medians in milliseconds. Texts are
+English words, except the last one, which is a single word, so that the client cannot stop early.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WORDS = "A query's words retrieve passages, as often as not, which a model has r
 
 
 def main() -> None:
-    """Print a row for each tokenizer and kind of text."""
+    """Print one row of the table for each tokenizer and kind of text."""
     rng = random.Random(0)  # noqa: S311 - no secret
     words = " ".join(rng.choices(WORDS.split(), k=max(LENGTHS) // 2))
     texts = {"64 of 200, none cut": [words[200 * i : 200 * (i + 1)] for i in range(64)]}
@@ -57,13 +57,13 @@ def main() -> None:
 
 
 def whole(tokenizer: Tokenizer, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
-    """Tokenize all of every text, and then cut it."""
+    """Tokenize all of every text, and truncate the ids."""
     encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     return [np.array([*encoding.ids[:KEPT], 0], dtype=np.int64) for encoding in encodings]
 
 
 def median_ms(way: Callable[[], object]) -> float:
-    """Time a call five times, and for a second at least."""
+    """Return the median time of a call, which is timed at least five times and for at least a second."""
     times: list[float] = []
     while len(times) < 5 or sum(times) < 1:
         start = time.perf_counter()

@@ -1,6 +1,6 @@
-"""Renew the constraints beside this file: the newest versions that fit together, for every Python that we support.
+"""Renew the constraints beside this file: the newest versions that fit together, for every supported Python.
 
-Resolves and installs nothing: `make lock` runs this, then run the tests and commit what changed.
+It only resolves versions and installs nothing. Run it with `make lock`; then run the tests, and commit what changed.
 """
 
 import subprocess
@@ -8,20 +8,20 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-# `dev` is everything but TensorRT's lane, which Optimum binds to transformers 4.
+# `dev` has everything except exports for TensorRT, for which Optimum needs transformers 4.
 EXTRAS = {"dev": ["dev"], "tensorrt": ["bulk", "serve", "tensorrt", "test"]}
-# Not in an extra of that lane.
+# What the environments need besides the extras.
 ADDED = {"dev": "", "tensorrt": "torch==2.13.0\nhatchling\neditables\n"}
 
 
 def lock(name: str) -> None:
-    """Write one file."""
+    """Resolve the versions of one file and write it."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--upgrade", "--universal"]
     command += ["--python-version", "3.10", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
     command += ["--custom-compile-command", "make lock", "--output-file", str(FOLDER / f"{name}.txt")]
     command += [argument for extra in EXTRAS[name] for argument in ("--extra", extra)]
     subprocess.run([*command, "pyproject.toml", "-"], cwd=FOLDER.parent, input=ADDED[name], text=True, check=True)
-    print(f"constraints/{name}.txt is renewed")
+    print(f"constraints/{name}.txt is written")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A Qwen3 checkpoint as a GGUF file, with matrices in the type of choice and norms in float32."""
+"""Conversion of a Qwen3 checkpoint to a GGUF file, with matrices of a chosen type and norms in float32."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NAMES = {
 
 
 def write_gguf(checkpoint: Path, target: Path, *, type_name: str) -> None:
-    """Write ``target``; ``type_name`` is ``BF16`` or ``Q8_0``."""
+    """Write `target`; `type_name` is `BF16` or `Q8_0`."""
     config = json.loads((checkpoint / "config.json").read_text())
     kind = gguf.GGMLQuantizationType[type_name]
     partial = target.with_suffix(".partial")
@@ -62,7 +62,7 @@ def write_gguf(checkpoint: Path, target: Path, *, type_name: str) -> None:
 
 
 def _add_vocabulary(writer: gguf.GGUFWriter, path: Path, *, size: int) -> None:
-    """llama.cpp wants one; the token ids that it is given here do not come from it."""
+    """Add the vocabulary, which llama.cpp requires, though the token ids in this benchmark do not come from it."""
     tokenizer = json.loads(path.read_text("utf-8"))
     tokens = [f"<unused {i}>" for i in range(size)]
     kinds = [gguf.TokenType.UNUSED] * size
@@ -79,7 +79,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter, path: Path, *, size: int) -> None:
 
 
 def _tensors(checkpoint: Path) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-    """Every tensor, renamed, as float32."""
+    """Yield every tensor as float32 with its name in GGUF."""
     for path in sorted(checkpoint.glob("*.safetensors")):
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))

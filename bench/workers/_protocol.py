@@ -1,7 +1,7 @@
-"""A contender's process, seen from inside: JSON lines in, JSON lines out.
+"""The process of a contender, seen from inside: it reads commands and writes answers, one JSON object per line.
 
-Runs in the environment of each peer, so it needs NumPy and nothing else. It knows nothing about models; an `Engine`
-does. The process ends when its standard input does.
+It runs in the environment of each peer, so it imports nothing except NumPy. It knows nothing about models; an `Engine`
+does. The process ends when its standard input ends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text and what the genuine tokenizer makes of it, the end token included."""
+    """A text and its token ids from the genuine tokenizer, including the end token."""
 
     text: str
     ids: list[int]
@@ -36,39 +36,39 @@ class Engine(Protocol):
     """A way of embedding."""
 
     def prepare(self, options: dict[str, Any]) -> None:
-        """Convert the checkpoint, if it has not been done; before the first round, and never timed."""
+        """Convert the checkpoint, unless it is converted; called before the first round, and never timed."""
 
     def load(self, options: dict[str, Any]) -> None:
-        """Be ready to embed."""
+        """Load the model."""
 
     def embed(self, texts: Sequence[Text], *, width: int) -> Vectors:
-        """Unit vectors ``[n, dimensions]``, in order.
+        """Return the unit vectors of texts, `[n, dimensions]`, in order.
 
         Args:
             texts: At least one.
-            width: Texts in a batch; of a server: clients at once.
+            width: The batch size; for a server, the number of clients.
         """
 
     def arrivals(self, at_s: Sequence[float], texts: Sequence[Text], *, width: int) -> list[float]:
-        """Seconds from each text's arrival to its vector, in order."""
+        """Embed texts that arrive at given times; returns the seconds from each arrival to its vector, in order."""
 
     def versions(self) -> dict[str, str]:
-        """Names and versions of the libraries that do the work."""
+        """Return the names and versions of the libraries that are measured."""
 
     def close(self) -> None:
-        """End what was started."""
+        """Stop everything that was started."""
 
 
 class Local:
-    """What engines without a server of their own have in common."""
+    """Methods that engines without a server share."""
 
     def prepare(self, options: dict[str, Any]) -> None:
-        """Nothing to convert."""
+        """Do nothing: there is nothing to convert."""
 
     def arrivals(self, at_s: Sequence[float], texts: Sequence[Text], *, width: int) -> list[float]:
-        """Latencies behind a queue that costs nothing: whenever the engine is free, it takes what has arrived.
+        """Measure latencies behind an ideal queue: whenever the engine is free, it takes all texts that have arrived.
 
-        A server around this engine could only be slower.
+        A real server for this engine can only be slower.
         """
         latencies: list[float] = []
         started = time.perf_counter()
@@ -88,18 +88,18 @@ class Local:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing: nothing was started."""
 
 
 def serve(engine: Engine) -> None:
     """Answer commands until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not come between the answers
+    os.dup2(2, 1)  # what libraries print to stdout goes to stderr, so that it is not among the answers
     try:
         for line in sys.stdin:
             try:
                 answer = _answer(engine, json.loads(line))
-            except Exception as error:  # noqa: BLE001 - whatever a peer raises is its result
+            except Exception as error:  # noqa: BLE001 - any error of a peer is its result
                 answer = {"error": f"{type(error).__name__}: {error}"}
             print(json.dumps(answer), file=answers, flush=True)
     finally:
@@ -124,7 +124,7 @@ def _answer(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
 
 
 def _measure(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
-    """Time groups of texts, one after the other, after an untimed look at each of the warm-up groups."""
+    """Time groups of texts one after another; the warm-up groups before them are not timed."""
     for group in command["warm_up"]:
         engine.embed(_texts(group), width=command["width"])
     groups = [_texts(group) for group in command["groups"]]
@@ -135,7 +135,7 @@ def _measure(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
         vectors = engine.embed(group, width=command["width"])
         seconds.append(time.perf_counter() - started)
         if vectors.shape[0] != len(group) or not np.isfinite(vectors).all():
-            raise ValueError(f"{len(group)} texts gave vectors of shape {vectors.shape}, or not all of them finite")
+            raise ValueError(f"the vectors of {len(group)} texts have the shape {vectors.shape}, or are not finite")
     return {"seconds": seconds, "processor_s": processor_s() - processor, "peak_memory": peak_memory()}
 
 

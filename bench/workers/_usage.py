@@ -1,4 +1,4 @@
-"""What this process and its descendants have used so far, from Linux's /proc."""
+"""Processor time and memory of this process and its descendants, from Linux's /proc."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["peak_memory", "processor_s"]
 
 
 def processor_s() -> float:
-    """Seconds of processor time of all threads, of every living process of the tree."""
+    """Return the seconds of processor time that all threads of all running processes of the tree have used."""
     ticks = 0
     for process in _tree(os.getpid()):
         fields = _stat(process)
@@ -19,7 +19,7 @@ def processor_s() -> float:
 
 
 def peak_memory() -> int:
-    """Bytes: the sum of each process's largest resident memory, mapped files included."""
+    """Return the sum of each process's largest resident memory in bytes, including mapped files."""
     total = 0
     for process in _tree(os.getpid()):
         for line in (process / "status").read_text().splitlines():
@@ -37,5 +37,5 @@ def _tree(pid: int) -> Iterator[Path]:
 
 
 def _stat(process: Path) -> list[str]:
-    """Fields from the state on; the name before it may hold spaces."""
+    """Return the fields from the state on; the name before it may contain spaces."""
     return (process / "stat").read_text().rpartition(")")[2].split()

@@ -1,10 +1,10 @@
-"""How fast this machine multiplies matrices at the model's own shapes, as tokens a second.
+"""Ceilings: how fast this machine multiplies matrices of the model's shapes, as tokens per second.
 
     python -m workers.ceilings THREADS HIDDEN HEADS KV_HEADS HEAD_DIM INTERMEDIATE LAYERS
 
-Prints JSON: for each kind of product and library the tokens a second at which all projections of all layers could run
-if nothing else cost anything, the best of several numbers of rows. One layer's weights are used again and again, so
-they come from the cache: no engine that reads all layers can reach it.
+Prints JSON: for each kind of product and library, the tokens per second at which all projections of all layers could
+run if nothing else took time, for the best of several numbers of rows. The weights of one layer are used for all
+layers, so that they stay in the cache. An engine, which reads the weights of all layers, cannot reach this.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def main(
     for name, way in ways.items():
         try:
             found[name] = max(rows / layers / _layer_s([way(shape, rows) for shape in shapes]) for rows in _ROWS)
-        except Exception as error:  # noqa: BLE001 - a library without this product is a result too
+        except Exception as error:  # noqa: BLE001 - that a library lacks a product is a result too
             found[name] = f"{type(error).__name__}: {error}"
     print(json.dumps(found))
 
 
 def _layer_s(products: list[Callable[[], object]]) -> float:
-    """Seconds of one layer's products: the best time of each, for other work only ever slows things down."""
+    """Return the seconds of one layer's products: the best time of each, which other work disturbed least."""
     total = 0.0
     for product in products:
         product()
@@ -79,14 +79,14 @@ def _numpy(shape: Shape, rows: int) -> Callable[[], object]:
 
 
 def _torch(shape: Shape, rows: int, dtype: torch.dtype) -> Callable[[], object]:
-    """As a model does it: a linear layer, whose weights lie ``[out, in]``."""
+    """Product in a linear layer as models have it, with weights `[out, in]`."""
     left = torch.from_numpy(_values((rows, shape[0]))).to(dtype)
     right = torch.from_numpy(_values((shape[1], shape[0]))).to(dtype)
     return torch.inference_mode()(lambda: torch.nn.functional.linear(left, right))
 
 
 def _torch_int8(shape: Shape, rows: int) -> Callable[[], object]:
-    """Product, by oneDNN, of int8 with int8, with the weights packed beforehand."""
+    """Product of uint8 by int8 in oneDNN, with weights that are packed beforehand."""
     left = torch.randint(0, 255, (rows, shape[0]), dtype=torch.uint8)
     right = torch.randint(-127, 127, (shape[1], shape[0]), dtype=torch.int8)
     packed = torch.ops.onednn.qlinear_prepack(right, left.shape)
@@ -105,7 +105,7 @@ def _ort_fp32(shape: Shape, rows: int, threads: int) -> Callable[[], object]:
 
 
 def _ort_int8(shape: Shape, rows: int, threads: int) -> Callable[[], object]:
-    """What the int8 export runs: uint8 activations, int8 weights, a scale a channel."""
+    """Product as in int8 exports: uint8 activations, int8 weights, one scale per channel."""
     random = np.random.default_rng(0)
     weight = random.integers(-127, 128, shape, dtype=np.int8)
     left = random.integers(0, 256, (rows, shape[0]), dtype=np.uint8)

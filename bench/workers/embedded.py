@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from qwen3_export.model_directory.triton_config import read_config
 from qwen3_serve.host.packed_engine import PackedEngine, Settings
 
 from ._protocol import Local, Text, Vectors, serve
 
 __all__ = ["Embedded"]
 
-_PARAMETER = re.compile(r'^parameters { key: "(\w+)" value { string_value: "([^"]*)"', re.MULTILINE)
-
 
 class Embedded(Local):
-    """One engine on a model directory; `width` means nothing here, for the engine decides."""
+    """One engine on a model directory; it ignores `width`, because it divides texts into batches itself."""
 
     def load(self, options: dict[str, Any]) -> None:
-        """Load the graph as the host does."""
+        """Load the graph with the settings of the embedded host."""
         directory = Path(options["directory"])
-        parameters = dict(_PARAMETER.findall((directory / "configs" / "embedded.pbtxt").read_text()))
+        config = read_config(directory / "configs" / "embedded.pbtxt")
+        parameters = {key: value.string_value for key, value in config.parameters.items()}
         self._engine = PackedEngine(
             directory / "1" / "model.onnx", Settings.from_parameters(parameters), threads=options["threads"]
         )

@@ -1,6 +1,6 @@
-"""fastembed, with the ONNX model that sentence-transformers' backend exports, added as a custom model.
+"""fastembed, with the ONNX model that sentence-transformers' backend exports as a custom model.
 
-fastembed pads each batch to its longest text and takes texts in the order in which they come.
+fastembed pads each batch to its longest text, and does not sort texts by length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""infinity's engine in process, without its HTTP server; it forms batches itself, of at most `width` texts."""
+"""infinity's engine in process, without its HTTP server. It makes batches itself, of at most `width` texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._protocol import Local, Text, Vectors, serve
 
 
 class Infinity(Local):
-    """One model, and the event loop it needs; another width takes another engine."""
+    """One model, and the event loop that it needs. Each width needs a new engine."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()

@@ -1,7 +1,7 @@
 """llama.cpp, which Ollama runs, through llama-cpp-python's `embed`: ragged batches, last-token pooling.
 
-Option ``type`` is ``BF16`` or ``Q8_0``, the type of the matrices in the GGUF file that `prepare` writes.
-``repack`` says whether llama.cpp may repack weights for the processor's special units. With AMX and Q8_0, release
+Option `type` is `BF16` or `Q8_0`, the type of the matrices in the GGUF file that `prepare` writes.
+`repack` says whether llama.cpp may repack weights for the processor's special units. With AMX and Q8_0, release
 0.3.36 of llama-cpp-python ends in a segmentation fault when it may.
 """
 
@@ -19,20 +19,20 @@ import numpy as np
 from ._gguf import write_gguf
 from ._protocol import Local, Text, Vectors, serve
 
-_CONTEXT = 2048  # tokens of a batch; embeddings need it whole in one micro-batch
+_CONTEXT = 2048  # tokens of a batch, which for embeddings must be one micro-batch
 
 
 class GivenIds(llama_cpp.Llama):  # type: ignore[misc] # untyped library
-    """A model whose texts are token ids as JSON, so that it reads the same tokens as everyone."""
+    """A model that takes token ids as JSON in place of texts, so that it gets the same tokens as the other engines."""
 
     def tokenize(self, text: bytes, add_bos: bool = True, special: bool = False) -> list[int]:  # noqa: ARG002, FBT001, FBT002
-        """The ids."""
+        """Return the ids."""
         ids: list[int] = json.loads(text)
         return ids
 
 
 class LlamaCpp(Local):
-    """One model; a text that is too long for its context makes a context of its own length."""
+    """One model. A text that is longer than the context gets a new context of its length."""
 
     def prepare(self, options: dict[str, Any]) -> None:
         """Write the GGUF file."""
@@ -47,7 +47,7 @@ class LlamaCpp(Local):
         self._open(_CONTEXT)
 
     def embed(self, texts: Sequence[Text], *, width: int) -> Vectors:
-        """See `Engine`; `embed` itself cuts a batch that exceeds the context."""
+        """See `Engine`; llama-cpp-python's `embed` divides batches that exceed the context."""
         longest = max(len(text.ids) for text in texts)
         if longest > self._context:
             self._open(longest)
@@ -77,7 +77,7 @@ class LlamaCpp(Local):
 
 
 def _never_repack() -> None:
-    """Have models opened without weights repacked for AMX, which llama-cpp-python has no option for."""
+    """Turn off repacking of weights for AMX, for which llama-cpp-python has no option."""
     defaults = llama_cpp.llama_model_default_params
 
     def changed() -> object:
@@ -89,7 +89,7 @@ def _never_repack() -> None:
 
 
 def _system() -> str:
-    """Which of the processor's instructions it was built for."""
+    """Return the instruction sets that it was built for."""
     told = llama_cpp.llama_print_system_info().decode()
     return " ".join(part.split("=")[0].strip() for part in told.split("|") if part.strip().endswith("= 1"))
 

@@ -1,7 +1,7 @@
-"""OpenVINO on the model that optimum-intel converts, padded batches of texts of like length.
+"""OpenVINO with the model that optimum-intel converts, on padded batches of texts of similar length.
 
-Options: ``precision`` is ``f32`` or ``bf16``, the inference precision; or ``int8``: optimum-intel's 8-bit weights, with
-activations that OpenVINO quantises itself while it runs.
+The option `precision` is `f32` or `bf16`, the inference precision; or `int8`, for optimum-intel's 8-bit weights with
+activations that OpenVINO quantises at run time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""sentence-transformers, as its users call it: `encode` on texts, which it orders by length itself.
+"""sentence-transformers as its users call it: `encode` on texts, which it sorts by length itself.
 
-Options: ``backend`` is ``torch`` with a ``dtype``, or ``onnx`` with the folder of the export that `prepare` makes.
+The option `backend` is `torch`, with a `dtype`, or `onnx`, with the folder of the export that `prepare` makes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class SentenceTransformer(Local):
 
 
 def _count_positions(path: Path) -> None:
-    """Make positions in the graph, from the mask: the export asks for them, and nobody who runs it gives them."""
+    """Compute positions from the mask in the graph: the export has them as an input, which its users do not provide."""
     import onnx
     from onnx import TensorProto, helper
 

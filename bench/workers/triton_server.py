@@ -1,6 +1,6 @@
 """qwen3-triton end to end: Triton with the embedded host, and the client over gRPC.
 
-Clients are threads of one process, each with a `Client` of its own that embeds its share of the texts in one call.
+Clients are threads of one process. Each has its own `Client`, and embeds its share of the texts in one call.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._protocol import Text, Vectors, serve
 
 
 class Served:
-    """A Triton, and as many clients as were ever needed at once."""
+    """A Triton, and the clients that were needed so far."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
@@ -31,7 +31,7 @@ class Served:
         self._pool: ThreadPoolExecutor | None = None
 
     def prepare(self, options: dict[str, Any]) -> None:
-        """Nothing to convert."""
+        """Do nothing: there is nothing to convert."""
 
     def load(self, options: dict[str, Any]) -> None:
         """Start Triton on a repository with this one model."""
@@ -56,7 +56,7 @@ class Served:
         return vectors
 
     def arrivals(self, at_s: Sequence[float], texts: Sequence[Text], *, width: int) -> list[float]:
-        """See `Engine`; a client that never holds a request back."""
+        """See `Engine`; the client sends each request when its text arrives."""
         return asyncio.run(self._arrivals(at_s, texts, width))
 
     async def _arrivals(self, at_s: Sequence[float], texts: Sequence[Text], width: int) -> list[float]:
@@ -86,7 +86,7 @@ class Served:
         self._open.close()
 
     def _of(self, count: int) -> list[Client]:
-        """That many clients, each of which has spoken to the server before."""
+        """Return as many clients, each of which is connected already."""
         while len(self._clients) < count:
             self._clients.append(Client(self._triton.grpc_url))
             self._clients[-1].info()

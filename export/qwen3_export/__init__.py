@@ -1,12 +1,12 @@
-"""Export of Qwen3-Embedding checkpoints to a Triton model directory.
+"""Export of Qwen3-Embedding and Qwen3-Reranker checkpoints to Triton model directories.
 
 >>> from qwen3_export import export
 >>> export("tiny", repository=Path("model_repository"))  # doctest: +SKIP
 
-The path, module by module: ``checkpoint`` finds and lists the weights, ``graph.model`` declares the graph in terms
-of ``products`` and ``ragged_batch``, ``graph.onnx_file`` writes it, ``packed_directory`` completes the directory around
-it, ``exporter`` puts
-that in its place.
+An export passes these modules: `exporter` calls `checkpoint`, which finds and lists the weights, and then
+`packed_directory`, which writes a complete model directory. For the graph in it, `graph.model` declares the model in
+terms of `graph.products` and `graph.ragged_batch`, and `graph.onnx_file` writes it. At last `exporter` moves the
+directory into the repository.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ __all__ = ["ExportError", "Exported", "export"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    # Late, so that `qwen3-triton --help` does not wait for onnx, nor need it.
+    # Imported on first use, so that `qwen3-triton --help` neither needs onnx nor waits for it.
     if name in ("Exported", "export"):
         from . import exporter
 

@@ -1,4 +1,4 @@
-"""``qwen3-triton export``: the command line of :func:`qwen3_export.export`."""
+"""`qwen3-triton export`: the command line of `qwen3_export.export`."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         help="a checkpoint folder, a Hugging Face Hub id such as Qwen/Qwen3-Embedding-0.6B, or 'tiny': "
-        "a random checkpoint made in a second, to try the path (its vectors mean nothing)",
+        "a random checkpoint that is made in a second, to try everything (its vectors have no meaning)",
     )
     parser.add_argument(
         "--repository",
@@ -26,48 +26,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("model_repository"),
         help="Triton's model repository (%(default)s)",
     )
-    parser.add_argument("--name", help="the model's name in Triton (qwen3_embedding or qwen3_reranker, by its kind)")
-    parser.add_argument("--kind", choices=KINDS, help="what the checkpoint is (told from its files and name)")
+    parser.add_argument(
+        "--name", help="the model's name in Triton (default: qwen3_embedding or qwen3_reranker, depending on its kind)"
+    )
+    parser.add_argument(
+        "--kind", choices=KINDS, help="what the checkpoint is (default: detected from its files and name)"
+    )
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="CPU: fp32 (the default); int8, the fastest; int8-weight and int4-weight, the smallest. "
-        "CUDA and TensorRT: bf16 (the default); fp16, for GPUs before Ampere. TensorRT: also fp32",
+        help="CPU: fp32 (the default), int8 (the fastest), int8-weight, int4-weight (the smallest). "
+        "CUDA and TensorRT: bf16 (the default), fp16 (for GPUs before Ampere). TensorRT: also fp32",
     )
     parser.add_argument(
         "--device",
         choices=DEVICES,
         default="cpu",
-        help="what runs the model (%(default)s); tensorrt needs the extra of that name, and then build-engine",
+        help="what will run the model (%(default)s); tensorrt needs the extra of that name, and afterwards "
+        "`qwen3-triton build-engine`",
     )
     parser.add_argument(
         "--ort-version",
         metavar="V",
-        help="the ONNX Runtime that runs the model, such as 1.27 (CUDA: 1.27, as in Triton's container 26.07; "
-        "CPU: any from 1.23 on)",
+        help="the release of ONNX Runtime that will run the model, such as 1.27 (default with CUDA: 1.27, as in "
+        "Triton's container 26.07; with CPU: any from 1.23 on)",
     )
     parser.add_argument(
         "--attention",
         choices=ATTENTIONS,
-        help="attention operator: paged wastes nothing on texts of unlike length; gqa pads inside attention, and is "
-        "there for what PagedAttention does not run on (CUDA: paged; CPU: gqa)",
+        help="the attention operator: paged computes no padding; gqa pads inside attention, and runs where "
+        "PagedAttention does not (default with CUDA: paged; with CPU: gqa)",
     )
-    parser.add_argument("--revision", metavar="R", help="branch, tag or commit on the Hub")
+    parser.add_argument("--revision", metavar="R", help="branch, tag or commit on the Hub (default: its main branch)")
     parser.add_argument(
         "--version",
         type=int,
         metavar="N",
-        help="write version N beside those that the model has; `qwen3-triton reload` has a running server change over",
+        help="add version N to an existing model; `qwen3-triton reload` makes a running server change over to it",
     )
     parser.add_argument(
         "--force",
         action="store_true",
-        help="replace a model exported before, with all its versions; with --version that version only",
+        help="replace an existing model with all its versions; together with --version, replace that version only",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export; returns the exit code."""
+    """Export a checkpoint; returns the exit code."""
     from tqdm import tqdm
 
     from .checkpoint.tiny import TINY
@@ -116,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
             print("qwen3-triton export: stopped; nothing was left behind", file=sys.stderr)
             return 130
     if args.source == TINY:
-        print("tiny is a random checkpoint: its vectors carry no meaning.")
+        print("tiny is a random checkpoint: its vectors have no meaning.")
     vectors = f", {exported.dimensions} dimensions" if exported.kind.kind == "embedding" else ""
     numbered = "" if args.version is None else f", version {exported.version}"
     print(f"{exported.directory}{numbered}: {exported.size}{vectors}, {exported.precision}, {in_words(exported.bytes)}")

@@ -1,6 +1,7 @@
-"""How a graph runs in ONNX Runtime on this machine's processor. Every host, benchmark and check on a CPU asks here.
+"""How a graph runs in ONNX Runtime on this machine's processor.
 
-Knows nothing about the model. ONNX Runtime is imported when it is needed, so that importing this module is cheap.
+Hosts, benchmarks and checks that run a graph on a CPU open it here, so that all of them use the same settings. Knows
+nothing about the model. ONNX Runtime is imported on first use, so that importing this module is cheap.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-# By their names in /proc/cpuinfo, those that ONNX Runtime has kernels of its own for.
+# The instruction sets for which ONNX Runtime has special kernels, by their names in /proc/cpuinfo.
 _INSTRUCTION_SETS = {
     "avx2": "AVX2",
     "avx_vnni": "AVX-VNNI",
@@ -30,7 +31,7 @@ _INSTRUCTION_SETS = {
     "i8mm": "NEON int8",
 }
 
-# MatMulIntegerToFloat of uint8 x [m, 4] with zero point 128 and four int8 weights of 127. A test decodes it.
+# An ONNX model: MatMulIntegerToFloat of uint8 `x [m, 4]` with four int8 weights of 127. A test decodes it.
 _PROBE = base64.b64decode(
     "CAo6oAEKNwoBeAoBdwoBYQoBcwoBehIBeSIUTWF0TXVsSW50ZWdlclRvRmxvYXQ6DWNvbS5taWNyb3NvZnQSAWcqDwgECAEQAyoEf39/f0IBdyoLEAEi"
     "BAAAgD9CAWEqDQgBEAEiBAAAgD9CAXMqCRACKgKAAUIBeloUCgF4Eg8KDQgCEgkKAxIBbQoCCARiFAoBeRIPCg0IARIJCgMSAW0KAggBQgQKABAVQhEK"
@@ -48,14 +49,14 @@ def open_session(
     """Load an exported graph.
 
     Args:
-        model: The ``model.onnx`` file, or its content.
-        threads: Of one operator; 0 takes every core.
+        model: The `model.onnx` file, or its content.
+        threads: Threads of one operator; 0 for one per core.
         providers: ONNX Runtime's execution providers, the preferred one first.
-        entries: More entries of the session's configuration.
+        entries: Further entries of the session's configuration.
     """
     options = _options(threads)
     if int8_sums_saturate():
-        # Weights become uint8 while the graph is loaded, and products of uint8 by uint8 are summed in 32 bits.
+        # This turns the weights into uint8 while the graph is loaded; products of uint8 by uint8 are summed in 32 bits.
         options.add_session_config_entry("session.x64quantprecision", "1")
     for key, value in (entries or {}).items():
         options.add_session_config_entry(key, value)
@@ -64,11 +65,12 @@ def open_session(
 
 @cache
 def int8_sums_saturate() -> bool:
-    """Whether ONNX Runtime's products of uint8 by int8 lose high bits on this processor.
+    """Whether ONNX Runtime's products of uint8 by int8 saturate on this processor.
 
-    On x86 processors without VNNI they add pairs of products in 16 bits that saturate (``vpmaddubsw``). This multiplies
-    the largest values and looks at the sum: it is true of the very kernels that will run, whatever the processor is
-    called. Where sums are exact, the slower kernels of :func:`open_session` are not wanted.
+    On x86 processors without VNNI, its kernels add pairs of products in 16 bits, which saturate (`vpmaddubsw`). This
+    function multiplies the largest values and checks the sum. So it tests the kernels that will run, instead of
+    deriving the answer from the processor's name. `open_session` avoids saturation by slower kernels, but only where
+    this function returns True.
     """
     probe = runtime().InferenceSession(_PROBE, _options(threads=1), providers=["CPUExecutionProvider"])
     (total,) = probe.run(None, {"x": np.full((1, 4), 255, np.uint8)})
@@ -76,10 +78,10 @@ def int8_sums_saturate() -> bool:
 
 
 def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
-    """The processor's instruction sets that matter for speed and rounding, such as ``("AVX2", "AVX-512")``.
+    """The processor's instruction sets that matter for speed and rounding, such as `("AVX2", "AVX-512")`.
 
     Args:
-        cpuinfo: What Linux says of the processor. Elsewhere there is no such file, and nothing is known.
+        cpuinfo: Linux's description of the processor. On other systems it does not exist, and the result is empty.
     """
     try:
         flags = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
@@ -90,7 +92,7 @@ def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
 
 
 def runtime() -> Any:  # noqa: ANN401 - a module without types
-    """The module ``onnxruntime``, with its telemetry off unless the environment says otherwise."""
+    """Import and return the module `onnxruntime`, with telemetry off unless the environment turns it on."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
     import onnxruntime
 
@@ -100,10 +102,10 @@ def runtime() -> Any:  # noqa: ANN401 - a module without types
 def _options(threads: int) -> ort.SessionOptions:
     options = runtime().SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors: it warns of every input that has a default
-    # Memory patterns are planned anew for each new shape, and ragged batches hardly ever repeat one.
+    options.log_severity_level = 3  # errors only, because it warns of every input that has a default
+    # ONNX Runtime plans a memory pattern for every new shape, and ragged batches rarely have the same shape twice.
     options.enable_mem_pattern = False
-    # Attention takes exp() of what it masked: denormal numbers, which processors compute a hundred times slower. The
-    # first session of a process decides for the thread that makes it, so the probe says it as well.
+    # In attention, exp() of masked scores gives denormal numbers, with which processors compute a hundred times slower.
+    # The first session of a process decides for the thread that creates it, so the probe's session sets it as well.
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     return options

@@ -1,4 +1,4 @@
-"""The one error that export raises for anything a user can put right."""
+"""The error that export raises for everything that a user can put right."""
 
 
 class ExportError(Exception):

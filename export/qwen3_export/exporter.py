@@ -1,4 +1,4 @@
-"""Export: a checkpoint becomes a complete Triton model directory, or a version in one, or nothing does."""
+"""Export of a checkpoint: a complete Triton model directory, or a new version in one, appears at once or not at all."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from .checkpoint.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
 from .checkpoint.tiny import TINY, write_tiny_checkpoint
 from .errors import ExportError
-from .kind import MODEL_NAMES, Judgement, Kind, judge
-from .model_directory.repository import is_exported
+from .kind import MODEL_NAMES, DetectedKind, Kind, detect_kind
+from .model_directory.repository import is_exported, model_around
 from .model_directory.versions import add_version, check_version
 from .packed_directory import FIRST_VERSION, start_directory, write_directory
 from .precision import Precision
@@ -23,22 +23,22 @@ from .target import Attention, Device, Target, choose_precision, choose_target
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export left.
+    """What an export has written.
 
     Attributes:
         directory: The model directory.
-        version: The version in it that was written.
-        kind: Embedding or reranker, and why it was taken for that.
-        size: Parameters in words, ``0.6B``.
-        dimensions: Elements of a hidden state, and of an embedding model's vector.
-        device: ``cpu``, ``cuda`` or ``tensorrt``.
+        version: The version that was written.
+        kind: Embedding model or reranker, and what this was detected from.
+        size: The number of parameters, such as `0.6B`.
+        dimensions: The hidden size, which is also the size of an embedding model's vectors.
+        device: `cpu`, `cuda` or `tensorrt`.
         precision: How products are computed.
-        bytes: Size of all files that were written.
+        bytes: Total size of the files that were written.
     """
 
     directory: Path
     version: int
-    kind: Judgement
+    kind: DetectedKind
     size: str
     dimensions: int
     device: Device
@@ -61,44 +61,47 @@ def export(
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
-    """Write ``repository/name`` from a Qwen3-Embedding or Qwen3-Reranker checkpoint.
+    """Write `repository/name` from a Qwen3-Embedding or Qwen3-Reranker checkpoint.
 
     Args:
-        source: A checkpoint folder, a Hugging Face Hub id, or ``tiny``.
-        repository: Triton's model repository; made if missing.
-        name: The model's name in Triton; by its kind ``qwen3_embedding`` or ``qwen3_reranker`` if None.
-        kind: ``embedding`` or ``reranker``; told from the checkpoint if None.
-        device: ``cpu``, ``cuda`` for ONNX Runtime's CUDA provider, or ``tensorrt`` for a plan and a front before it:
-            two models, the plan's being ``name`` with ``_trt``.
-        precision: For CPUs ``fp32``, the default; ``int8``: int8 weights, activations int8 per token; ``int8-weight``
-            and ``int4-weight``: weights in blocks of 32. For CUDA ``bf16``, the default, and ``fp16``; for TensorRT
-            also ``fp32``.
-        ort_version: The release of ONNX Runtime that will run the graph; 1.27, that of Triton's container 26.07, for
-            CUDA if None, and any from 1.23 on for CPUs.
-        attention: ``paged`` or ``gqa``, see :class:`Target`; the best that the release has for the device if None.
+        source: A checkpoint folder, a Hugging Face Hub id, or `tiny`.
+        repository: Triton's model repository; created if it does not exist.
+        name: The model's name in Triton; None for `qwen3_embedding` or `qwen3_reranker`, depending on its kind.
+        kind: `embedding` or `reranker`; None to detect it from the checkpoint.
+        device: `cpu`; `cuda` for ONNX Runtime's CUDA provider; or `tensorrt`, which writes two models: `name_trt` for
+            the TensorRT plan, and `name`, the padding front that calls it.
+        precision: For CPUs, `fp32` (the default), `int8` (int8 weights, activations int8 per token), or `int8-weight`
+            or `int4-weight` (weights in blocks of 32). For CUDA, `bf16` (the default) or `fp16`. For TensorRT, these
+            two or `fp32`.
+        ort_version: The release of ONNX Runtime that will run the graph, such as `1.27`. None stands for 1.27, the
+            release in Triton's container 26.07, with CUDA, and for any release from 1.23 on with CPUs.
+        attention: `paged` or `gqa`, see `Target`; None for the best that the release has for the device.
         revision: Branch, tag or commit on the Hub.
-        version: Write this version into a model that is there, beside those that it has; None for a model of its own,
-            as version 1.
-        force: Replace a model that was exported before, with all its versions; with ``version``, that one of them.
-        progress: Called with bytes done and bytes in all while weights are written.
+        version: Write this version into an existing model, beside its other versions; None to write a model with
+            version 1.
+        force: Replace an existing model with all its versions; together with `version`, replace this version only.
+        progress: Called with the bytes written and the bytes in total while weights are written.
 
     Raises:
-        ExportError: It cannot be done; nothing was left behind.
+        ExportError: The model cannot be exported. Nothing is left behind.
     """
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-        raise ExportError(f"{name!r} cannot name a model; use letters, digits, '_', '-' and '.'")
+        raise ExportError(
+            f"{name!r} cannot be a model's name; begin with a letter or digit, and use letters, digits, '_', '-' and "
+            "'.' only"
+        )
     precision = choose_precision(device, precision)
     target = choose_target(device=device, precision=precision, ort_version=ort_version, attention=attention)
-    if model := _model_around(repository):
+    if model := model_around(repository):
         raise ExportError(f"{repository} belongs to one model; give --repository {model.parent}")
     with _opened(source, revision) as checkpoint:
-        judgement = judge(checkpoint.folder, source=source, asked=kind)
-        place = repository / (name or MODEL_NAMES[judgement.kind])
+        detected = detect_kind(checkpoint.folder, source=source, asked=kind)
+        directory = repository / (name or MODEL_NAMES[detected.kind])
         if device != "tensorrt":
             size = _export_packed(
                 checkpoint,
-                place,
-                judgement.kind,
+                directory,
+                detected.kind,
                 precision,
                 target=target,
                 version=version,
@@ -106,17 +109,21 @@ def export(
                 progress=progress,
             )
         elif version is None:
-            size = _export_for_tensorrt(checkpoint, place, judgement.kind, precision, force=force, progress=progress)
+            size = _export_for_tensorrt(checkpoint, directory, detected.kind, precision, force=force, progress=progress)
         else:
-            raise ExportError("--version is for the packed graph; for TensorRT export under another --name")
-    geometry = checkpoint.geometry
-    return Exported(place, version or FIRST_VERSION, judgement, geometry.size, geometry.hidden, device, precision, size)
-
-
-def _model_around(folder: Path) -> Path | None:
-    """The model directory that a folder is, or is in, such as one of a version."""
-    resolved = folder.resolve()
-    return next((path for path in (resolved, resolved.parent) if (path / "config.pbtxt").is_file()), None)
+            raise ExportError(
+                "--version is not supported for TensorRT; leave it out, and export under another name with --name"
+            )
+    return Exported(
+        directory=directory,
+        version=version or FIRST_VERSION,
+        kind=detected,
+        size=checkpoint.geometry.size,
+        dimensions=checkpoint.geometry.hidden,
+        device=device,
+        precision=precision,
+        bytes=size,
+    )
 
 
 @contextmanager
@@ -125,18 +132,18 @@ def _opened(source: str, revision: str | None) -> Iterator[Checkpoint]:
         yield open_checkpoint(source, revision=revision)
         return
     if revision is not None:
-        raise ExportError(f"--revision is for the Hub, and {TINY} is made on the spot")
+        raise ExportError(f"--revision is for checkpoints on the Hub; leave it out for {TINY}")
     with tempfile.TemporaryDirectory(prefix="qwen3-tiny-") as folder:
         write_tiny_checkpoint(Path(folder))
         yield read_checkpoint(Path(folder), source=TINY)
 
 
 @contextmanager
-def _scratch_beside(place: Path) -> Iterator[Path]:
-    """A folder beside ``place``, from which finished files move there at once. It vanishes with all that is left."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    # Hidden: Triton does not take a folder for a model while it is being written.
-    scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+def _scratch_beside(directory: Path) -> Iterator[Path]:
+    """Make a temporary folder on the same file system as `directory`, from which finished files can be moved to it."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # The name begins with a dot, so that Triton does not take the unfinished folder for a model.
+    scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         yield scratch
     finally:
@@ -145,7 +152,7 @@ def _scratch_beside(place: Path) -> Iterator[Path]:
 
 def _export_packed(
     checkpoint: Checkpoint,
-    place: Path,
+    directory: Path,
     kind: Kind,
     precision: Precision,
     *,
@@ -154,21 +161,21 @@ def _export_packed(
     force: bool,
     progress: Callable[[int, int], None] | None,
 ) -> int:
-    """Write a model with the packed graph, or a version in one; returns the size of its files."""
+    """Write a model with the packed graph, or a version of one; returns the total size of its files in bytes."""
     if version is not None:
-        check_version(place, version, force=force)
-    elif is_exported(place) and not force:
+        check_version(directory, version, force=force)
+    elif is_exported(directory) and not force:
         raise ExportError(
-            f"{place} holds an exported model; --force replaces it, --version writes a version beside it, "
-            "--name a model beside it"
+            f"{directory} holds an exported model; --force replaces it, --version adds a version to it, and --name "
+            "writes another model beside it"
         )
-    with _scratch_beside(place) as scratch:
+    with _scratch_beside(directory) as scratch:
         fresh = scratch / "new"
         fresh.mkdir()
         write_directory(
             checkpoint,
             fresh,
-            final=place.resolve(),
+            final=directory.resolve(),
             version=version,
             kind=kind,
             target=target,
@@ -177,34 +184,36 @@ def _export_packed(
         )
         size = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
         if version is not None:
-            add_version(fresh, place, version, replaced=scratch / "old")
+            add_version(fresh, directory, version, replaced=scratch / "old")
         else:
-            if place.exists():
-                place.replace(scratch / "old")
-            fresh.replace(place)
+            if directory.exists():
+                directory.replace(scratch / "old")
+            fresh.replace(directory)
     return size
 
 
 def _export_for_tensorrt(
     checkpoint: Checkpoint,
-    place: Path,
+    padding_front: Path,
     kind: Kind,
     precision: Precision,
     *,
     force: bool,
     progress: Callable[[int, int], None] | None,
 ) -> int:
-    """Write the front and, beside it, the model that it calls; returns the size of all their files."""
+    """Write the padding front and the plan's model beside it; returns the total size of their files in bytes."""
     try:
-        from .tensorrt.directories import write_front, write_plan_model
+        from .tensorrt.directories import write_padding_front, write_plan_model
     except ModuleNotFoundError as error:
         raise ExportError(f"--device tensorrt needs {error.name}: pip install 'qwen3-triton[tensorrt]'") from None
-    plan = place.with_name(f"{place.name}_trt")
-    for model in (place, plan):
+    plan_model = padding_front.with_name(f"{padding_front.name}_trt")
+    for model in (padding_front, plan_model):
         if is_exported(model) and not force:
-            raise ExportError(f"{model} holds an exported model; --force replaces it, --name writes a model beside it")
-    with _scratch_beside(place) as scratch:
-        front_facts, plan_facts = (
+            raise ExportError(
+                f"{model} holds an exported model; --force replaces it, and --name writes another model beside it"
+            )
+    with _scratch_beside(padding_front) as scratch:
+        front_parameters, plan_parameters = (
             start_directory(
                 checkpoint,
                 scratch / model.name,
@@ -213,15 +222,22 @@ def _export_for_tensorrt(
                 device="tensorrt",
                 precision=precision,
             )
-            for model in (place, plan)
+            for model in (padding_front, plan_model)
         )
-        write_front(scratch / place.name, kind=kind, parameters=front_facts, plan=plan.name)
+        write_padding_front(
+            scratch / padding_front.name, kind=kind, parameters=front_parameters, plan_model=plan_model.name
+        )
         write_plan_model(
-            checkpoint, scratch / plan.name, kind=kind, precision=precision, parameters=plan_facts, progress=progress
+            checkpoint,
+            scratch / plan_model.name,
+            kind=kind,
+            precision=precision,
+            parameters=plan_parameters,
+            progress=progress,
         )
         size = sum(path.stat().st_size for path in scratch.rglob("*") if path.is_file())
-        # The front last: where it is, what it calls is there too.
-        for model in (plan, place):
+        # The padding front is moved last, so that the model which it calls is there before it.
+        for model in (plan_model, padding_front):
             if model.exists():
                 model.replace(scratch / f"old {model.name}")
             (scratch / model.name).replace(model)

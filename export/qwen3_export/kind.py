@@ -1,6 +1,6 @@
-"""Which of the two kinds of model a checkpoint is: embedding or reranker.
+"""Which kind of model a checkpoint is: an embedding model or a reranker.
 
-Both kinds have the same weights and the same config.json; only what lies around them tells.
+Both kinds have the same tensors and the same fields in config.json, so the kind is taken from other files and names.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ FAMILIES: dict[Kind, str] = {"embedding": "Qwen3-Embedding", "reranker": "Qwen3-
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """A kind, and what it was taken from, in words for parentheses."""
+class DetectedKind:
+    """A kind, and what it was detected from, as a phrase that can stand in parentheses."""
 
     kind: Kind
     reason: str
 
 
-def judge(folder: Path, *, source: str, asked: Kind | None = None) -> Judgement:
-    """Tell the kind of a checkpoint.
+def detect_kind(folder: Path, *, source: str, asked: Kind | None = None) -> DetectedKind:
+    """Detect the kind of a checkpoint.
 
     Args:
-        folder: Where its files lie.
-        source: The name the user gave: a Hub id or a folder.
-        asked: What the user said, if anything; it wins.
+        folder: The folder with its files.
+        source: The name that the user gave: a Hub id or a folder.
+        asked: The kind that the user asked for, which is taken as it is; None to detect it.
     """
     if asked is not None:
-        return Judgement(asked, "from --kind")
-    # sentence-transformers' own files: a pooling module, or a cross-encoder's.
+        return DetectedKind(asked, "from --kind")
+    # Files of sentence-transformers: an embedding model has a pooling module, a reranker is a cross-encoder.
     for file in ("modules.json", "config_sentence_transformers.json"):
         path = folder / file
         content = path.read_text("utf-8", errors="replace") if path.is_file() else ""
         if "CrossEncoder" in content or "cross_encoder" in content:
-            return Judgement("reranker", f"{file} describes a cross-encoder")
+            return DetectedKind("reranker", f"{file} describes a cross-encoder")
         if ".Pooling" in content:
-            return Judgement("embedding", f"{file} has a pooling module")
+            return DetectedKind("embedding", f"{file} has a pooling module")
     names = [source.rstrip("/").rpartition("/")[2], _saved_name(folder)]
     for name in names:
         for kind in KINDS:
             if kind in name.lower():
-                return Judgement(kind, f"from the name {name}")
-    return Judgement("embedding", "the default; --kind reranker for a reranker")
+                return DetectedKind(kind, f"from the name {name}")
+    return DetectedKind("embedding", "the default; --kind reranker for a reranker")
 
 
 def _saved_name(folder: Path) -> str:
-    """The name that transformers noted in config.json, or ``""``."""
+    """Return the name that transformers stored in config.json, or `""`."""
     try:
         return str(json.loads((folder / "config.json").read_text("utf-8")).get("_name_or_path", ""))
     except (OSError, ValueError):

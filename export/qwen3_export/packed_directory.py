@@ -1,6 +1,6 @@
-"""What a model directory holds: tokenizer, graph and weights, host, configurations, manifest.
+"""The content of a model directory with the packed graph: tokenizer, graph, weights, host, configurations, manifest.
 
-``exporter`` decides where it goes and puts it there; this module fills it.
+This module writes the files into a folder that it is given; `exporter` moves that folder into the repository.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .precision import QUANTISED, Precision
 from .target import Device, Target
 
 TEMPLATES = Path(__file__).parent / "templates"
-FIRST_VERSION = 1  # of a model of its own
+FIRST_VERSION = 1
 # Source: the model cards' default task.
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 
@@ -33,7 +33,22 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 def start_directory(
     checkpoint: Checkpoint, directory: Path, *, final: Path, kind: Kind, device: Device, precision: Precision
 ) -> dict[str, str]:
-    """Copy the tokenizer into a model directory, made if missing; returns what the server will say about the model."""
+    """Begin a model directory: create it, and copy the tokenizer into it.
+
+    Args:
+        checkpoint: The checkpoint.
+        directory: The folder to write into.
+        final: The path that the directory will have in the repository.
+        kind: `embedding` or `reranker`.
+        device: `cpu`, `cuda` or `tensorrt`.
+        precision: How products are computed.
+
+    Returns:
+        The parameters of the model's configuration, which tell clients about the model.
+
+    Raises:
+        ExportError: The tokenizer does not fit the model.
+    """
     directory.mkdir(exist_ok=True)
     for file in _TOKENIZER_FILES:
         if (checkpoint.folder / file).is_file():
@@ -68,20 +83,21 @@ def write_directory(
     precision: Precision,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Write a whole model directory with the packed graph.
+    """Write a complete model directory with the packed graph.
 
     Args:
         checkpoint: The weights.
-        directory: Where to.
-        final: Where it will move.
-        version: The version's number if ``final`` holds others, whose configurations it keeps; None for a new model.
-        kind: ``embedding`` or ``reranker``.
+        directory: The folder to write into.
+        final: The path that the directory will have in the repository.
+        version: The number of a new version of the model at `final`, whose configurations it keeps; None for a model
+            of its own, with version 1.
+        kind: `embedding` or `reranker`.
         target: Where the graph will run.
         precision: How products are computed.
-        progress: Called with bytes begun and bytes in all while weights are written.
+        progress: Called with the bytes written and the bytes in total while weights are written.
 
     Raises:
-        ExportError: A weight is missing, or the version does not fit the others.
+        ExportError: A weight is missing, the tokenizer does not fit the model, or the version does not fit the others.
     """
     parameters = start_directory(
         checkpoint, directory, final=final, kind=kind, device=target.device, precision=precision
@@ -100,12 +116,12 @@ def write_directory(
     folder.mkdir()
     write_model(model, folder / "model.onnx", progress=progress)
 
-    gpu = target.device == "cuda"  # for which there is no embedded host
+    gpu = target.device == "cuda"  # the embedded host runs on CPUs only
     for file in ("config.pbtxt",) if gpu else ("config.pbtxt", "configs/embedded.pbtxt"):
-        # Another version of a model: above the marked line the operator's file stays as it is.
+        # A new version keeps what the operator has written above the marked line of the existing configuration.
         template = (TEMPLATES / MODEL_NAMES[kind] if version is None else final) / file
         write_config(template, directory / file, outputs=outputs, gpu=gpu, parameters=parameters)
-    if not gpu:  # one host serves both kinds
+    if not gpu:  # both kinds have the same host
         shutil.copyfile(TEMPLATES / "model.py", folder / "model.py")
     runtime = {"onnxruntime": target.ort_version, "attention": target.attention}
     facts = {key: parameters[key] for key in SOURCE_FACTS}

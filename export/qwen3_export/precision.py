@@ -1,4 +1,4 @@
-"""The names of the precisions, apart from what they mean, so that ``--help`` need not load ONNX."""
+"""The names of the precisions. What they mean is in `graph`, so that `--help` need not import ONNX."""
 
 from typing import Literal
 

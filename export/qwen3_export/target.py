@@ -1,6 +1,6 @@
-"""What a graph is made for: a device, and a release of ONNX Runtime with the operators that it has.
+"""What a graph is made for: a device, and a release of ONNX Runtime, which decides what operators there are.
 
-Knows nothing about graphs, so that ``--help`` need not load ONNX.
+Knows nothing about graphs, so that `--help` need not import ONNX.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Attention = Literal["gqa", "paged"]
 ATTENTIONS: tuple[Attention, ...] = ("gqa", "paged")
 Release = tuple[int, int]
 
-# The first release with each operator that not every release has. Source: what the releases' own packages, 1.22 to
-# 1.31, register (onnxruntime_pybind11_state.get_all_operator_schema), and the messages in their CUDA libraries.
+# The first release with each operator that not every release has. Source: the operators that the packages of releases
+# 1.22 to 1.31 register (onnxruntime_pybind11_state.get_all_operator_schema), and messages in their CUDA libraries.
 _FIRST_RELEASE: dict[str, Release] = {
     "RMSNormalization": (1, 23),
     "PagedAttention": (1, 23),
-    "PagedAttention before Ampere": (1, 26),  # without flash attention; only fp16 is for such GPUs
+    "PagedAttention before Ampere": (1, 26),  # without flash attention; fp16 is the precision for such GPUs
     "PagedAttention with q/k norm": (1, 29),
 }
-# On CPUs the oldest that can run the graph; on CUDA the one in Triton's container 26.07.
+# For CPUs, the oldest release that can run the graph; for CUDA, the release in Triton's container 26.07.
 _DEFAULT_RELEASE: dict[Device, Release] = {"cpu": (1, 23), "cuda": (1, 27)}
 _DEFAULT_PRECISION: dict[Device, Precision] = {"cpu": "fp32", "cuda": "bf16", "tensorrt": "bf16"}
 
@@ -36,10 +36,10 @@ class Target:
     """Where a graph will run.
 
     Attributes:
-        device: ``cpu``, ``cuda``, or ``tensorrt``, for which the rest says nothing: see ``tensorrt``.
-        release: Of ONNX Runtime: major and minor number.
-        attention: ``gqa``: GroupQueryAttention over a padded rectangle; ``paged``: PagedAttention over packed rows,
-            of which only CUDA has a kernel.
+        device: `cpu`, `cuda` or `tensorrt`. For `tensorrt` the other attributes have no meaning.
+        release: The release of ONNX Runtime, its major and minor number.
+        attention: `gqa` is GroupQueryAttention over a padded batch; `paged` is PagedAttention over packed rows, for
+            which only CUDA has a kernel.
     """
 
     device: Device = "cpu"
@@ -53,20 +53,20 @@ class Target:
 
     @property
     def ort_version(self) -> str:
-        """The release as people write it: ``1.27``."""
+        """The release as text: `1.27`."""
         return _written(self.release)
 
 
 def choose_target(
     *, device: Device, precision: Precision, ort_version: str | None = None, attention: Attention | None = None
 ) -> Target:
-    """Complete what the user said about the target.
+    """Choose the target of an export: the user's wishes, completed by defaults.
 
     Args:
-        device: ``cpu``, ``cuda`` or ``tensorrt``.
-        precision: One that the device has.
-        ort_version: The release of ONNX Runtime, such as ``1.27``; by the device if None.
-        attention: The attention operator; the best that the release has for the device if None.
+        device: `cpu`, `cuda` or `tensorrt`.
+        precision: A precision that the device has.
+        ort_version: The release of ONNX Runtime, such as `1.27`; None for the device's default.
+        attention: The attention operator; None for the best that the release has for the device.
 
     Raises:
         ExportError: The release lacks an operator, or the device has no kernel for it.
@@ -76,25 +76,25 @@ def choose_target(
     if device == "tensorrt":
         if ort_version is not None or attention is not None:
             raise ExportError(
-                "--ort-version and --attention are for ONNX Runtime's graphs; leave them out for TensorRT"
+                "--ort-version and --attention are for graphs that ONNX Runtime runs; leave them out for TensorRT"
             )
         return Target(device)
     release = _DEFAULT_RELEASE[device] if ort_version is None else _parsed(ort_version)
-    _require(release, "RMSNormalization", "the container's 1.27, or any from 1.23 on: --ort-version 1.27")
+    _require(release, "RMSNormalization", "a release from 1.23 on, such as that of the container: --ort-version 1.27")
     if attention == "paged":
         if device == "cpu":
-            raise ExportError("PagedAttention runs on CUDA alone; leave --attention out, or say --device cuda")
+            raise ExportError("PagedAttention runs on CUDA only; leave --attention out, or add --device cuda")
         _require(release, "PagedAttention", "--attention gqa")
-    pages = _FIRST_RELEASE["PagedAttention before Ampere" if precision == "fp16" else "PagedAttention"]
-    best: Attention = "paged" if device == "cuda" and release >= pages else "gqa"
+    first_paged = _FIRST_RELEASE["PagedAttention before Ampere" if precision == "fp16" else "PagedAttention"]
+    best: Attention = "paged" if device == "cuda" and release >= first_paged else "gqa"
     return Target(device, release, attention or best)
 
 
 def choose_precision(device: Device, precision: Precision | None = None) -> Precision:
-    """The precision of an export: the user's, or the device's default.
+    """Choose the precision of an export: the user's, or the device's default.
 
     Raises:
-        ExportError: There is no such device or precision, or not both together.
+        ExportError: The device or the precision does not exist, or the device does not have the precision.
     """
     if device not in DEVICES:
         raise ExportError(f"there is no device {device!r}; choose one of {', '.join(DEVICES)}")
@@ -122,7 +122,7 @@ def _require(release: Release, operator: str, choice: str) -> None:
 def _parsed(ort_version: str) -> Release:
     match = re.fullmatch(r"(\d+)\.(\d+)(\.\d+)?", ort_version)
     if match is None:
-        raise ExportError(f"--ort-version {ort_version} is no release of ONNX Runtime; one looks like 1.27")
+        raise ExportError(f"--ort-version {ort_version} is not a release of ONNX Runtime; write it like 1.27")
     return int(match[1]), int(match[2])
 
 

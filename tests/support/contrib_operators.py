@@ -30,7 +30,7 @@ class SkipSimplifiedLayerNormalization(OpRun):
 
 
 class GroupQueryAttention(OpRun):
-    """Attention over a padded rectangle, without a past."""
+    """Attention over a padded batch, without a past."""
 
     op_domain = "com.microsoft"
 
@@ -53,7 +53,7 @@ class GroupQueryAttention(OpRun):
         assert seqlens_k.dtype == width.dtype == np.int32
         assert do_rotary == 1
         size = query.shape[-1] // num_heads
-        output = np.full(query.shape, np.nan, query.dtype)  # a slot past a text's end must not be looked at
+        output = np.full(query.shape, np.nan, query.dtype)  # a position after a text's end must not be read
         for text, last in enumerate(seqlens_k):
             rows = slice(0, last + 1)
             positions = np.arange(last + 1)
@@ -125,13 +125,13 @@ class PagedAttention(OpRun):
             zip(cumulative_sequence_length, cumulative_sequence_length[1:], past_seqlens, strict=False)
         ):
             positions = np.arange(past, past + end - start)
-            places = block_table[text, positions // block_size], positions % block_size
-            key_cache[places] = _rotated(k[start:end], cos, sin, positions)
-            value_cache[places] = v[start:end]
+            slots = block_table[text, positions // block_size], positions % block_size
+            key_cache[slots] = _rotated(k[start:end], cos, sin, positions)
+            value_cache[slots] = v[start:end]
             everything = np.arange(past + end - start)
-            places = block_table[text, everything // block_size], everything % block_size
+            slots = block_table[text, everything // block_size], everything % block_size
             output[start:end] = _attention(
-                _rotated(q[start:end], cos, sin, positions), key_cache[places], value_cache[places]
+                _rotated(q[start:end], cos, sin, positions), key_cache[slots], value_cache[slots]
             )
         return (output,)
 

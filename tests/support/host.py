@@ -1,4 +1,4 @@
-"""The TensorRT lane's front, loaded outside Triton."""
+"""The padding front, loaded outside Triton."""
 
 import importlib
 import importlib.util
@@ -6,19 +6,19 @@ import sys
 import types
 from pathlib import Path
 
-_FRONT = Path(__file__).parents[2] / "export" / "qwen3_export" / "tensorrt" / "hosts" / "padding_front.py"
+_PADDING_FRONT = Path(__file__).parents[2] / "export" / "qwen3_export" / "tensorrt" / "hosts" / "padding_front.py"
 
 
-def load_front() -> types.ModuleType:
-    """The front, imported with an empty triton_python_backend_utils, which exists in Triton only.
+def load_padding_front() -> types.ModuleType:
+    """Import the padding front with an empty triton_python_backend_utils, which exists in Triton only.
 
     For those of its functions that do not touch that.
     """
-    name, utils = "tensorrt_front", "triton_python_backend_utils"
+    name, utils = "padding_front", "triton_python_backend_utils"
     stand_in = types.ModuleType(utils)
     for attribute in ("InferenceRequest", "InferenceResponse", "Tensor"):
         setattr(stand_in, attribute, object)
-    spec = importlib.util.spec_from_file_location(name, _FRONT)
+    spec = importlib.util.spec_from_file_location(name, _PADDING_FRONT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,6 +1,6 @@
-"""A Hugging Face checkpoint on disk, or on its way there.
+"""A Hugging Face checkpoint: its folder, local or downloaded from the Hub, and the tensors and tokenizer in it.
 
-Finds the folder (local, or downloaded from the Hub) and lists its tensors and tokenizer. Knows nothing about ONNX.
+Knows nothing about ONNX.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Checkpoint:
     """One opened checkpoint.
 
     Attributes:
-        folder: Where its files lie.
-        source: What the user named: a Hub id, a folder, or ``tiny``.
-        revision: The commit on the Hub, or ``""`` for a local folder.
-        tokenizer: Where a client finds the same tokenizer: a Hub id, or ``""`` where only the export holds it.
+        folder: The folder with its files.
+        source: What the user named: a Hub id, a folder, or `tiny`.
+        revision: The commit on the Hub, or `""` for a local folder.
+        tokenizer: The Hub id from which clients can fetch the tokenizer; `""` if only the export has it.
         geometry: The model's sizes.
-        tensors: Every tensor by name, the ``model.`` prefix removed.
+        tensors: Every tensor by its name without the prefix `model.`.
     """
 
     folder: Path
@@ -41,16 +41,19 @@ class Checkpoint:
     tensors: Mapping[str, StoredTensor]
 
     def tensor(self, name: str, *shape: int) -> StoredTensor:
-        """The tensor called ``name``, which must have exactly this shape.
+        """Return the tensor called `name`, which must have exactly this shape.
 
         Raises:
-            ExportError: It is missing or has another shape than config.json promises.
+            ExportError: It is missing, or its shape is not the one that follows from config.json.
         """
         stored = self.tensors.get(name)
         if stored is None:
             raise ExportError(f"{self.folder} holds no tensor {name}; the checkpoint is incomplete")
         if stored.shape != shape:
-            raise ExportError(f"{name} is {list(stored.shape)}, but config.json makes it {list(shape)}")
+            raise ExportError(
+                f"{name} has the shape {list(stored.shape)}, but {list(shape)} follows from config.json; "
+                "use the config.json that belongs to these weights"
+            )
         return stored
 
 
@@ -58,7 +61,7 @@ def open_checkpoint(source: str, *, revision: str | None = None) -> Checkpoint:
     """Open a local checkpoint folder or download one from the Hugging Face Hub.
 
     Args:
-        source: A folder, or a Hub id such as ``Qwen/Qwen3-Embedding-0.6B``.
+        source: A folder, or a Hub id such as `Qwen/Qwen3-Embedding-0.6B`.
         revision: Branch, tag or commit on the Hub; its main branch if None.
 
     Raises:
@@ -71,14 +74,16 @@ def open_checkpoint(source: str, *, revision: str | None = None) -> Checkpoint:
     if Path(source).exists():
         raise ExportError(f"{source} is a file; name the checkpoint's folder")
     if not _HUB_ID.fullmatch(source):
-        raise ExportError(f"there is no folder {source}, and a Hub id looks like Qwen/Qwen3-Embedding-0.6B")
+        raise ExportError(
+            f"there is no folder {source}, and it is not a Hub id either; a Hub id looks like Qwen/Qwen3-Embedding-0.6B"
+        )
     folder = _download(source, revision)
-    # The Hub's cache keeps each commit in a folder of its own name.
+    # In the Hub's cache, the folder of a commit is named by its hash.
     return read_checkpoint(folder, source=source, revision=folder.name, tokenizer=source)
 
 
 def read_checkpoint(folder: Path, *, source: str, revision: str = "", tokenizer: str = "") -> Checkpoint:
-    """Read what lies in ``folder``: sizes, tensors' places, and that a tokenizer is there.
+    """Read the model's sizes and the list of tensors from `folder`, and check that it holds a tokenizer.
 
     Raises:
         ExportError: Something is missing or damaged.
@@ -86,7 +91,7 @@ def read_checkpoint(folder: Path, *, source: str, revision: str = "", tokenizer:
     geometry = Geometry.from_config(_read_json(folder / "config.json"))
     pooling = folder / "1_Pooling" / "config.json"
     if pooling.is_file() and not _read_json(pooling).get("pooling_mode_lasttoken", False):
-        raise ExportError(f"{pooling} asks for another pooling than last-token, which Qwen3-Embedding uses")
+        raise ExportError(f"{pooling} asks for another pooling than last-token pooling, which Qwen3-Embedding uses")
     if not (folder / "tokenizer.json").is_file():
         raise ExportError(
             f"{folder} holds no tokenizer.json; save it there with "
@@ -98,7 +103,7 @@ def read_checkpoint(folder: Path, *, source: str, revision: str = "", tokenizer:
     for file in sorted(files):
         path = folder / Path(file).name
         if not path.is_file():
-            raise ExportError(f"{path} is missing; export reads safetensors, one file or all shards")
+            raise ExportError(f"{path} is missing; export needs all weights as safetensors, in one file or in shards")
         for name, stored in read_index(path).items():
             tensors[name.removeprefix("model.")] = stored
     return Checkpoint(folder, source, revision, tokenizer, geometry, tensors)
@@ -120,7 +125,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    # Of whichever HTTP library this release uses; HfHubHTTPError and, say, a proxy's refusal are among its kinds.
+    # HTTPError is that of the HTTP library which this release uses. HfHubHTTPError is one, and so is a proxy's refusal.
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
         HTTPError,
         LocalEntryNotFoundError,

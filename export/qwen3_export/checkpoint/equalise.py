@@ -1,17 +1,18 @@
-"""Equalisation: the same function with activations that int8 can hold.
+"""Equalisation: the same function, with activations whose channels are of similar size, as quantisation needs it.
 
-Trained decoders have channels whose activations are larger by orders of magnitude. Quantised with one scale a row, they
-leave nothing of the others. Between two linear maps a channel may be divided by any factor in the first and multiplied
-by it in the second; four places in each layer allow it:
+In trained decoders, the activations of some channels are larger than the others by orders of magnitude. With one scale
+per row, quantisation rounds the other channels to zero. But a channel between two linear maps can be divided by any
+factor in the first and multiplied by it in the second without changing the function. There are four such pairs in each
+layer:
 
     norm gain -> q, k, v      v rows -> o columns      norm gain -> gate, up      up rows -> down columns
 
-The factor that balances the two sides is sqrt(size in the first / size in the second): Nagel et al., "Data-Free
-Quantization through Weight Equalization and Bias Correction", 2019. Factors are rounded to powers of two, so that
-float32 computes exactly what it computed before. No data is needed, and nothing is added to the graph.
+The factor that balances a pair is sqrt(largest value in the first / largest value in the second): Nagel et al.,
+"Data-Free Quantization through Weight Equalization and Bias Correction", 2019. Factors are rounded to powers of two, so
+that float32 computes exactly the same result. No data is needed, and nothing is added to the graph.
 
-Factors are found when the first tensor of their layer is written, so that each matrix comes from the disk once: what
-is read for its factors is still in the system's cache when it is quantised.
+The factors of a layer are computed when its first tensor is written. So each matrix is read from the disk once: the
+second time, to quantise it, it is still in the system's page cache.
 """
 
 from __future__ import annotations
@@ -34,30 +35,30 @@ class ScaledTensor(StoredTensor):
     """A stored tensor whose rows and columns are multiplied by factors when it is read.
 
     Attributes:
-        rows: Gives one factor a row, ``[out]``; of a norm's gain, one an element. Or None.
-        columns: Gives one factor a column, ``[in]``. Or None.
+        rows: Returns one factor per row, `[out]`, or per element of a norm's gain; None to leave the rows.
+        columns: Returns one factor per column, `[in]`; None to leave the columns.
     """
 
     rows: Callable[[], Factors] | None = None
     columns: Callable[[], Factors] | None = None
 
     def map(self) -> npt.NDArray[np.generic]:
-        """The scaled gain ``[in]``, float32, in memory; a matrix as it is stored."""
+        """Return a gain `[in]` scaled, float32, in memory; a matrix as it is stored."""
         stored = StoredTensor.map(self)
         return stored if stored.ndim > 1 or self.rows is None else stored.astype(np.float32) * self.rows()
 
     def stripes(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-        """As :meth:`StoredTensor.stripes`, scaled."""
-        for place, stripe in StoredTensor.stripes(self):
+        """Read the scaled matrix by stripes, as `StoredTensor.stripes` does."""
+        for stripe_rows, stripe in StoredTensor.stripes(self):
             if self.rows is not None:
-                stripe *= self.rows()[place, None]
+                stripe *= self.rows()[stripe_rows, None]
             if self.columns is not None:
                 stripe *= self.columns()
-            yield place, stripe
+            yield stripe_rows, stripe
 
 
 def equalise(checkpoint: Checkpoint) -> Checkpoint:
-    """The same model with balanced channels; weights are read when they are written, and not kept."""
+    """Return the same model with balanced channels. Weights are read when they are written, and not kept in memory."""
     tensors = dict(checkpoint.tensors)
     for layer in range(checkpoint.geometry.layers):
         _equalise_layer(checkpoint, layer, tensors)
@@ -65,13 +66,15 @@ def equalise(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _equalise_layer(checkpoint: Checkpoint, layer: int, tensors: dict[str, StoredTensor]) -> None:
-    """Replace the layer's tensors by scaled ones."""
+    """Replace a layer's tensors in `tensors` by scaled ones."""
     g = checkpoint.geometry
-    queries, keys = g.heads * g.head_dim, g.kv_heads * g.head_dim
+    query_size, key_size = g.heads * g.head_dim, g.kv_heads * g.head_dim
     attention, mlp = f"layers.{layer}.self_attn", f"layers.{layer}.mlp"
     shapes = {
-        **{f"{attention}.{p}_proj.weight": (n, g.hidden) for p, n in (("q", queries), ("k", keys), ("v", keys))},
-        f"{attention}.o_proj.weight": (g.hidden, queries),
+        f"{attention}.q_proj.weight": (query_size, g.hidden),
+        f"{attention}.k_proj.weight": (key_size, g.hidden),
+        f"{attention}.v_proj.weight": (key_size, g.hidden),
+        f"{attention}.o_proj.weight": (g.hidden, query_size),
         **{f"{mlp}.{p}_proj.weight": (g.intermediate, g.hidden) for p in ("gate", "up")},
         f"{mlp}.down_proj.weight": (g.hidden, g.intermediate),
     }
@@ -107,7 +110,7 @@ def _equalise_layer(checkpoint: Checkpoint, layer: int, tensors: dict[str, Store
 
     @cache
     def value_to_output() -> Factors:
-        # Heads of a group read the same values.
+        # All query heads of a group share one head of values.
         grouped = of_columns(output).reshape(g.kv_heads, -1, g.head_dim).max(axis=1)
         return _factors(of_rows(value), grouped.reshape(-1))
 
@@ -131,7 +134,10 @@ def _equalise_layer(checkpoint: Checkpoint, layer: int, tensors: dict[str, Store
 
 
 def _factors(first: Factors, second: Factors) -> Factors:
-    """Powers of two by which to divide the first side and multiply the second, one a channel; their median is 1."""
+    """Return powers of two by which to divide the first of a pair and multiply the second, one per channel.
+
+    Their median is 1, so that most channels stay as they are.
+    """
     usable = (first > 0) & (second > 0)
     exponents = np.zeros_like(first)
     exponents[usable] = np.log2(first[usable] / second[usable]) / 2
@@ -141,10 +147,10 @@ def _factors(first: Factors, second: Factors) -> Factors:
 
 
 def _largest(matrix: StoredTensor) -> tuple[Factors, Factors]:
-    """Largest magnitude of each row and of each column."""
+    """Return the largest magnitude in each row and in each column."""
     rows, columns = np.empty(matrix.shape[0], np.float32), np.zeros(matrix.shape[1], np.float32)
-    for place, stripe in matrix.stripes():
+    for stripe_rows, stripe in matrix.stripes():
         np.abs(stripe, out=stripe)
-        rows[place] = stripe.max(axis=1)
+        rows[stripe_rows] = stripe.max(axis=1)
         np.maximum(columns, stripe.max(axis=0), out=columns)
     return rows, columns

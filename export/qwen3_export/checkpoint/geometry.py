@@ -1,7 +1,7 @@
-"""The shape of a Qwen3 model, read from its config.json.
+"""The sizes of a Qwen3 model, read from its config.json.
 
-Knows nothing about weights or graphs. Everything is read, nothing guessed: ``head_dim`` is not
-``hidden_size / heads`` in this family, and embeddings may or may not be tied.
+Nothing is derived that config.json states: `head_dim` is not `hidden_size / heads` in this family, and the input
+embeddings may or may not be tied to lm_head. Knows nothing about weights or graphs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ADVERTISED_CONTEXT = 32_768  # tokens; the model cards' "Context Length: 32k"
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Sizes of one Qwen3 decoder. All counts are in elements; ``max_positions`` in tokens."""
+    """Sizes of one Qwen3 decoder, in elements; `max_positions` in tokens."""
 
     hidden: int
     layers: int
@@ -33,7 +33,7 @@ class Geometry:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Geometry:
-        """Read a transformers ``config.json``.
+        """Read a transformers `config.json`.
 
         Raises:
             ExportError: It is not a plain Qwen3 decoder; the message names the field.
@@ -48,15 +48,15 @@ class Geometry:
         for field, allowed in expected.items():
             if config.get(field) not in allowed:
                 raise ExportError(
-                    f"config.json has {field} = {config.get(field)!r}; this exporter writes Qwen3-Embedding "
-                    f"models, where it is {allowed[0]!r}"
+                    f"config.json has {field} = {config.get(field)!r}; this exporter takes Qwen3-Embedding and "
+                    f"Qwen3-Reranker models, where it is {allowed[0]!r}"
                 )
-        # transformers 5 writes rope_parameters; earlier releases rope_theta and rope_scaling.
+        # transformers 5 writes rope_parameters; earlier releases write rope_theta and rope_scaling.
         rope = config.get("rope_parameters") or {}
         scaling = config.get("rope_scaling") or rope
         kind = scaling.get("rope_type", scaling.get("type", "default"))
         if kind != "default":
-            raise ExportError(f"config.json asks for {kind!r} rope scaling; only the default is supported")
+            raise ExportError(f"config.json asks for {kind!r} rope scaling; only 'default' is supported")
         try:
             geometry = cls(
                 hidden=config["hidden_size"],
@@ -72,28 +72,33 @@ class Geometry:
                 tied=bool(config.get("tie_word_embeddings", False)),
             )
         except KeyError as error:
-            raise ExportError(f"config.json lacks {error}; take the checkpoint's own file") from None
+            raise ExportError(f"config.json lacks {error}; use the file that came with the checkpoint") from None
         if geometry.heads % geometry.kv_heads:
-            raise ExportError(f"{geometry.heads} heads cannot share {geometry.kv_heads} key/value heads")
+            raise ExportError(
+                f"config.json has {geometry.heads} attention heads, which {geometry.kv_heads} key/value heads cannot "
+                "serve in groups of equal size"
+            )
         if geometry.head_dim % 16:
-            raise ExportError(f"head_dim is {geometry.head_dim}; ONNX Runtime's attention needs a multiple of 16")
+            raise ExportError(
+                f"config.json has head_dim = {geometry.head_dim}; ONNX Runtime's attention needs a multiple of 16"
+            )
         return geometry
 
     @property
     def max_tokens(self) -> int:
-        """Longest text in tokens: the advertised context, or fewer if the positions end before it."""
+        """Longest text in tokens: the advertised context, or `max_positions` if that is less."""
         return min(self.max_positions, ADVERTISED_CONTEXT)
 
     @property
     def parameters(self) -> int:
-        """Number of parameters of the decoder, embedding table included and a separate lm_head not."""
+        """Number of parameters of the decoder, including the embedding table, without a separate lm_head."""
         attention = self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads) + 2 * self.head_dim
         mlp = 3 * self.hidden * self.intermediate
         return (self.vocabulary + 1 + 2 * self.layers) * self.hidden + self.layers * (attention + mlp)
 
     @property
     def size(self) -> str:
-        """The number of parameters in words, rounded as the model's name is: ``0.6B``."""
+        """The number of parameters as in the published models' names, such as `0.6B`."""
         if self.parameters >= 50_000_000:
             return f"{self.parameters / 1e9:.1f}B".replace(".0B", "B")
         return f"{self.parameters / 1e3:.0f}K"

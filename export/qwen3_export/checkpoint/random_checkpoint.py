@@ -1,7 +1,7 @@
 """Checkpoints of any Qwen3 shape with seeded random weights, written layer by layer.
 
-For trying the path (``tiny``), for tests, and for timing at a true shape: speed and memory do not depend on what
-the weights mean.
+For the demonstration model `tiny`, for tests, and for measurements at the sizes of the published models: speed and
+memory do not depend on the weights' values.
 """
 
 import json
@@ -16,17 +16,18 @@ import safetensors.numpy
 
 from .geometry import Geometry
 
-# Layers, hidden, MLP, heads, vocabulary, positions. Source: config.json of Qwen/Qwen3-Embedding-0.6B, -4B and -8B.
+# Layers, hidden and intermediate size, heads, vocabulary, positions.
+# Source: config.json of Qwen/Qwen3-Embedding-0.6B, -4B and -8B.
 _PUBLISHED = {
     "0.6B": (28, 1024, 3072, 16, 151_669, 32_768),
     "4B": (36, 2560, 9728, 32, 151_665, 40_960),
     "8B": (36, 4096, 12_288, 32, 151_665, 40_960),
 }
-_ROWS = 8192  # of a matrix made at once; bounds the memory of the random numbers
+_ROWS = 8192  # rows of a matrix generated at once, which bounds the memory for the random numbers
 
 
 def published_config(size: str) -> dict[str, Any]:
-    """The ``config.json`` of the published embedding model of a size: ``0.6B``, ``4B`` or ``8B``."""
+    """Return the content of `config.json` of a published embedding model: `0.6B`, `4B` or `8B`."""
     layers, hidden, intermediate, heads, vocabulary, positions = _PUBLISHED[size]
     return {
         "architectures": ["Qwen3ForCausalLM"],
@@ -49,12 +50,12 @@ def published_config(size: str) -> dict[str, Any]:
 
 
 def write_random_checkpoint(folder: Path, config: Mapping[str, Any], *, std: float = 0.02, seed: int = 0) -> None:
-    """Write ``config.json`` and bfloat16 weights, one safetensors shard a layer; the tokenizer is the caller's.
+    """Write `config.json` and bfloat16 weights, one safetensors shard per layer. The caller adds a tokenizer.
 
     Args:
         folder: An existing folder.
-        config: Content of ``config.json``.
-        std: Standard deviation of the matrices; norm gains are 1 + a tenth of a normal.
+        config: Content of `config.json`.
+        std: Standard deviation of the matrices' elements. Gains of norms have mean 1 and standard deviation 0.1.
         seed: The same seed gives the same bytes.
     """
     geometry = Geometry.from_config(config)
@@ -70,22 +71,22 @@ def write_random_checkpoint(folder: Path, config: Mapping[str, Any], *, std: flo
 
 
 def _shards(g: Geometry) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Tensor names and shapes as Qwen3-Embedding's checkpoints have them, shard by shard."""
+    """Yield the names and shapes of each shard's tensors, named as in Qwen3-Embedding's checkpoints."""
     yield {"embed_tokens.weight": (g.vocabulary, g.hidden), "norm.weight": (g.hidden,)}
     for layer in range(g.layers):
-        block = f"layers.{layer}."
+        prefix = f"layers.{layer}."
         yield {
-            f"{block}input_layernorm.weight": (g.hidden,),
-            f"{block}post_attention_layernorm.weight": (g.hidden,),
-            f"{block}self_attn.q_proj.weight": (g.heads * g.head_dim, g.hidden),
-            f"{block}self_attn.k_proj.weight": (g.kv_heads * g.head_dim, g.hidden),
-            f"{block}self_attn.v_proj.weight": (g.kv_heads * g.head_dim, g.hidden),
-            f"{block}self_attn.o_proj.weight": (g.hidden, g.heads * g.head_dim),
-            f"{block}self_attn.q_norm.weight": (g.head_dim,),
-            f"{block}self_attn.k_norm.weight": (g.head_dim,),
-            f"{block}mlp.gate_proj.weight": (g.intermediate, g.hidden),
-            f"{block}mlp.up_proj.weight": (g.intermediate, g.hidden),
-            f"{block}mlp.down_proj.weight": (g.hidden, g.intermediate),
+            f"{prefix}input_layernorm.weight": (g.hidden,),
+            f"{prefix}post_attention_layernorm.weight": (g.hidden,),
+            f"{prefix}self_attn.q_proj.weight": (g.heads * g.head_dim, g.hidden),
+            f"{prefix}self_attn.k_proj.weight": (g.kv_heads * g.head_dim, g.hidden),
+            f"{prefix}self_attn.v_proj.weight": (g.kv_heads * g.head_dim, g.hidden),
+            f"{prefix}self_attn.o_proj.weight": (g.hidden, g.heads * g.head_dim),
+            f"{prefix}self_attn.q_norm.weight": (g.head_dim,),
+            f"{prefix}self_attn.k_norm.weight": (g.head_dim,),
+            f"{prefix}mlp.gate_proj.weight": (g.intermediate, g.hidden),
+            f"{prefix}mlp.up_proj.weight": (g.intermediate, g.hidden),
+            f"{prefix}mlp.down_proj.weight": (g.hidden, g.intermediate),
         }
 
 

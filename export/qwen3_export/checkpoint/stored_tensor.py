@@ -1,10 +1,10 @@
-"""Where each tensor of a safetensors file lies, without reading it.
+"""Tensors in safetensors files, mapped instead of read.
 
-The ``safetensors`` package reads a tensor into memory, and bfloat16 only through torch. Export needs neither: it
-maps the file and converts one tensor at a time, so that memory stays flat whatever the size of the model.
+The `safetensors` package reads whole tensors into memory, and bfloat16 only through torch. Here the file is mapped and
+converted one tensor at a time, so that memory does not grow with the model.
 
-Format: 8 bytes little-endian header length, a JSON header of ``{name: {dtype, shape, data_offsets}}``, raw data.
-Source: https://huggingface.co/docs/safetensors/index#format
+Format: 8 bytes with the length of the header, little-endian; the header, which is JSON,
+`{name: {dtype, shape, data_offsets}}`; the raw data. Source: https://huggingface.co/docs/safetensors/index#format
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DTYPES: dict[str, np.dtype] = {  # type: ignore[type-arg]
     "F32": np.dtype(np.float32),
 }
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
-STRIPE = 256  # rows of a matrix that are read at once: they stay in the processor's cache
+STRIPE = 256  # rows of a matrix that are read at once, few enough to stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class StoredTensor:
     Attributes:
         name: Its name in the file.
         path: The file.
-        dtype: bfloat16 (ml_dtypes), float16 or float32.
-        shape: As the model uses it, e.g. ``[out_features, in_features]``.
-        offset: Bytes from the start of the file.
+        dtype: bfloat16 (of ml_dtypes), float16 or float32.
+        shape: Its shape in the file, such as `[out_features, in_features]`.
+        offset: Where it begins, in bytes from the start of the file.
     """
 
     name: str
@@ -49,11 +49,15 @@ class StoredTensor:
     offset: int
 
     def map(self) -> npt.NDArray[np.generic]:
-        """The tensor as a read-only view of the mapped file: no memory of its own."""
+        """Return a read-only view of the tensor in the mapped file, which takes no memory of its own."""
         return np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape)
 
     def stripes(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-        """Read a matrix ``[out, in]`` by stripes: which rows, and those rows as float32 ``[stripe, in]``."""
+        """Read a matrix `[out, in]` by stripes of a few rows.
+
+        Yields:
+            Which rows of the matrix, and these rows as float32 `[stripe, in]`.
+        """
         matrix = self.map()
         for start in range(0, matrix.shape[0], STRIPE):
             stripe = matrix[start : start + STRIPE].astype(np.float32)
@@ -64,13 +68,13 @@ def read_index(path: Path) -> dict[str, StoredTensor]:
     """List the tensors of one safetensors file by name.
 
     Raises:
-        ExportError: The file is no whole safetensors file, or holds a type that export does not read.
+        ExportError: The file is not a complete safetensors file, or holds a type that export does not read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
         if size < 8 or header_bytes > min(size - 8, _MAX_HEADER_BYTES):
-            raise ExportError(f"{path} is not a safetensors file, or only part of one; download it again")
+            raise ExportError(f"{path} is not a safetensors file, or only the beginning of one; download it again")
         try:
             header = json.loads(file.read(header_bytes))
         except ValueError as error:
@@ -82,8 +86,8 @@ def read_index(path: Path) -> dict[str, StoredTensor]:
         dtype = _DTYPES.get(entry["dtype"])
         if dtype is None:
             raise ExportError(
-                f"{path}: tensor {name} is {entry['dtype']}; export reads {', '.join(_DTYPES)}. "
-                "Start from the unquantised checkpoint"
+                f"{path}: tensor {name} has the type {entry['dtype']}, but export reads {', '.join(_DTYPES)} only; "
+                "export the checkpoint that is not quantised"
             )
         shape = tuple(entry["shape"])
         begin, end = entry["data_offsets"]

@@ -1,7 +1,8 @@
-"""``tiny``: a checkpoint made on the spot, to try the whole path in seconds and without a network.
+"""`tiny`: a small random checkpoint, made when it is needed, to try everything in seconds and without a network.
 
-Its weights are random, so its vectors carry no meaning. Everything else is true to the family: grouped heads,
-heads x head_dim different from hidden, sharded bfloat16, a byte-level tokenizer that appends ``<|endoftext|>``.
+Its weights are random, so its vectors have no meaning. Everything else is as in the published models: query heads in
+groups, heads x head_dim different from the hidden size, sharded bfloat16 weights, and a byte-level tokenizer that
+appends `<|endoftext|>`.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from .random_checkpoint import write_random_checkpoint
 
-TINY = "tiny"  # the source's name
+TINY = "tiny"  # the name that stands for it where a checkpoint is named
 
 TINY_CONFIG: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"],
@@ -35,14 +36,14 @@ _END_OF_TEXT = "<|endoftext|>"
 
 
 def write_tiny_checkpoint(folder: Path) -> None:
-    """Write config.json, sharded weights and tokenizer.json into ``folder``, the same bytes every time."""
-    # std: an eighth is 1 / sqrt(hidden), which keeps activations near one through the layers.
+    """Write config.json, sharded weights and tokenizer.json into `folder`: the same bytes every time."""
+    # 1 / 8 = 1 / sqrt(hidden_size) keeps activations near 1 from layer to layer.
     write_random_checkpoint(folder, TINY_CONFIG, std=1 / 8)
     write_byte_tokenizer(folder)
 
 
 def write_byte_tokenizer(folder: Path) -> None:
-    """Write a byte-level tokenizer.json: one token a byte, ``<|endoftext|>`` (256), and a reranker's two answers."""
+    """Write a byte-level tokenizer.json: one token per byte, `<|endoftext|>` (256), and a reranker's two answers."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {symbol: i for i, symbol in enumerate(alphabet)} | {
         _END_OF_TEXT: 256,

@@ -1,4 +1,4 @@
-"""The token ids that a model is built around, read from its tokenizer.json."""
+"""The token ids that an export depends on, read from the checkpoint's tokenizer.json."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .checkpoint import Checkpoint
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The ids of the two words that a reranker answers with: 9693 and 2152 in the published vocabulary."""
+    """The token ids of a reranker's two answers: 9693 and 2152 in the published vocabulary."""
 
     yes: int
     no: int
 
 
 def eos_token_id(checkpoint: Checkpoint) -> int:
-    """The id that an embedding model's tokenizer puts after a text, where last-token pooling reads.
+    """Return the id that an embedding model's tokenizer appends to a text, whose hidden state is pooled.
 
     Raises:
-        ExportError: The tokenizer cannot be used, or appends nothing.
+        ExportError: The tokenizer cannot be read, or does not append exactly one token.
     """
     tokenizer = _tokenizer(checkpoint)
     plain = tokenizer.encode("text", add_special_tokens=False).ids
@@ -30,16 +30,16 @@ def eos_token_id(checkpoint: Checkpoint) -> int:
     if closed[:-1] != plain:
         raise ExportError(
             f"{checkpoint.folder}/tokenizer.json does not append one end token to a text, as Qwen3-Embedding's does; "
-            "take the embedding model's own, or say --kind reranker if this is one"
+            "use the embedding model's own tokenizer, or add --kind reranker if this is a reranker"
         )
     return _inside(checkpoint, closed[-1])
 
 
 def answers(checkpoint: Checkpoint) -> Answers:
-    """The ids of a reranker's "yes" and "no".
+    """Return the token ids of a reranker's answers "yes" and "no".
 
     Raises:
-        ExportError: The tokenizer cannot be used, or one of the words is not a single token.
+        ExportError: The tokenizer cannot be read, or one of the words is not a single token.
     """
     tokenizer = _tokenizer(checkpoint)
     found = {}
@@ -47,7 +47,8 @@ def answers(checkpoint: Checkpoint) -> Answers:
         ids = tokenizer.encode(word, add_special_tokens=False).ids
         if len(ids) != 1:
             raise ExportError(
-                f'{checkpoint.folder}/tokenizer.json has no token "{word}", with which a reranker answers'
+                f'{checkpoint.folder}/tokenizer.json has no token "{word}", which a reranker needs for its answer; '
+                "use the reranker's own tokenizer, or add --kind embedding if this is an embedding model"
             )
         found[word] = _inside(checkpoint, ids[0])
     return Answers(**found)
@@ -65,10 +66,12 @@ def _tokenizer(checkpoint: Checkpoint) -> Tokenizer:
 
 
 def _inside(checkpoint: Checkpoint, token_id: int) -> int:
-    """Check one id; a published tokenizer may well know a few more tokens than its model, as long as none is needed.
+    """Check that the model's vocabulary has an id.
+
+    A published tokenizer may have a few more tokens than its model, which does no harm unless one of them is needed.
 
     Raises:
-        ExportError: The model has no row for it.
+        ExportError: The id is outside the model's vocabulary.
     """
     if token_id >= checkpoint.geometry.vocabulary:
         raise ExportError(

@@ -1,4 +1,4 @@
-"""What products and attention compute in, and the way there and back from float32."""
+"""The type that matrix products and attention compute in, and conversion between it and float32."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Arithmetic:
     """The working type of products and attention; the residual stream and its norms are float32 in every precision.
 
     Attributes:
-        precision: As exported.
+        precision: The precision of the export.
     """
 
     precision: Precision
@@ -29,17 +29,17 @@ class Arithmetic:
 
     @property
     def even_rows(self) -> bool:
-        """Whether products keep batch invariance only for an even number of rows: see :class:`BlockProduct`."""
+        """Whether products are batch-invariant only for an even number of rows; `BlockProduct` says why."""
         return self.precision in BLOCK_BITS
 
     def products(self, *parts: StoredTensor) -> Products:
-        """The products of one input with each matrix, from and to the working type."""
+        """Return the products of one input with each matrix; inputs and outputs have the working type."""
         return products(self.precision, *parts)
 
     def enter(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        """From float32 to the working type."""
+        """Convert from float32 to the working type."""
         return x if self.dtype == ir.DataType.FLOAT else op.Cast(x, to=self.dtype)
 
     def leave(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        """From the working type to float32."""
+        """Convert from the working type to float32."""
         return x if self.dtype == ir.DataType.FLOAT else op.Cast(x, to=ir.DataType.FLOAT)

@@ -1,10 +1,9 @@
 """Qwen3-Embedding and Qwen3-Reranker as ONNX graphs over concatenated texts, declared like torch modules.
 
-Read from the bottom: ``EmbeddingModel`` and ``RerankerModel`` are two heads on one ``Decoder``. Every value between
-attention blocks is ``[rows, ...]`` over all texts of the batch; only attention knows where one text ends and the
-next begins.
+Read it from the bottom: `EmbeddingModel` and `RerankerModel` share a `Decoder` and differ in their outputs. All values
+outside attention are `[rows, ...]`, over all texts of the batch; attention alone knows where a text ends.
 
-The arithmetic follows transformers' ``modeling_qwen3.py``: per-head RMSNorm of queries and keys before the rotary
+The arithmetic follows transformers' `modeling_qwen3.py`: per-head RMSNorm of queries and keys before the rotary
 embedding, no biases, SwiGLU.
 """
 
@@ -19,18 +18,18 @@ from onnxscript import OpBuilder, nn
 from ..checkpoint.checkpoint import Checkpoint
 from ..target import Target
 from .arithmetic import Arithmetic
-from .attention import Attention, AttentionBatch
-from .heads import Rotary
+from .attention import Attention, AttentionForm
 from .norms import AddRMSNorm, RMSNorm
 from .padded_attention import PaddedAttention
 from .paged_attention import PagedAttention
 from .prefixes import PrefixInputs
 from .products import Scaled
 from .ragged_batch import RaggedBatch, ragged_batch
+from .rotary import Rotary
 
 
 class MLP(nn.Module):
-    """SwiGLU: ``down(silu(gate(x)) * up(x))``."""
+    """SwiGLU: `down(silu(gate(x)) * up(x))`."""
 
     def __init__(self, checkpoint: Checkpoint, prefix: str, arithmetic: Arithmetic) -> None:
         super().__init__()
@@ -43,11 +42,11 @@ class MLP(nn.Module):
         self.down_proj = arithmetic.products(checkpoint.tensor(f"{prefix}.down_proj.weight", g.hidden, g.intermediate))
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        """Map ``x [rows, hidden]`` to ``[rows, hidden]``, both float32."""
+        """Map `x [rows, hidden]` to `[rows, hidden]`, both float32."""
         enter, leave = self.arithmetic.enter, self.arithmetic.leave
         gate, up = self.gate_up_proj(op, Scaled(enter(op, x)))
-        # ONNX Runtime fuses the sigmoid and its product, and computes them in the type they have: in a half precision
-        # each step of 1 / (1 + exp(x)) would round.
+        # ONNX Runtime fuses the sigmoid with its product and computes both in the type of the input. In a half
+        # precision every step of 1 / (1 + exp(-x)) would be rounded, so this part is float32.
         gate = leave(op, gate.multiplied(op))
         silu = enter(op, op.Mul(gate, op.Sigmoid(gate)))
         (output,) = self.down_proj(op, Scaled(op.Mul(silu, up.value), up.row_scale))
@@ -55,13 +54,16 @@ class MLP(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """One layer. Takes and gives the residual stream and the block output still to be added to it."""
+    """One layer. Takes and returns the residual stream and an update that is still to be added to it.
+
+    The next layer adds the update, because one operator does the addition together with the norm after it.
+    """
 
     def __init__(self, checkpoint: Checkpoint, index: int, arithmetic: Arithmetic, target: Target) -> None:
         super().__init__()
         g = checkpoint.geometry
         prefix = f"layers.{index}"
-        norm = RMSNorm if index == 0 else AddRMSNorm  # the first layer has no block before it
+        norm = RMSNorm if index == 0 else AddRMSNorm  # the first layer has no update to add
         self.input_layernorm = norm(checkpoint.tensor(f"{prefix}.input_layernorm.weight", g.hidden), eps=g.rms_eps)
         self.self_attn = Attention(checkpoint, f"{prefix}.self_attn", arithmetic, norms_inside=target.norms_inside)
         self.post_attention_layernorm = AddRMSNorm(
@@ -74,36 +76,36 @@ class DecoderLayer(nn.Module):
         self,
         op: OpBuilder,
         residual: ir.Value,
-        block: ir.Value | None,
+        update: ir.Value | None,
         batch: RaggedBatch,
-        attention: AttentionBatch,
+        attention: AttentionForm,
     ) -> tuple[ir.Value, ir.Value]:
-        """Apply the layer to ``residual [rows, hidden]``.
+        """Apply the layer to `residual [rows, hidden]`.
 
         Returns:
-            The residual stream and the MLP's output: ``[rows, hidden]``, or ``[batch, hidden]`` from the last
-            layer, which only needs each text's last row.
+            The residual stream and the MLP's output: `[rows, hidden]`, or `[batch, hidden]` from the last layer, which
+            computes each text's last row only.
         """
-        if block is None:
+        if update is None:
             normed = self.input_layernorm(op, residual)
         else:
-            normed, residual = self.input_layernorm(op, residual, block)
+            normed, residual = self.input_layernorm(op, residual, update)
         attended = self.self_attn(op, normed, attention, last_only=self.is_last)
         if self.is_last:
-            residual = op.Gather(residual, batch.last)
+            residual = op.Gather(residual, batch.last_rows)
         normed, residual = self.post_attention_layernorm(op, residual, attended)
         return residual, self.mlp(op, normed)
 
 
 class Decoder(nn.Module):
-    """From token ids to the pooled hidden state of each text."""
+    """The model without its head: token ids in, the pooled hidden state of each text out."""
 
     def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target) -> None:
         super().__init__()
         g = self.geometry = checkpoint.geometry
         self.paged = target.attention == "paged"
         self.even_rows = arithmetic.even_rows
-        # The table keeps the checkpoint's own type: half the size for bfloat16, and exact.
+        # The table keeps the checkpoint's type, which is exact, and for bfloat16 half the size of float32.
         table = checkpoint.tensor("embed_tokens.weight", g.vocabulary, g.hidden)
         dtype = ir.DataType.from_numpy(table.dtype)
         self.embed_tokens = nn.Parameter(
@@ -122,13 +124,14 @@ class Decoder(nn.Module):
 
         Args:
             op: Builder of the graph.
-            input_ids: INT64 ``[tokens]``.
-            lengths: INT32 ``[batch, 1]``, summing to ``tokens``.
-            prefixes: What the texts share with those of earlier runs; None if the graph cannot use it.
+            input_ids: INT64 `[tokens]`.
+            lengths: INT32 `[batch, 1]`, which sum to `tokens`.
+            prefixes: The inputs for shared prefixes; None if the graph does not share prefixes.
 
         Returns:
-            FP32 ``[batch, hidden]``, last-token pooling and final norm; BOOL ``[batch, 1]``, which texts were
-            admitted: the others' rows mean nothing; and the rows kept for later runs.
+            The hidden state of each text's last token after the final norm, FP32 `[batch, hidden]`; whether each text
+            was admitted, BOOL `[batch, 1]`, without which its hidden state has no meaning; and the rows kept for later
+            runs, or None.
         """
         g = self.geometry
         batch = ragged_batch(
@@ -147,17 +150,17 @@ class Decoder(nn.Module):
             else PaddedAttention.of(op, batch, g, rotary, prefixes)
         )
         residual = op.Cast(op.Gather(self.embed_tokens, batch.ids), to=ir.DataType.FLOAT)
-        block = None
+        update = None
         for layer in self.layers:
-            residual, block = layer(op, residual, block, batch, attention)
-        pooled, _ = self.norm(op, residual, block)
-        if self.even_rows:  # the row of no text goes
+            residual, update = layer(op, residual, update, batch, attention)
+        pooled, _ = self.norm(op, residual, update)
+        if self.even_rows:  # drop the row that belongs to no text
             pooled = op.Slice(pooled, [0], op.Shape(lengths, start=0, end=1), [0])
         return pooled, batch.admitted, attention.kept_rows(op)
 
 
 class EmbeddingModel(nn.Module):
-    """Token ids of concatenated texts in, one unit vector a text out."""
+    """The embedding model: token ids of concatenated texts in, one unit vector per text out."""
 
     def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target) -> None:
         super().__init__()
@@ -166,17 +169,20 @@ class EmbeddingModel(nn.Module):
     def forward(
         self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
     ) -> tuple[dict[str, ir.Value], ir.Value | None]:
-        """Return ``embedding`` FP32 ``[batch, hidden]``, of norm 1, or NaN for a text not admitted; and kept rows."""
+        """Return the outputs by name, and the rows kept for later runs.
+
+        `embedding` is FP32 `[batch, hidden]` of Euclidean norm 1; NaN for a text that is not admitted.
+        """
         pooled, admitted, kept = self.model(op, input_ids, lengths, prefixes)
-        # As torch.nn.functional.normalize: the floor keeps a zero vector zero.
+        # Like torch.nn.functional.normalize: the lower bound keeps a zero vector zero.
         unit = op.Div(pooled, op.Max(op.ReduceL2(pooled, [-1], keepdims=1), 1e-12))
         return {"embedding": op.Where(admitted, unit, math.nan)}, kept
 
 
 class RerankerModel(nn.Module):
-    """Token ids of concatenated prompts in, how likely each is answered "yes" out.
+    """The reranker: token ids of concatenated prompts in, the probability that each is answered "yes" out.
 
-    Of the vocabulary's head only the rows of "yes" and "no" are kept: no other logit is ever computed.
+    Of lm_head only the rows of "yes" and "no" are exported; no other logit is computed.
     """
 
     def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target, *, yes: int, no: int) -> None:
@@ -190,9 +196,10 @@ class RerankerModel(nn.Module):
     def forward(
         self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
     ) -> tuple[dict[str, ir.Value], ir.Value | None]:
-        """Return ``score`` and ``logit``, FP32 ``[batch, 1]``, NaN for a prompt not admitted; and kept rows.
+        """Return the outputs by name, and the rows kept for later runs.
 
-        ``logit`` is logit(yes) - logit(no); its sigmoid, ``score``, is the softmax of the two at "yes".
+        `score` and `logit` are FP32 `[batch, 1]`; NaN for a prompt that is not admitted. `logit` is
+        logit(yes) - logit(no); its sigmoid, `score`, equals the softmax over both logits, at "yes".
         """
         pooled, admitted, kept = self.model(op, input_ids, lengths, prefixes)
         yes, no = op.Split(op.MatMul(pooled, self.yes_no), axis=-1, num_outputs=2, _outputs=2)

@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation, alone and joined with the addition before it."""
+"""Root-mean-square normalisation, alone and fused with the addition before it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .products import MICROSOFT
 
 
 class Gain(nn.Module):
-    """The learned gain of a normalisation, ``[size]``; for an operator that normalises by itself.
+    """The learned gain of a normalisation, `[size]`, for an operator that normalises by itself.
 
     Args:
         gain: The checkpoint's tensor.
         eps: What the operator adds to the mean square.
-        dtype: How the gain is stored: the type of what is normalised.
+        dtype: The type of what is normalised, in which the gain is stored too.
     """
 
     def __init__(self, gain: StoredTensor, *, eps: float, dtype: ir.DataType = ir.DataType.FLOAT) -> None:
@@ -28,26 +28,26 @@ class Gain(nn.Module):
         )
 
     def forward(self, op: OpBuilder) -> ir.Value:  # noqa: ARG002  - the builder registers the gain
-        """The gain."""
+        """Return the gain."""
         return self.weight
 
 
 class RMSNorm(Gain):
-    """Normalisation of the last axis, times the gain. Of a half precision it computes in float32 inside."""
+    """Normalisation of the last axis, times the gain. A half precision is normalised in float32 inside the operator."""
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:  # type: ignore[override]
-        """Normalise ``x [..., size]``."""
+        """Normalise `x [..., size]`."""
         return op.RMSNormalization(x, self.weight, axis=-1, epsilon=self.eps)
 
 
 class AddRMSNorm(Gain):
-    """Add a block's output to the residual stream and normalise the sum, in one operator."""
+    """Addition of a sublayer's output to the residual stream and normalisation of the sum, in one operator."""
 
-    def forward(self, op: OpBuilder, residual: ir.Value, block: ir.Value) -> tuple[ir.Value, ir.Value]:  # type: ignore[override]
-        """Return the normalised sum and the sum itself, both ``[rows, hidden]``."""
+    def forward(self, op: OpBuilder, residual: ir.Value, update: ir.Value) -> tuple[ir.Value, ir.Value]:  # type: ignore[override]
+        """Return the normalised sum and the sum itself, both `[rows, hidden]`."""
         normed, _mean, _inverse, total = op.SkipSimplifiedLayerNormalization(
-            residual, block, self.weight, epsilon=self.eps, _domain=MICROSOFT, _version=1, _outputs=4
+            residual, update, self.weight, epsilon=self.eps, _domain=MICROSOFT, _version=1, _outputs=4
         )
-        # onnxscript knows no types of ONNX Runtime's own operators.
+        # onnxscript does not infer the types of ONNX Runtime's own operators.
         normed.type = total.type = ir.TensorType(ir.DataType.FLOAT)
         return normed, total

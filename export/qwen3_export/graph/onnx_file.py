@@ -1,4 +1,4 @@
-"""The model file: the graph with its inputs and outputs, written beside one file of weights."""
+"""The model file: the graph with its inputs and outputs, and beside it one file with all weights."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .products import MICROSOFT
 OPSET = 23  # the first with RMSNormalization
 IR_VERSION = 10  # read by every ONNX Runtime that knows opset 23
 IN_FILE_BYTES = 1024  # tensors up to this size stay inside the .onnx file
-ALIGNMENT = 4096  # bytes; weights start on a page, so that mapping them copies nothing
-WRITERS = 4  # threads that read, quantise and write; more wait for each other
-IN_FLIGHT_BYTES = 512 * 2**20  # of tensors that they hold in memory; a larger one is held alone
+ALIGNMENT = 4096  # bytes; tensors start at a memory page, so that they can be mapped instead of copied
+WRITERS = 4  # threads that read, quantise and write; more would only wait for each other
+IN_FLIGHT_BYTES = 512 * 2**20  # of tensors in memory at once; a larger tensor is written alone
 
 
 CPU = Target()
@@ -32,16 +32,16 @@ CPU = Target()
 def build_graph(
     checkpoint: Checkpoint, arithmetic: Arithmetic, answers: Answers | None = None, *, target: Target = CPU
 ) -> ir.Model:
-    """Build the graph; weights stay on disk until it is written.
+    """Build the graph. The weights stay on disk until the graph is written.
 
-    Inputs: ``input_ids`` INT64 ``[tokens]``, ``lengths`` INT32 ``[batch, 1]``.
-    Output: ``embedding`` FP32 ``[batch, hidden]``; of a reranker ``score`` and ``logit`` FP32 ``[batch, 1]``.
-    On CPUs also, all optional, the inputs of :class:`PrefixInputs` and the output ``kept`` FP32 ``[kept, size]``.
+    Inputs: `input_ids` INT64 `[tokens]` and `lengths` INT32 `[batch, 1]`.
+    Outputs: `embedding` FP32 `[batch, hidden]`; of a reranker, `score` and `logit` FP32 `[batch, 1]`.
+    Graphs for CPUs also have the optional inputs of `PrefixInputs` and the output `kept` FP32 `[kept, size]`.
 
     Args:
         checkpoint: The weights.
-        arithmetic: What products and attention compute in.
-        answers: The ids of a reranker's two answers; None for an embedding model.
+        arithmetic: The type that products and attention compute in.
+        answers: The token ids of a reranker's two answers; None for an embedding model.
         target: Where the graph will run.
     """
     graph = ir.Graph([], [], nodes=[], name="qwen3", opset_imports={"": OPSET, MICROSOFT: 1})
@@ -71,22 +71,22 @@ def build_graph(
 
 
 def write_model(model: ir.Model, path: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
-    """Write ``path`` and its weights, ``path`` + ``.data``, a few tensors at a time.
+    """Write `path` and its weights, `path` + `.data`, a few tensors at a time.
 
     Args:
-        model: From :func:`build_graph`.
-        path: Where the ``.onnx`` file goes.
-        progress: Called with bytes begun and bytes in all before each tensor.
+        model: From `build_graph`.
+        path: The `.onnx` file to write.
+        progress: Called before each tensor with the bytes written, this tensor included, and the bytes in total.
     """
     tensors = (value.const_value for value in model.graph.initializers.values())
     total = sum(t.nbytes for t in tensors if t is not None and t.nbytes > IN_FILE_BYTES)
-    begun = 0
+    done = 0
 
     def advance(tensor: ir.TensorProtocol, _info: object) -> None:
-        nonlocal begun
-        begun += tensor.nbytes
+        nonlocal done
+        done += tensor.nbytes
         if progress is not None:
-            progress(begun, total)
+            progress(done, total)
 
     ir.save(
         model,

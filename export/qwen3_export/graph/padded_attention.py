@@ -1,13 +1,14 @@
-"""Attention over a padded batch: texts padded to one width for GroupQueryAttention, which every device has.
+"""Padded attention: texts become rows of a padded batch for GroupQueryAttention, which every device has.
 
-Only the rows inside attention are padded, and the index tensors that lead there and back are made once a batch.
+Only attention is padded: rows are gathered into the padded batch before it and back into packed rows after it. The
+index tensors for both are computed once per batch.
 
-The padded batch is one position wider than the longest text. GroupQueryAttention works in blocks of queries, and a
+The padded batch has one column more than its longest text needs. GroupQueryAttention works in blocks of queries, and a
 block of a single query takes another kernel with another order of summation: a text of 257 tokens alone would differ in
-the last bit from the same text beside a longer one. With a position to spare, no text's row is alone in its block.
+the last bit from the same text beside a longer one. With a spare column, no query of a text is alone in its block.
 
-A prefix from an earlier run has positions like any other token, so that attention computes the same numbers in the same
-order as without. Query rows at prefix positions are don't-cares; their outputs are discarded.
+The tokens of a shared prefix take positions in the padded batch like any other token, so that attention adds the same
+numbers in the same order as without a prefix. Queries at prefix positions are don't-cares; their outputs are discarded.
 """
 
 from __future__ import annotations
@@ -18,27 +19,29 @@ import onnx_ir as ir
 from onnxscript import OpBuilder
 
 from ..checkpoint.geometry import Geometry
-from .heads import Heads, RotaryTables
+from .attention_inputs import AttentionInputs
 from .prefixes import PrefixInputs, SharedPrefixes
 from .products import MICROSOFT
 from .ragged_batch import RaggedBatch, even
+from .rotary import RotaryTables
 
 
 @dataclass(frozen=True, slots=True)
 class PaddedAttention:
-    """One batch's rectangle ``[batch, width]``.
+    """The indices between one batch's packed rows and its padded batch `[batch, columns]`.
 
     Attributes:
         geometry: The model's sizes.
         rotary: Tables of the rotary embedding.
-        to_padded: INT64 ``[batch, width]``: for each slot of the rectangle its row. Slots past a text's end
-            repeat its last row; attention never looks at them. Slots of a prefix repeat the text's first row.
-        from_padded: INT64 ``[rows]``: for each row its slot in the flattened rectangle; the first for a row that
-            belongs to no text.
-        last_from_padded: INT64 ``[batch]``: the slot of each text's last row, likewise.
-        last_positions: INT32 ``[batch]``: position of each text's last row.
-        width: INT32 scalar: slots for each text, one more than the longest needs.
-        prefixes: What comes from earlier runs and is kept for later ones; None if the graph does no such thing.
+        to_padded: INT64 `[batch, columns]`: the packed row at each position of the padded batch. Positions after a
+            text's end repeat its last row, and attention never reads them. Positions of a prefix repeat the text's
+            first row.
+        from_padded: INT64 `[rows]`: each packed row's index in the flattened padded batch; 0 for a row that belongs
+            to no text.
+        last_from_padded: INT64 `[batch]`: the same index, for each text's last row only.
+        last_positions: INT32 `[batch]`: the position of each text's last token, its prefix included.
+        columns: INT32 scalar: columns of the padded batch.
+        prefixes: What comes from earlier runs and is kept for later ones; None if the graph does not share prefixes.
     """
 
     geometry: Geometry
@@ -47,7 +50,7 @@ class PaddedAttention:
     from_padded: ir.Value
     last_from_padded: ir.Value
     last_positions: ir.Value
-    width: ir.Value
+    columns: ir.Value
     prefixes: SharedPrefixes | None
 
     @classmethod
@@ -59,59 +62,59 @@ class PaddedAttention:
         rotary: RotaryTables,
         prefix_inputs: PrefixInputs | None,
     ) -> PaddedAttention:
-        """Compute the rectangle's indices."""
+        """Compute the indices."""
         before = batch.prefix_lengths
-        last_row = op.Sub(batch.lengths, 1)  # [batch, 1]
+        last_row = op.Sub(batch.lengths, 1)  # [batch, 1], counted from the text's first row
         last_position = last_row if before is None else op.Add(last_row, before)
-        width = op.Add(op.ReduceMax(last_position, keepdims=0), 2)  # scalar
-        columns = op.Unsqueeze(op.Range(0, width, 1), [0])  # [1, width]
-        own_columns = columns if before is None else op.Max(op.Sub(columns, before), 0)
-        from_padded = op.Add(op.Mul(batch.text, width), batch.position)
+        columns = op.Add(op.ReduceMax(last_position, keepdims=0), 2)  # scalar
+        column = op.Unsqueeze(op.Range(0, columns, 1), [0])  # [1, columns]
+        own_row = column if before is None else op.Max(op.Sub(column, before), 0)
+        from_padded = op.Add(op.Mul(batch.text_index, columns), batch.position)
         if before is not None:
-            from_padded = op.Add(from_padded, op.Gather(op.Reshape(before, [-1]), batch.text))
+            from_padded = op.Add(from_padded, op.Gather(op.Reshape(before, [-1]), batch.text_index))
         if batch.even_rows:
             from_padded = even(op, from_padded)
-        to_padded = op.Add(batch.starts, op.Min(own_columns, last_row))
+        to_padded = op.Add(batch.starts, op.Min(own_row, last_row))
         prefixes = None
         if prefix_inputs is not None and before is not None:
-            prefixes = SharedPrefixes.of(op, prefix_inputs, before, columns, to_padded, geometry)
+            prefixes = SharedPrefixes.of(op, prefix_inputs, before, column, to_padded, geometry)
         return cls(
             geometry,
             rotary,
             to_padded=to_padded,
             from_padded=from_padded,
-            last_from_padded=op.Gather(from_padded, batch.last),
+            last_from_padded=op.Gather(from_padded, batch.last_rows),
             last_positions=op.Cast(op.Reshape(last_position, [-1]), to=ir.DataType.INT32),
-            width=op.Cast(width, to=ir.DataType.INT32),
+            columns=op.Cast(columns, to=ir.DataType.INT32),
             prefixes=prefixes,
         )
 
-    def attend(self, op: OpBuilder, heads: Heads, *, last_only: bool) -> ir.Value:
-        """Causal attention within each text; the rotary embedding happens inside.
+    def attend(self, op: OpBuilder, inputs: AttentionInputs, *, last_only: bool) -> ir.Value:
+        """Attend causally within each text; the operator applies the rotary embedding.
 
         Args:
             op: Builder of the graph.
-            heads: Queries, keys and values, apart and normalised.
+            inputs: Queries, keys and values, separate and normalised.
             last_only: Whether only each text's last row is wanted.
 
         Returns:
-            ``[rows, heads * head_dim]``, or ``[batch, heads * head_dim]``.
+            `[rows, heads * head_dim]`, or `[batch, heads * head_dim]` if `last_only`.
         """
         g = self.geometry
-        assert heads.key is not None  # noqa: S101 - side by side for PagedAttention only
-        assert heads.value is not None  # noqa: S101
+        assert inputs.key is not None  # noqa: S101 - only PagedAttention takes them side by side
+        assert inputs.value is not None  # noqa: S101
         if self.prefixes is None:
-            keys, values = op.Gather(heads.key, self.to_padded), op.Gather(heads.value, self.to_padded)
+            keys, values = op.Gather(inputs.key, self.to_padded), op.Gather(inputs.value, self.to_padded)
         else:
-            keys, values = self.prefixes.padded(op, heads.key), self.prefixes.padded(op, heads.value)
+            keys, values = self.prefixes.padded(op, inputs.key), self.prefixes.padded(op, inputs.value)
         attended, present_keys, present_values = op.GroupQueryAttention(
-            op.Gather(heads.query, self.to_padded),  # [batch, width, heads * head_dim]
+            op.Gather(inputs.query, self.to_padded),  # [batch, columns, heads * head_dim]
             keys,
             values,
             None,  # no past keys
             None,  # no past values
             self.last_positions,
-            self.width,
+            self.columns,
             self.rotary.cos,
             self.rotary.sin,
             num_heads=g.heads,
@@ -122,15 +125,16 @@ class PaddedAttention:
             _outputs=3,
         )
         for output in (attended, present_keys, present_values):
-            output.type = heads.query.type  # onnxscript knows no types of ONNX Runtime's own operators
-        # ONNX Runtime before 1.27 insists on the outputs for a cache, and an output that nobody reads lives until the
-        # end of the run: gigabytes over the layers of a long text. Their sizes tell the number of slots: read those.
-        # The shape is summed, for one made by Concat is one that ONNX Runtime puts -1 in, and then nobody reads.
+            output.type = inputs.query.type  # onnxscript does not infer the types of ONNX Runtime's own operators
+        # ONNX Runtime before 1.27 insists on the two cache outputs, and frees an output that no operator reads only at
+        # the end of the run: over the layers of a long text that adds up to gigabytes. So their sizes are read, to
+        # compute the number of positions for the reshape. The new shape is a sum, because in a shape made by Concat
+        # ONNX Runtime replaces the first element by -1, and the sizes would again be read by nobody.
         elements = op.Add(op.Size(present_keys), op.Size(present_values))
-        slots = op.Div(elements, 2 * g.kv_heads * g.head_dim)
-        attended = op.Reshape(attended, op.Add(op.Mul(slots, [1, 0]), [0, g.heads * g.head_dim]))
+        positions = op.Div(elements, 2 * g.kv_heads * g.head_dim)  # batch * columns
+        attended = op.Reshape(attended, op.Add(op.Mul(positions, [1, 0]), [0, g.heads * g.head_dim]))
         return op.Gather(attended, self.last_from_padded if last_only else self.from_padded)
 
     def kept_rows(self, op: OpBuilder) -> ir.Value | None:
-        """What this run keeps for later ones, once all layers have attended; None if the graph keeps nothing."""
+        """Return what this run keeps for later ones, after all layers have attended; None if it keeps nothing."""
         return None if self.prefixes is None else self.prefixes.kept_rows(op)

@@ -1,15 +1,15 @@
-"""Attention over packed rows: PagedAttention, ONNX Runtime's flash attention for ragged batches on CUDA.
+"""Paged attention: the operator PagedAttention, ONNX Runtime's flash attention over packed rows on CUDA.
 
-The operator is made for generation: it puts keys and values into the blocks of a cache, finds them through a table,
-and reads queries against all that a text has there. Here nothing is cached from call to call: the past is empty, and
-the cache is made in the graph with room for the batch.
+The operator is made for text generation: it writes keys and values into the blocks of a cache, finds them through a
+block table, and lets queries attend to everything that a text has in the cache. Here nothing is carried from call to
+call: the past is empty, and the graph makes a cache with room for one batch.
 
-One cache serves all layers. Each writes its keys and values over those of the layer before, which has been read by
-then, because a layer's input is the output of the layer before. The operator changes its inputs in place; its outputs
-for the cache are left out, since a graph cannot promise that they share memory with the inputs, which it insists on.
+All layers use the same cache. Each layer overwrites the keys and values of the layer before, which are no longer
+needed, because a layer starts when the layer before has finished. The operator changes its cache inputs in place. Its
+cache outputs are left out: the operator insists that they share memory with the inputs, which a graph cannot promise.
 
-Source: ONNX Runtime's contrib_ops/cuda/bert/paged_attention.cc and paged_attention_helper.h. Blocks are a multiple of
-256 rows, and a batch has at most 256 texts: from 1.26 on more are refused, before they silently go wrong.
+Source: ONNX Runtime's contrib_ops/cuda/bert/paged_attention.cc and paged_attention_helper.h. A block holds a multiple
+of 256 rows. A batch has at most 256 texts: releases from 1.26 on refuse more, earlier ones give wrong results.
 """
 
 from __future__ import annotations
@@ -21,99 +21,103 @@ import onnx_ir as ir
 from onnxscript import OpBuilder
 
 from ..checkpoint.geometry import Geometry
-from .heads import Heads, RotaryTables
+from .attention_inputs import AttentionInputs
 from .products import MICROSOFT
 from .ragged_batch import RaggedBatch
+from .rotary import RotaryTables
 
-BLOCK = 256  # rows
+BLOCK_ROWS = 256  # rows in a block of the cache
 
 
 @dataclass(frozen=True, slots=True)
 class PagedAttention:
-    """One batch's cache. All but the cache is INT32.
+    """One batch's cache, and the indices into it. All values are INT32 except `last_rows` and the cache.
 
     Attributes:
         geometry: The model's sizes.
         rotary: Tables of the rotary embedding.
-        last: INT64 ``[batch]``: each text's last row.
-        cumulative: ``[batch + 1]``: each text's first row, and the number of rows.
-        past: ``[batch]``: zeros.
-        table: ``[batch, most blocks of a text]``: each text's blocks, in order. A text with fewer repeats its last.
-        keys: ``[blocks, 256, kv_heads, head_dim]``, of the working type.
-        values: Likewise.
+        last_rows: INT64 `[batch]`: each text's last row.
+        cumulative_lengths: `[batch + 1]`: each text's first row, and at the end the number of rows.
+        past_lengths: `[batch]`: zeros.
+        block_table: `[batch, most blocks of a text]`: the indices of each text's blocks, in order. A text with fewer
+            blocks repeats its last one.
+        keys: The cache of keys, `[blocks, 256, kv_heads, head_dim]`, in the working type.
+        values: The cache of values, likewise.
     """
 
     geometry: Geometry
     rotary: RotaryTables
-    last: ir.Value
-    cumulative: ir.Value
-    past: ir.Value
-    table: ir.Value
+    last_rows: ir.Value
+    cumulative_lengths: ir.Value
+    past_lengths: ir.Value
+    block_table: ir.Value
     keys: ir.Value
     values: ir.Value
 
     @classmethod
     def of(cls, op: OpBuilder, batch: RaggedBatch, geometry: Geometry, rotary: RotaryTables) -> PagedAttention:
-        """Lay out the cache, text by text."""
-        assert not batch.even_rows  # noqa: S101 - a row of no text would count for the last one
-        blocks = op.Div(op.Add(batch.lengths, BLOCK - 1), BLOCK)  # [batch, 1]
+        """Assign blocks of the cache to the texts, in order."""
+        assert not batch.even_rows  # noqa: S101 - the row added for it would be taken for the last text's
+        blocks = op.Div(op.Add(batch.lengths, BLOCK_ROWS - 1), BLOCK_ROWS)  # [batch, 1]
         ends = op.CumSum(blocks, 0)
-        columns = op.Unsqueeze(op.Range(0, op.ReduceMax(blocks, keepdims=0), 1), [0])
-        table = op.Add(op.Sub(ends, blocks), op.Min(columns, op.Sub(blocks, 1)))
+        column = op.Unsqueeze(op.Range(0, op.ReduceMax(blocks, keepdims=0), 1), [0])
+        block_table = op.Add(op.Sub(ends, blocks), op.Min(column, op.Sub(blocks, 1)))
 
         flat = [-1]
         starts = op.Reshape(batch.starts, flat)
-        cumulative = op.Concat(starts, op.Shape(batch.ids), axis=0)
-        shape = op.Concat(
-            op.Reshape(op.ReduceSum(blocks, keepdims=0), flat), [BLOCK, geometry.kv_heads, geometry.head_dim], axis=0
+        cumulative_lengths = op.Concat(starts, op.Shape(batch.ids), axis=0)
+        cache_shape = op.Concat(
+            op.Reshape(op.ReduceSum(blocks, keepdims=0), flat),
+            [BLOCK_ROWS, geometry.kv_heads, geometry.head_dim],
+            axis=0,
         )
 
         def filled(value: int) -> ir.Value:
-            return op.ConstantOfShape(shape, value=ir.Tensor(np.array([value], rotary.dtype.numpy())))
+            return op.ConstantOfShape(cache_shape, value=ir.Tensor(np.array([value], rotary.dtype.numpy())))
 
         return cls(
             geometry,
             rotary,
-            last=batch.last,
-            cumulative=op.Cast(cumulative, to=ir.DataType.INT32),
-            past=op.ConstantOfShape(op.Shape(starts), value=ir.Tensor(np.array([0], np.int32))),
-            table=op.Cast(table, to=ir.DataType.INT32),
-            # Filled, because what no row overwrites is multiplied by zero, and must be finite for that. Filled with
-            # different values, because ONNX Runtime makes one tensor of two that are the same.
+            last_rows=batch.last_rows,
+            cumulative_lengths=op.Cast(cumulative_lengths, to=ir.DataType.INT32),
+            past_lengths=op.ConstantOfShape(op.Shape(starts), value=ir.Tensor(np.array([0], np.int32))),
+            block_table=op.Cast(block_table, to=ir.DataType.INT32),
+            # The kernel multiplies parts of the cache that no row was written to by zero, so they must be finite.
+            # Keys and values start with different numbers, because ONNX Runtime merges two identical constants.
             keys=filled(0),
             values=filled(1),
         )
 
-    def attend(self, op: OpBuilder, heads: Heads, *, last_only: bool) -> ir.Value:
-        """Causal attention within each text; the rotary embedding happens inside.
+    def attend(self, op: OpBuilder, inputs: AttentionInputs, *, last_only: bool) -> ir.Value:
+        """Attend causally within each text; the operator applies the rotary embedding.
 
         Args:
             op: Builder of the graph.
-            heads: Queries, keys and values, apart and normalised or together with their gains.
+            inputs: Queries, keys and values: separate and normalised, or side by side with the gains.
             last_only: Whether only each text's last row is wanted.
 
         Returns:
-            ``[rows, heads * head_dim]``, or ``[batch, heads * head_dim]``.
+            `[rows, heads * head_dim]`, or `[batch, heads * head_dim]` if `last_only`.
         """
-        inputs = [
-            heads.query,
-            heads.key,
-            heads.value,
+        operands = [
+            inputs.query,
+            inputs.key,
+            inputs.value,
             self.keys,
             self.values,
-            self.cumulative,
-            self.past,
-            self.table,
+            self.cumulative_lengths,
+            self.past_lengths,
+            self.block_table,
             self.rotary.cos,
             self.rotary.sin,
         ]
         attributes: dict[str, float] = {}
-        if heads.gains is not None:
-            no_slots, no_sink = None, None
-            inputs += [no_slots, no_sink, *heads.gains]
-            attributes["qk_norm_epsilon"] = heads.eps
+        if inputs.gains is not None:
+            slot_mapping, head_sink = None, None
+            operands += [slot_mapping, head_sink, *inputs.gains]
+            attributes["qk_norm_epsilon"] = inputs.eps
         attended = op.PagedAttention(
-            *inputs,
+            *operands,
             num_heads=self.geometry.heads,
             kv_num_heads=self.geometry.kv_heads,
             do_rotary=1,
@@ -121,8 +125,8 @@ class PagedAttention:
             _domain=MICROSOFT,
             _version=1,
         )
-        attended.type = heads.query.type  # onnxscript knows no types of ONNX Runtime's own operators
-        return op.Gather(attended, self.last) if last_only else attended
+        attended.type = inputs.query.type  # onnxscript does not infer the types of ONNX Runtime's own operators
+        return op.Gather(attended, self.last_rows) if last_only else attended
 
     def kept_rows(self, op: OpBuilder) -> None:
-        """Nothing is kept for later runs."""
+        """Return None: nothing is kept for later runs."""

@@ -1,10 +1,10 @@
-"""The ragged batch: which texts are admitted, and where the rows of each lie.
+"""The ragged batch: which texts are admitted, and which rows belong to each.
 
-Texts are concatenated, never padded: ``[rows, ...]``. What is computed here every attention needs; what only one of
-them needs is in ``padded_attention`` and ``paged_attention``.
+Texts are concatenated, never padded: `[rows, ...]`. This module computes what both forms of attention need; what only
+one of them needs is in `padded_attention` and `paged_attention`.
 
-Admission: Triton runs the texts of many clients in one call, so an id that no table holds must not fail the call. A
-text that is empty, too long, or holds such an id shrinks to one harmless row, and its result becomes NaN.
+Admission: Triton runs the texts of many clients in one call, so one bad text must not make the call fail. A text that
+is empty, too long, or holds an id outside the vocabulary is replaced by a single row of id 0, and its result by NaN.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from onnxscript import OpBuilder
 
 @dataclass(frozen=True, slots=True)
 class RaggedBatch:
-    """Where each text's rows lie. All values are INT64, computed inside the graph from ids and lengths alone.
+    """The rows of each text. All values are INT64 unless stated, computed in the graph from ids and lengths.
 
     Attributes:
-        ids: ``[rows]``: the token id of each row, inside the vocabulary. With even rows there may be one more, which
-            belongs to no text.
-        admitted: BOOL ``[batch, 1]``: which texts are what they seem; the others have one row of id 0.
-        lengths: ``[batch, 1]``: how many rows each text has, at least one.
-        starts: ``[batch, 1]``: each text's first row.
-        last: ``[batch]``: each text's last row. With even rows there may be one more.
-        even_rows: Whether :func:`even` completes indices of rows, because products take rows by twos.
-        text: ``[rows]``: which text each row belongs to.
-        position: ``[rows]``: its place among that text's rows, from 0.
-        prefix_lengths: ``[batch, 1]``: tokens before each text's rows, whose keys and values come from earlier runs;
-            None if the graph takes none.
+        ids: `[rows]`: the token id of each row, inside the vocabulary. With `even_rows` there may be one row more,
+            which belongs to no text.
+        admitted: BOOL `[batch, 1]`: which texts are admitted. A text that is not has one row of id 0.
+        lengths: `[batch, 1]`: how many rows each text has, at least one.
+        starts: `[batch, 1]`: each text's first row.
+        last_rows: `[batch]`: each text's last row. With `even_rows` there may be one element more.
+        even_rows: Whether products need an even number of rows, for which `even` lengthens indices of rows.
+        text_index: `[rows]`: which text each row belongs to.
+        position: `[rows]`: each row's index among its text's rows, from 0.
+        prefix_lengths: `[batch, 1]`: tokens of each text's prefix, whose keys and values come from earlier runs; None
+            if the graph does not share prefixes.
     """
 
     ids: ir.Value
     admitted: ir.Value
     lengths: ir.Value
     starts: ir.Value
-    last: ir.Value
+    last_rows: ir.Value
     even_rows: bool
-    text: ir.Value
+    text_index: ir.Value
     position: ir.Value
     prefix_lengths: ir.Value | None
 
@@ -55,18 +55,18 @@ def ragged_batch(
     max_tokens: int,
     even_rows: bool,
 ) -> RaggedBatch:
-    """Admit the texts and find their rows.
+    """Admit the texts and assign rows to them.
 
     Args:
         op: Builder of the graph.
-        input_ids: INT64 ``[tokens]``, anything.
-        lengths: INT32 ``[batch, 1]``, as Triton's BATCH_ITEM_SHAPE delivers them; they sum to ``tokens``.
-        prefix_lengths: INT64 ``[batch, 1]`` or ``[1, 1]``, see ``prefixes``; None without.
-        vocabulary: Ids are admitted from 0 up to this, exclusive.
-        max_tokens: Longest text admitted.
-        even_rows: Whether every product shall see an even number of rows.
+        input_ids: INT64 `[tokens]`, any values.
+        lengths: INT32 `[batch, 1]`, as Triton's BATCH_ITEM_SHAPE delivers them; they sum to `tokens`.
+        prefix_lengths: INT64 `[batch, 1]` or `[1, 1]`, see `prefixes`; None if the graph does not share prefixes.
+        vocabulary: Size of the vocabulary: ids from 0 up to this, exclusive, are admitted.
+        max_tokens: Longest text admitted, its prefix included.
+        even_rows: Whether every product must see an even number of rows.
     """
-    tokens = op.Cast(lengths, to=ir.DataType.INT64)  # [batch, 1]; so are all values down to `row_starts`
+    tokens = op.Cast(lengths, to=ir.DataType.INT64)  # [batch, 1], like all values down to `row_starts`
     ends = op.CumSum(tokens, 0)
     starts = op.Sub(ends, tokens)
     bad = op.Cast(op.Or(op.Less(input_ids, 0), op.GreaterOrEqual(input_ids, vocabulary)), to=ir.DataType.INT64)
@@ -80,41 +80,41 @@ def ragged_batch(
     row_ends = op.CumSum(rows, 0)
     row_starts = op.Sub(row_ends, rows)
 
-    # A one at each text's first row; their running sum numbers the texts.
+    # Put a one at each text's first row and zeros elsewhere; the running sum, minus one, is the index of the text.
     flat = [-1]
     flat_starts = op.Reshape(row_starts, flat)
     total = op.ReduceSum(rows, keepdims=0)
-    ones = op.ConstantOfShape(op.Shape(flat_starts), value=_one(1))
-    none = op.ConstantOfShape(op.Reshape(total, [1]), value=_one(0))
-    text = op.Sub(op.CumSum(op.ScatterElements(none, flat_starts, ones, axis=0), 0), 1)
-    position = op.Sub(op.Range(0, total, 1), op.Gather(flat_starts, text))
+    ones = op.ConstantOfShape(op.Shape(flat_starts), value=_int64(1))
+    zeros = op.ConstantOfShape(op.Reshape(total, [1]), value=_int64(0))
+    text_index = op.Sub(op.CumSum(op.ScatterElements(zeros, flat_starts, ones, axis=0), 0), 1)
+    position = op.Sub(op.Range(0, total, 1), op.Gather(flat_starts, text_index))
 
-    # A row reads its own token, or, in a text not admitted, the zero that is put behind the last one.
-    source = op.Where(
-        op.Gather(op.Reshape(admitted, flat), text),
-        op.Add(op.Gather(op.Reshape(starts, flat), text), position),
+    # Each row takes its own token. The row of a text that is not admitted takes the zero appended to the ids below.
+    token_index = op.Where(
+        op.Gather(op.Reshape(admitted, flat), text_index),
+        op.Add(op.Gather(op.Reshape(starts, flat), text_index), position),
         op.Shape(input_ids),
     )
-    last = op.Reshape(op.Sub(row_ends, 1), flat)
+    last_rows = op.Reshape(op.Sub(row_ends, 1), flat)
     if even_rows:
-        source, last = even(op, source, filler=op.Shape(input_ids)), even(op, last)
+        token_index, last_rows = even(op, token_index, filler=op.Shape(input_ids)), even(op, last_rows)
     return RaggedBatch(
-        ids=op.Gather(op.Concat(input_ids, [0], axis=0), source),
+        ids=op.Gather(op.Concat(input_ids, [0], axis=0), token_index),
         admitted=admitted,
         lengths=rows,
         starts=row_starts,
-        last=last,
+        last_rows=last_rows,
         even_rows=even_rows,
-        text=text,
+        text_index=text_index,
         position=position,
         prefix_lengths=None if prefix_lengths is None else op.Where(admitted, prefix_lengths, 0),
     )
 
 
 def even(op: OpBuilder, index: ir.Value, *, filler: ir.Value | list[int] = [0]) -> ir.Value:  # noqa: B006
-    """Append ``filler [1]`` to ``index [n]`` where n is odd, so that what it gathers has an even number of rows."""
+    """Append `filler [1]` to `index [n]` if n is odd, so that gathering by it gives an even number of rows."""
     return op.Concat(index, op.Expand(filler, op.Mod(op.Shape(index), 2)), axis=0)
 
 
-def _one(value: int) -> ir.TensorProtocol:
+def _int64(value: int) -> ir.TensorProtocol:
     return ir.Tensor(np.array([value], np.int64))

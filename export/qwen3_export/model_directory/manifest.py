@@ -1,4 +1,4 @@
-"""``manifest.json``: where a model directory comes from, and the sha256 of each of its files."""
+"""`manifest.json`: where a model directory comes from, and the size and sha256 of each of its files."""
 
 import hashlib
 import json
@@ -10,16 +10,16 @@ from typing import Any
 from ..errors import ExportError
 
 MANIFEST = "manifest.json"
-# What manifests and configurations alike say about where a model comes from.
+# Facts about a model's source that both its manifest and its configurations state.
 SOURCE_FACTS = ("model_family", "model_size", "source", "revision", "device", "precision")
 
 
 def write_manifest(directory: Path, facts: Mapping[str, Any]) -> None:
-    """Hash every file below ``directory`` and write the manifest into it.
+    """Hash every file in `directory` and write the manifest.
 
     Args:
-        directory: A finished model directory.
-        facts: What to say beside the files: source, revision, precision and the like.
+        directory: A model directory that is complete except for the manifest.
+        facts: What the manifest states besides the files: source, revision, precision and the like.
     """
     files = {
         path.relative_to(directory).as_posix(): _entry(path) for path in sorted(directory.rglob("*")) if path.is_file()
@@ -30,21 +30,21 @@ def write_manifest(directory: Path, facts: Mapping[str, Any]) -> None:
 
 
 def add_to_manifest(directory: Path, *names: str) -> None:
-    """Hash files that were written into a model directory after its export, and state them in its manifest.
+    """Hash files that were written after the export, and add them to the manifest.
 
     Args:
         directory: A model directory with a manifest.
-        names: The files' paths in it.
+        names: The files' paths in the directory.
     """
     manifest = read_manifest(directory)
     save_manifest(directory, manifest | {"files": manifest["files"] | {n: _entry(directory / n) for n in names}})
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a model directory; its ``files`` are a dictionary.
+    """Read the manifest of a model directory. Its `files` is a dictionary.
 
     Raises:
-        ExportError: There is none, or it is broken.
+        ExportError: The manifest is missing or cannot be read.
     """
     path = directory / MANIFEST
     again = "export the model again with --force"
@@ -62,7 +62,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def save_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest of a model directory, its files in order."""
+    """Write the manifest of a model directory, with its files sorted by name."""
     ordered = {**manifest, "files": dict(sorted(manifest["files"].items()))}
     (directory / MANIFEST).write_text(json.dumps(ordered, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
@@ -72,11 +72,11 @@ def _entry(path: Path) -> dict[str, int | str]:
 
 
 def sha256(path: Path, *, advance: Callable[[int], object] = lambda _bytes: None) -> str:
-    """Hash a file, read in pieces.
+    """Hash a file piece by piece.
 
     Args:
         path: The file.
-        advance: Told the bytes of each piece.
+        advance: Called with the number of bytes of each piece.
 
     Returns:
         The hex digest.

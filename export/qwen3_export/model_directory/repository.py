@@ -1,4 +1,4 @@
-"""Which folders are exported models. Everything that asks, asks here: export, serve and verify."""
+"""Which folders are exported models: the one answer that export, serve and verify share."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from .manifest import MANIFEST
 
 
 def is_exported(model: Path) -> bool:
-    """Whether a folder holds an exported model.
+    """Whether a folder holds an exported model: it has a manifest, or a graph in the folder of a version.
 
-    A model that only calls another has no weights, and one whose manifest was lost has only them.
+    A padding front has no graph, and a model whose manifest was lost should be reported, not overlooked.
     """
     graphs = (path for path in model.glob("*/model.onnx") if path.parent.name.isdecimal())
     return (model / MANIFEST).is_file() or any(graphs)
@@ -22,9 +22,7 @@ def exported_models(repository: Path) -> list[Path]:
 
 
 def model_around(folder: Path) -> Path | None:
-    """Return the model directory that a folder is, or is in, such as one of a version; None for any other folder."""
+    """Return the model directory that a folder is, or that it is a version of; None for any other folder."""
     resolved = folder.resolve()
-    return next(
-        (path for path in (resolved, resolved.parent) if any((path / n).is_file() for n in (MANIFEST, "config.pbtxt"))),
-        None,
-    )
+    # config.pbtxt alone decides: a repository may lie in a project that has a manifest.json of its own.
+    return next((path for path in (resolved, resolved.parent) if (path / "config.pbtxt").is_file()), None)

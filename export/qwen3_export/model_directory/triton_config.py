@@ -1,6 +1,6 @@
-"""The Triton configuration of an export: the hand-written file above a marked line, this export's facts below it.
+"""The Triton configuration of an export: a hand-written part above a marked line, and this export's facts below it.
 
-Keeping the upper part as text keeps its comments for the server's operator.
+The upper part is copied as text, so that its comments are kept for the server's operator.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,21 +15,21 @@ _MARK = "# ---- Below this line `qwen3-triton export` writes"
 
 
 def write_config(
-    template: Path, target: Path, *, outputs: Mapping[str, int], gpu: bool, parameters: Mapping[str, str]
+    template: Path, path: Path, *, outputs: Mapping[str, int], gpu: bool, parameters: Mapping[str, str]
 ) -> None:
     """Write the config.pbtxt of one export.
 
     Args:
         template: A hand-written config.pbtxt that holds the marked line.
-        target: Where the file goes; its folder is made if missing.
-        outputs: The size of each output tensor, FP32 ``[size]``.
+        path: The file to write; its folder is created if it does not exist.
+        outputs: The size of each output tensor, FP32 `[size]`.
         gpu: Whether the model runs on a GPU.
-        parameters: What the server says about itself, all as strings.
+        parameters: The configuration's parameters, which tell clients about the model.
 
     Raises:
         ExportError: The template has no marked line, or does not parse as Triton's ModelConfig.
     """
-    upper, _ = _cut(template.read_text("utf-8"))
+    upper, _ = _split(template.read_text("utf-8"))
     facts = ModelConfig()
     facts.instance_group.add(count=1, kind="KIND_GPU" if gpu else "KIND_CPU")
     for name, size in outputs.items():
@@ -37,28 +37,31 @@ def write_config(
     for key, value in parameters.items():
         facts.parameters[key].string_value = value
     text = _joined(upper, facts)
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(text, "utf-8")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, "utf-8")
 
 
 def revise(text: str, change: Callable[[ModelConfig], None]) -> str:
-    """Return a config.pbtxt whose facts, below the marked line, have been changed; the rest is the operator's.
+    """Change the facts below the marked line of a config.pbtxt; what is above it stays as it is.
 
     Args:
-        text: A config.pbtxt from :func:`write_config`.
-        change: Given the facts alone, it alters them in place.
+        text: The content of a config.pbtxt from `write_config`.
+        change: Called with the facts, which it changes in place.
+
+    Returns:
+        The new content.
 
     Raises:
         ExportError: The text has no marked line, or what is below it does not parse.
     """
-    upper, lower = _cut(text)
+    upper, lower = _split(text)
     facts = _parsed(lower)
     change(facts)
     return _joined(upper, facts)
 
 
 def read_config(path: Path) -> ModelConfig:
-    """Read a whole config.pbtxt.
+    """Read a config.pbtxt, both parts.
 
     Raises:
         ExportError: It cannot be read, or does not parse.
@@ -69,11 +72,14 @@ def read_config(path: Path) -> ModelConfig:
         raise ExportError(f"{path}: {error}; export the model again with --force") from None
 
 
-def _cut(text: str) -> tuple[str, str]:
-    """A config's hand-written part with the marked line, and what is below."""
+def _split(text: str) -> tuple[str, str]:
+    """Return the hand-written part including the marked line, and what is below it."""
     hand_written, mark, below = text.partition(_MARK)
     if not mark:
-        raise ExportError(f"the config has no line starting with {_MARK!r}")
+        raise ExportError(
+            f"the configuration has no line that starts with {_MARK!r}; put it back, or export the model again with "
+            "--force"
+        )
     rest_of_line, _, lower = below.partition("\n")
     return hand_written + mark + rest_of_line, lower
 

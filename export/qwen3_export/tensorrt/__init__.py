@@ -1,10 +1,11 @@
-"""The TensorRT lane: a portable graph of padded texts, and a front that keeps the ragged contract.
+"""Exports for TensorRT: a portable graph over padded batches, and a padding front that keeps the tensor contract.
 
-The packed graph is written by hand for ONNX Runtime's kernels. TensorRT wants standard operators and a rectangle, so
-here transformers' own Qwen3 is traced by Hugging Face Optimum's exporter instead. The path, module by module:
-``decoder`` fills transformers' model from a checkpoint, ``heads`` puts pooling and a head on it, ``trace`` turns it
-into ONNX, ``finish`` cleans that up, ``directories`` writes the two model directories around it; ``profiles`` and
-``engine`` make a TensorRT plan of it later, on the GPU that will run it.
+The packed graph is made for ONNX Runtime's kernels. TensorRT needs standard operators and padded batches, so here
+transformers' own Qwen3 model is traced by Hugging Face Optimum's exporter. An export passes these modules: `decoder`
+fills transformers' model with the weights of a checkpoint, `model` adds pooling and an output to it, `trace` turns it
+into ONNX, `traced_graph` cleans that up, and `directories` writes two model directories, one for the plan and one for
+the padding front. Later, on the GPU that will run it, `engine` builds a TensorRT plan for the shapes that `profiles`
+chooses, and `plan` installs it.
 
-Nothing in the rest of the package imports this one until an export asks for ``--device tensorrt``: it needs torch.
+These modules need torch. The rest of the package imports them only when an export asks for `--device tensorrt`.
 """

@@ -1,14 +1,14 @@
-"""transformers' own Qwen3 decoder, filled from a checkpoint and made fit for tracing.
+"""transformers' own Qwen3 decoder with the weights of a checkpoint, changed so that it can be traced.
 
-Three of its parts are replaced, none of which changes what it computes in float32:
+Three of its parts are replaced. None of the changes alters the result in float32:
 
-- attention, by one that scales queries before their product with keys, which is where TensorRT looks for it;
-- the rotary embedding's product with the positions, by a multiplication: a matrix product in TF32 would round the
-  positions themselves;
-- in half precisions the linear maps, by ones that take and give float32. Residual stream, norms and rotary embedding
-  stay in float32, as in the packed graph: an 8B model in plain float16 overflows.
+- Attention scales the queries before their product with the keys, because TensorRT recognises attention in this form.
+- The rotary embedding multiplies positions by frequencies element by element. transformers uses a matrix product, which
+  in TF32 would round the positions.
+- In half precisions, linear maps convert from and to float32. The residual stream, the norms and the rotary embedding
+  stay in float32, as in the packed graph, because an 8B model in plain float16 overflows.
 
-Knows nothing about pooling, heads or ONNX.
+Knows nothing about pooling, outputs or ONNX.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _ATTENTION = "qwen3_portable"
 
 
 def build_decoder(checkpoint: Checkpoint, precision: Precision) -> Qwen3Model:
-    """Make the decoder of a checkpoint, ready to be traced.
+    """Build the decoder of a checkpoint, ready to be traced.
 
     Args:
         checkpoint: The weights.
-        precision: ``fp32``, ``bf16`` or ``fp16``: what products and attention compute in.
+        precision: The type that products and attention compute in: `fp32`, `bf16` or `fp16`.
 
     Raises:
         ExportError: A weight is missing or has the wrong shape.
     """
     AttentionInterface.register(_ATTENTION, _attend)
     config = _config(checkpoint.geometry)
-    with torch.device("meta"):  # shapes only: the weights come from the checkpoint, one by one
+    with torch.device("meta"):  # shapes only; the weights are read from the checkpoint one by one
         decoder = Qwen3Model(config)
     dtype = DTYPES[precision]
     for name, parameter in list(decoder.named_parameters()):
@@ -61,34 +61,34 @@ def build_decoder(checkpoint: Checkpoint, precision: Precision) -> Qwen3Model:
 
 
 def load(stored: StoredTensor, dtype: torch.dtype) -> Tensor:
-    """Read one tensor of a checkpoint into memory, as ``dtype``."""
-    values = np.array(stored.map())  # a copy: torch wants memory that it may write to
-    if stored.dtype.name == "bfloat16":  # which torch does not take from numpy
+    """Read one tensor of a checkpoint into memory, as `dtype`."""
+    values = np.array(stored.map())  # a copy, because torch needs memory that it may write to
+    if stored.dtype.name == "bfloat16":  # torch does not take numpy arrays of bfloat16
         return torch.from_numpy(values.view(np.int16)).view(torch.bfloat16).to(dtype)
     return torch.from_numpy(values).to(dtype)
 
 
 class Embedding(nn.Module):
-    """The embedding table, in whatever type it is stored; its rows as float32."""
+    """The embedding table, in the type in which it is stored; the embeddings are float32."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """Look up ``input_ids [batch, seq]``; float32 ``[batch, seq, hidden]``."""
+        """Return the embeddings of `input_ids [batch, seq]`, float32 `[batch, seq, hidden]`."""
         return nn.functional.embedding(input_ids, self.weight).float()
 
 
 class HalfLinear(nn.Module):
-    """A linear map that computes in the type of its weight, from and to float32."""
+    """A linear map that computes in the type of its weights; its input and output are float32."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``x [..., in]`` to ``[..., out]``."""
+        """Map `x [..., in]` to `[..., out]`, both float32."""
         return nn.functional.linear(x.to(self.weight.dtype), self.weight).float()
 
 
@@ -99,12 +99,12 @@ class Rotary(nn.Module):
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
-        # As transformers computes it, to the last bit.
+        # The same steps as in transformers, so that the bits are the same.
         exponents = torch.arange(0, geometry.head_dim, 2, dtype=torch.int64).float() / geometry.head_dim
         self.register_buffer("frequencies", 1.0 / geometry.rope_theta**exponents, persistent=False)
 
     def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - transformers' call
-        """Turn float32 ``position_ids [batch, seq]`` into two tables ``[batch, seq, head_dim]``."""
+        """Return cosines and sines `[batch, seq, head_dim]` for float32 `position_ids [batch, seq]`."""
         angles = position_ids[..., None] * self.frequencies
         angles = torch.cat((angles, angles), dim=-1)
         return angles.cos(), angles.sin()
@@ -118,20 +118,20 @@ def _attend(
     attention_mask: Tensor,
     *,
     scaling: float,
-    **_: object,  # what transformers offers to every attention: dropout, a sliding window, a cache's positions
+    **_: object,  # what transformers passes to every attention: dropout, a sliding window, positions in a cache
 ) -> tuple[Tensor, None]:
-    """Attention in the type of the block's weights, as transformers' interface asks for it.
+    """Attend, in the type of the block's weights, with the signature of transformers' `AttentionInterface`.
 
     Args:
         module: The attention block.
-        query: ``[batch, heads, seq, head_dim]``.
-        key: ``[batch, kv_heads, seq, head_dim]``.
-        value: As ``key``.
-        attention_mask: Added to the scores; float32 ``[batch, 1, seq, seq]``.
-        scaling: Of the scores.
+        query: `[batch, heads, seq, head_dim]`.
+        key: `[batch, kv_heads, seq, head_dim]`.
+        value: `[batch, kv_heads, seq, head_dim]`.
+        attention_mask: What is added to the scores, float32 `[batch, 1, seq, seq]`.
+        scaling: The factor of the scores.
 
     Returns:
-        ``[batch, seq, heads, head_dim]``, and no weights.
+        The attended values, `[batch, seq, heads, head_dim]`, and None instead of the attention weights.
     """
     dtype: torch.dtype = module.o_proj.weight.dtype
     groups = query.shape[1] // key.shape[1]
@@ -142,18 +142,18 @@ def _attend(
 
 
 def _repeated(x: Tensor, groups: int) -> Tensor:
-    """Each key/value head ``groups`` times: ``[batch, kv_heads * groups, seq, head_dim]``."""
+    """Repeat each key/value head `groups` times: `[batch, kv_heads * groups, seq, head_dim]`."""
     if groups == 1:
         return x
     return x[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2)
 
 
 def _stored_type(stored: StoredTensor, dtype: torch.dtype) -> torch.dtype:
-    """The type that a weight gets in the graph."""
+    """Return the type that a weight gets in the graph."""
     if len(stored.shape) == 1:  # a norm's gain
         return torch.float32
     if stored.name.endswith("embed_tokens.weight"):
-        # bfloat16 as it is, half the size and exact, where the graph needs such a GPU anyway; else float32, exact too.
+        # Both types are exact. bfloat16 has half the size, but only a graph in bf16 needs a GPU with bfloat16 anyway.
         return torch.bfloat16 if dtype == torch.bfloat16 == _torch_type(stored) else torch.float32
     return dtype
 

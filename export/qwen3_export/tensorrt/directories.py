@@ -1,4 +1,4 @@
-"""The two model directories of the lane: the plan's, with the portable graph in it, and the front's, which calls it."""
+"""The two model directories of an export for TensorRT: the model of the plan, and the padding front that calls it."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from ..model_directory.manifest import SOURCE_FACTS, write_manifest
 from ..model_directory.triton_config import write_config
 from ..precision import Precision
 from .decoder import build_decoder, load
-from .finish import read_traced
-from .heads import PortableEmbedding, PortableReranker
+from .model import PortableEmbedding, PortableReranker
 from .profiles import MAX_BATCH, MAX_SLOTS, MAX_TOKENS
 from .trace import trace
+from .traced_graph import read_traced
 
 _HERE = Path(__file__).parent
 _TEMPLATES = _HERE.parent / "templates" / "tensorrt"
-_CPU_SLOTS = 512  # of a padded batch: small ones stay in a CPU's cache
+_CPU_SLOTS = 512  # positions of a padded batch on a CPU, few enough for its cache
 _TRACERS = ("optimum-onnx", "torch", "transformers")
 
 
-def write_front(directory: Path, *, kind: Kind, parameters: Mapping[str, str], plan: str) -> None:
-    """Complete the directory of the model that clients talk to: configurations, host and manifest.
+def write_padding_front(directory: Path, *, kind: Kind, parameters: Mapping[str, str], plan_model: str) -> None:
+    """Complete the model directory of the padding front, which clients talk to: configurations, host and manifest.
 
     Args:
-        directory: Holds the tokenizer already.
-        kind: ``embedding`` or ``reranker``.
-        parameters: What the server says about the model.
-        plan: The name of the model that it calls.
+        directory: The directory, in which the tokenizer is already.
+        kind: `embedding` or `reranker`.
+        parameters: The parameters of the configuration, which tell clients about the model.
+        plan_model: The name of the model that the padding front calls.
     """
     outputs = {"embedding": int(parameters["dimensions"])} if kind == "embedding" else {"score": 1, "logit": 1}
     longest = min(int(parameters["max_tokens"]), MAX_TOKENS)
     for file, slots in (("config.pbtxt", MAX_SLOTS), ("configs/embedded.pbtxt", _CPU_SLOTS)):
         limits = {"max_batch_texts": MAX_BATCH, "max_batch_slots": slots, "max_tokens": longest}
-        facts = {**parameters, "plan_model": plan, **{key: str(value) for key, value in limits.items()}}
+        facts = {**parameters, "plan_model": plan_model, **{key: str(value) for key, value in limits.items()}}
         template = _TEMPLATES / f"qwen3_{kind}" / file
         write_config(template, directory / file, outputs=outputs, gpu=False, parameters=facts)
     (directory / "1").mkdir()
@@ -59,18 +59,18 @@ def write_plan_model(
     parameters: Mapping[str, str],
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Complete the directory of the model that TensorRT runs: the portable graph, configurations, stand-in, manifest.
+    """Complete the model directory of the plan: portable graph, configurations, stand-in host and manifest.
 
     Args:
         checkpoint: The weights.
-        directory: Holds the tokenizer already.
-        kind: ``embedding`` or ``reranker``.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
-        parameters: What the server says about the model.
-        progress: Called with bytes done and bytes in all while weights are written.
+        directory: The directory, in which the tokenizer is already.
+        kind: `embedding` or `reranker`.
+        precision: `fp32`, `bf16` or `fp16`.
+        parameters: The parameters of the configuration, which tell clients about the model.
+        progress: Called with the bytes written and the bytes in total while weights are written.
 
     Raises:
-        ExportError: A weight is missing, or tracing gave a graph that TensorRT does not take.
+        ExportError: A weight is missing, or the traced graph has operators that TensorRT does not take.
     """
     outputs = {"pooled": checkpoint.geometry.hidden} if kind == "embedding" else {"score": 1, "logit": 1}
     for file in ("config.pbtxt", "configs/tensorrt-ep.pbtxt", "configs/embedded.pbtxt"):
@@ -102,7 +102,7 @@ def _model(checkpoint: Checkpoint, kind: Kind, precision: Precision) -> Portable
     if kind == "embedding":
         return PortableEmbedding(decoder).eval()
     g = checkpoint.geometry
-    words = answers(checkpoint)
+    answer_ids = answers(checkpoint)
     head = checkpoint.tensor("embed_tokens.weight" if g.tied else "lm_head.weight", g.vocabulary, g.hidden)
-    yes, no = load(head, torch.float32)[[words.yes, words.no]]
+    yes, no = load(head, torch.float32)[[answer_ids.yes, answer_ids.no]]
     return PortableReranker(decoder, yes=yes, no=no).eval()

@@ -1,7 +1,7 @@
-"""A TensorRT plan from the portable graph. Needs NVIDIA's `tensorrt` package and the GPU that the plan is for.
+"""Building a TensorRT plan from the portable graph, with NVIDIA's package `tensorrt`, on the GPU that will run it.
 
-The network is strongly typed: the types are the graph's, TensorRT chooses none. For TensorRT 10.13 to 11. Knows nothing
-about Triton or configurations.
+The network is strongly typed: all types are those of the graph. For TensorRT 10.13 to 11. Knows nothing about Triton or
+its configurations.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ def build_plan(
     """Build a plan.
 
     Args:
-        graph: The portable ``model.onnx``, its weights beside it.
-        profiles: The ranges of shapes that it shall run.
-        timing_cache: What TensorRT has timed before, on this kind of GPU; read if there, and written.
-        workspace_bytes: Most scratch memory of a kernel; all of the GPU's if None.
-        progress: Called with a phase's name, its steps done, and its steps in all.
+        graph: The portable `model.onnx`, with its weights beside it.
+        profiles: The ranges of shapes that the plan must run.
+        timing_cache: A file with kernel timings of earlier builds on this kind of GPU. It is read if it exists, and
+            written.
+        workspace_bytes: Most scratch memory of a kernel; None for the GPU's whole memory.
+        progress: Called with the name of a phase, the steps done, and the steps in total.
 
     Raises:
-        ExportError: There is no GPU that TensorRT can use, or it refuses the graph.
+        ExportError: TensorRT finds no GPU that it can use, refuses the graph, or fails to build the plan.
     """
     logger = _Logger()
     try:
         builder = trt.Builder(logger)
-    except (RuntimeError, TypeError) as error:  # pybind11's word for a null pointer is TypeError
+    except (RuntimeError, TypeError) as error:  # pybind11 raises TypeError for a null pointer
         raise ExportError(
             f"TensorRT {trt.__version__} finds no GPU that it can use ({logger.last or error}). Run build-engine on "
             "the GPU that will run the plan; in a container, with `docker run --gpus all`"
@@ -54,7 +55,7 @@ def build_plan(
         raise ExportError(f"TensorRT {trt.__version__} does not take {graph}: {reasons}")
 
     config = builder.create_builder_config()
-    # TF32, on unless cleared, keeps ten bits of a float32 factor: fp32 exports would not be fp32.
+    # TF32, which is on by default, rounds float32 factors to ten bits, so that fp32 exports would not be fp32.
     config.clear_flag(trt.BuilderFlag.TF32)
     if workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
@@ -68,9 +69,7 @@ def build_plan(
 
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise ExportError(
-            f"TensorRT {trt.__version__} could not build the plan: {logger.last or 'it does not say why'}"
-        )
+        raise ExportError(f"TensorRT {trt.__version__} could not build the plan: {logger.last or 'it gave no reason'}")
     timings = config.get_timing_cache()
     timing_cache.parent.mkdir(parents=True, exist_ok=True)
     timing_cache.write_bytes(bytes(timings.serialize()))
@@ -78,7 +77,7 @@ def build_plan(
 
 
 class _Logger(trt.ILogger):
-    """Keeps the last error, for our own message; shows nothing."""
+    """A logger that prints nothing and keeps the last error, for the message of an `ExportError`."""
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
@@ -90,7 +89,7 @@ class _Logger(trt.ILogger):
 
 
 class _Monitor(trt.IProgressMonitor):
-    """Passes TensorRT's phases on; the outermost alone, for the inner ones number thousands."""
+    """A monitor that reports TensorRT's outermost phases. The inner ones are left out: there are thousands."""
 
     def __init__(self, progress: Progress) -> None:
         trt.IProgressMonitor.__init__(self)
@@ -114,7 +113,7 @@ class _Monitor(trt.IProgressMonitor):
 
 
 def _read_timings(config: trt.IBuilderConfig, path: Path) -> None:
-    """Use the timings of earlier builds; those of another GPU or TensorRT do not fit, and new ones are begun."""
+    """Use the timings of earlier builds; start without any if they are of another GPU or release of TensorRT."""
     if path.is_file():
         known = config.create_timing_cache(path.read_bytes())
         if known is not None and config.set_timing_cache(known, ignore_mismatch=False):

@@ -1,8 +1,9 @@
 """Optimisation profiles: the ranges of shapes that a TensorRT plan can run, and the shape that each is tuned for.
 
-One range from 1 x 1 to the most texts x the longest text would have TensorRT set memory aside for that corner, where
-attention alone is batch x length squared, though no batch ever comes near it: the front keeps texts x width under a
-number of slots. So the ranges step down, a quarter of the texts each time. Knows nothing about TensorRT itself.
+TensorRT reserves memory for the largest shape of a profile. With a single profile up to the most texts of the longest
+length, it would reserve memory for a batch that never comes, because the padding front limits the positions of a padded
+batch (texts x columns). So there are several profiles, each for a quarter of the texts of the one before and for longer
+texts. Knows nothing about TensorRT itself.
 """
 
 from __future__ import annotations
@@ -11,26 +12,27 @@ from dataclasses import dataclass
 
 from ..errors import ExportError
 
-# What a plan covers unless the user says otherwise.
+# The default limits of a plan.
 MAX_BATCH = 32
 MAX_TOKENS = 8192
 MAX_SLOTS = 16_384
 
 _STEP = 4
-_QUERY_TOKENS = 512  # most tokens of the profile for one short text
+_QUERY_TOKENS = 512  # longest text of the profile for one short text
 _TYPICAL_QUERY_TOKENS = 32
 
-Shape = tuple[int, int]  # texts, width
+Shape = tuple[int, int]  # texts, columns
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What padded batches a plan can run.
+    """Which padded batches a plan can run.
 
     Attributes:
         max_batch: Most texts of a batch.
         max_tokens: Longest text.
-        max_slots: Most places for tokens, texts times the longest; a single text may be longer.
+        max_slots: Most positions of a batch, padding included: texts times the longest text. A single text may be
+            longer. The name is that of `--max-slots` and of the padding front's parameter.
     """
 
     max_batch: int = MAX_BATCH
@@ -42,18 +44,18 @@ class Limits:
             raise ExportError("a plan needs at least one text of one token: --max-batch 1 --max-tokens 1")
         if self.max_slots < self.max_batch:
             raise ExportError(
-                f"{self.max_batch} texts do not fit into {self.max_slots} slots even with one token each; "
-                "give --max-slots more, or --max-batch fewer"
+                f"{self.max_batch} texts of one token each need more than {self.max_slots} positions; raise "
+                "--max-slots, or lower --max-batch"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One range of shapes ``(texts, width)``; its least is 1 x 1.
+    """One range of shapes `(texts, columns)`, which begins at 1 x 1.
 
     Attributes:
-        best: What TensorRT tunes for.
-        most: The largest.
+        best: The shape that TensorRT tunes for.
+        most: The largest shape.
     """
 
     best: Shape
@@ -61,17 +63,18 @@ class Profile:
 
 
 def profiles(limits: Limits) -> list[Profile]:
-    """The profiles of a plan: one for a single short text, then from many short texts to few long ones.
+    """Choose the profiles of a plan: one for a single short text, and some from many short texts to few long ones.
 
-    Every batch within the limits lies in at least one of them.
+    Every batch within the limits is in at least one of them.
     """
     query = min(_QUERY_TOKENS, limits.max_tokens)
     found = [Profile(best=(1, min(_TYPICAL_QUERY_TOKENS, query)), most=(1, query))]
     texts = limits.max_batch
     while texts >= 1:
         fewer = texts // _STEP
-        # The fewest texts that only this range is for may be the widest; one text alone may have any width.
-        widest = limits.max_tokens if fewer == 0 else min(limits.max_tokens, limits.max_slots // (fewer + 1))
-        found.append(Profile(best=(texts, min(widest, max(1, limits.max_slots // texts))), most=(texts, widest)))
+        # The next profile covers up to `fewer` texts, so this one needs the length at which `fewer + 1` texts reach
+        # the limit. A single text may have any length.
+        longest = limits.max_tokens if fewer == 0 else min(limits.max_tokens, limits.max_slots // (fewer + 1))
+        found.append(Profile(best=(texts, min(longest, max(1, limits.max_slots // texts))), most=(texts, longest)))
         texts = fewer
     return found

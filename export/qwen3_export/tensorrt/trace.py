@@ -1,4 +1,4 @@
-"""Tracing: Hugging Face Optimum's exporter, told what our two heads take and give."""
+"""Tracing with Hugging Face Optimum's exporter, and the inputs and outputs that it needs to be told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from optimum.exporters.onnx import export
 from optimum.exporters.onnx.base import OnnxConfig
 from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
 
-from .heads import PortableEmbedding, PortableReranker
+from .model import PortableEmbedding, PortableReranker
 
 OPSET = 18  # standard operators that every TensorRT 10 and 11 parses; see docs/tensorrt.md
 
@@ -26,37 +26,38 @@ class PaddedTexts(OnnxConfig):  # type: ignore[misc]  # Optimum is untyped
 
     @property
     def inputs(self) -> Axes:
-        """``input_ids`` and ``attention_mask``, INT64 ``[batch, seq]``."""
+        """`input_ids` and `attention_mask`, INT64 `[batch, seq]`."""
         return {name: {0: "batch", 1: "seq"} for name in ("input_ids", "attention_mask")}
 
     @property
     def outputs(self) -> Axes:
-        """The head's, FP32 ``[batch, size]``."""
+        """The model's outputs, FP32 `[batch, size]`."""
         return {name: {0: "batch"} for name in self.OUTPUTS}
 
 
 class EmbeddingOutputs(PaddedTexts):
-    """``pooled``: not ``embedding``, which is a value's name inside the graph too."""
+    """The output of an embedding model: `pooled`, because a value inside the graph is already named `embedding`."""
 
     OUTPUTS = ("pooled",)
 
 
 class RerankerOutputs(PaddedTexts):
-    """As the packed reranker's."""
+    """The outputs of a reranker, named as in the packed graph."""
 
     OUTPUTS = ("score", "logit")
 
 
 def trace(model: PortableEmbedding | PortableReranker, path: Path) -> None:
-    """Write ``model`` to ``path`` as ONNX, with weights beside it wherever Optimum puts them.
+    """Write `model` to `path` as ONNX. Optimum decides which files beside it hold the weights.
 
     Args:
         model: In evaluation mode.
-        path: The ``.onnx`` file, in an empty folder of its own.
+        path: The `.onnx` file, in an empty folder of its own.
     """
     outputs = EmbeddingOutputs if isinstance(model, PortableEmbedding) else RerankerOutputs
     with warnings.catch_warnings():
-        # Optimum uses torch's TorchScript exporter, which announces its end with every call.
+        # Optimum uses torch's TorchScript exporter, which warns with every call that it will be removed.
         warnings.simplefilter("ignore")
-        # Mending dynamic axes would load the graph into ONNX Runtime, which has no bfloat16 on CPUs; _finish does it.
+        # Optimum's correction of dynamic axes runs the graph in ONNX Runtime, which has no bfloat16 on CPUs.
+        # traced_graph states the shapes instead.
         export(model, outputs(model.config), path, opset=OPSET, disable_dynamic_axes_fix=True)

@@ -4,9 +4,9 @@
 >>> verify_model(Path("model_repository/qwen3_embedding")).passed  # doctest: +SKIP
 True
 
-The path, module by module: ``model_directory`` reads what was exported, ``files`` hashes it, ``cases`` makes token ids
-of the built-in ``texts``, ``reference`` runs transformers on them, ``onnx_runner`` or ``triton_runner`` the exported
-model, ``comparison`` and ``model_card`` hold the two against each other, and ``verification`` ties it together.
+A verification passes these modules: `model_directory` reads what was exported, and `files` checks its hashes. `cases`
+turns the built-in `texts` into token ids. `reference` runs transformers on them, and `onnx_runner` or `triton_runner`
+the exported model. `comparison` and `model_card` compare the results. `verification` calls all of these in order.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ __all__ = ["FileReport", "Verdict", "VerifyError", "check_files", "verify_model"
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    # Late, so that `qwen3-triton --help` does not wait for numpy.
+    # Imported on first use, so that `qwen3-triton --help` does not wait for numpy.
     if name in ("FileReport", "check_files"):
         from . import files
 

@@ -1,4 +1,4 @@
-"""How far from float32 transformers a model of each precision may be."""
+"""How far the results of each precision may be from those of transformers in float32."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from .errors import VerifyError
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Bounds of one precision; None where a measure is shown but not held to anything.
+    """The bounds of one precision; None for a measure that is shown but has no bound.
 
     Attributes:
-        cosine: Smallest cosine of an embedding.
+        cosine: Smallest cosine of an embedding with its reference.
         difference: Largest difference of an embedding's elements.
         logit: Largest difference of a reranker's logit.
         score: Largest difference of a reranker's score.
-        card: Largest difference from the cosines that the model card prints.
-        same_bits: Whether a text's row must be the same, bit for bit, alone and in any batch.
+        card: Largest difference from the cosines in the model card.
+        same_bits: Whether a text's result must be the same, bit for bit, alone and in any batch.
     """
 
     cosine: float
@@ -30,20 +30,20 @@ class Bounds:
 
 _BOUNDS = {
     "fp32": Bounds(cosine=0.999999, difference=1e-5, logit=1e-4, score=1e-4, card=1e-4),
-    # GPU kernels choose their order of summation by the batch's shape.
+    # On GPUs, the order of summation depends on the batch's shape, so the bits may differ.
     "bf16": Bounds(cosine=0.999, difference=None, logit=None, score=0.02, card=5e-3, same_bits=False),
     "fp16": Bounds(cosine=0.999, difference=None, logit=None, score=0.02, card=5e-3, same_bits=False),
     "int8": Bounds(cosine=0.99, difference=None, logit=None, score=0.05, card=0.05),
-    # Random weights of the true shape, the hardest case for four bits, give 0.90.
+    # Random weights of the 0.6B shape, the hardest case for four bits, give 0.90.
     "int4": Bounds(cosine=0.85, difference=None, logit=None, score=0.15, card=0.05),
 }
 
 
 def bounds_for(precision: str) -> Bounds:
-    """The bounds of a precision; variants such as ``int8-weight`` share those of their type.
+    """Return the bounds of a precision. Variants such as `int8-weight` have the bounds of their type.
 
     Raises:
-        VerifyError: It is unknown.
+        VerifyError: The precision is unknown.
     """
     bounds = _BOUNDS.get(precision.partition("-")[0])
     if bounds is None:

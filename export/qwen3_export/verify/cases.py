@@ -1,6 +1,6 @@
-"""The token ids that are run: built-in texts and pairs through the model directory's own tokenizer.json.
+"""The test cases: token ids of the built-in texts and pairs, from the tokenizer.json in the model directory.
 
-Knows nothing about models beyond their kind and their longest text.
+Of the model, this module knows only the kind and the longest text.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Case:
     """One text to run.
 
     Attributes:
-        name: For the table.
-        ids: INT64 ``[n]``.
-        whole: Whether nothing was cut off to fit the longest text.
+        name: Its name in the table.
+        ids: Its token ids, INT64 `[n]`.
+        whole: Whether it was not truncated.
     """
 
     name: str
@@ -72,15 +72,15 @@ class ModelTokenizer:
         self._tokenizer.no_padding()
 
     def body(self, text: str) -> list[int]:
-        """The ids of a text alone."""
+        """Return the ids of a text without special tokens."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def end(self) -> int:
-        """The id that an embedding model's tokenizer puts after a text.
+        """Return the id that an embedding model's tokenizer appends to a text.
 
         Raises:
-            VerifyError: It puts none, or more than one.
+            VerifyError: It appends none, or more than one.
         """
         closed: list[int] = self._tokenizer.encode("text").ids
         if closed[:-1] != self.body("text"):
@@ -88,23 +88,27 @@ class ModelTokenizer:
         return closed[-1]
 
     def only_id(self, word: str) -> int:
-        """The id of a word that is one token.
+        """Return the id of a word that must be a single token.
 
         Raises:
-            VerifyError: It is several.
+            VerifyError: It is several tokens.
         """
         ids = self.body(word)
         if len(ids) != 1:
-            raise VerifyError(f'{self.path} has no token "{word}", with which a reranker answers')
+            raise VerifyError(
+                f'{self.path} has no token "{word}", which a reranker needs for its answer; export the model again'
+            )
         return ids[0]
 
 
 def embedding_cases(tokenizer: ModelTokenizer, *, max_tokens: int) -> list[Case]:
-    """Built-in texts, and repetitions of them of given lengths; each ends with the end token.
+    """Make the cases of an embedding model: the built-in texts, and repetitions of them that have certain lengths.
+
+    Every case ends with the end token.
 
     Args:
-        tokenizer: The model directory's.
-        max_tokens: Longest case. Longer texts lose their end, but for the end token.
+        tokenizer: The tokenizer of the model directory.
+        max_tokens: Length of the longest case. Longer texts are truncated before the end token.
     """
     end = tokenizer.end()
     room = max_tokens - 1
@@ -117,11 +121,15 @@ def embedding_cases(tokenizer: ModelTokenizer, *, max_tokens: int) -> list[Case]
 
 
 def reranker_cases(tokenizer: ModelTokenizer, *, max_tokens: int) -> list[Case]:
-    """Built-in pairs in the official template, and prompts of given lengths.
+    """Make the cases of a reranker: the built-in pairs in the official template, and prompts that have certain lengths.
 
-    The template's three parts are tokenized one by one, as the model card does; what is too long is cut from the
-    body. A length that the template alone exceeds gets the end of the prompt: no real prompt, but the model must
-    compute the same.
+    As in the model card, the three parts of the template are tokenized separately, and only the body is truncated. For
+    a length that is shorter than the template, the case is the end of a prompt. That is no valid prompt, but the model
+    and the reference must still agree on it.
+
+    Args:
+        tokenizer: The tokenizer of the model directory.
+        max_tokens: Length of the longest case.
     """
     prefix, suffix = tokenizer.body(RERANKER_PREFIX), tokenizer.body(RERANKER_SUFFIX)
 
@@ -141,7 +149,7 @@ def reranker_cases(tokenizer: ModelTokenizer, *, max_tokens: int) -> list[Case]:
 
 
 def tokenized_texts(kind: str) -> Iterator[Text]:
-    """Everything that :func:`embedding_cases` or :func:`reranker_cases` has the tokenizer read."""
+    """Yield every text that `embedding_cases` or `reranker_cases` tokenizes."""
     if kind == "embedding":
         yield from TEXTS
         return

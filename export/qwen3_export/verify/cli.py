@@ -1,4 +1,4 @@
-"""``qwen3-triton verify``: the command line of :func:`qwen3_export.verify.verify_model` and ``check_files``."""
+"""`qwen3-triton verify`: the command line of `qwen3_export.verify.verify_model` and `check_files`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .errors import VerifyError
 
-HELP = "prove that exported models compute what their checkpoints compute"
+HELP = "check that exported models compute what their checkpoints compute"
 EXTRA = "verify"
 
 _URL_VARIABLE = "QWEN3_TRITON_URL"
@@ -28,35 +28,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("model_repository"),
         help="Triton's model repository (%(default)s)",
     )
-    parser.add_argument("--name", help="one model of it (default: every exported one)")
+    parser.add_argument("--name", help="the model to verify (default: all exported models of the repository)")
     parser.add_argument(
         "--source",
         metavar="CHECKPOINT",
-        help="folder or Hub id of the checkpoint to compare with (default: the one it was exported from)",
+        help="folder or Hub id of the checkpoint to compare with (default: the one that the model was exported from)",
     )
     parser.add_argument(
         "--url",
         nargs="?",
         const=os.environ.get(_URL_VARIABLE) or _URL,
         metavar="HOST:PORT",
-        help="gRPC of a running server: compare its answers, not model.onnx run here (--url alone: what "
-        f"{_URL_VARIABLE} holds, or else {_URL})",
+        help="compare the answers of the running server at this gRPC address, instead of running model.onnx here "
+        f"(--url without a value: ${_URL_VARIABLE}, or {_URL})",
     )
     parser.add_argument(
         "--files",
         action="store_true",
-        help="only check every file against manifest.json; needs no checkpoint, torch or ONNX Runtime",
+        help="only compare every file with manifest.json, which needs no checkpoint, torch or ONNX Runtime",
     )
     parser.add_argument(
         "--tuned-configs", action="store_true", help="accept config.pbtxt files that you edited after the export"
     )
     parser.add_argument(
-        "--max-tokens", type=int, metavar="N", help="longest built-in text (default: 4096, or the model's own limit)"
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help="length of the longest built-in text (default: 4096, or the model's limit if that is less)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify; returns 0 if everything passed, 1 if not, 2 for wrong usage."""
+    """Verify models; returns 0 if all of them passed, 1 if not, 2 for wrong usage."""
     complaint = _wrong_usage(args)
     if complaint is not None:
         _say(complaint)
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         directories = find_models(args.repository, name=args.name)
         check = _check_files if args.files else _verify
         passed: list[bool] = []
-        for directory in directories:  # each, whatever becomes of those before it
+        for directory in directories:  # a model that fails does not keep the others from being verified
             if passed and not args.files:
                 print()
             passed.append(check(directory, args))
@@ -75,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         _say(str(error))
         return _FAIL
     except KeyboardInterrupt:
-        _say("stopped; nothing is proven")
+        _say("stopped before the end; no verdict")
         return 130
     if len(passed) > 1:
         print(f"{sum(passed)} of {len(passed)} models pass.")
@@ -84,16 +87,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _wrong_usage(args: argparse.Namespace) -> str | None:
     if args.files and (args.source or args.url or args.max_tokens is not None):
-        return "--files compares nothing but files: leave out --source, --url and --max-tokens, or leave out --files"
+        return "--files compares files only: leave out --source, --url and --max-tokens, or leave out --files"
     if args.max_tokens is not None and args.max_tokens < 1:
         return f"--max-tokens must be at least 1, not {args.max_tokens}"
     if args.url is not None:
         args.url = args.url.removeprefix("grpc://")
         port = args.url.rpartition(":")[2]
         if "/" in args.url or not port.isdecimal():
-            return f"--url takes host:port of gRPC, such as {_URL}, not {args.url}"
+            return f"--url takes the host:port of gRPC, such as {_URL}, not {args.url}"
         if not 1 <= int(port) <= _LAST_PORT:
-            return f"--url {args.url}: there is no port {port}; ports are 1 to {_LAST_PORT}"
+            return f"--url {args.url}: there is no port {port}; ports are from 1 to {_LAST_PORT}"
     return None
 
 
@@ -128,16 +131,17 @@ def _verify(directory: Path, args: argparse.Namespace) -> bool:
         _say(str(error))
         return False
     except MemoryError:
-        _say(f"memory does not suffice to verify {directory.name}; see --max-tokens, or use a larger machine")
+        _say(f"not enough memory to verify {directory.name}; lower --max-tokens, or use a larger machine")
         return False
     if verdict.comparisons:
         from qwen3_export.cpu import instruction_sets
 
-        # A server's processor may be another one.
+        # With --url, another machine computes, so its processor is not known.
         here = ", ".join(instruction_sets()) or "an unknown processor"
         what = f"model.onnx on {here}" if args.url is None else args.url
         print(
-            f"{directory.name} ({verdict.model.precision}, {what}) against transformers on {verdict.source}, float32\n"
+            f"{directory.name} ({verdict.model.precision}, {what}) compared with transformers on {verdict.source} in "
+            "float32\n"
         )
         print(table(verdict.comparisons, kind=verdict.model.kind), end="\n\n")
     print(verdict_lines(verdict), flush=True)
@@ -146,7 +150,7 @@ def _verify(directory: Path, args: argparse.Namespace) -> bool:
 
 @contextmanager
 def _bars(what: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal for each stage; nothing elsewhere."""
+    """Show a progress bar for a stage, if stderr is a terminal."""
     from tqdm import tqdm
 
     with tqdm(
@@ -166,5 +170,5 @@ def _bars(what: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]
 
 
 def _say(message: str) -> None:
-    # One line, whatever a server or transformers put into it.
+    # The message of a server or of transformers may have several lines; print it as one.
     print(f"qwen3-triton verify: {' '.join(message.split())}", file=sys.stderr)

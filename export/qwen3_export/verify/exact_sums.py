@@ -1,9 +1,8 @@
-"""Whether a server's int8 products are exact. Pure arithmetic.
+"""Detection of int8 sums that saturate on a server. Pure arithmetic.
 
-ONNX Runtime's products of uint8 by int8 saturate on x86 processors without VNNI, unless the host asks for exact ones.
-This project's hosts ask; a host of someone else's, such as Triton's onnxruntime backend, cannot. Nothing but accuracy
-tells the two apart from outside: exact products on another processor differ from those here by rounding alone, and are
-as far from the reference; saturated ones are farther.
+ONNX Runtime's products of uint8 by int8 saturate on x86 processors without VNNI, unless the host turns on exact sums.
+The embedded host does so; Triton's onnxruntime backend cannot. From outside, only the accuracy shows it: exact sums on
+another processor differ from those here by rounding only and are as close to the reference, but saturated sums are not.
 """
 
 from __future__ import annotations
@@ -17,17 +16,24 @@ from ..kind import Kind
 
 Row = npt.NDArray[np.float32]
 
-LONGEST = 300  # tokens of a text that is run here as well
-# How much larger a server's error may be. Measured: 1.0 for exact sums on another processor; for saturated ones from
-# 2.4, with random weights of the 0.6B shape, to 10. A reranker gives one number per text, whose mean error varies more.
+LONGEST = 300  # tokens of the longest text that is also run on this machine
+# The largest ratio of a server's mean error to this machine's. Measured: 1.0 for exact sums on another processor; from
+# 2.4 (random weights of the 0.6B shape) to 10 for saturated sums. A reranker gives one number per text, so that its
+# mean error varies more.
 _MOST: dict[Kind, float] = {"embedding": 1.5, "reranker": 2.5}
 
 
 def saturation_fault(server: Sequence[Row], here: Sequence[Row], reference: Sequence[Row], kind: Kind) -> str | None:
-    """Compare the errors of the same texts' rows, each ``[width]``.
+    """Compare the errors of a server with those of this machine.
+
+    Args:
+        server: The rows that the server gives, each `[row_size]`.
+        here: The rows that this machine gives for the same texts.
+        reference: The rows that transformers gives for them.
+        kind: The kind of the model.
 
     Returns:
-        What is wrong, in words, or None.
+        The fault as a sentence, or None.
     """
 
     def mean_error(rows: Sequence[Row]) -> float:
@@ -44,7 +50,7 @@ def saturation_fault(server: Sequence[Row], here: Sequence[Row], reference: Sequ
 
 
 def _error(row: Row, reference: Row, kind: Kind) -> float:
-    """1 - cosine, or the square of the logit's difference."""
+    """Return 1 - cosine of embeddings, or the square of the difference of logits."""
     if kind == "embedding":
         return 1 - float(np.dot(row, reference) / (np.linalg.norm(row) * np.linalg.norm(reference)))
     return float((row[1] - reference[1]) ** 2)

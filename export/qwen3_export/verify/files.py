@@ -1,6 +1,6 @@
-"""Whether a model directory still holds the bytes that the export wrote.
+"""Comparison of a model directory's files with its manifest, which has the size and sha256 of every file.
 
-Needs neither torch nor ONNX Runtime, nor the checkpoint: manifest.json has the sha256 of every file.
+Needs neither torch nor ONNX Runtime nor the checkpoint.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from .progress import Progress, silent
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What the check of one model directory found.
+    """The result of checking one model directory.
 
     Attributes:
-        files: Number of files compared with the manifest.
-        bytes: Their size as the manifest states it.
-        faults: One line a file that is missing, altered or extra.
+        files: Number of files that were compared with the manifest.
+        bytes: Their total size according to the manifest.
+        faults: One line for each file that is missing, altered, or not in the manifest.
     """
 
     files: int
@@ -30,17 +30,19 @@ class FileReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every file is as exported, and there was at least one."""
+        """Whether there was at least one file and all of them are as exported."""
         return self.files > 0 and not self.faults
 
 
 def check_files(model: ModelDirectory, *, tuned_configs: bool = False, progress: Progress = silent) -> FileReport:
-    """Compare size and sha256 of every file with the manifest. An older version that was deleted whole is not missed.
+    """Compare the size and sha256 of every file with the manifest.
+
+    An older version whose folder was deleted is left out.
 
     Args:
-        model: From ``read_model``.
-        tuned_configs: Accept .pbtxt files that the operator edited; they must still be there.
-        progress: Told the bytes hashed.
+        model: From `read_model`.
+        tuned_configs: Accept .pbtxt files that were edited after the export; they must still exist.
+        progress: Receives the number of bytes hashed.
     """
     faults = []
     files = {name: stored for name, stored in model.files.items() if not _is_retired(model, name)}
@@ -57,7 +59,7 @@ def check_files(model: ModelDirectory, *, tuned_configs: bool = False, progress:
             if fault is not None:
                 hint = "; --tuned-configs if that was you" if fault.startswith("altered") and _is_config(name) else ""
                 faults.append(f"{name}: {fault}{hint}")
-    faults += [f"{name}: extra, manifest.json does not list it" for name in _extra(model)]
+    faults += [f"{name}: extra, not in manifest.json" for name in _extra(model)]
     return FileReport(files=len(files), bytes=total, faults=tuple(faults))
 
 
@@ -78,7 +80,7 @@ def _fault(path: Path, size: int, digest: str, *, may_differ: bool, advance: Cal
 
 
 def _extra(model: ModelDirectory) -> list[str]:
-    """Files that nobody exported. What Python compiled of model.py when Triton ran it does not count."""
+    """Return the names of files that are not in the manifest, except what Python compiled when Triton ran model.py."""
     found = (path for path in model.path.rglob("*") if not path.is_dir() or path.is_symlink())
     names = {path.relative_to(model.path).as_posix() for path in found if path.parent.name != "__pycache__"}
     return sorted(names - set(model.files) - {MANIFEST})

@@ -1,4 +1,4 @@
-"""The exported model against the numbers that its model card publishes: needs no reference at all."""
+"""Comparison of an exported model with the numbers in its model card, which needs no reference model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .texts import CARD_COSINES, CARD_DOCUMENTS, CARD_LOGITS, CARD_PAIRS, CARD_Q
 
 @dataclass(frozen=True, slots=True)
 class CardReport:
-    """What the comparison found.
+    """The result of the comparison.
 
     Attributes:
         numbers: How many numbers were compared.
-        worst: Largest difference.
-        bound: What it is held to.
+        worst: The largest difference.
+        bound: The largest difference allowed.
         what: What the numbers are: cosines, logits or scores.
     """
 
@@ -32,33 +32,33 @@ class CardReport:
 
     @property
     def fault(self) -> str | None:
-        """What is out of bounds, or None."""
-        if self.worst <= self.bound:  # NaN is not
+        """The fault as a sentence; None if the numbers are within the bound."""
+        if self.worst <= self.bound:  # false for NaN
             return None
-        return f"the model card's {self.what} are missed by {self.worst:.1e}, more than {self.bound:g}"
+        return f"the {self.what} differ from the model card's by {self.worst:.1e}, more than {self.bound:g}"
 
 
 def published(*sources: str) -> str | None:
-    """The first of these Hub ids whose model card has numbers."""
+    """Return the first of these sources whose model card has numbers; None if there is none."""
     return next((source for source in sources if source in CARD_COSINES or source in CARD_LOGITS), None)
 
 
 def compare_with_card(source: str, rows: Mapping[str, npt.NDArray[np.float32]], *, bounds: Bounds) -> CardReport:
-    """Compare with the card of a published checkpoint.
+    """Compare with the model card of a published checkpoint.
 
     Args:
-        source: From :func:`published`.
-        rows: The exported model's row of each whole case, by name.
-        bounds: Of its precision.
+        source: From `published`.
+        rows: The exported model's row of each case that was not truncated, by name.
+        bounds: The bounds of its precision.
 
     Raises:
-        VerifyError: The card's texts were cut, or belong to the other kind of model.
+        VerifyError: The card's texts were truncated, or belong to the other kind of model.
     """
     names = [item.name for item in (CARD_PAIRS if source in CARD_LOGITS else (*CARD_QUERIES, *CARD_DOCUMENTS))]
     if not set(names) <= set(rows):
         raise VerifyError(
-            f"the numbers of {source}'s model card cannot be compared, for its texts were cut or not run; "
-            "raise --max-tokens, or correct --source"
+            f"the numbers in the model card of {source} cannot be compared, because its texts were truncated or not "
+            "run; raise --max-tokens, or correct --source"
         )
     card = np.stack([rows[name].astype(np.float64) for name in names])
     if source in CARD_COSINES:

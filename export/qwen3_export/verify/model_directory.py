@@ -1,4 +1,4 @@
-"""A model repository as verify sees it: exported models, and what the manifest.json of each states.
+"""The model directories that verify works on, and what their manifests state.
 
 Knows nothing about graphs or checkpoints, and needs nothing beyond the standard library.
 """
@@ -18,13 +18,13 @@ from .errors import VerifyError
 
 TOKENIZER = "tokenizer.json"
 
-# Output tensors of the two kinds of model: the tensor contract, see the README.
+# The output tensors of each kind of model, as in the tensor contract.
 OUTPUTS: dict[Kind, tuple[str, ...]] = {"embedding": ("embedding",), "reranker": ("score", "logit")}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file as the manifest states it."""
+    """The size and sha256 of one file according to the manifest."""
 
     bytes: int
     sha256: str
@@ -36,12 +36,12 @@ class ModelDirectory:
 
     Attributes:
         path: Its directory; the directory's name is the model's name in Triton.
-        kind: ``embedding`` or ``reranker``.
-        source: The checkpoint it was exported from: a Hub id, a folder, or ``tiny``.
-        revision: The commit on the Hub, or ``""``.
-        precision: As export calls it, ``fp32`` for one.
-        version: The newest version in it, of which all this is said.
-        files: Every file by its path in the directory, the manifest aside.
+        kind: `embedding` or `reranker`.
+        source: The checkpoint that it was exported from: a Hub id, a folder, or `tiny`.
+        revision: The commit on the Hub, or `""`.
+        precision: The precision of the export, such as `fp32`.
+        version: The newest version, which the other attributes describe.
+        files: Every file except the manifest, by its path in the directory.
     """
 
     path: Path
@@ -59,29 +59,33 @@ class ModelDirectory:
 
     @property
     def graph(self) -> Path:
-        """The newest version's model.onnx."""
+        """The path of the newest version's model.onnx."""
         return self.path / str(self.version) / "model.onnx"
 
 
 def find_models(repository: Path, *, name: str | None = None) -> list[Path]:
-    """List the directories of exported models in a repository, sorted; of one model, if named.
+    """Return the directories of the exported models in a repository, sorted by name.
+
+    Args:
+        repository: The model repository.
+        name: The one model to return; None for all.
 
     Raises:
-        VerifyError: There is none, so that nothing would be verified.
+        VerifyError: There is none.
     """
     if not repository.is_dir():
-        raise VerifyError(f"there is no model repository {repository}; name it with --repository")
+        raise VerifyError(f"there is no model repository {repository}; correct --repository")
     if model := model_around(repository):
         raise VerifyError(f"{repository} belongs to one model; give --repository {model.parent} --name {model.name}")
     exported = exported_models(repository)
     if not exported:
-        raise VerifyError(f"{repository} holds no exported model; make one with: qwen3-triton export")
+        raise VerifyError(f"{repository} holds no exported model; write one with `qwen3-triton export`")
     if name is None:
         return exported
     chosen = [path for path in exported if path.name == name]
     if not chosen:
         names = ", ".join(path.name for path in exported)
-        raise VerifyError(f"{repository} holds no exported model {name}; --name takes one of: {names}")
+        raise VerifyError(f"{repository} holds no exported model {name}; correct --name, which can be: {names}")
     return chosen
 
 
@@ -89,18 +93,18 @@ def read_model(path: Path) -> ModelDirectory:
     """Read the manifest of one model directory.
 
     Raises:
-        VerifyError: It is missing or does not state what verify needs.
+        VerifyError: It is missing, or does not state what verify needs.
     """
     try:
         manifest = read_manifest(path)
     except ExportError as error:
         raise VerifyError(str(error)) from None
     if manifest.get("device") == "tensorrt":
-        raise VerifyError(f"{path} was exported for TensorRT, which verify does not compare; name another with --name")
+        raise VerifyError(f"{path} was exported for TensorRT, which verify does not support; give another with --name")
     try:
-        # Exports before rerankers name no kind.
+        # Exports from before rerankers were supported state no kind, and those from before versions have version 1.
         kind = manifest.get("kind", "embedding")
-        version = int(manifest.get("model_version", 1))  # exports before versions have one, the first
+        version = int(manifest.get("model_version", 1))
         files = {
             _inside(name): StoredFile(bytes=int(entry["bytes"]), sha256=str(entry["sha256"]))
             for name, entry in manifest["files"].items()
@@ -120,12 +124,12 @@ def read_model(path: Path) -> ModelDirectory:
             files=files,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else f"makes no sense ({error})"
+        reason = f"lacks {error}" if isinstance(error, KeyError) else f"is not valid ({error})"
         raise VerifyError(f"{path / MANIFEST} {reason}; export the model again") from None
 
 
 def _inside(name: str) -> str:
-    """The name, if it cannot lead out of the model directory."""
+    """Return the name of a file if it is inside the model directory; raise ValueError if it is not."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise ValueError(f"it names a file {name!r} outside the directory")

@@ -1,4 +1,7 @@
-"""ONNX Runtime on this machine, on the same model.onnx that Triton loads. The only module that runs graphs."""
+"""Running an exported model in ONNX Runtime on this machine, from the same model.onnx that Triton loads.
+
+The only module of verify that imports ONNX Runtime.
+"""
 
 from __future__ import annotations
 
@@ -19,52 +22,53 @@ _GPU_PRECISIONS = ("bf16", "fp16")
 
 
 def require_device(model: ModelDirectory) -> None:
-    """Make sure that ONNX Runtime can run a model here, before any work is done for it.
+    """Make sure that ONNX Runtime can run a model on this machine, before other work is done for it.
 
     Raises:
-        VerifyError: It was exported for CUDA, which this ONNX Runtime cannot use.
+        VerifyError: The model was exported for CUDA, which the installed ONNX Runtime does not support.
     """
     if model.precision in _GPU_PRECISIONS and _CUDA not in runtime().get_available_providers():
         raise VerifyError(
-            f"{model.name} was exported for CUDA, and this ONNX Runtime runs on CPUs only. Verify a server with a GPU "
-            "(Triton's container, docs/docker.md) with --url, or install onnxruntime-gpu beside a GPU"
+            f"{model.name} was exported for CUDA, but the installed ONNX Runtime runs on CPUs only; verify a server "
+            "that has a GPU (Triton's container, docs/docker.md) with --url, or install onnxruntime-gpu on a machine "
+            "with a GPU"
         )
 
 
 class OnnxRunner:
-    """A :class:`~qwen3_export.verify.runner.Runner` in this process."""
+    """A `Runner` in this process."""
 
     def __init__(self, model: ModelDirectory) -> None:
         """Load the graph.
 
         Raises:
-            VerifyError: ONNX Runtime refuses it, or it is another kind of model than the manifest says.
+            VerifyError: ONNX Runtime cannot load it, or its outputs are those of another kind of model.
         """
         self._model = model
         self._outputs = OUTPUTS[model.kind]
-        # CPU precisions are verified where they are made to run, even beside a GPU.
+        # Precisions for CPUs are verified on the CPU even if there is a GPU.
         wants_gpu = model.precision in _GPU_PRECISIONS and _CUDA in runtime().get_available_providers()
         try:
             self._session: Any = open_session(model.graph, providers=[_CUDA, _CPU] if wants_gpu else [_CPU])
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime's own types share no base
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors have no common base class
             raise VerifyError(self._refusal("does not load", error)) from None
         found = {output.name for output in self._session.get_outputs()}
         if not set(self._outputs) <= found:
             raise VerifyError(
-                f"{model.name} is said to be a {model.kind} model, but its graph gives {', '.join(sorted(found))}; "
-                "export the model again"
+                f"the manifest of {model.name} says that its kind is {model.kind}, but the outputs of its graph are "
+                f"{', '.join(sorted(found))}; export the model again"
             )
 
     def alone(self, ids: Ids) -> Rows:
-        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        """See `Runner`."""
         return self._run([ids])
 
     def together(self, batch: Sequence[Ids]) -> Together:
-        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        """See `Runner`."""
         return Together(self._run(batch), shared=len(batch))
 
     def close(self) -> None:
-        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        """See `Runner`."""
         self._session = None
 
     def _run(self, batch: Sequence[Ids]) -> Rows:
@@ -79,9 +83,9 @@ class OnnxRunner:
         reason = " ".join(str(error).split())[:300]
         if "allocat" in reason:
             size = sum(stored.bytes for stored in self._model.files.values())
-            remedy = f"its weights take {size / 1e9:.1f} GB, long texts more; try a lower --max-tokens"
+            remedy = f"its weights take {size / 1e9:.1f} GB, and long texts take more; try a lower --max-tokens"
         elif self._model.precision in _GPU_PRECISIONS:
-            remedy = f"{self._model.precision} runs on GPUs: verify a server that has one with --url"
+            remedy = f"{self._model.precision} runs on GPUs only: verify a server that has one with --url"
         else:
             remedy = "export the model again, or upgrade onnxruntime"
         return f"{self._model.name} {what} in ONNX Runtime {runtime().__version__} ({reason}); {remedy}"

@@ -1,4 +1,4 @@
-"""How long computations tell how far they are, without knowing who listens."""
+"""The interface through which long computations report their progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,22 +6,22 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Opens one stage of the work."""
+    """A function that starts one stage of the work."""
 
     def __call__(self, what: str, *, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
         """Start a stage.
 
         Args:
-            what: Its name, for people.
-            total: How many units it will do.
-            unit: What they are: ``B`` or ``tok``.
+            what: The name of the stage, shown to the user.
+            total: The number of units in it.
+            unit: The name of a unit: `B`, `tok` or `text`.
 
         Returns:
-            A context that gives the function to call with each number of units done.
+            A context manager. It gives a function to call with the number of units that were done since the last call.
         """
 
 
 @contextmanager
 def silent(what: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:  # noqa: ARG001
-    """A :class:`Progress` that nobody watches."""
+    """A `Progress` that shows nothing."""
     yield lambda _done: None

@@ -1,6 +1,6 @@
-"""What transformers computes from the checkpoint, in float32 on the CPU: the truth that an export is held to.
+"""The reference: what transformers computes from the checkpoint, in float32 on the CPU.
 
-The only module that imports torch and transformers. Knows nothing about ONNX or servers.
+The only module of verify that imports torch and transformers. Knows nothing about ONNX or servers.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
 
 
 class Reference:
-    """One checkpoint. Its weights are in memory only while :meth:`compute` runs."""
+    """One checkpoint. Its weights are in memory only while `compute` runs."""
 
     def __init__(self, source: Source, *, kind: Kind) -> None:
         """Read the checkpoint's config.json.
 
         Raises:
-            VerifyError: There is none, or not of a Qwen3 model.
+            VerifyError: There is none, or it is not that of a Qwen3 model.
         """
         self._source = source
-        # The same weights, with or without the head that only a reranker has.
+        # Both classes load the same weights; only a reranker needs lm_head.
         self._auto: Any = transformers.AutoModel if kind == "embedding" else transformers.AutoModelForCausalLM
         self._kind = kind
-        # Without the file transformers guesses a model type from the folder's name.
-        if source.is_local and not (Path(source.place) / "config.json").is_file():
-            raise VerifyError(f"{source.place} holds no config.json; name a whole checkpoint with --source")
+        # If config.json is missing, transformers guesses the model type from the folder's name.
+        if source.is_local and not (Path(source.name_or_path) / "config.json").is_file():
+            raise VerifyError(f"{source.name_or_path} holds no config.json; give a complete checkpoint with --source")
         with _in_one_line(source, "config.json"), _quiet():
-            self._config: Any = transformers.AutoConfig.from_pretrained(source.place, revision=source.revision)
+            self._config: Any = transformers.AutoConfig.from_pretrained(source.name_or_path, revision=source.revision)
         if self._config.model_type != "qwen3":
             raise VerifyError(
-                f"{source.place} holds a {self._config.model_type} model, not a qwen3 one; correct --source"
+                f"{source.name_or_path} holds a {self._config.model_type} model, not a qwen3 model; correct --source"
             )
 
     @property
     def vocabulary(self) -> int:
-        """Number of token ids that the checkpoint embeds."""
+        """Size of the checkpoint's vocabulary."""
         return int(self._config.vocab_size)
 
     @property
@@ -60,12 +60,12 @@ class Reference:
         return min(int(self._config.max_position_embeddings), ADVERTISED_CONTEXT)
 
     @property
-    def width(self) -> int:
-        """Elements of a row that :meth:`compute` returns."""
+    def row_size(self) -> int:
+        """Numbers in a row that `compute` returns: the hidden size, or 2 of a reranker."""
         return int(self._config.hidden_size) if self._kind == "embedding" else 2
 
     def bytes(self) -> int:
-        """Memory that the weights take in float32."""
+        """Return the size of the weights in float32."""
         with torch.device("meta"), _quiet():
             return 4 * int(self._auto.from_config(self._config).num_parameters())
 
@@ -76,25 +76,25 @@ class Reference:
 
         Args:
             cases: Token ids inside the vocabulary.
-            tokenizer: Knows the ids of a reranker's answers.
-            progress: Told the tokens done.
+            tokenizer: The tokenizer, which has the ids of a reranker's answers.
+            progress: Receives the number of tokens done.
 
         Returns:
-            Embedding: the last token's hidden state after the final norm, scaled to norm 1, float32 ``[n, hidden]``.
-            Reranker: score and logit, float32 ``[n, 2]``.
+            Of an embedding model: the last token's hidden state after the final norm, scaled to norm 1, float32
+            `[n, hidden]`. Of a reranker: score and logit, float32 `[n, 2]`.
 
         Raises:
-            VerifyError: The weights cannot be loaded, or memory does not suffice.
+            VerifyError: The weights cannot be loaded, or there is not enough memory.
         """
         answers = [] if self._kind == "embedding" else [tokenizer.only_id("yes"), tokenizer.only_id("no")]
         needed, available = self.bytes(), _available_bytes()
-        # Linux promises memory that it does not have, and then kills the process without a word.
+        # Linux grants more memory than it has, and later kills the process without a message. So check it first.
         if available is not None and needed > available:
             raise VerifyError(f"{self._memory(needed)}, and {available / 1e9:.1f} GB are free; use a larger machine")
         rows = []
         model = None
         try:
-            # The stage opens first: loading is the longer part of it for short texts.
+            # The stage starts before the weights are loaded, because for short texts that takes most of the time.
             total = sum(case.ids.size for case in cases)
             with progress("transformers", total=total, unit="tok") as advance, torch.inference_mode():
                 model = self._load()
@@ -105,7 +105,7 @@ class Reference:
             if not _is_out_of_memory(error):
                 raise
             raise VerifyError(
-                f"{self._memory(needed)}; use a larger machine, or lower --max-tokens if the weights do fit"
+                f"{self._memory(needed)}; use a larger machine, or lower --max-tokens if the weights alone fit"
             ) from None
         finally:
             del model
@@ -120,7 +120,7 @@ class Reference:
             last = model(ids, use_cache=False).last_hidden_state[0, -1]
             vector: npt.NDArray[np.float32] = torch.nn.functional.normalize(last, dim=-1).numpy()
             return vector
-        # Only the last position: all of them would be [tokens, vocabulary].
+        # Logits at the last position only; those of all positions would be [tokens, vocabulary].
         logits = model(ids, use_cache=False, logits_to_keep=1).logits[0, -1, answers]
         score = torch.softmax(logits, dim=-1)[0]
         pair: npt.NDArray[np.float32] = torch.stack([score, logits[0] - logits[1]]).numpy()
@@ -129,50 +129,50 @@ class Reference:
     def _load(self) -> Any:  # noqa: ANN401
         with _in_one_line(self._source, "weights"), _quiet():
             model, loading = self._auto.from_pretrained(
-                self._source.place,
+                self._source.name_or_path,
                 revision=self._source.revision,
                 dtype=torch.float32,
                 output_loading_info=True,
             )
-        # transformers fills gaps with random numbers and only warns.
+        # transformers initialises missing weights with random numbers and only warns.
         if loading["missing_keys"]:
             missing = sorted(loading["missing_keys"])
             raise VerifyError(
-                f"{self._source.place} lacks {len(missing)} weights, {missing[0]} among them; "
-                "name a whole checkpoint with --source"
+                f"{self._source.name_or_path} lacks {len(missing)} weights, {missing[0]} among them; "
+                "give a complete checkpoint with --source"
             )
         return model.eval()
 
 
 def tokenizer_faults(tokenizer: ModelTokenizer, source: Source, *, kind: Kind) -> list[str] | None:
-    """Compare the exported tokenizer with the checkpoint's own on every built-in text.
+    """Compare the exported tokenizer with the checkpoint's tokenizer on every built-in text.
 
     Returns:
-        One line for each text of which the two make different ids; None if the checkpoint has no tokenizer.
+        One line for each text for which the ids differ; None if the checkpoint has no tokenizer.
 
     Raises:
         VerifyError: The checkpoint's tokenizer cannot be loaded.
     """
-    if source.is_local and not any((Path(source.place) / file).is_file() for file in _TOKENIZER_FILES):
+    if source.is_local and not any((Path(source.name_or_path) / file).is_file() for file in _TOKENIZER_FILES):
         return None
     with _in_one_line(source, "tokenizer"), _quiet():
-        own: Any = transformers.AutoTokenizer.from_pretrained(source.place, revision=source.revision)
+        own: Any = transformers.AutoTokenizer.from_pretrained(source.name_or_path, revision=source.revision)
     is_embedding = kind == "embedding"
     end = [tokenizer.end()] if is_embedding else []
     return [
-        f"tokenizer.json and the checkpoint's tokenizer make different ids of {text.name!r}"
+        f"tokenizer.json and the checkpoint's tokenizer give different ids for {text.name!r}"
         for text in tokenized_texts(kind)
         if [*tokenizer.body(text.text), *end] != own(text.text, add_special_tokens=is_embedding)["input_ids"]
     ]
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # torch's CPU allocator raises RuntimeError: "DefaultCPUAllocator: can't allocate memory: ..."
+    # torch's CPU allocator raises a RuntimeError: "DefaultCPUAllocator: can't allocate memory: ..."
     return isinstance(error, MemoryError) or "allocate memory" in str(error)
 
 
 def _available_bytes() -> int | None:
-    """Memory that Linux could give without swapping; None where it cannot be asked."""
+    """Return the memory that Linux can give without swapping; None on other systems."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -182,7 +182,7 @@ def _available_bytes() -> int | None:
 
 @contextmanager
 def _in_one_line(source: Source, what: str) -> Iterator[None]:
-    """Whatever transformers says when it cannot load something, in one line with a remedy."""
+    """Turn any error of transformers into a `VerifyError` of one line that says what to do."""
     try:
         yield
     except Exception as error:
@@ -190,16 +190,16 @@ def _in_one_line(source: Source, what: str) -> Iterator[None]:
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = (
-            "name a whole checkpoint with --source"
+            "give a complete checkpoint with --source"
             if source.is_local
-            else "check the network, or name a checkpoint folder with --source"
+            else "check the network, or give a checkpoint folder with --source"
         )
-        raise VerifyError(f"cannot load the {what} of {source.place}: {reason}; {remedy}") from error
+        raise VerifyError(f"cannot load the {what} of {source.name_or_path}: {reason}; {remedy}") from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers' own bars and warnings off the terminal for a while."""
+    """Suppress transformers' progress bars and warnings."""
     logging = transformers.utils.logging
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

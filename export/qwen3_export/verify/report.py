@@ -1,4 +1,4 @@
-"""A verdict in plain text: an aligned table, and one line that says pass or fail and what that rests on."""
+"""A verdict as plain text: a table of all texts, and one line that says pass or fail and why."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import math
 from collections.abc import Callable, Sequence
 
 from ..kind import Kind
+from ..size import in_words
 from .comparison import MEASURES, Comparison
 from .files import FileReport
 from .verification import Verdict
 
-_MOST_FAULTS = 20  # shown of one model
+_MOST_FAULTS = 20  # lines shown for one model
 
 
 def table(comparisons: Sequence[Comparison], *, kind: Kind) -> str:
-    """One line a text, faulty ones marked."""
+    """Return a table with one line per text; texts with faults are marked."""
     lines = [("text", "tokens", *MEASURES[kind], "in batch", "")]
     for c in comparisons:
         first = f"{c.measures[0]:.7f}" if kind == "embedding" else _small(c.measures[0])
@@ -31,21 +32,21 @@ def table(comparisons: Sequence[Comparison], *, kind: Kind) -> str:
 
 
 def verdict_lines(verdict: Verdict) -> str:
-    """The notes, the faults, and the verdict."""
+    """Return the notes, the faults and the verdict."""
     lines = [f"  note: {note}" for note in verdict.notes]
     lines += _faults(verdict.faults)
-    lines.append(f"{verdict.model.name}: {'PASS' if verdict.passed else 'FAIL'}, {_ground(verdict)}")
+    lines.append(f"{verdict.model.name}: {'PASS' if verdict.passed else 'FAIL'}, {_reasons(verdict)}")
     return "\n".join(lines)
 
 
 def file_lines(name: str, report: FileReport) -> str:
-    """The faults and the verdict of a check of files."""
+    """Return the faults and the verdict of a check of files."""
     state = "PASS" if report.passed else "FAIL"
-    about = f"{report.files} files, {_in_words(report.bytes)}, against their sha256 in manifest.json"
+    about = f"{report.files} files, {in_words(report.bytes)}, compared with their sha256 in manifest.json"
     return "\n".join([*_faults(report.faults), f"{name}: {state}, {about}"])
 
 
-def _ground(verdict: Verdict) -> str:
+def _reasons(verdict: Verdict) -> str:
     if not verdict.comparisons:
         return f"{len(verdict.files.faults)} of its files are not as exported; nothing else was compared"
     failed = sum(bool(c.faults) for c in verdict.comparisons)
@@ -60,12 +61,14 @@ def _ground(verdict: Verdict) -> str:
     parts = [
         f"{texts - failed} of {texts} texts within bounds",
         worst,
-        f"{same} of {texts} the same bits in {verdict.batches} mixed batches ({verdict.shared} texts shared one)",
+        f"{same} of {texts} texts have the same bits in {verdict.batches} mixed batches "
+        f"({verdict.shared} texts shared a batch)",
     ]
     if verdict.card is not None:
         card = verdict.card
         parts.append(
-            f"{card.numbers} {card.what} of the model card within {_small(card.worst)} ({card.bound:g} allowed)"
+            f"{card.numbers} {card.what} differ from the model card's by at most {_small(card.worst)} "
+            f"({card.bound:g} allowed)"
         )
     parts.append(f"{verdict.files.files} files as exported")
     return "; ".join(parts)
@@ -80,12 +83,6 @@ def _faults(faults: Sequence[str]) -> list[str]:
 
 def _worst(values: Sequence[float], choose: Callable[[Sequence[float]], float]) -> float:
     return math.nan if any(math.isnan(value) for value in values) else choose(values)
-
-
-def _in_words(size: int) -> str:
-    """A number of bytes as people read it: ``0.9 MB``, ``41 MB``, ``2.4 GB``."""
-    number, unit = (size / 1e9, "GB") if size >= 1e9 else (size / 1e6, "MB")
-    return f"{number:.1f} {unit}" if number < 10 else f"{number:,.0f} {unit}"
 
 
 def _small(value: float) -> str:

@@ -1,6 +1,6 @@
-"""What runs an exported model, and which texts share a batch.
+"""The interface of what runs an exported model, on this machine or on a server; and how texts are divided into batches.
 
-Whether ONNX Runtime runs here or behind a server makes no difference to those who compare.
+A row is the result of one text: the model's outputs, one after another.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from .cases import Ids
 
 Rows = npt.NDArray[np.float32]
 
-_MOST_TEXTS = 32  # in a batch; what config.pbtxt allows as exported
-_MOST_SLOTS = 16_384  # texts times the longest of them: bounds the memory of attention on a CPU
+_MOST_TEXTS = 32  # texts in a batch: max_batch_size of the configuration as exported
+_MOST_POSITIONS = 16_384  # texts times the longest text, which bounds the memory of attention on a CPU
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Together:
-    """Texts run at once.
+    """The result of texts that were run together.
 
     Attributes:
-        rows: float32 ``[batch, width]``.
+        rows: float32 `[batch, row_size]`.
         shared: How many of them are known to have run in a batch with others.
     """
 
@@ -35,10 +35,10 @@ class Together:
 
 
 class Runner(Protocol):
-    """Runs token ids through an exported model. A row is the model's outputs, one after another."""
+    """Runs token ids through an exported model."""
 
     def alone(self, ids: Ids) -> Rows:
-        """Run one text; float32 ``[1, width]``."""
+        """Run one text; returns float32 `[1, row_size]`."""
 
     def together(self, batch: Sequence[Ids]) -> Together:
         """Run texts of different lengths in one batch."""
@@ -48,22 +48,22 @@ class Runner(Protocol):
 
 
 def mixed_batches(lengths: Sequence[int], *, seed: int = 0) -> list[list[int]]:
-    """Divide texts among batches of at least two, whatever their lengths; the same way every time.
+    """Divide texts of any lengths into batches of at least two texts.
 
     Args:
         lengths: Tokens of each text.
-        seed: Of the shuffle.
+        seed: Seed of the shuffle; the same seed gives the same batches.
 
     Returns:
-        For each batch the indices of its texts. Every text is in one; text 0 may be in a second.
+        The indices of each batch's texts. Every text is in one batch; text 0 or 1 may be in a second one.
     """
     order = list(range(len(lengths)))
     random.Random(seed).shuffle(order)  # noqa: S311 - not for secrets
     batches: list[list[int]] = [[]]
     for index in order:
         batch = batches[-1]
-        slots = max(lengths[i] for i in [*batch, index]) * (len(batch) + 1)
-        if len(batch) == _MOST_TEXTS or (len(batch) >= 2 and slots > _MOST_SLOTS):
+        positions = max(lengths[i] for i in [*batch, index]) * (len(batch) + 1)
+        if len(batch) == _MOST_TEXTS or (len(batch) >= 2 and positions > _MOST_POSITIONS):
             batches.append([index])
         else:
             batch.append(index)

@@ -1,4 +1,4 @@
-"""Where the checkpoint is that an exported model is compared with."""
+"""Finding the checkpoint that an exported model is compared with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from .errors import VerifyError
 from .model_directory import ModelDirectory
 
-TINY = "tiny"
+TINY = "tiny"  # what the manifest names as the source of an export of the random checkpoint
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -18,17 +18,17 @@ class Source:
     """A checkpoint that transformers can open.
 
     Attributes:
-        place: A folder, or a Hub id.
+        name_or_path: A Hub id, or the path of a folder.
         revision: The commit on the Hub; None for its main branch, and for a folder.
     """
 
-    place: str
+    name_or_path: str
     revision: str | None = None
 
     @property
     def is_local(self) -> bool:
         """Whether it is a folder on this machine."""
-        return Path(self.place).is_dir()
+        return Path(self.name_or_path).is_dir()
 
 
 def find_source(model: ModelDirectory, *, given: str | None = None) -> Source:
@@ -36,26 +36,29 @@ def find_source(model: ModelDirectory, *, given: str | None = None) -> Source:
 
     Args:
         model: The exported model, whose manifest names its source.
-        given: What the user named instead.
+        given: The checkpoint that the user gave instead.
 
     Raises:
-        VerifyError: It cannot be found; the message says how to name it.
+        VerifyError: It cannot be found; the message says how to give it.
     """
-    place = model.source if given is None else given
+    name_or_path = model.source if given is None else given
     if given is not None and Path(given).is_dir():
         return Source(given)
-    if place == TINY:
+    if name_or_path == TINY:
         raise VerifyError(
-            f"{model.name} was exported from {TINY}, a checkpoint made on the spot that is gone; "
-            "pass --source <checkpoint folder> to compare, or --files to check its files alone"
+            f"{model.name} was exported from {TINY}, a temporary checkpoint that does not exist any more; "
+            "pass --source <checkpoint folder> to compare with another, or --files to check the files only"
         )
-    if given is None and Path(place).is_absolute():
-        if not Path(place).is_dir():
+    if given is None and Path(name_or_path).is_absolute():
+        if not Path(name_or_path).is_dir():
             raise VerifyError(
-                f"{model.name} was exported from {place}, which is not on this machine; "
+                f"{model.name} was exported from {name_or_path}, which is not on this machine; "
                 "pass --source <checkpoint folder or Hub id>"
             )
-        return Source(place)
-    if not _HUB_ID.fullmatch(place):
-        raise VerifyError(f"there is no folder {place}, and a Hub id looks like Qwen/Qwen3-Embedding-0.6B")
-    return Source(place, model.revision or None if place == model.source else None)
+        return Source(name_or_path)
+    if not _HUB_ID.fullmatch(name_or_path):
+        raise VerifyError(
+            f"there is no folder {name_or_path}, and it is not a Hub id either; a Hub id looks like "
+            "Qwen/Qwen3-Embedding-0.6B"
+        )
+    return Source(name_or_path, model.revision or None if name_or_path == model.source else None)

@@ -1,6 +1,6 @@
-"""The built-in texts, and the numbers that the model cards publish for some of them. Data, and nothing else."""
+"""The built-in texts, and the numbers that the model cards publish for some of them. This module is data only."""
 
-# ruff: noqa: RUF001 - many scripts on purpose
+# ruff: noqa: RUF001 - the texts are in many scripts
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ RERANKER_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text that an embedding model reads, instruction included."""
+    """A text for an embedding model, including its instruction."""
 
     name: str
     text: str
@@ -29,7 +29,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A query and a document that a reranker judges."""
+    """A query and a document for a reranker."""
 
     name: str
     query: str
@@ -49,7 +49,7 @@ CARD_DOCUMENTS = (
         "responsible for the movement of planets around the sun.",
     ),
 )
-# Cosines, queries down and documents across, that the model cards print for the texts above.
+# The cosines in the model cards for the texts above: one row per query, one column per document.
 CARD_COSINES = {
     "Qwen/Qwen3-Embedding-0.6B": ((0.764557, 0.141425), (0.135497, 0.599955)),
     "Qwen/Qwen3-Embedding-4B": ((0.7534, 0.1147), (0.0320, 0.6258)),
@@ -80,7 +80,7 @@ CARD_PAIRS = (
         "Saturn, famous for its rings, is sometimes mistaken for the Red Planet.",
     ),
 )
-# logit(yes) - logit(no) in float32 of the pairs above.
+# logit(yes) - logit(no) of the pairs above, in float32.
 CARD_LOGITS = {"Qwen/Qwen3-Reranker-0.6B": (-3.1093, 7.1204, -0.3788, 3.5416)}
 
 LANGUAGES = (
@@ -100,7 +100,7 @@ OTHERS = (
     Text("emoji", "🦜🌍 👩‍👩‍👧 ➜ ½ é"),
 )
 
-# Chosen so that a pair of another language comes after another; documents are LANGUAGES and OTHERS in turn.
+# One query for each document of LANGUAGES and OTHERS, in their order.
 PAIR_QUERIES = (
     "Who can ask a court to declare bankruptcy?",
     "中国的首都是哪里？",
@@ -115,6 +115,6 @@ PAIR_QUERIES = (
     "What is the capital of China?",
 )
 
-# Token counts around the sizes at which kernels change: one row, ranges of 128 rows, blocks of 256 and 512 queries,
+# Token counts around those at which other kernels are used: one row, ranges of 128 rows, blocks of 256 and 512 queries,
 # powers of two.
 LENGTHS = (1, 2, 3, 17, 64, 128, 129, 257, 513, 1024, 2048, 4096)

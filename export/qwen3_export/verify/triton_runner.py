@@ -1,4 +1,7 @@
-"""A running Triton, over gRPC. The only module that imports tritonclient; every call has a time-out."""
+"""Running texts on a Triton server over gRPC, with a time-out for every call.
+
+The only module of verify that imports tritonclient.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +21,21 @@ from .runner import Rows, Together
 
 _CONTROL_TIMEOUT_S = 10.0
 _INFER_TIMEOUT_S = 600.0
-_ATTEMPTS = 3  # at having Triton run all texts of a batch at once
-_PLUGS = 2  # requests that keep the model busy while a batch gathers in its queue
+_ATTEMPTS = 3  # to make Triton run all texts of a batch at once
+_PLUGS = 2  # requests that keep the model busy while the texts of a batch gather in its queue
 
 T = TypeVar("T")
 
 
 class TritonRunner:
-    """A :class:`~.runner.Runner` that sends each text as a request of its own; Triton batches them."""
+    """A `Runner` that sends each text as a request of its own; Triton batches them."""
 
     def __init__(self, url: str, model: ModelDirectory) -> None:
-        """Connect, and see that the server serves this export and no other.
+        """Connect, and check that the server serves this export and no other.
 
         Args:
-            url: host:port of gRPC.
-            model: The export to expect.
+            url: The host:port of gRPC.
+            model: The export that the server must serve.
 
         Raises:
             VerifyError: No server answers, or it serves something else.
@@ -47,13 +50,14 @@ class TritonRunner:
             raise
 
     def alone(self, ids: Ids) -> Rows:
-        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        """See `Runner`."""
         return self._wait([self._send(ids)])
 
     def together(self, batch: Sequence[Ids]) -> Together:
-        """See :class:`~qwen3_export.verify.runner.Runner`.
+        """See `Runner`.
 
-        The first texts to arrive would run at once and alone, so some copies of the longest go ahead of the batch.
+        Triton would run the first text at once and alone. So some copies of the longest text are sent before the batch,
+        and while they run, the texts of the batch gather in the queue.
         """
         longest = max(batch, key=len)
         best: Together | None = None
@@ -73,7 +77,7 @@ class TritonRunner:
         return best
 
     def close(self) -> None:
-        """See :class:`~qwen3_export.verify.runner.Runner`."""
+        """See `Runner`."""
         self._client.close()
 
     def _check(self) -> None:
@@ -88,12 +92,13 @@ class TritonRunner:
             "tokenizer_sha256": sha256(self._model.path / TOKENIZER),
         }
         for key, value in expected.items():
-            # protobuf leaves an empty string out of its JSON
+            # Protobuf's JSON leaves out empty strings.
             served = parameters.get(key, {}).get("string_value", "")
             if served != value:
                 raise VerifyError(
-                    f"{self._url} serves another {self._model.name}: its {key} is {served!r}, that of "
-                    f"{self._model.path} is {value!r}; point --repository at what it serves, or start it again"
+                    f"{self._url} serves another {self._model.name}: its {key} is {served!r}, but that of "
+                    f"{self._model.path} is {value!r}; give the repository that it serves with --repository, or start "
+                    "the server again"
                 )
 
     def _send(self, ids: Ids) -> Future[Rows]:
@@ -107,7 +112,7 @@ class TritonRunner:
                 if error is not None:
                     raise error
                 future.set_result(np.concatenate([result.as_numpy(name) for name in names], axis=1))
-            except Exception as failure:  # noqa: BLE001 - whatever it is, the one who waits must learn of it
+            except Exception as failure:  # noqa: BLE001 - every error must reach the thread that waits for the future
                 future.set_exception(failure)
 
         self._client.async_infer(
@@ -120,11 +125,11 @@ class TritonRunner:
         return future
 
     def _wait(self, futures: Sequence[Future[Rows]]) -> Rows:
-        # A little longer than the call's own time-out, which says more.
+        # A little longer than the time-out of the call itself, whose error has more details.
         return self._call(lambda: np.concatenate([future.result(_INFER_TIMEOUT_S + 10) for future in futures]))
 
     def _batches(self) -> dict[int, int]:
-        """How many batches of which size Triton has executed so far."""
+        """Return how many batches of each size Triton has run so far."""
         statistics = self._call(
             lambda: self._client.get_inference_statistics(
                 self._model.name, as_json=True, client_timeout=_CONTROL_TIMEOUT_S
@@ -146,9 +151,14 @@ class TritonRunner:
             elif status == "DEADLINE_EXCEEDED":
                 message = f"{self._url} did not answer within {_INFER_TIMEOUT_S:.0f} s; try a lower --max-tokens"
             elif status in ("NOT_FOUND", "INVALID_ARGUMENT") and "model" in reason and "input" not in reason:
-                message = f"{self._url} serves no {self._model.name} ({reason}); start it on this repository"
+                message = (
+                    f"{self._url} serves no model {self._model.name} ({reason}); start the server on this repository"
+                )
             else:
                 message = f"{self._url} failed: {status}: {reason}"
             raise VerifyError(message) from None
         except (TimeoutError, ValueError, TypeError, KeyError) as error:
-            raise VerifyError(f"{self._url} sent no proper answer ({type(error).__name__}: {error})") from None
+            raise VerifyError(
+                f"{self._url} sent an answer that is not valid ({type(error).__name__}: {error}); is it Triton's gRPC "
+                "port?"
+            ) from None

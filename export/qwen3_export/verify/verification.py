@@ -1,4 +1,4 @@
-"""The whole verification of one model: files, tokenizer, every text alone and in company, the model card."""
+"""The verification of one model: its files, its tokenizer, every text alone and in a batch, and the model card."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ DEFAULT_MAX_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the verification of one model found.
+    """The result of verifying one model.
 
     Attributes:
         model: The exported model.
         files: The check of its files. If it failed, nothing else was done.
         source: The checkpoint that it was compared with.
         comparisons: One for each text.
-        batches: How many mixed batches ran.
+        batches: How many mixed batches were run.
         shared: How many texts are known to have run in a batch with others.
         card: The comparison with the model card; None if the checkpoint is not a published one.
-        faults: Everything that is wrong, in words.
+        faults: Everything that is wrong, as sentences.
         notes: What was not compared, and why.
     """
 
@@ -52,7 +52,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether something was compared, alone and in batches, and nothing is wrong."""
+        """Whether texts were compared, alone and in batches, and nothing is wrong."""
         return self.files.passed and not self.faults and len(self.comparisons) > 0 and self.shared > 0
 
 
@@ -70,10 +70,10 @@ def verify_model(
     Args:
         directory: The model directory.
         source: The checkpoint's folder or Hub id; None for the one that the manifest names.
-        url: host:port of a running server's gRPC, whose answers are compared; None to run model.onnx here.
-        max_tokens: Longest built-in text.
+        url: The gRPC host:port of a running server whose answers are compared; None to run model.onnx here.
+        max_tokens: Length of the longest built-in text.
         tuned_configs: Accept config.pbtxt files that were edited after the export.
-        progress: Told how far each stage is.
+        progress: Receives the progress of each stage.
 
     Raises:
         VerifyError: Nothing can be compared; the message says what to do.
@@ -84,7 +84,7 @@ def verify_model(
     if not files.passed:
         return Verdict(model, files, faults=files.faults)
     checkpoint = find_source(model, given=source)
-    # Before the work: the server may not be there, nor the GPU.
+    # Fail early if there is no server, or no GPU.
     runner = _server(url, model) if url is not None else None
     if runner is None:
         _require_device(model)
@@ -95,14 +95,15 @@ def verify_model(
     tokenizer = ModelTokenizer(model.path)
     make_cases = embedding_cases if model.kind == "embedding" else reranker_cases
     cases = make_cases(tokenizer, max_tokens=min(max_tokens, reference.max_tokens))
-    _check_vocabulary(cases, reference.vocabulary, checkpoint.place)
+    _check_vocabulary(cases, reference.vocabulary, checkpoint.name_or_path)
     differences = tokenizer_faults(tokenizer, checkpoint, kind=model.kind)
     expected = reference.compute(cases, tokenizer=tokenizer, progress=progress)
 
-    # The reference's weights are gone; only now come the exported ones.
+    # The exported weights are loaded only now, after those of the reference were freed.
     with closing(runner or _local(model)) as runner:
-        alone = _run_alone(runner, cases, width=reference.width, place=checkpoint.place, progress=progress)
-        together, batches, shared = _run_together(runner, cases, width=reference.width, progress=progress)
+        row_size = reference.row_size
+        alone = _run_alone(runner, cases, row_size=row_size, source=checkpoint.name_or_path, progress=progress)
+        together, batches, shared = _run_together(runner, cases, row_size=row_size, progress=progress)
     saturation = None
     if url is not None and model.precision == "int8":
         saturation = _saturation(model, cases, alone, expected, progress)
@@ -110,19 +111,23 @@ def verify_model(
         compare(case, *rows, kind=model.kind, bounds=bounds)
         for case, *rows in zip(cases, alone, expected, together, strict=True)
     )
-    card = _card((model.source, checkpoint.place), cases, alone, bounds)
-    # First what may explain the others.
+    card = _card((model.source, checkpoint.name_or_path), cases, alone, bounds)
+    # Faults that may explain the others come first.
     faults = [*(differences or ()), *([] if saturation is None else [saturation])]
     faults += [f"{c.name!r} ({c.tokens} tokens): {fault}" for c in comparisons for fault in c.faults]
     if shared == 0:
         faults.append("the server ran every text alone, so batches were not compared; let it batch (dynamic_batching)")
     if card is not None and card.fault is not None:
         faults.append(card.fault)
-    notes = [] if differences is not None else [f"{checkpoint.place} holds no tokenizer; token ids were not compared"]
+    notes = (
+        []
+        if differences is not None
+        else [f"{checkpoint.name_or_path} holds no tokenizer; token ids were not compared"]
+    )
     return Verdict(
         model=model,
         files=files,
-        source=checkpoint.place,
+        source=checkpoint.name_or_path,
         comparisons=comparisons,
         batches=batches,
         shared=shared,
@@ -150,24 +155,24 @@ def _server(url: str, model: ModelDirectory) -> Runner:
     return TritonRunner(url, model)
 
 
-def _check_vocabulary(cases: Sequence[Case], vocabulary: int, place: str) -> None:
+def _check_vocabulary(cases: Sequence[Case], vocabulary: int, source: str) -> None:
     largest = max(int(case.ids.max()) for case in cases)
     if largest >= vocabulary:
         raise VerifyError(
-            f"tokenizer.json makes the id {largest}, but {place} has only {vocabulary} tokens: "
+            f"tokenizer.json gives the id {largest}, but {source} has only {vocabulary} tokens: "
             "they do not belong together; correct --source, or export the model again"
         )
 
 
-def _run_alone(runner: Runner, cases: Sequence[Case], *, width: int, place: str, progress: Progress) -> list[Rows]:
+def _run_alone(runner: Runner, cases: Sequence[Case], *, row_size: int, source: str, progress: Progress) -> list[Rows]:
     rows = []
     with progress("alone", total=sum(case.ids.size for case in cases), unit="tok") as advance:
         for case in cases:
             result = runner.alone(case.ids)
-            if result.shape != (1, width):
+            if result.shape != (1, row_size):
                 raise VerifyError(
-                    f"the model gives {list(result.shape)} for one text, but {place} makes it {[1, width]}: "
-                    "another model; correct --source"
+                    f"the model's result for one text has the shape {list(result.shape)}, but that of {source} has the "
+                    f"shape {[1, row_size]}: it is another model; correct --source"
                 )
             rows.append(result[0])
             advance(case.ids.size)
@@ -175,18 +180,25 @@ def _run_alone(runner: Runner, cases: Sequence[Case], *, width: int, place: str,
 
 
 def _run_together(
-    runner: Runner, cases: Sequence[Case], *, width: int, progress: Progress
+    runner: Runner, cases: Sequence[Case], *, row_size: int, progress: Progress
 ) -> tuple[list[Rows], int, int]:
-    """Run every case in a mixed batch; its row, the number of batches, and of the texts that shared one."""
-    rows: list[Rows] = [np.full(width, np.nan, np.float32)] * len(cases)
+    """Run every case in a mixed batch.
+
+    Returns:
+        The row of each case, the number of batches, and the number of texts that shared a batch.
+    """
+    rows: list[Rows] = [np.full(row_size, np.nan, np.float32)] * len(cases)
     batches = mixed_batches([case.ids.size for case in cases])
     shared = 0
     total = sum(cases[index].ids.size for batch in batches for index in batch)
     with progress("in batches", total=total, unit="tok") as advance:
         for batch in batches:
             result = runner.together([cases[index].ids for index in batch])
-            if result.rows.shape != (len(batch), width):
-                raise VerifyError(f"the model gives {list(result.rows.shape)} for {len(batch)} texts in a batch")
+            if result.rows.shape != (len(batch), row_size):
+                raise VerifyError(
+                    f"the model's result for a batch of {len(batch)} texts has the shape {list(result.rows.shape)} "
+                    f"instead of {[len(batch), row_size]}; export the model again"
+                )
             for index, row in zip(batch, result.rows, strict=True):
                 rows[index] = row
             shared += result.shared
@@ -197,7 +209,7 @@ def _run_together(
 def _saturation(
     model: ModelDirectory, cases: Sequence[Case], server: Sequence[Rows], reference: Rows, progress: Progress
 ) -> str | None:
-    """Run the shorter texts here as well, where int8 sums are exact, and compare the errors."""
+    """Run the shorter texts on this machine too, where int8 sums are exact, and compare the errors."""
     chosen = [index for index, case in enumerate(cases) if case.ids.size <= LONGEST]
     with closing(_local(model)) as runner, progress("here", total=len(chosen), unit="text") as advance:
         here = []

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qwen3_client import Client
-from qwen3_export.size import in_words as export_size
-from qwen3_export.verify.report import _in_words as verify_size
+from qwen3_export.size import in_words
 from qwen3_serve import Triton
 
 
@@ -34,7 +33,7 @@ def test_export_says_what_it_made_and_what_comes_next(tmp_path: Path) -> None:
     done = qwen3("export", "tiny", cwd=tmp_path)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert lines[0] == "tiny is a random checkpoint: its vectors carry no meaning."
+    assert lines[0] == "tiny is a random checkpoint: its vectors have no meaning."
     assert lines[1].startswith("model_repository/qwen3_embedding: 128K, 64 dimensions, fp32, ")
     assert lines[-1] == (
         "Model kind: embedding (the default; --kind reranker for a reranker). Next: qwen3-triton serve"
@@ -70,8 +69,8 @@ def test_export_shows_progress_on_a_terminal(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["nonesuch"], "there is no folder nonesuch"),
-        (["tiny", "--revision", "main"], "--revision is for the Hub"),
-        (["tiny", "--name", "../up"], "cannot name a model"),
+        (["tiny", "--revision", "main"], "--revision is for checkpoints on the Hub"),
+        (["tiny", "--name", "../up"], "cannot be a model's name"),
     ],
 )
 def test_export_refuses_in_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -111,7 +110,7 @@ def test_without_the_hub_a_checkpoint_there_is_refused_in_one_line(
     [(123_456, "0.1 MB"), (9_940_000, "9.9 MB"), (41_231_232, "41 MB"), (2_380_000_000, "2.4 GB"), (32e9, "32 GB")],
 )
 def test_sizes_in_words(size: int, words: str) -> None:
-    assert export_size(size) == verify_size(size) == words
+    assert in_words(size) == words
 
 
 def test_embed_from_arguments_lines_and_stdin(triton: Triton, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The arrangement around a TensorRT plan, in a real Triton: the front, and ONNX Runtime standing where the plan will.
+"""The padding front in a real Triton, with ONNX Runtime in the place of the TensorRT plan.
 
 The packed model of the same checkpoint is served beside it, and says what the vectors should be. Padded batches are not
 bit for bit independent of their company, so they are compared within a tolerance.
@@ -35,7 +35,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    """A Triton whose plan takes two texts at once, which its front has not been told."""
+    """A Triton whose plan takes two texts at once, which its padding front has not been told."""
     folder = tmp_path_factory.mktemp("narrow-plan")
     export("tiny", repository=folder, device="tensorrt", precision="fp32")
     config = folder / "qwen3_embedding_trt" / "configs" / "embedded.pbtxt"
@@ -47,7 +47,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
 
 
 @pytest.fixture
-def front(triton: Triton) -> Iterator[Wire]:
+def padding_front(triton: Triton) -> Iterator[Wire]:
     wire = Wire(triton.grpc_url)
     yield wire
     wire.close()
@@ -71,26 +71,26 @@ def test_all_four_models_and_their_packed_twins_are_served(triton: Triton) -> No
     assert {models[name]["device"] for name in models if "packed" not in name} == {"tensorrt"}
 
 
-def test_ragged_requests_get_the_packed_models_vectors(front: Wire, packed: Wire) -> None:
+def test_ragged_requests_get_the_packed_models_vectors(padding_front: Wire, packed: Wire) -> None:
     random = np.random.default_rng(3)
     shapes = [(3, 5), (1, 7), (2, 5), (1, 300), (4, 1), (1, 5), (2, 64), (1, 1), (32, 17), (1, 2048)]
     requests = [random.integers(0, 256, shape, dtype=np.int64) for shape in shapes]
-    for own, expected in zip(front.embed(requests), packed.embed(requests), strict=True):
+    for own, expected in zip(padding_front.embed(requests), packed.embed(requests), strict=True):
         assert own.dtype == np.float32
         assert own.shape == expected.shape
         np.testing.assert_allclose(own, expected, atol=TOLERANCE)
 
 
-def test_texts_run_in_padded_batches(triton: Triton, front: Wire) -> None:
+def test_texts_run_in_padded_batches(triton: Triton, padding_front: Wire) -> None:
     plan = Wire(triton.grpc_url, "qwen3_embedding_trt")
     before = plan.batches()
-    front.embed([ids[None] for ids in random_texts([40, 41, 42, 43] * 16, seed=5)])
+    padding_front.embed([ids[None] for ids in random_texts([40, 41, 42, 43] * 16, seed=5)])
     after = plan.batches()
     plan.close()
     assert max(size for size in after if after[size] > before.get(size, 0)) >= 4, "nothing was padded together"
 
 
-def test_one_bad_request_fails_alone(front: Wire, packed: Wire) -> None:
+def test_one_bad_request_fails_alone(padding_front: Wire, packed: Wire) -> None:
     good = [ids[None] for ids in random_texts([*range(1, 29), 64, 81, 257])]
     expected = packed.embed(good)
     bad = {
@@ -100,9 +100,9 @@ def test_one_bad_request_fails_alone(front: Wire, packed: Wire) -> None:
         "from the model's own tokenizer": np.array([[1, 260, 2]], np.int64),
     }
     for message, ids in bad.items():
-        futures = [front.send(text) for text in good[:16]]
-        refused = front.send(ids)
-        futures += [front.send(text) for text in good[16:]]
+        futures = [padding_front.send(text) for text in good[:16]]
+        refused = padding_front.send(ids)
+        futures += [padding_front.send(text) for text in good[16:]]
         with pytest.raises(InferenceServerException, match=message) as error:
             refused.result(60)
         assert "INVALID_ARGUMENT" in str(error.value.status())
@@ -110,7 +110,7 @@ def test_one_bad_request_fails_alone(front: Wire, packed: Wire) -> None:
             np.testing.assert_allclose(future.result(60), row, atol=TOLERANCE)
 
 
-def test_the_client_uses_the_front_like_any_model(triton: Triton) -> None:
+def test_the_client_uses_the_padding_front_like_any_model(triton: Triton) -> None:
     texts = ["x" * int(length) for length in np.random.default_rng(4).integers(1, 300, 32)]
     with Client(triton.grpc_url, model="packed_embedding", reranker="packed_reranker") as client:
         expected = client.encode_document(texts)
@@ -144,18 +144,20 @@ def test_a_group_that_fails_takes_no_other_with_it(narrow: Triton) -> None:
         before = wire.batches()
         busy = [wire.send(ids[None]) for ids in random_texts([2048] * 3, seed=9)]
         refused, fine = wire.send(too_many), wire.send(alone)
-        with pytest.raises(InferenceServerException, match=r"qwen3_embedding_trt could not be asked|failed.*batch"):
+        with pytest.raises(InferenceServerException, match=r"qwen3_embedding_trt could not be called|failed.*batch"):
             refused.result(60)
         np.testing.assert_allclose(fine.result(60), expected, atol=TOLERANCE)
         _wait(busy)
         after = wire.batches()
-        if max(size for size in after if after[size] > before.get(size, 0)) >= 4:  # both were in one batch of the front
+        if (
+            max(size for size in after if after[size] > before.get(size, 0)) >= 4
+        ):  # both were in one batch of the padding front
             wire.close()
             return
-    pytest.fail("the two requests never met in one batch of the front")
+    pytest.fail("the two requests never met in one batch of the padding front")
 
 
-def test_a_front_without_its_plan_says_so_and_recovers(narrow: Triton) -> None:
+def test_a_padding_front_without_its_plan_says_so_and_recovers(narrow: Triton) -> None:
     wire = Wire(narrow.grpc_url)
     (text,) = random_texts([9])
     expected = wire.embed([text[None]])[0]

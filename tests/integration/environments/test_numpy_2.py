@@ -95,7 +95,7 @@ def test_the_same_bits_as_with_numpy_1(python: Path, tmp_path: Path) -> None:
     assert old.stdout == new.stdout
 
 
-def test_the_tensorrt_front(python: Path, tmp_path: Path) -> None:
+def test_the_padding_front(python: Path, tmp_path: Path) -> None:
     for kind in ("embedding", "reranker"):
         export("tiny", repository=tmp_path, kind=kind, device="tensorrt", precision="fp32")
     script = ANSWERS.replace(

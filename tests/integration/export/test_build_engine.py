@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qwen3_export import ExportError, export
 from qwen3_export.tensorrt.cli import add_arguments, run
-from qwen3_export.tensorrt.plan import check_plan_model, find_front, install_plan
+from qwen3_export.tensorrt.plan import check_plan_model, find_padding_front, install_plan
 from qwen3_export.tensorrt.profiles import Limits, profiles
 from qwen3_export.verify.errors import VerifyError
 from qwen3_export.verify.model_directory import read_model
@@ -27,8 +27,8 @@ WITHOUT_TENSORRT = pytest.mark.skipif(
 
 @pytest.fixture
 def plan_model(tmp_path: Path) -> Path:
-    front = export("tiny", repository=tmp_path, device="tensorrt", precision="fp32").directory
-    return front.with_name("qwen3_embedding_trt")
+    padding_front = export("tiny", repository=tmp_path, device="tensorrt", precision="fp32").directory
+    return padding_front.with_name("qwen3_embedding_trt")
 
 
 def build(*arguments: str) -> int:
@@ -73,7 +73,7 @@ def test_no_profile_reserves_the_corner_that_no_batch_reaches() -> None:
 
 @pytest.mark.parametrize(
     ("limits", "message"),
-    [((0, 8, 8), "at least one text"), ((4, 0, 8), "of one token"), ((32, 8, 31), "give --max-slots more")],
+    [((0, 8, 8), "at least one text"), ((4, 0, 8), "of one token"), ((32, 8, 31), "raise --max-slots")],
 )
 def test_limits_that_hold_no_batch_are_refused(limits: tuple[int, int, int], message: str) -> None:
     with pytest.raises(ExportError, match=message):
@@ -96,7 +96,9 @@ def test_without_tensorrt_it_says_where_to_run(plan_model: Path, capsys: pytest.
     assert (plan_model / "config.pbtxt").read_bytes() == config
 
 
-def test_the_front_is_not_taken_for_the_plans_model(plan_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_padding_front_is_not_taken_for_the_plans_model(
+    plan_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert build(str(plan_model.with_name("qwen3_embedding"))) == 1
     assert "whose name ends in _trt" in capsys.readouterr().err
     assert build(str(plan_model.with_name("nowhere"))) == 1
@@ -105,7 +107,7 @@ def test_the_front_is_not_taken_for_the_plans_model(plan_model: Path, capsys: py
 
 def test_a_packed_model_is_refused(tmp_path: Path) -> None:
     packed = export("tiny", repository=tmp_path).directory
-    with pytest.raises(ExportError, match="is not for TensorRT"):
+    with pytest.raises(ExportError, match="is not the model that TensorRT runs"):
         check_plan_model(packed, Limits())
 
 
@@ -114,45 +116,45 @@ def test_more_texts_than_the_configuration_allows_are_refused(plan_model: Path) 
         check_plan_model(plan_model, Limits(max_batch=33))
 
 
-def test_a_plan_without_a_front_is_refused(plan_model: Path) -> None:
-    assert find_front(plan_model) == plan_model.with_name("qwen3_embedding")
+def test_a_plan_without_a_padding_front_is_refused(plan_model: Path) -> None:
+    assert find_padding_front(plan_model) == plan_model.with_name("qwen3_embedding")
     (plan_model.with_name("qwen3_embedding") / "config.pbtxt").unlink()
     with pytest.raises(ExportError, match="no model beside"):
-        find_front(plan_model)
+        find_padding_front(plan_model)
 
 
 # --- what it leaves -------------------------------------------------------------------------------------------
 
 
-def test_a_plan_is_put_in_its_place_with_its_limits(plan_model: Path) -> None:
-    front = find_front(plan_model)
-    comments = (front / "config.pbtxt").read_text().partition("# ---- Below")[0]
+def test_a_plan_is_installed_with_its_limits(plan_model: Path) -> None:
+    padding_front = find_padding_front(plan_model)
+    comments = (padding_front / "config.pbtxt").read_text().partition("# ---- Below")[0]
     limits = Limits(max_batch=16, max_tokens=1024, max_slots=4096)
-    install_plan(plan_model, front, b"made elsewhere", profiles=len(profiles(limits)), limits=limits)
+    install_plan(plan_model, padding_front, b"made elsewhere", profiles=len(profiles(limits)), limits=limits)
 
     assert (plan_model / "1" / "model.plan").read_bytes() == b"made elsewhere"
     (group,) = _parsed(plan_model / "config.pbtxt").instance_group
     assert list(group.profile) == ["0", "1", "2", "3"]
-    facts = {key: value.string_value for key, value in _parsed(front / "config.pbtxt").parameters.items()}
+    facts = {key: value.string_value for key, value in _parsed(padding_front / "config.pbtxt").parameters.items()}
     assert (facts["max_batch_texts"], facts["max_batch_slots"], facts["max_tokens"]) == ("16", "4096", "1024")
     assert facts["plan_model"] == plan_model.name
-    assert (front / "config.pbtxt").read_text().partition("# ---- Below")[0] == comments
-    for model in (plan_model, front):
+    assert (padding_front / "config.pbtxt").read_text().partition("# ---- Below")[0] == comments
+    for model in (plan_model, padding_front):
         check_integrity(model, "full")
         assert not list(model.rglob(".*"))
     assert "1/model.plan" in json.loads((plan_model / "manifest.json").read_text())["files"]
 
 
 def test_verify_says_that_it_does_not_know_this_lane(plan_model: Path) -> None:
-    for model in (plan_model, find_front(plan_model)):
+    for model in (plan_model, find_padding_front(plan_model)):
         with pytest.raises(VerifyError, match="was exported for TensorRT"):
             read_model(model)
 
 
 def test_a_plan_never_promises_more_than_the_model(plan_model: Path) -> None:
-    front = find_front(plan_model)
-    install_plan(plan_model, front, b"", profiles=4, limits=Limits())
-    assert _parsed(front / "config.pbtxt").parameters["max_tokens"].string_value == "2048"
+    padding_front = find_padding_front(plan_model)
+    install_plan(plan_model, padding_front, b"", profiles=4, limits=Limits())
+    assert _parsed(padding_front / "config.pbtxt").parameters["max_tokens"].string_value == "2048"
 
 
 def _parsed(path: Path) -> ModelConfig:

@@ -256,8 +256,8 @@ def test_the_directory_says_what_it_is_for(tmp_path: Path) -> None:
         ({"device": "tpu"}, "no device 'tpu'; choose one of cpu, cuda"),
         ({"device": "cuda", "ort_version": "1.22"}, "ONNX Runtime 1.22 has no RMSNormalization.*1.23; choose"),
         ({"ort_version": "1.22.1"}, "ONNX Runtime 1.22 has no RMSNormalization"),
-        ({"ort_version": "newest"}, "no release of ONNX Runtime; one looks like 1.27"),
-        ({"attention": "paged"}, "PagedAttention runs on CUDA alone"),
+        ({"ort_version": "newest"}, "not a release of ONNX Runtime; write it like 1.27"),
+        ({"attention": "paged"}, "PagedAttention runs on CUDA only"),
         ({"attention": "flash"}, "no attention 'flash'; choose one of gqa, paged"),
     ],
 )

@@ -57,8 +57,8 @@ SHAPES = {
 def plan_model(checkpoint: Path | str, repository: Path, **options: str) -> Path:
     """Export for TensorRT; the directory of the model that the plan belongs into."""
     options = {"precision": "fp32", **options}
-    front = export(str(checkpoint), repository=repository, device="tensorrt", **options).directory  # type: ignore[arg-type]
-    return front.with_name(f"{front.name}_trt")
+    padding_front = export(str(checkpoint), repository=repository, device="tensorrt", **options).directory  # type: ignore[arg-type]
+    return padding_front.with_name(f"{padding_front.name}_trt")
 
 
 @pytest.fixture(scope="module", params=["fp32", "fp16", "bf16"])
@@ -246,7 +246,7 @@ def test_configurations_agree_with_the_graph(request: pytest.FixtureRequest, kin
         assert [tensor.name for tensor in config.input] == [value.name for value in graph(plan).input]
         assert {tensor.data_type for tensor in config.input} == {DataType.Value("TYPE_INT64")}
         assert not any(tensor.allow_ragged_batch for tensor in config.input)
-        assert not config.HasField("dynamic_batching"), "the front makes the batches"
+        assert not config.HasField("dynamic_batching"), "the padding front makes the batches"
         assert [(tensor.name, tensor.dims[0]) for tensor in config.output] == outputs
         on_gpu = file != "configs/embedded.pbtxt"
         (group,) = config.instance_group
@@ -255,18 +255,18 @@ def test_configurations_agree_with_the_graph(request: pytest.FixtureRequest, kin
 
 
 @pytest.mark.parametrize(("fixture", "kind"), [("fp32", "embedding"), ("reranker", "reranker")])
-def test_the_front_keeps_the_packed_models_contract(
+def test_the_padding_front_keeps_the_packed_models_contract(
     request: pytest.FixtureRequest, tmp_path: Path, fixture: str, kind: Kind
 ) -> None:
     plan: Path = request.getfixturevalue(fixture)
-    front = plan.with_name(f"qwen3_{kind}")
+    padding_front = plan.with_name(f"qwen3_{kind}")
     packed = export("tiny", repository=tmp_path, kind=kind).directory
     own = {"plan_model", "max_batch_texts", "max_batch_slots", "max_slots_per_token"}
     facts = text_format.Parse(
         (packed / "config.pbtxt").read_text().partition("# ---- Below")[2].partition("\n")[2], ModelConfig()
     )
     for file in ("config.pbtxt", "configs/embedded.pbtxt"):
-        config, expected = _parsed(front / file), _parsed(packed / "config.pbtxt")
+        config, expected = _parsed(padding_front / file), _parsed(packed / "config.pbtxt")
         assert config.backend == "python"
         assert config.input == expected.input
         assert config.output == expected.output
@@ -318,7 +318,7 @@ def test_an_export_is_not_replaced_unasked(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="--force replaces it"):
         plan_model("tiny", tmp_path)
     with pytest.raises(ExportError, match="--force replaces it"):
-        export("tiny", repository=tmp_path)  # the packed model has the front's name
+        export("tiny", repository=tmp_path)  # the packed model has the padding front's name
     plan_model("tiny", tmp_path, force="yes")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["qwen3_embedding", "qwen3_embedding_trt"]
 
@@ -329,7 +329,7 @@ def test_an_export_is_not_replaced_unasked(tmp_path: Path) -> None:
         ({"precision": "int8"}, "for TensorRT choose bf16, fp16, fp32"),
         ({"ort_version": "1.27"}, "leave them out for TensorRT"),
         ({"attention": "gqa"}, "leave them out for TensorRT"),
-        ({"version": 2}, "--version is for the packed graph"),
+        ({"version": 2}, "--version is not supported for TensorRT"),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path: Path, options: dict[str, str], message: str) -> None:

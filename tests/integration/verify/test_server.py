@@ -24,9 +24,9 @@ def test_a_running_server_passes(triton: Triton, repository: Path, run: Run) -> 
     done = run(repository, "--url", triton.grpc_url)
     assert (done.code, done.err) == (0, "")
     assert done.out.endswith("3 of 3 models pass.\n")
-    assert f"qwen3_embedding (fp32, {triton.grpc_url}) against transformers on" in done.out
-    assert done.out.count("26 of 26 the same bits") == 3
-    assert done.out.count("(26 texts shared one)") == 3
+    assert f"qwen3_embedding (fp32, {triton.grpc_url}) compared with transformers on" in done.out
+    assert done.out.count("26 of 26 texts have the same bits") == 3
+    assert done.out.count("(26 texts shared a batch)") == 3
     # What Triton leaves in the directory while it runs is no fault of the files.
     assert run(repository, "--files").code == 0
 
@@ -43,7 +43,7 @@ def test_a_model_that_the_server_does_not_have(triton: Triton, copy: Path, run: 
     (copy / "qwen3_embedding").rename(copy / "other")
     done = run(copy, "--url", triton.grpc_url)
     assert done.code == 1
-    assert "serves no other" in done.err
+    assert "serves no model other" in done.err
     assert done.err.count("\n") == 1
 
 
@@ -75,10 +75,10 @@ def disturb_int8_weights(folder: Path) -> None:
     weights = np.memmap(folder / "model.onnx.data", np.int8, "r+")
     matrices = 0
     for tensor in onnx.load(folder / "model.onnx", load_external_data=False).graph.initializer:
-        place = {entry.key: entry.value for entry in tensor.external_data}
-        if tensor.data_type == onnx.TensorProto.INT8 and place:
+        location = {entry.key: entry.value for entry in tensor.external_data}
+        if tensor.data_type == onnx.TensorProto.INT8 and location:
             matrices += 1
-            matrix = weights[int(place["offset"]) :][: int(place["length"])]
+            matrix = weights[int(location["offset"]) :][: int(location["length"])]
             matrix[:] = np.clip(matrix + random.integers(-12, 13, matrix.size), -127, 127)
     assert matrices > 0
     weights.flush()

@@ -22,8 +22,10 @@ def _weight(directory: Path, part: str) -> "np.memmap[Any, np.dtype[np.float32]]
     """A float32 weight of an exported model, open for change on disk."""
     graph = onnx.load(str(directory / "1" / "model.onnx"), load_external_data=False).graph
     (tensor,) = [t for t in graph.initializer if part in t.name and t.data_type == onnx.TensorProto.FLOAT]
-    place = {entry.key: entry.value for entry in tensor.external_data}
-    return np.memmap(directory / "1" / place["location"], np.float32, "r+", int(place["offset"]), tuple(tensor.dims))
+    location = {entry.key: entry.value for entry in tensor.external_data}
+    return np.memmap(
+        directory / "1" / location["location"], np.float32, "r+", int(location["offset"]), tuple(tensor.dims)
+    )
 
 
 def test_good_exports_of_both_kinds_pass(repository: Path, checkpoint: Path, run: Run) -> None:
@@ -33,14 +35,14 @@ def test_good_exports_of_both_kinds_pass(repository: Path, checkpoint: Path, run
     for name in ("qwen3_embedding", "qwen3_embedding_int8", "qwen3_reranker"):
         (verdict,) = re.findall(rf"^{name}: PASS, (.*)", done.out, flags=re.MULTILINE)
         assert "26 of 26 texts within bounds" in verdict
-        assert "26 of 26 the same bits in" in verdict
+        assert "26 of 26 texts have the same bits in" in verdict
         assert "6 files as exported" in verdict
     for language in ("English", "Chinese", "Russian", "Arabic", "Japanese", "French", "German", "Hindi"):
         assert len(re.findall(rf"^{language} +[\d,]+ ", done.out, flags=re.MULTILINE)) == 3
     # The model's own limit bounds the lengths.
     assert "length 2,048" in done.out
     assert "length 4,096" not in done.out
-    assert f"against transformers on {checkpoint}, float32" in done.out
+    assert f"compared with transformers on {checkpoint} in float32" in done.out
 
 
 def test_max_tokens_bounds_every_text(repository: Path, run: Run) -> None:
@@ -89,7 +91,7 @@ def test_another_tokenizer_fails(copy: Path, run: Run, state_again: Callable[[Pa
     state_again(copy / "qwen3_embedding")
     done = run(copy, "--max-tokens", "64")
     assert done.code == 1
-    assert "tokenizer.json and the checkpoint's tokenizer make different ids of 'English'" in done.out
+    assert "tokenizer.json and the checkpoint's tokenizer give different ids for 'English'" in done.out
     assert "qwen3_embedding: FAIL" in done.out
 
 
@@ -123,7 +125,7 @@ def test_sources_that_cannot_be_the_one_are_named(repository: Path, tmp_path: Pa
         str(wider): "correct --source",
         str(tmp_path / "empty"): "holds no config.json",
         str(broken): "cannot load the config.json",
-        str(bert): "a bert model, not a qwen3 one",
+        str(bert): "a bert model, not a qwen3 model",
         str(tmp_path / "nowhere"): "there is no folder",
     }
     for source, message in cases.items():
@@ -175,12 +177,12 @@ def test_tiny_needs_a_source(tmp_path: Path, run: Run) -> None:
 
 
 def test_a_source_that_moved_is_named(tmp_path: Path, run: Run) -> None:
-    place = make_checkpoint(tmp_path / "checkpoint", Shape())
-    export(str(place), repository=tmp_path / "repository")
-    place.rename(tmp_path / "moved")
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape())
+    export(str(checkpoint), repository=tmp_path / "repository")
+    checkpoint.rename(tmp_path / "moved")
     done = run(tmp_path / "repository", "--max-tokens", "8")
     assert done.code == 1
-    assert f"exported from {place}, which is not on this machine; pass --source" in done.err
+    assert f"exported from {checkpoint}, which is not on this machine; pass --source" in done.err
     assert run(tmp_path / "repository", "--max-tokens", "8", "--source", str(tmp_path / "moved")).code == 0
 
 
@@ -192,7 +194,7 @@ def test_nothing_to_verify_is_a_failure(tmp_path: Path, repository: Path, run: R
         (tmp_path, [], "holds no exported model"),
         (tmp_path, ["--files"], "holds no exported model"),
         (tmp_path / "nowhere", [], "there is no model repository"),
-        (repository, ["--name", "other"], "no exported model other; --name takes one of: qwen3_embedding,"),
+        (repository, ["--name", "other"], "no exported model other; correct --name, which can be: qwen3_embedding,"),
     ):
         done = run(folder, *arguments)
         assert done.code == 1
@@ -215,7 +217,7 @@ def test_a_graph_of_the_other_kind_is_named(copy: Path, run: Run) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "kind": "reranker"}))
     done = run(copy, "--max-tokens", "8")
     assert done.code == 1
-    assert "is said to be a reranker model, but its graph gives embedding" in done.err
+    assert "says that its kind is reranker, but the outputs of its graph are embedding" in done.err
 
 
 def test_a_damaged_graph_is_named(copy: Path, run: Run, state_again: Callable[[Path], None]) -> None:
@@ -232,7 +234,7 @@ def test_a_published_source_is_held_to_its_model_card(copy: Path, checkpoint: Pa
     path.write_text(json.dumps({**json.loads(path.read_text()), "source": "Qwen/Qwen3-Embedding-0.6B"}))
     done = run(copy, "--source", str(checkpoint), "--max-tokens", "256")
     assert done.code == 1
-    assert "the model card's cosines are missed by" in done.out
+    assert "the cosines differ from the model card's by" in done.out
     assert "26 of 26" not in done.out
     assert re.search(r"(\d+) of \1 texts within bounds", done.out), "nothing else is wrong"
     done = run(copy, "--source", str(checkpoint), "--max-tokens", "20")

@@ -28,11 +28,11 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
-@pytest.mark.parametrize("place", ["first", "middle", "last"])
-def test_31_good_texts_keep_their_bits_beside_a_bad_one(session: PackedSession, bad: np.ndarray, place: str) -> None:  # type: ignore[type-arg]
+@pytest.mark.parametrize("where", ["first", "middle", "last"])
+def test_31_good_texts_keep_their_bits_beside_a_bad_one(session: PackedSession, bad: np.ndarray, where: str) -> None:  # type: ignore[type-arg]
     good = random_texts([1, 257, *range(2, 31)])
     alone = [session.run([ids]) for ids in good]
-    at = {"first": 0, "middle": 15, "last": 31}[place]
+    at = {"first": 0, "middle": 15, "last": 31}[where]
     batch = session.run([*good[:at], bad, *good[at:]])
     for name, rows in batch.items():
         assert np.isnan(rows[at]).all()

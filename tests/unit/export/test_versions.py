@@ -83,14 +83,14 @@ def test_an_old_version_may_be_deleted_and_the_newest_may_not(model: Path, other
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"version": 1}, "has a version 1; --version 2 writes beside it, --force replaces it"),
-        ({"version": 0}, "counts versions from 1"),
-        ({"version": -1}, "counts versions from 1"),
-        ({"version": 2, "name": "nowhere"}, "no exported model that could get a version 2; leave out --version"),
+        ({"version": 1}, "already has version 1; --version 2 adds the next one, and --force replaces version 1"),
+        ({"version": 0}, "--version must be at least 1"),
+        ({"version": -1}, "--version must be at least 1"),
+        ({"version": 2, "name": "nowhere"}, "no exported model to add version 2 to; leave out --version"),
         ({"version": 2, "kind": "reranker", "name": "qwen3_embedding"}, "its model_family is 'Qwen3-Reranker'"),
         (
             {"version": 2, "device": "cuda"},
-            "its device is 'cuda', that of the versions there 'cpu'; use another --name",
+            "its device is 'cuda', but that of the existing versions is 'cpu'; export it under another name",
         ),
     ],
 )
@@ -104,7 +104,7 @@ def test_what_cannot_be_a_version_is_refused(model: Path, options: dict[str, Any
 
 def test_vectors_of_another_size_or_ids_of_another_tokenizer_are_refused(model: Path, tmp_path_factory: Any) -> None:  # noqa: ANN401
     wide = make_random_checkpoint(tmp_path_factory.mktemp("wide"), hidden_size=96)
-    with pytest.raises(ExportError, match="its dimensions is '96', that of the versions there '64'"):
+    with pytest.raises(ExportError, match="its dimensions is '96', but that of the existing versions is '64'"):
         export(str(wide), repository=model.parent, kind="embedding", version=2)
     foreign = make_random_checkpoint(tmp_path_factory.mktemp("foreign"))
     tokenizer = foreign / "tokenizer.json"

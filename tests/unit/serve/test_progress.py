@@ -3,6 +3,8 @@
 import threading
 import time
 
+from qwen3_serve.triton.progress import ProgressMessages
+
 
 def test_words_come_until_the_block_ends() -> None:
     lines: list[str] = []

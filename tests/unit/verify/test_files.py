@@ -31,11 +31,11 @@ def test_good_exports_pass(repository: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("place", [0, -1])
-def test_one_flipped_bit_in_any_file_is_found(copy: Path, run: Run, file: str, place: int) -> None:
+@pytest.mark.parametrize("index", [0, -1])
+def test_one_flipped_bit_in_any_file_is_found(copy: Path, run: Run, file: str, index: int) -> None:
     path = copy / "qwen3_embedding" / file
     content = bytearray(path.read_bytes())
-    content[place] ^= 1
+    content[index] ^= 1
     path.write_bytes(content)
     done = run(copy, "--files")
     assert done.code == 1
@@ -58,7 +58,7 @@ def test_missing_cut_and_extra_files_are_named(copy: Path, run: Run) -> None:
     assert done.out.splitlines()[:-1] == [
         f"  1/model.onnx.data: altered, it has 1,000 bytes instead of {_bytes(directory, '1/model.onnx.data'):,}",
         "  1/model.py: missing",
-        "  2/model.onnx: extra, manifest.json does not list it",
+        "  2/model.onnx: extra, not in manifest.json",
     ]
 
 

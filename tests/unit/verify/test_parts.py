@@ -79,10 +79,10 @@ def test_scores() -> None:
     assert faults(exact, exact, "fp32") == ""
     assert (
         faults(near, exact, "fp32")
-        == "the logit is 1.0e-02 off, more than 0.0001; the score is 2.0e-03 off, more than 0.0001"
+        == "the logit differs by 1.0e-02, more than 0.0001; the score differs by 2.0e-03, more than 0.0001"
     )
     assert faults(near, exact, "int8") == ""
-    assert faults(far, exact, "int8") == "the score is 1.5e-01 off, more than 0.05"
+    assert faults(far, exact, "int8") == "the score differs by 1.5e-01, more than 0.05"
     assert faults(far, exact, "int4-weight") == ""
     assert "not the sigmoid" in faults((exact[0] + 0.001, 1.0), exact, "int8")
 
@@ -108,7 +108,7 @@ def test_the_card_of_an_embedding_model() -> None:
     report = compare_with_card(source, rows, bounds=FP32)
     assert (report.numbers, report.fault) == (4, None)
     rows["card: document China"] = axes[3]
-    assert "cosines are missed by 7.5e-01" in str(compare_with_card(source, rows, bounds=INT8).fault)
+    assert "cosines differ from the model card's by 7.5e-01" in str(compare_with_card(source, rows, bounds=INT8).fault)
     rows["card: document China"] = axes[3] * np.nan
     assert compare_with_card(source, rows, bounds=INT8).fault is not None
     del rows["card: document China"]

@@ -1,9 +1,10 @@
-"""The front: ragged requests become padded batches for the model beside it, rows become responses.
+"""The padding front: it turns ragged requests into padded batches for the model beside it.
 
-Triton's python backend loads this file and hands over every batch that its scheduler formed. The host orders the texts
-by length, cuts them into groups of like length, pads each to a rectangle, has Triton run the model named by the
-parameter `plan_model` on it, in-process, and gives each request its own rows. It knows nothing about text, tokenizers
-or pooling, nor about what runs the other model: a TensorRT plan, or anything that takes and gives the same tensors.
+Triton's python backend loads this file and passes it every batch that its scheduler forms. The padding front sorts the
+texts by length, divides them into groups of similar length, pads each group, and calls the model that the parameter
+`plan_model` names, in the same Triton process. Then it answers each request with its own rows. It knows nothing about
+text, tokenizers or pooling, and nothing about what runs the other model: a TensorRT plan, or anything else with the
+same inputs and outputs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from triton_tensors import as_array, as_tensor
 Ids = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.float32]
 
-# What the other model calls our outputs, where it is not the same: see the portable graph.
+# Outputs that have another name in the portable graph.
 _PLAN_OUTPUTS = {"embedding": "pooled"}
 
 
@@ -33,7 +34,7 @@ class TritonPythonModel:
         """Read the configuration.
 
         Args:
-            args: From Triton: the configuration as JSON, among others.
+            args: Triton's arguments, among them the configuration as JSON.
         """
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
@@ -41,8 +42,8 @@ class TritonPythonModel:
         self._check = RequestCheck.from_parameters(parameters)
         self._limits = Limits(
             texts=int(parameters["max_batch_texts"]),
-            slots=int(parameters["max_batch_slots"]),
-            slots_per_token=float(parameters["max_slots_per_token"]),
+            positions=int(parameters["max_batch_slots"]),
+            positions_per_token=float(parameters["max_slots_per_token"]),
         )
         self._outputs = [output["name"] for output in config["output"]]
 
@@ -54,20 +55,20 @@ class TritonPythonModel:
         return merge_responses(refusals, await self._run(accepted))
 
     async def _run(self, requests: list[Ids]) -> list[pb_utils.InferenceResponse]:
-        """Answer requests ``[b_i, n_i]``, in their order."""
+        """Run admitted requests `[b_i, n_i]` and return their responses in the same order."""
         texts = [row for ids in requests for row in ids]
         groups = padded_groups([text.size for text in texts], self._limits)
-        # All at once: while one runs, the next is on its way.
+        # All groups are sent at once, so that the next one is ready when the one before it has run.
         results = await asyncio.gather(*(self._run_group([texts[i] for i in group]) for group in groups))
         rows: list[tuple[Rows, ...] | str] = [""] * len(texts)
         for group, result in zip(groups, results, strict=True):
-            for i, place in enumerate(group):
-                rows[place] = result if isinstance(result, str) else tuple(output[i] for output in result)
+            for i, text_index in enumerate(group):
+                rows[text_index] = result if isinstance(result, str) else tuple(output[i] for output in result)
         ends = np.cumsum([ids.shape[0] for ids in requests])
         return [self._answer(rows[end - ids.shape[0] : end]) for ids, end in zip(requests, ends, strict=True)]
 
     async def _run_group(self, texts: list[Ids]) -> list[Rows] | str:
-        """Run one padded batch; returns its outputs ``[texts, size]``, or why there are none."""
+        """Run one padded batch; returns its outputs `[texts, size]`, or an error message."""
         input_ids, attention_mask = padded(texts)
         request = pb_utils.InferenceRequest(
             model_name=self._plan_model,
@@ -78,7 +79,7 @@ class TritonPythonModel:
         try:
             response = await request.async_exec()
         except pb_utils.TritonModelException as error:
-            return f"{self._plan_model} could not be asked: {error}"
+            return f"{self._plan_model} could not be called: {error}"
         if response.has_error():
             return f"{self._plan_model} failed: {response.error().message()}"
         return [
@@ -87,7 +88,7 @@ class TritonPythonModel:
         ]
 
     def _answer(self, rows: list[tuple[Rows, ...] | str]) -> pb_utils.InferenceResponse:
-        """One request's response: its rows, or the first failure among them."""
+        """Return one request's response: its rows, or the first error message among them."""
         complete: list[tuple[Rows, ...]] = []
         for row in rows:
             if isinstance(row, str):
@@ -104,43 +105,43 @@ class Limits:
     """How large a padded batch may be.
 
     Attributes:
-        texts: Most texts of one.
-        slots: Most places for tokens, padding included: texts times the longest. A longer text runs alone.
-        slots_per_token: Most places for each real token; 1 allows no padding at all.
+        texts: Most texts.
+        positions: Most positions, padding included: texts times the longest text. A longer text runs alone.
+        positions_per_token: Most positions for each token; 1 allows no padding.
     """
 
     texts: int
-    slots: int
-    slots_per_token: float
+    positions: int
+    positions_per_token: float
 
 
 def padded_groups(lengths: Sequence[int], limits: Limits) -> list[list[int]]:
-    """Cut texts into groups of like lengths, each to be padded to its longest.
+    """Divide texts into groups of similar length, each of which will be padded to its longest text.
 
     Args:
         lengths: Tokens of each text, at least 1.
-        limits: What a group may hold.
+        limits: How large a group may be.
 
     Returns:
-        For each group the places of its texts, shorter texts first. Every text is in exactly one group.
+        The indices of each group's texts, shorter texts first. Every text is in exactly one group.
     """
     groups: list[list[int]] = []
     tokens = 0
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        length = lengths[place]
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        length = lengths[index]
         tokens += length
-        # Texts come in ascending order: this one is the longest so far.
+        # The lengths are ascending, so this text is the longest of the group.
         texts = len(groups[-1]) + 1 if groups else limits.texts + 1
-        slots = texts * length
-        if texts > limits.texts or slots > limits.slots or slots > limits.slots_per_token * tokens:
+        positions = texts * length
+        if texts > limits.texts or positions > limits.positions or positions > limits.positions_per_token * tokens:
             groups.append([])
             tokens = length
-        groups[-1].append(place)
+        groups[-1].append(index)
     return groups
 
 
 def padded(texts: Sequence[Ids]) -> tuple[Ids, Ids]:
-    """Pad texts on the right; returns ``input_ids`` and ``attention_mask``, INT64 ``[texts, longest]``."""
+    """Pad texts on the right; returns `input_ids` and `attention_mask`, INT64 `[texts, longest]`."""
     shape = (len(texts), max(text.size for text in texts))
     input_ids, attention_mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     for row, text in enumerate(texts):

@@ -1,7 +1,7 @@
-"""The stand-in: what the TensorRT plan does, done by ONNX Runtime on a CPU with the graph that the plan is made of.
+"""The stand-in for a TensorRT plan: ONNX Runtime on a CPU runs the graph from which the plan is built.
 
-Triton's python backend loads this file where the configuration `embedded` is asked for, as `qwen3-triton serve` does.
-It shows that the arrangement around the plan is right, on any machine; it is not meant to be fast.
+Triton's python backend loads this file with the configuration `embedded`, which `qwen3-triton serve` asks for. So
+everything around the plan can be tried on any machine; it is not meant to be fast.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class TritonPythonModel:
         """Load the graph.
 
         Args:
-            args: From Triton: the model's directory and version, among others.
+            args: Triton's arguments, among them the model's directory and version.
         """
         options = ort.SessionOptions()
         # `qwen3-triton serve --threads`; 0, the default, takes every core.
@@ -34,14 +34,14 @@ class TritonPythonModel:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own types share no base
             raise pb_utils.TritonModelException(
-                f"ONNX Runtime cannot run this graph on a CPU ({error}); bf16 needs a GPU: export with --precision "
-                "fp32 to try the arrangement without one"
+                f"ONNX Runtime cannot run this graph on a CPU ({error}); bf16 needs a GPU, so export with --precision "
+                "fp32 to try it without one"
             ) from error
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
 
     def execute(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Run each request, a padded batch ``[batch, seq]``, by itself."""
+        """Run the requests one by one; each is a padded batch `[batch, seq]`."""
         return [self._run(request) for request in requests]
 
     def finalize(self) -> None:
@@ -52,7 +52,7 @@ class TritonPythonModel:
         feed = {name: as_array(pb_utils.get_input_tensor_by_name(request, name)) for name in self._inputs}
         try:
             rows = self._session.run(self._outputs, feed)
-        except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime says, the request must be answered
+        except Exception as error:  # noqa: BLE001 - the request must be answered, whatever the error is
             failure = pb_utils.TritonError(f"ONNX Runtime failed: {error}", pb_utils.TritonError.INTERNAL)
             return pb_utils.InferenceResponse([], error=failure)
         return pb_utils.InferenceResponse([as_tensor(name, row) for name, row in zip(self._outputs, rows, strict=True)])

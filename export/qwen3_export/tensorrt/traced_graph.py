@@ -1,4 +1,4 @@
-"""From what the exporter wrote to what is served: nothing local in it, its shapes stated, one file of weights."""
+"""The traced graph, cleaned up for serving: without local file names, and with the shapes of its outputs stated."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..errors import ExportError
 
 
 def read_traced(path: Path, outputs: Mapping[str, int]) -> ir.Model:
-    """Read a traced graph, its weights still on disk, and clean it.
+    """Read a traced graph, whose weights stay on disk, and clean it up.
 
     Args:
-        path: The ``.onnx`` file.
-        outputs: The size of each output, FP32 ``[batch, size]``.
+        path: The `.onnx` file.
+        outputs: The size of each output, FP32 `[batch, size]`.
 
     Raises:
-        ExportError: The graph is not portable: an operator of some runtime's own, or one with subgraphs.
+        ExportError: The graph is not portable: it has a function, a subgraph, or an operator that is not standard.
     """
     model = ir.load(path)
-    # TensorRT wants axes and the like to be initializers.
+    # TensorRT requires axes and similar inputs to be initializers.
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     model.producer_name, model.producer_version = "qwen3-triton", version("qwen3-triton")
     _strip(model)
@@ -34,7 +34,7 @@ def read_traced(path: Path, outputs: Mapping[str, int]) -> ir.Model:
 
 
 def _strip(model: ir.Model) -> None:
-    """Remove what tells of the machine that traced: file names, lines of code, doc strings."""
+    """Remove traces of the machine that traced the model: file names, lines of code, doc strings."""
     graph = model.graph
     graph.name = "qwen3"
     values = [*graph.inputs, *graph.outputs, *graph.initializers.values()]
@@ -54,6 +54,6 @@ def _check(model: ir.Model) -> None:
     }
     if foreign or nested or model.functions:
         raise ExportError(
-            f"tracing gave {', '.join(sorted(foreign | nested)) or 'functions'}, which TensorRT does not take; "
-            "install the releases of optimum-onnx, torch and transformers that qwen3-triton[tensorrt] names"
+            f"the traced graph has {', '.join(sorted(foreign | nested)) or 'functions'}, which TensorRT does not take; "
+            "install the releases of optimum-onnx, torch and transformers that qwen3-triton[tensorrt] asks for"
         )

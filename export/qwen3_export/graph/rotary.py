@@ -1,0 +1,47 @@
+"""The rotary position embedding: tables of cosines and sines, which attention operators apply themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+from onnxscript import OpBuilder, nn
+
+from ..checkpoint.geometry import Geometry
+from .arithmetic import Arithmetic
+
+
+@dataclass(frozen=True, slots=True)
+class RotaryTables:
+    """Cosines and sines `[max_tokens + 1, head_dim / 2]`, in the working type."""
+
+    cos: ir.Value
+    sin: ir.Value
+    dtype: ir.DataType
+
+
+class Rotary(nn.Module):
+    """The tables, computed in float32 and rounded once to the working type."""
+
+    def __init__(self, geometry: Geometry, arithmetic: Arithmetic) -> None:
+        super().__init__()
+        self.arithmetic = arithmetic
+        # float32 in every step, as in transformers, so that the tables agree at late positions too.
+        exponents = np.arange(0, geometry.head_dim, 2, dtype=np.float32) / np.float32(geometry.head_dim)
+        frequencies = np.float32(1) / np.float32(geometry.rope_theta) ** exponents
+        # One row more than the longest text needs, for the spare position of padded_attention.
+        positions = np.arange(geometry.max_tokens + 1, dtype=np.float32)
+        angles = positions[:, None] * frequencies
+        self.cos = _table(np.cos(angles))
+        self.sin = _table(np.sin(angles))
+
+    def forward(self, op: OpBuilder) -> RotaryTables:
+        """Return both tables in the working type."""
+        enter = self.arithmetic.enter
+        return RotaryTables(enter(op, self.cos), enter(op, self.sin), self.arithmetic.dtype)
+
+
+def _table(values: npt.NDArray[np.float32]) -> nn.Parameter:
+    return nn.Parameter(list(values.shape), data=ir.Tensor(np.ascontiguousarray(values, np.float32)))
