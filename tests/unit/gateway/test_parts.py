@@ -110,6 +110,7 @@ def test_pending_work_is_bounded_and_released() -> None:
 # try again.
 CLIENT_ERRORS: dict[str, tuple[Cause, bool, int | None]] = {
     "ContractMismatchError": ("unavailable", False, 5),
+    "UnknownModelError": ("unavailable", False, 5),
     "EmptyTextError": ("empty", True, None),
     "InferenceError": ("internal", False, None),
     "InvalidInputError": ("invalid", True, None),
