@@ -5,6 +5,7 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ import pytest
 
 # nvidia-pytriton is pytriton's distribution; the others bring torch.
 ABSENT = frozenset({"optimum", "pytriton", "sentence_transformers", "torch", "transformers"})
+UNIT = Path(__file__).parent
 
 Result = TypeVar("Result")
 
@@ -47,16 +49,13 @@ def _is_absent(module: str) -> bool:
     return module.partition(".")[0] in ABSENT
 
 
-# pytest asks these hooks about what lies in this folder, and about nothing else.
-
-
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, Result, Result]:
+def pytest_make_collect_report() -> Generator[None, Result, Result]:  # of what lies in this folder
     with _absent():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Generator[None, Result, Result]:
-    with _absent():
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Result, Result]:  # of every test in the process
+    with _absent() if UNIT in item.path.parents else contextlib.nullcontext():
         return (yield)
