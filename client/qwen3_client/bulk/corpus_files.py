@@ -117,7 +117,7 @@ class _Csv(CorpusFile):
             raise InvalidInputError(f"{path} must name the columns in its first line, which is empty")
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
-        places = [self.columns.index(name) for name in columns]
+        indices = [self.columns.index(name) for name in columns]
         row = 0
         with self.path.open("rb") as file:
             for read, fields in itertools.islice(self._records(file), 1, None):
@@ -128,7 +128,7 @@ class _Csv(CorpusFile):
                 if len(values) != len(self.columns):
                     raise self._bad(row, f"it has {len(values)} fields, the header has {len(self.columns)}")
                 row += 1
-                yield read, tuple(values[place] for place in places)
+                yield read, tuple(values[index] for index in indices)
 
     def type_of(self, column: str) -> pa.DataType:  # noqa: ARG002
         return pa.string()

@@ -6,7 +6,7 @@ their number of tokens, so that those which Triton batches together are of about
 first: the server's memory peaks early rather than at the end of the night, and what is left at the end of a block
 are short texts, which leave no processor waiting for a straggler.
 
-This module knows nothing about files. It needs the two halves of `Client.encode_document`, and a place for the
+This module knows nothing about files. It needs the two halves of `Client.encode_document`, and something to keep the
 finished texts of a block that is not finished.
 """
 
@@ -52,10 +52,10 @@ class Keeper(Protocol):
     """Where finished texts of a block are kept until all of it is finished."""
 
     def restore(self, block: Block) -> Mapping[int, NDArray[np.float32]]:
-        """Returns the vectors, float32 `[dimensions]`, that are kept of a block, by the places of its texts."""
+        """Returns the vectors, float32 `[dimensions]`, that are kept of a block, by the indices of its texts."""
 
-    def keep(self, block: Block, places: list[int], vectors: NDArray[np.float32]) -> None:
-        """Keeps vectors, float32 `[n, dimensions]`, of the texts at some places of a block."""
+    def keep(self, block: Block, indices: list[int], vectors: NDArray[np.float32]) -> None:
+        """Keeps vectors, float32 `[n, dimensions]`, of the texts at some indices of a block."""
 
     def commit_if_due(self) -> None:
         """Is called every few seconds."""
@@ -80,7 +80,7 @@ class EmbeddedBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pending:
-    """A block on its way: what is kept of it, and the calls that are open, with the places of their texts."""
+    """A block on its way: what is kept of it, and the calls that are open, with the indices of their texts."""
 
     block: Block
     lengths: NDArray[np.int64]
@@ -131,10 +131,10 @@ def embed_blocks(
             ids = client.tokenize(block.texts, kind=kind, instruction=instruction, truncate=truncate)
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
         kept = keeper.restore(block)
-        longest_first = [place for place in np.argsort(-lengths, kind="stable").tolist() if place not in kept]
+        longest_first = [index for index in np.argsort(-lengths, kind="stable").tolist() if index not in kept]
         calls = {
-            pool.submit(client.encode_tokens, [ids[place] for place in places], dimensions=dimensions): places
-            for places in _calls(longest_first, lengths)
+            pool.submit(client.encode_tokens, [ids[index] for index in indices], dimensions=dimensions): indices
+            for indices in _calls(longest_first, lengths)
         }
         return _Pending(block=block, lengths=lengths, cuts=cuts.take(), kept=kept, calls=calls)
 
@@ -142,14 +142,14 @@ def embed_blocks(
         block, lengths, total = pending.block, pending.lengths, int(pending.lengths.sum())
         vectors: NDArray[np.float32] | None = None
 
-        def put(places: list[int], rows: NDArray[np.float32], *, are_new: bool) -> None:
+        def put(indices: list[int], rows: NDArray[np.float32], *, are_new: bool) -> None:
             nonlocal vectors
             if vectors is None:
                 vectors = np.empty((len(lengths), rows.shape[1]), dtype=np.float32)
-            vectors[places] = rows
-            tokens = int(lengths[places].sum())
+            vectors[indices] = rows
+            tokens = int(lengths[indices].sum())
             units = (block.end - block.begin) * tokens / total
-            advance(units, *((len(places), tokens) if are_new else (0, 0)))
+            advance(units, *((len(indices), tokens) if are_new else (0, 0)))
 
         if pending.kept:
             put(list(pending.kept), np.stack(list(pending.kept.values())), are_new=False)
@@ -157,12 +157,12 @@ def embed_blocks(
             open_calls = list(itertools.islice(pending.calls, _CALLS))
             wait(open_calls, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
             for call in filter(Future.done, open_calls):
-                places = pending.calls[call]
-                with _about_rows(block, places):
+                indices = pending.calls[call]
+                with _about_rows(block, indices):
                     rows = call.result()
-                keeper.keep(block, places, rows)
+                keeper.keep(block, indices, rows)
                 del pending.calls[call]
-                put(places, rows, are_new=True)
+                put(indices, rows, are_new=True)
             keeper.commit_if_due()
         assert vectors is not None  # noqa: S101 - a block has a text
         return EmbeddedBlock(block=block, vectors=vectors, tokens=total, cuts=pending.cuts)
@@ -180,32 +180,37 @@ def embed_blocks(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for pending in waiting:
-            for call, places in pending.calls.items():
+            for call, indices in pending.calls.items():
                 if call.done() and not call.cancelled() and call.exception() is None:
-                    keeper.keep(pending.block, places, call.result())
+                    keeper.keep(pending.block, indices, call.result())
 
 
-def _calls(places: Sequence[int], lengths: NDArray[np.int64]) -> Iterator[list[int]]:
-    """Yields the places of the texts of each call."""
+def _calls(indices: Sequence[int], lengths: NDArray[np.int64]) -> Iterator[list[int]]:
+    """Yields the indices of the texts of each call."""
     call: list[int] = []
     tokens = 0
-    for place in places:
-        length = int(lengths[place])
+    for index in indices:
+        length = int(lengths[index])
         if call and (len(call) == _CALL_TEXTS or tokens + length > _CALL_TOKENS):
             yield call
             call, tokens = [], 0
-        call.append(place)
+        call.append(index)
         tokens += length
     if call:
         yield call
 
 
 @contextlib.contextmanager
-def _about_rows(block: Block, places: Sequence[int]) -> Iterator[None]:
-    """Turns the index of a text among those of a call into the row of the corpus."""
+def _about_rows(block: Block, indices: Sequence[int]) -> Iterator[None]:
+    """Turn an error about a text of a call into one about its row of the corpus.
+
+    Args:
+        block: the block that the call's texts are from.
+        indices: which of its texts they are.
+    """
     try:
         yield
     except Qwen3ClientError as error:
-        if error.index is not None:
-            error.noun, error.index = "row", block.rows[places[error.index]]
-        raise
+        if error.index is None:
+            raise
+        raise error.about("row", block.rows[indices[error.index]]) from error.__cause__

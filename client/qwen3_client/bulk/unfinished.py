@@ -39,23 +39,23 @@ class UnfinishedBlocks:
         self._waiting: dict[int, list[tuple[list[int], NDArray[np.float32]]]] = {}  # by the first row of their block
 
     def restore(self, block: Block) -> dict[int, NDArray[np.float32]]:
-        """Returns what an earlier run kept of a block: places of texts, and float32 `[dimensions]` for each."""
-        places = {row: place for place, row in enumerate(block.rows)}
+        """Returns what an earlier run kept of a block: indices of texts, and float32 `[dimensions]` for each."""
+        indices = {row: index for index, row in enumerate(block.rows)}
         found: dict[int, NDArray[np.float32]] = {}
         for table in self._parts.pieces(block.start):
             vectors = table[_VECTOR].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
-            found |= {places[row]: vector for row, vector in zip(table[_ROW].to_pylist(), vectors, strict=True)}
+            found |= {indices[row]: vector for row, vector in zip(table[_ROW].to_pylist(), vectors, strict=True)}
         return found
 
-    def keep(self, block: Block, places: list[int], vectors: NDArray[np.float32]) -> None:
+    def keep(self, block: Block, indices: list[int], vectors: NDArray[np.float32]) -> None:
         """Keeps finished texts of a block, until they are committed in memory.
 
         Args:
             block: the block.
-            places: which of its texts.
+            indices: which of its texts.
             vectors: float32 `[n, dimensions]`.
         """
-        self._waiting.setdefault(block.start, []).append(([block.rows[place] for place in places], vectors))
+        self._waiting.setdefault(block.start, []).append(([block.rows[index] for index in indices], vectors))
 
     def commit_if_due(self) -> None:
         """Commits if it is time.
