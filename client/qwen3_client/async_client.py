@@ -10,7 +10,7 @@ nor a slow server ever holds one of them up.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, TypeAlias, TypeVar
 
@@ -72,19 +72,18 @@ class Encoding:
         checked_truncate(self.truncate)
         checked_priority(self.priority, default="bulk")
 
-    def prompts(self, texts: Sequence[str], info: ModelInfo) -> list[str]:
-        """Return what the model reads of each text."""
-        named = task_of(self.kind, instruction=self.instruction, default=info.default_instruction)
-        return embedding_prompts(texts, kind=self.kind, instruction=named)
-
-    def check(self, info: ModelInfo) -> None:
-        """Check the options against the model.
+    def completed(self, info: ModelInfo) -> "Encoding":
+        """Return the same with the model's defaults in the place of None, and documents' instruction as "".
 
         Raises:
-            InvalidInputError: one of them cannot be used with it.
+            InvalidInputError: one of the options cannot be used with this model.
         """
-        self.prompts([], info)
-        checked_dimensions(self.dimensions, full=info.dimensions)
+        return replace(
+            self,
+            instruction=task_of(self.kind, instruction=self.instruction, default=info.default_instruction),
+            dimensions=checked_dimensions(self.dimensions, full=info.dimensions),
+            priority=checked_priority(self.priority, default=_PRIORITY_OF[self.kind]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +105,18 @@ class Judging:
 
     def __post_init__(self) -> None:
         checked_priority(self.priority, default="interactive")
+
+    def completed(self, info: RerankerInfo) -> "Judging":
+        """Return the same with the model's defaults in the place of None.
+
+        Raises:
+            InvalidInputError: the instruction is not a text.
+        """
+        return replace(
+            self,
+            instruction=task(self.instruction, default=info.default_instruction),
+            priority=checked_priority(self.priority, default="interactive"),
+        )
 
 
 class AsyncClient(BaseClient):
@@ -204,7 +215,7 @@ class AsyncClient(BaseClient):
         if isinstance(texts, str):
             raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
         how = Encoding(kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority)
-        await self._session.run(self._check(how))
+        how = await self._session.run(self._completed(how))
         count = 0
         pending: deque[asyncio.Future[Outcome[Vectors]]] = deque()
 
@@ -241,7 +252,7 @@ class AsyncClient(BaseClient):
         if isinstance(texts, str):
             raise InvalidInputError("tokenize takes a sequence of texts, not one str: put it into a list")
         how = Encoding(kind=kind, instruction=instruction, truncate=truncate)
-        return (await self._session.run(self._tokenize(as_texts(texts), how))).all("text")
+        return (await self._session.run(self._tokenize_all(as_texts(texts), how))).all("text")
 
     async def encode_tokens(
         self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None, priority: Priority | None = None
@@ -288,7 +299,7 @@ class AsyncClient(BaseClient):
     ) -> list[NDArray[np.int64]]:
         """As `Client.tokenize_pairs`."""
         how = Judging(instruction=instruction, truncate=truncate)
-        return (await self._session.run(self._tokenize_pairs(as_pairs(pairs), how))).all("pair")
+        return (await self._session.run(self._tokenize_all_pairs(as_pairs(pairs), how))).all("pair")
 
     async def score_tokens(
         self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None
@@ -306,9 +317,9 @@ class AsyncClient(BaseClient):
     # What follows runs on the thread of `io_thread`.
 
     async def _embed_all(self, texts: Sequence[str], how: Encoding) -> Vectors:
-        await self._check(how)
+        how = await self._completed(how)
         outcome = await in_order(self._embed(group, how) for group in self._sliced(texts))
-        return await self._table(outcome.all("text"), how)
+        return _table(outcome.all("text"), how)
 
     async def _embed(self, texts: Sequence[str], how: Encoding) -> Outcome[Vectors]:
         """Embed a few texts: prompts, token ids, the server's answers, cut vectors `[dimensions]`."""
@@ -317,23 +328,28 @@ class AsyncClient(BaseClient):
         return Outcome(vectors.results, vectors.failure or rows.failure)
 
     async def _tokenize(self, texts: Sequence[str], how: Encoding) -> Outcome[NDArray[np.int64]]:
-        prompts = how.prompts(texts, await self._embedding_model.info())
+        prompts = embedding_prompts(texts, kind=how.kind, instruction=how.instruction or "")
         return await self._embedding_model.tokenize(prompts, truncate=how.truncate)
 
+    async def _tokenize_all(self, texts: Sequence[str], how: Encoding) -> Outcome[NDArray[np.int64]]:
+        return await self._tokenize(texts, await self._completed(how))
+
     async def _embed_all_rows(self, rows: Sequence[NDArray[np.int64]], how: Encoding) -> Vectors:
-        await self._check(how)
+        how = await self._completed(how)
         check_ids(rows, await self._embedding_model.info(), noun="text")
         outcome = await in_order(self._embed_rows(group, how) for group in self._sliced(rows))
-        return await self._table(outcome.all("text"), how)
+        return _table(outcome.all("text"), how)
 
     async def _embed_rows(self, rows: Sequence[NDArray[np.int64]], how: Encoding) -> Outcome[Vectors]:
-        answers = await self._embedding_model.infer(rows, priority=how.priority or _PRIORITY_OF[how.kind])
-        dimensions = checked_dimensions(how.dimensions, full=(await self._embedding_model.info()).dimensions)
-        vectors = (cut(outputs[EMBEDDING_NAME], dimensions=dimensions) for outputs in answers.results)
+        answers = await self._embedding_model.infer(rows, priority=how.priority)
+        vectors = (cut(outputs[EMBEDDING_NAME], dimensions=how.dimensions) for outputs in answers.results)
         return Outcome.collect(vectors, failure=answers.failure)
 
+    async def _completed(self, how: Encoding) -> Encoding:
+        return how.completed(await self._embedding_model.info())
+
     async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[Judgement]:
-        await self._reranker.info()
+        how = how.completed(await self._reranker.info())
         return await in_order(self._judge(group, how) for group in self._sliced(pairs))
 
     async def _judge(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[Judgement]:
@@ -343,28 +359,25 @@ class AsyncClient(BaseClient):
         return Outcome(judgements.results, judgements.failure or rows.failure)
 
     async def _tokenize_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[NDArray[np.int64]]:
-        named = task(how.instruction, default=(await self._reranker.info()).default_instruction)
-        prompts = [pair_prompt(pair, instruction=named) for pair in pairs]
+        prompts = [pair_prompt(pair, instruction=how.instruction or "") for pair in pairs]
         return await self._reranker.tokenize(prompts, truncate=bool(how.truncate))
 
+    async def _tokenize_all_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[NDArray[np.int64]]:
+        return await self._tokenize_pairs(pairs, how.completed(await self._reranker.info()))
+
     async def _judge_all_rows(self, rows: Sequence[NDArray[np.int64]], how: Judging) -> list[Judgement]:
-        check_ids(rows, await self._reranker.info(), noun="pair")
+        info = await self._reranker.info()
+        how = how.completed(info)
+        check_ids(rows, info, noun="pair")
         return (await in_order(self._judge_rows(group, how) for group in self._sliced(rows))).all("pair")
 
     async def _judge_rows(self, rows: Sequence[NDArray[np.int64]], how: Judging) -> Outcome[Judgement]:
-        answers = await self._reranker.infer(rows, priority=how.priority or "interactive")
+        answers = await self._reranker.infer(rows, priority=how.priority)
         judgements = [
             Judgement(score=float(outputs[SCORE_NAME][0]), logit=float(outputs[LOGIT_NAME][0]))
             for outputs in answers.results
         ]
         return Outcome(judgements, answers.failure)
-
-    async def _check(self, how: Encoding) -> None:
-        how.check(await self._embedding_model.info())
-
-    async def _table(self, rows: Sequence[Vectors], how: Encoding) -> Vectors:
-        dimensions = checked_dimensions(how.dimensions, full=(await self._embedding_model.info()).dimensions)
-        return np.stack(rows) if rows else np.empty((0, dimensions), np.float32)
 
     async def _are_ready(self) -> bool:
         models = (self._embedding_model, self._reranker)
@@ -379,6 +392,10 @@ class AsyncClient(BaseClient):
     def _sliced(self, items: Sequence[_T]) -> Iterator[Sequence[_T]]:
         size = self._session.options.concurrency
         return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _table(rows: Sequence[Vectors], how: Encoding) -> Vectors:
+    return np.stack(rows) if rows else np.empty((0, how.dimensions or 0), np.float32)
 
 
 async def _groups(texts: Iterable[str] | AsyncIterable[str], *, size: int) -> AsyncIterator[list[str]]:

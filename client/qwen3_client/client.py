@@ -210,7 +210,7 @@ class Client(BaseClient):
         if isinstance(texts, str):
             raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
         how = Encoding(kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority)
-        self._run(self.async_client._check(how))
+        how = self._run(self.async_client._completed(how))
         session = self.async_client._session
 
         def rows() -> Iterator[NDArray[np.float32]]:

@@ -163,19 +163,22 @@ class ServedModel(Generic[InfoT]):
             return encode()
         return await asyncio.to_thread(encode)
 
-    async def infer(self, rows: Sequence[NDArray[np.int64]], *, priority: Priority) -> Outcome[Outputs]:
+    async def infer(self, rows: Sequence[NDArray[np.int64]], *, priority: Priority | None) -> Outcome[Outputs]:
         """Ask the model about rows of token ids; the rest is given up after the first failure.
 
         Args:
             rows: int64 `[n]` each.
-            priority: whether they go before others that wait.
+            priority: whether they go before others that wait; None for "interactive".
 
         Returns:
             For each row its outputs by name, float32 `[k]` each.
         """
-        await self.info()
+        info = await self.info()
         requests = by_length([row.size for row in rows], most=self._most_texts)
-        tasks = [asyncio.create_task(self._ask([rows[i] for i in request], priority)) for request in requests]
+        tasks = [
+            asyncio.create_task(self._ask([rows[i] for i in request], info, priority or "interactive"))
+            for request in requests
+        ]
         answer_of = {i: (task, k) for request, task in zip(requests, tasks, strict=True) for k, i in enumerate(request)}
         results: list[Outputs] = []
         try:
@@ -191,15 +194,16 @@ class ServedModel(Generic[InfoT]):
             await asyncio.gather(*tasks, return_exceptions=True)
         return Outcome(results)
 
-    async def _ask(self, rows: Sequence[NDArray[np.int64]], priority: Priority) -> Sequence[Outputs | Qwen3ClientError]:
+    async def _ask(
+        self, rows: Sequence[NDArray[np.int64]], info: InfoT, priority: Priority
+    ) -> Sequence[Outputs | Qwen3ClientError]:
         """Send rows of equal length in one request; what became of each."""
-        info = await self.info()
         try:
             answer = await self._session.infer(info.name, np.stack(rows), outputs=info.OUTPUTS, priority=priority)
         except Qwen3ClientError as error:
             if len(rows) > 1 and isinstance(error, InferenceError | InvalidInputError):
                 # Which of them it is about, only asking one by one can tell.
-                return [(await self._ask([row], priority))[0] for row in rows]
+                return [(await self._ask([row], info, priority))[0] for row in rows]
             return [error] * len(rows)
         return [self._outputs_of(k, answer, info, count=len(rows)) for k in range(len(rows))]
 

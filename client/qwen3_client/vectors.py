@@ -62,14 +62,14 @@ def checked_row(output: NDArray[np.float32], row: int, *, shape: tuple[int, int]
     return numbers
 
 
-def cut(vector: NDArray[np.float32], *, dimensions: int) -> NDArray[np.float32]:
+def cut(vector: NDArray[np.float32], *, dimensions: int | None) -> NDArray[np.float32]:
     """Cuts a unit vector to its first components and makes it a unit vector again.
 
     This is how Matryoshka (MRL) embeddings are shortened: https://arxiv.org/abs/2205.13147.
 
     Args:
         vector: float32 `[full]`, unit norm.
-        dimensions: components to keep, at most `full`.
+        dimensions: components to keep, at most `full`; None for all.
 
     Returns:
         float32 `[dimensions]`, unit norm; with all components kept, `vector` itself, bit for bit.
@@ -77,7 +77,7 @@ def cut(vector: NDArray[np.float32], *, dimensions: int) -> NDArray[np.float32]:
     Raises:
         InferenceError: the components that remain are all zero.
     """
-    if dimensions == len(vector):
+    if dimensions in (None, len(vector)):
         return vector
     # float64 inside: the squares of small float32 numbers would vanish.
     head = vector[:dimensions].astype(np.float64)
