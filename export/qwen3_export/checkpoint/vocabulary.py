@@ -19,7 +19,7 @@ class Answers:
 
 
 def eos_token_id(checkpoint: Checkpoint) -> int:
-    """Return the id that an embedding model's tokenizer appends to a text, whose hidden state is pooled.
+    """Return the id of the token that an embedding model's tokenizer appends to a text; it is the token that is pooled.
 
     Raises:
         ExportError: The tokenizer cannot be read, or does not append exactly one token.

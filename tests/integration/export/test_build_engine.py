@@ -89,7 +89,7 @@ def test_without_tensorrt_it_says_where_to_run(plan_model: Path, capsys: pytest.
     config = (plan_model / "config.pbtxt").read_bytes()
     assert build(str(plan_model)) == 1
     said = capsys.readouterr().err
-    assert "no Python package `tensorrt`" in said
+    assert "the Python package `tensorrt` is not installed" in said
     assert "nvcr.io/nvidia/tensorrt" in said
     assert f"qwen3-triton build-engine {plan_model}" in said
     assert sorted(plan_model.rglob("*")) == before
