@@ -1,4 +1,4 @@
-# Everything on CPUs in one small image: export, embedded Triton, gateway. From the project's root:
+# Export, embedded Triton and gateway for CPUs in one small image. From the project's root:
 #   docker build -f docker/cpu.Dockerfile -t qwen3-triton-cpu .
 
 # The embedded Triton needs glibc 2.35 (bookworm has 2.36), x86-64, and Python 3.10 to 3.12 with its shared library.
@@ -15,14 +15,14 @@ RUN pip install --no-cache-dir -c /wheel/dev.txt hatchling \
  && pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheel .
 
 FROM python:${PYTHON}
-# The last line fails here and not in production if Triton or libpython is missing.
+# The last line makes the build fail if Triton or libpython is missing.
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-cache-dir -c /wheel/dev.txt "$(echo /wheel/*.whl)[export,gateway,serve]" \
  && install -d -o 1000 -g 1000 /cache /models \
  && python -c "from qwen3_serve.triton.runtime import find_runtime; print(find_runtime())"
 COPY --chmod=755 docker/ready.sh /usr/local/bin/
 
-# /models: the model repository. /cache: what the exporter downloads.
+# /models is the model repository; /cache holds downloads of the exporter.
 ENV HF_HOME=/cache \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \

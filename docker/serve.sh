@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts Triton on the exported models. Arguments are passed on, after these, so that they can change them.
-# Everything is spelt out, defaults too: what listens where should not depend on Triton's release.
+# Starts Triton on the exported models. Further arguments come after these, so that they can override them.
+# Defaults are stated too, so that addresses and ports do not depend on Triton's release.
 exec tritonserver \
   --model-repository="${MODELS:-/models}" \
   --disable-auto-complete-config \

@@ -1,4 +1,4 @@
-"""The whole path once: start Triton on an exported repository, embed through gRPC and HTTP, show what happened.
+"""The whole path: start Triton on an exported repository, embed over gRPC and HTTP, print vectors, scores and batches.
 
     python examples/demo.py build/demo
 
@@ -26,13 +26,13 @@ DOCUMENTS = [
 
 
 def main(repository: Path) -> int:
-    """Run the demo; returns the exit code."""
+    """Run the demo; return the exit code."""
     try:
         with Triton(repository) as triton:
             about = triton.models()["qwen3_embedding"]
             print(f"\nTriton {triton.server_version()} serves {about['source']} in {about['precision']}.")
             if about["source"] == "tiny":
-                print("These weights are random: the numbers show that the path works, not what texts mean.")
+                print("These weights are random: the numbers show that everything works, and mean nothing else.")
             rows = {}
             for protocol, url in (("gRPC", triton.grpc_url), ("HTTP", triton.http_url)):
                 with Client(url) as client:
@@ -67,7 +67,7 @@ def show(cosines: npt.NDArray[np.float32]) -> None:
 
 
 def batch_sizes(triton: Triton) -> str:
-    """How many batches of which size Triton executed, from its statistics."""
+    """Describe how many batches of each size Triton executed, from its statistics."""
     with urllib.request.urlopen(f"{triton.http_url}/v2/models/qwen3_embedding/stats", timeout=10) as answer:  # noqa: S310
         batches = json.load(answer)["model_stats"][0]["batch_stats"]
     return ", ".join(f"{batch['compute_infer']['count']} of {batch['batch_size']}" for batch in batches)

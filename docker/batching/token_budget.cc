@@ -205,10 +205,10 @@ class TokenBudget {
     const uint64_t all_texts = SaturatingAdd(batch_.texts, texts);
     const uint64_t tokens = SaturatingAdd(batch_.tokens, SaturatingMultiply(texts, length));
     const uint64_t longest = std::max(batch_.longest, length);
-    const uint64_t slots = SaturatingMultiply(all_texts, longest);
+    const uint64_t positions = SaturatingMultiply(all_texts, longest);
     // Without a cap on padding the right side is infinite or, for no tokens at all, not a number: never exceeded.
     const bool fits = tokens <= limits_.max_batch_tokens &&
-                      !(static_cast<double>(slots) > limits_.max_slots_per_token * static_cast<double>(tokens));
+                      !(static_cast<double>(positions) > limits_.max_slots_per_token * static_cast<double>(tokens));
     if (batch_.has_request && (batch_.is_closed || !fits)) {
       batch_.is_closed = true;
       return false;
