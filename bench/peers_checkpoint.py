@@ -13,8 +13,6 @@ from pathlib import Path
 from qwen3_export import export
 from qwen3_export.checkpoint.random_checkpoint import published_config, write_random_checkpoint
 
-__all__ = ["SHAPE", "make_checkpoint", "make_exports"]
-
 SHAPE = published_config("0.6B")
 _END = "<|endoftext|>"
 # Source: the files of Qwen/Qwen3-Embedding-0.6B.

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["CONTENDERS", "ENVIRONMENTS", "QUICK", "Contender", "Environment", "Folders"]
-
 Precision = Literal["fp32", "bf16", "int8"]
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from peers_contenders import Environment
 
-__all__ = ["EnvironmentFailedError", "python_of"]
-
 
 class EnvironmentFailedError(Exception):
     """A peer cannot be installed here; the message has pip's error."""

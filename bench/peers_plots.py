@@ -8,8 +8,6 @@ from types import ModuleType
 from peers_contenders import CONTENDERS
 from peers_results import Results, percentile_ms
 
-__all__ = ["plot"]
-
 _OURS, _THEIRS = "#1f6feb", "#9aa4b2"
 _SHOWN = ("short", "mixed", "512")
 

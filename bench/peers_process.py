@@ -17,8 +17,6 @@ from typing import Any
 import psutil
 from peers_workloads import Text
 
-__all__ = ["Worker", "WorkerFailedError", "own_python"]
-
 _BENCH = Path(__file__).parent
 
 

@@ -12,8 +12,6 @@ from peers_contenders import CONTENDERS, Contender
 from peers_results import Results, Spread, percentile_ms
 from peers_workloads import WORKLOADS, Workload
 
-__all__ = ["page", "write_document"]
-
 _BEGIN, _END = "<!-- written by make bench -->", "<!-- end of what make bench wrote -->"
 _INT8, _FP32 = "qwen3-triton-int8-served", "qwen3-triton-fp32-served"
 

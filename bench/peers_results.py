@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Arrivals", "Results", "Sample", "Spread", "arrival_times", "machine_of", "percentile_ms", "smallest_cosine"]
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -22,8 +22,6 @@ from peers_process import Worker, WorkerFailedError, own_python
 from peers_results import Arrivals, Results, Sample, arrival_times, machine_of, smallest_cosine
 from peers_workloads import PROBE, Text, Workload, Writer
 
-__all__ = ["Bench", "Plan"]
-
 _SHARES = (0.3, 0.6, 0.8, 0.95)  # rates of random arrivals, as shares of a contender's capacity
 _ONE_LONG_TEXT_S = 180.0  # time-out for workloads that are measured once
 _REFERENCE = ("sentence-transformers-fp32", "qwen3-triton-fp32")  # the first of them that runs

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
-__all__ = ["INSTRUCTION", "PROBE", "WORKLOADS", "Text", "Workload", "Writer"]
-
 # Source: the model cards' default task, in the format of their queries. 19 tokens.
 INSTRUCTION = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 

@@ -10,8 +10,6 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["write_gguf"]
-
 # Source: gguf's tensor names of the architecture "qwen3"; rotary halves are as in the checkpoint.
 _NAMES = {
     "embed_tokens": "token_embd",

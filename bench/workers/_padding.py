@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from ._protocol import Text, Vectors
 
-__all__ = ["PAD", "by_length", "last_token", "padded"]
-
 PAD = 151_643  # <|endoftext|>; the attention mask excludes it
 
 Ids = npt.NDArray[np.int64]

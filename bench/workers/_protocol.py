@@ -19,8 +19,6 @@ import numpy.typing as npt
 
 from ._usage import peak_memory, processor_s
 
-__all__ = ["Engine", "Local", "Text", "Vectors", "serve"]
-
 Vectors = npt.NDArray[np.float32]
 
 

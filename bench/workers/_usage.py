@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["peak_memory", "processor_s"]
-
 
 def processor_s() -> float:
     """Return the seconds of processor time that all threads of all running processes of the tree have used."""

@@ -13,8 +13,6 @@ from qwen3_serve.host.packed_engine import PackedEngine, Settings
 
 from ._protocol import Local, Text, Vectors, serve
 
-__all__ = ["Embedded"]
-
 
 class Embedded(Local):
     """One engine on a model directory; it ignores `width`, because it divides texts into batches itself."""

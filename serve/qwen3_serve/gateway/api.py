@@ -12,8 +12,6 @@ from .engine import Engine
 from .errors import ApiError
 from .exchange import Exchange, exchange_of
 
-__all__ = ["Api", "engine_of", "exchange_for"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:

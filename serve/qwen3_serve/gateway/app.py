@@ -38,8 +38,6 @@ from .readiness import Readiness
 from .settings import Settings
 from .vector_types import load_calibration
 
-__all__ = ["connect", "create_app", "from_environment"]
-
 _APIS: tuple[Api, ...] = (OPENAI, RERANK, TEI, OLLAMA)
 _NOT_FOUND = 404
 

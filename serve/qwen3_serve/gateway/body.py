@@ -10,8 +10,6 @@ from starlette.requests import Request
 
 from .errors import ApiError
 
-__all__ = ["RequestBody", "body_of", "documented"]
-
 _MAX_REASONS = 3
 
 _Body = TypeVar("_Body", bound="RequestBody")

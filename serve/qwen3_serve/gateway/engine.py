@@ -31,8 +31,6 @@ from .pending import PendingWork
 from .settings import Settings
 from .token_offsets import OffsetTokenizer
 
-__all__ = ["EmbeddingResult", "Engine", "Kind", "RerankingResult"]
-
 Kind = Literal["query", "document"]
 Priority = Literal["interactive", "bulk"]
 

@@ -18,8 +18,6 @@ from qwen3_client import (
     TextTooLongError,
 )
 
-__all__ = ["STATUS", "ApiError", "Cause", "api_error_for"]
-
 Cause = Literal[
     "malformed",  # the body is not JSON, or JSON of another form
     "invalid",  # a value that cannot be used

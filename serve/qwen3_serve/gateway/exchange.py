@@ -7,8 +7,6 @@ from time import perf_counter
 
 from starlette.types import Scope
 
-__all__ = ["Exchange", "exchange_of", "open_exchange"]
-
 _KEY = "qwen3_serve.gateway.exchange"
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

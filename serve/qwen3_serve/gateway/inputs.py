@@ -12,16 +12,6 @@ from qwen3_client import ModelInfo, RerankerInfo
 
 from .errors import ApiError
 
-__all__ = [
-    "TokenIds",
-    "Truncate",
-    "check_dimensions",
-    "empty_text",
-    "text_too_long",
-    "token_ids",
-    "unknown_model",
-]
-
 TokenIds = NDArray[np.int64]
 Truncate = Literal[False, "start", "end"]
 

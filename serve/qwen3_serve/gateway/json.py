@@ -9,8 +9,6 @@ import orjson
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-__all__ = ["base64_rows", "json_response"]
-
 
 def json_response(content: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401
     """Return a JSON response.

@@ -8,8 +8,6 @@ import re
 
 from qwen3_client import ModelInfo, RerankerInfo
 
-__all__ = ["is_name_of", "ollama_name", "public_name"]
-
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 

@@ -11,8 +11,6 @@ from time import monotonic
 
 from .errors import ApiError
 
-__all__ = ["PendingWork", "Reservation"]
-
 _MAX_RETRY_S = 60
 _SMOOTHING = 0.2  # weight of the newest answer in the moving average of tokens per second
 

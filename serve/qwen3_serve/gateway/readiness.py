@@ -15,8 +15,6 @@ from qwen3_client import Qwen3ClientError
 from .engine import Engine
 from .errors import ApiError
 
-__all__ = ["Readiness"]
-
 _log = logging.getLogger("qwen3_serve.gateway")
 
 _TIMEOUT_S = 2.0  # a Triton that takes longer to report that it is ready counts as not ready

@@ -11,8 +11,6 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ENVIRONMENT_VARIABLE", "Settings", "SettingsError"]
-
 ENVIRONMENT_VARIABLE = "QWEN3_GATEWAY_SETTINGS"
 
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from qwen3_client import ContractMismatchError, ModelInfo, TokenizerUnavailableError
 from tokenizers import Tokenizer
 
-__all__ = ["OffsetTokenizer"]
-
 _FILE = "tokenizer.json"
 
 

@@ -13,8 +13,6 @@ from qwen3_client import AsyncClient, ContractMismatchError, Qwen3ClientError
 from .app import connect
 from .settings import Settings
 
-__all__ = ["watch_triton"]
-
 _ANSWER_S = 5.0
 _PAUSE_S = 2.0
 

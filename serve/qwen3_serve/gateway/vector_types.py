@@ -16,8 +16,6 @@ from qwen3_client import Calibration, InvalidInputError, quantise
 from .errors import ApiError
 from .settings import SettingsError
 
-__all__ = ["EmbeddingType", "check_type", "load_calibration", "to_type"]
-
 EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary"]
 
 

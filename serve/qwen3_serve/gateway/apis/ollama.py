@@ -20,8 +20,6 @@ from ..json import json_response
 from ..middleware.disconnect import while_connected
 from ..names import ollama_name
 
-__all__ = ["OLLAMA"]
-
 _EPOCH = "1970-01-01T00:00:00Z"
 
 Texts = Annotated[list[str], Field(fail_fast=True)]

@@ -22,8 +22,6 @@ from ..middleware.disconnect import while_connected
 from ..names import public_name
 from ..vector_types import EmbeddingType, check_type, to_type
 
-__all__ = ["OPENAI"]
-
 _MAX_ID = 2**31 - 1
 _TRUNCATE: dict[str, Truncate] = {"NONE": False, "START": "start", "END": "end"}
 # NIM also takes the kind of text as a suffix of the model's name, for clients that cannot send input_type.

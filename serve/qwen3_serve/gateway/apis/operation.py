@@ -11,8 +11,6 @@ from ..json import json_response
 from ..middleware.metrics import CONTENT_TYPE, Metrics
 from ..readiness import Readiness
 
-__all__ = ["OPERATION_PATHS", "router"]
-
 OPERATION_PATHS = ("/health", "/ready", "/metrics", "/docs", "/openapi.json")
 
 

@@ -18,8 +18,6 @@ from ..json import json_response
 from ..middleware.disconnect import while_connected
 from ..names import public_name
 
-__all__ = ["RERANK"]
-
 
 class RerankDocument(RequestBody):
     """A document: its text, and any further fields, which the response returns."""

@@ -34,8 +34,6 @@ from .tei_bodies import (
     TokenizeRequest,
 )
 
-__all__ = ["TEI"]
-
 router = APIRouter(tags=["Text Embeddings Inference"])
 
 

@@ -6,21 +6,6 @@ from pydantic import BaseModel, Field
 
 from ..body import RequestBody
 
-__all__ = [
-    "Direction",
-    "EmbedRequest",
-    "Info",
-    "Rank",
-    "RootRequest",
-    "SimilarityInputs",
-    "SimilarityParameters",
-    "SimilarityRequest",
-    "TeiErrorResponse",
-    "TeiRerankRequest",
-    "Token",
-    "TokenizeRequest",
-]
-
 _MAX_ID = 2**31 - 1
 
 TokenId = Annotated[int, Field(ge=0, le=_MAX_ID)]

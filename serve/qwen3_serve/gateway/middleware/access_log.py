@@ -8,8 +8,6 @@ import orjson
 
 from ..exchange import Exchange
 
-__all__ = ["configure_logging", "log_exchange"]
-
 _access = logging.getLogger("qwen3_serve.gateway.access")
 
 

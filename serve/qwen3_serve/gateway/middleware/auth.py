@@ -14,8 +14,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..errors import ApiError
 from ..settings import SettingsError
 
-__all__ = ["KEYS_VARIABLE", "ApiKeys", "read_keys"]
-
 KEYS_VARIABLE = "QWEN3_GATEWAY_API_KEYS"
 _NO_KEY_NEEDED = {"/health", "/ready", "/metrics", "/docs", "/openapi.json"}
 _HEADERS = (b"api-key", b"x-api-key")

@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
-__all__ = ["ClientGoneError", "while_connected"]
-
 _T = TypeVar("_T")
 
 

@@ -21,8 +21,6 @@ from ..exchange import exchange_of
 from ..json import json_response
 from .disconnect import ClientGoneError
 
-__all__ = ["CLIENT_GONE", "ErrorResponses", "error_response"]
-
 CLIENT_GONE = 499  # what nginx logs for a client that closed the connection before the response
 
 _LINGER_S = 2.0

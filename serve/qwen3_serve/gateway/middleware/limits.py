@@ -10,8 +10,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..errors import ApiError
 from ..settings import Settings
 
-__all__ = ["Limits"]
-
 _RETRY_S = 1
 _UNLIMITED = {"/health", "/ready", "/metrics"}  # so that an overloaded gateway can still be probed
 

@@ -12,8 +12,6 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from ..exchange import Exchange
 
-__all__ = ["CONTENT_TYPE", "DIRECTORY_VARIABLE", "Metrics"]
-
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 

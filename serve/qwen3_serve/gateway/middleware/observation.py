@@ -9,8 +9,6 @@ from .access_log import log_exchange
 from .error_responses import CLIENT_GONE
 from .metrics import Metrics
 
-__all__ = ["Observation", "route_of"]
-
 _OTHER = "other"
 
 

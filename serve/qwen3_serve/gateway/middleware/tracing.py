@@ -17,8 +17,6 @@ from .observation import route_of
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-__all__ = ["Tracing", "is_configured", "tracer_provider"]
-
 _VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
 _SPAN_EXPORTERS = "opentelemetry_traces_exporter"  # the group of entry points that declares exporters
 _SERVER_ERROR = 500
