@@ -90,13 +90,13 @@ ReadMaxSlotsPerToken(const json& config)
   if (value == nullptr) {
     return std::numeric_limits<double>::infinity();
   }
-  const auto slots = ParseNumber<double>(*value);
-  if (!slots || !std::isfinite(*slots) || *slots < 1.0) {
+  const auto cap = ParseNumber<double>(*value);
+  if (!cap || !std::isfinite(*cap) || *cap < 1.0) {
     throw std::invalid_argument(
         "the parameter max_slots_per_token must be a number of at least 1, such as \"1.25\", not " + Quote(*value) +
         "; leave it out where the kernel does not pad");
   }
-  return *slots;
+  return *cap;
 }
 
 // Refuses a queue with a delay: Triton then examines a waiting batch again and again, and merges finished batches,
