@@ -7,23 +7,23 @@
         documents = client.encode_document(["The capital of China is Beijing.", "Gravity is a force."])
         best = client.rank("What is the capital of China?", ["Beijing.", "Gravity is a force."], top_k=1)
     print(similarity(queries, documents))  # float32 [1, 2], higher is closer
-    print(best[0].index, best[0].score)  # position among the documents, P(yes)
+    print(best[0].index, best[0].score)  # index among the documents, P(yes)
 
 The client turns text into token ids, adds what the model expects around it, sends one request per text or pair so
-that the server can batch them, and cuts vectors to fewer dimensions. What it needs to know about the models it
-reads from the server. Every error it raises is a `Qwen3ClientError`.
+that the server can batch them, and cuts vectors to fewer dimensions. It reads what it needs to know about the models
+from the server. Every error that it raises is a `Qwen3ClientError`.
 
-`AsyncClient` has the same methods, to be awaited.
+`AsyncClient` has the same methods as coroutines.
 
-A call goes down through `client`, `async_client`, `served_model`, `session` and a module of `transports`, and never
-back up: read them in this order.
+A call passes through the modules `client`, `async_client`, `served_model`, `session` and one of `transports`, in this
+order, and none of them calls back into the one before it.
 """
 
 import importlib
 
-__version__ = "0.1.0"  # the one place: the distribution, the command and the gateway read it here
+__version__ = "0.1.0"  # the only copy: the distribution, the command and the gateway read this one
 
-TYPE_CHECKING = False  # as type checkers know it; importing typing would take longer than all of this
+TYPE_CHECKING = False  # type checkers take it for true; importing typing would take longer than the rest of this module
 if TYPE_CHECKING:
     from .async_client import AsyncClient
     from .client import Client
@@ -83,8 +83,8 @@ __all__ = [
     "similarity",
 ]
 
-# The module of each name, loaded when the name is first asked for. The command, whose modules are in this package too,
-# then starts in a fraction of the time, and answers Ctrl-C from the start.
+# The module that defines each name, imported when the name is first used. Importing all of them here would slow down
+# the start of the command, whose modules are in this package too, and it could not respond to Ctrl-C meanwhile.
 _MODULES = {
     "AsyncClient": "async_client",
     "Calibration": "quantization",

@@ -1,4 +1,4 @@
-"""``python -m qwen3_client``: the ``qwen3-triton`` command without its script on PATH."""
+"""`python -m qwen3_client`: the command `qwen3-triton`, where its script is not on PATH."""
 
 import sys
 

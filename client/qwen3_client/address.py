@@ -40,7 +40,7 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """Reads `host:port`, `grpc://host:port`, `http://host:port`, or with `grpcs` or `https`; a port may be missing.
+    """Read `host:port`, `grpc://host:port`, `http://host:port`, or with `grpcs` or `https`; a port may be missing.
 
     Raises:
         InvalidInputError: it is anything else.

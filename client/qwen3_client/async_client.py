@@ -1,10 +1,11 @@
-"""The client: texts in, unit vectors or ranks out, for programs with an event loop.
+"""The implementation of the client, for programs with an event loop: from texts to unit vectors or rankings.
 
-A text goes one way: its prompt (`prompts`), its token ids (`tokenizer`), the server's answer (`served_model`,
-`session`, `transports`), and the cut of the vector (`vectors`) or the order of the documents (`ranking`).
+Every text takes the same steps: its prompt is made (`prompts`) and turned into token ids (`tokenizer`), the server
+answers (`served_model`, `session`, `transports`), and the vector is cut (`vectors`) or the documents are put in order
+(`ranking`).
 
 The work is done on the thread of `io_thread`, so one client serves any number of event loops, and neither tokenizing
-nor a slow server ever holds one of them up.
+nor a slow server blocks any of them. This module knows nothing about retries or protocols.
 """
 
 import asyncio
@@ -48,17 +49,18 @@ _PRIORITY_OF: Final[dict[Kind, Priority]] = {"query": "interactive", "document":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """How the texts of one call are embedded.
+    """The options of one call that embeds texts.
 
     Attributes:
         kind: whether they are queries or documents.
         instruction: the task of the queries; None for the model's default. Documents take none.
         dimensions: length of the vectors; None for the model's.
-        truncate: which part a text that is too long loses.
-        priority: whether they go before others that wait; None for "interactive" if they are queries, else "bulk".
+        truncate: which part is cut off from a text that is too long.
+        priority: which requests go first where some wait; None for "interactive" if the texts are queries, and "bulk"
+            otherwise.
 
     Raises:
-        InvalidInputError: one of them makes no sense, whatever the model is.
+        InvalidInputError: an option has a value that no model accepts.
     """
 
     kind: Kind
@@ -88,15 +90,15 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judging:
-    """How the pairs of one call are judged.
+    """The options of one call that judges pairs.
 
     Attributes:
         instruction: the task; None for the model's default.
-        truncate: whether a document that is too long loses its end instead of raising.
-        priority: whether they go before others that wait; None for "interactive".
+        truncate: whether a document that is too long is cut at its end; False to raise an error instead.
+        priority: which requests go first where some wait; None for "interactive".
 
     Raises:
-        InvalidInputError: one of them makes no sense, whatever the model is.
+        InvalidInputError: there is no such priority.
     """
 
     instruction: str | None = None
@@ -120,10 +122,10 @@ class Judging:
 
 
 class AsyncClient(BaseClient):
-    """A connection to one Triton server, to an embedding model and a reranker on it, for asyncio.
+    """An asyncio client of one Triton server, for an embedding model and a reranker on it.
 
-    It takes the arguments of `Client`, and its methods take and give what those of `Client` do. Tasks, event loops and
-    threads may share one. Cancelling a call gives up its requests on the server too.
+    The constructor takes the arguments of `Client`, and the methods take and return what those of `Client` do. Tasks,
+    event loops and threads may share a client. Cancelling a call cancels its requests on the server too.
     """
 
     def _open(self, options: ClientOptions, transport: Transport | None) -> None:
@@ -150,24 +152,24 @@ class AsyncClient(BaseClient):
         await self.close()
 
     async def close(self) -> None:
-        """As `Client.close`."""
+        """See `Client.close`."""
         if (closing := self._session.close_soon()) is not None:
             await asyncio.wrap_future(closing)
 
     async def info(self) -> ModelInfo:
-        """As `Client.info`."""
+        """See `Client.info`."""
         return await self._session.run(self._embedding_model.info())
 
     async def reranker_info(self) -> RerankerInfo:
-        """As `Client.reranker_info`."""
+        """See `Client.reranker_info`."""
         return await self._session.run(self._reranker.info())
 
     async def is_ready(self) -> bool:
-        """As `Client.is_ready`."""
+        """See `Client.is_ready`."""
         return await self._session.run(self._are_ready())
 
     def _count_cuts(self) -> CutCounter:
-        """Return what counts, from now on, what the embedding model's texts lose to fit the model."""
+        """Return a counter of what is cut off, from now on, from texts that are too long for the embedding model."""
         counter = self._embedding_model.cut_counter = CutCounter()
         return counter
 
@@ -180,7 +182,7 @@ class AsyncClient(BaseClient):
         truncate: Truncate = True,
         priority: Priority | None = None,
     ) -> Vectors:
-        """As `Client.encode_query`."""
+        """See `Client.encode_query`."""
         how = Encoding(
             kind="query", instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority
         )
@@ -194,7 +196,7 @@ class AsyncClient(BaseClient):
         truncate: Truncate = True,
         priority: Priority | None = None,
     ) -> Vectors:
-        """As `Client.encode_document`."""
+        """See `Client.encode_document`."""
         how = Encoding(kind="document", dimensions=dimensions, truncate=truncate, priority=priority)
         return await self._encode(texts, how)
 
@@ -208,9 +210,9 @@ class AsyncClient(BaseClient):
         truncate: Truncate = True,
         priority: Priority | None = None,
     ) -> AsyncIterator[Vectors]:
-        """As `Client.encode_stream`; the texts may come from an asynchronous iterable.
+        """See `Client.encode_stream`. The texts may also come from an asynchronous iterable.
 
-        Options are checked when the first row is asked for.
+        Options are checked when the first vector is requested.
         """
         if isinstance(texts, str):
             raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
@@ -230,7 +232,7 @@ class AsyncClient(BaseClient):
         try:
             async for group in _groups(texts, size=self._session.options.concurrency):
                 pending.append(asyncio.wrap_future(self._session.submit(self._embed(group, how))))
-                if len(pending) > 1:  # one group stays on its way while its caller uses the rows of another
+                if len(pending) > 1:  # one group is on its way while the caller uses the rows of another
                     async for row in finished():
                         yield row
             while pending:
@@ -248,7 +250,7 @@ class AsyncClient(BaseClient):
         instruction: str | None = None,
         truncate: Truncate = True,
     ) -> list[NDArray[np.int64]]:
-        """As `Client.tokenize`."""
+        """See `Client.tokenize`."""
         if isinstance(texts, str):
             raise InvalidInputError("tokenize takes a sequence of texts, not one str: put it into a list")
         how = Encoding(kind=kind, instruction=instruction, truncate=truncate)
@@ -257,7 +259,7 @@ class AsyncClient(BaseClient):
     async def encode_tokens(
         self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None, priority: Priority | None = None
     ) -> Vectors:
-        """As `Client.encode_tokens`."""
+        """See `Client.encode_tokens`."""
         rows = as_token_ids(input_ids, noun="text")
         how = Encoding(kind="document", dimensions=dimensions, priority=priority)
         return await self._session.run(self._embed_all_rows(rows, how))
@@ -273,7 +275,7 @@ class AsyncClient(BaseClient):
         truncate: bool = True,
         priority: Priority | None = None,
     ) -> list[RankedDocument]:
-        """As `Client.rank`."""
+        """See `Client.rank`."""
         checked_text(query, what="the query")
         texts, most = as_documents(documents), checked_top_k(top_k)
         how = Judging(instruction=instruction, truncate=truncate, priority=priority)
@@ -288,7 +290,7 @@ class AsyncClient(BaseClient):
         truncate: bool = True,
         priority: Priority | None = None,
     ) -> NDArray[np.float32]:
-        """As `Client.score`."""
+        """See `Client.score`."""
         batch = as_pairs(pairs)
         how = Judging(instruction=instruction, truncate=truncate, priority=priority)
         outcome = await self._session.run(self._judge_all(batch, how))
@@ -297,19 +299,19 @@ class AsyncClient(BaseClient):
     async def tokenize_pairs(
         self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
     ) -> list[NDArray[np.int64]]:
-        """As `Client.tokenize_pairs`."""
+        """See `Client.tokenize_pairs`."""
         how = Judging(instruction=instruction, truncate=truncate)
         return (await self._session.run(self._tokenize_all_pairs(as_pairs(pairs), how))).all("pair")
 
     async def score_tokens(
         self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None
     ) -> list[Judgement]:
-        """As `Client.score_tokens`."""
+        """See `Client.score_tokens`."""
         rows = as_token_ids(input_ids, noun="pair")
         return await self._session.run(self._judge_all_rows(rows, Judging(priority=priority)))
 
     async def _encode(self, texts: str | Sequence[str], how: Encoding) -> Vectors:
-        # All texts are checked before the first is sent, so that a bad one costs nothing.
+        # All texts are checked before the first is sent: no work is done for a call that must fail.
         batch = as_texts([texts] if isinstance(texts, str) else texts)
         table = await self._session.run(self._embed_all(batch, how))
         return table[0] if isinstance(texts, str) else table
@@ -322,7 +324,7 @@ class AsyncClient(BaseClient):
         return _table(outcome.all("text"), how)
 
     async def _embed(self, texts: Sequence[str], how: Encoding) -> Outcome[Vectors]:
-        """Embed a few texts: prompts, token ids, the server's answers, cut vectors `[dimensions]`."""
+        """Embed a few texts: make prompts and token ids, ask the server, cut the vectors to float32 `[dimensions]`."""
         rows = await self._tokenize(texts, how)
         vectors = await self._embed_rows(rows.results, how)
         return Outcome(vectors.results, vectors.failure or rows.failure)
@@ -353,7 +355,7 @@ class AsyncClient(BaseClient):
         return await in_order(self._judge(group, how) for group in self._sliced(pairs))
 
     async def _judge(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[Judgement]:
-        """Judge a few pairs: prompts, token ids, the server's answers."""
+        """Judge a few pairs: make prompts and token ids, and ask the server."""
         rows = await self._tokenize_pairs(pairs, how)
         judgements = await self._judge_rows(rows.results, how)
         return Outcome(judgements.results, judgements.failure or rows.failure)
@@ -399,7 +401,7 @@ def _table(rows: Sequence[Vectors], how: Encoding) -> Vectors:
 
 
 async def _groups(texts: Iterable[str] | AsyncIterable[str], *, size: int) -> AsyncIterator[list[str]]:
-    """Yield checked texts in groups of a size, the last of which may be smaller."""
+    """Yield checked texts in groups of `size`. The last group may be smaller."""
     group: list[str] = []
     index = 0
     async for text in _each(texts):

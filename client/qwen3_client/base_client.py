@@ -1,4 +1,7 @@
-"""What makes a client, of either kind: its options, as arguments or as one object."""
+"""The constructors that `Client` and `AsyncClient` share: from arguments, or from one `ClientOptions`.
+
+This module knows nothing about texts or requests.
+"""
 
 import os
 from abc import ABC, abstractmethod
@@ -12,7 +15,7 @@ _ClientT = TypeVar("_ClientT", bound="BaseClient")
 
 
 class BaseClient(ABC):
-    """The constructor of both clients.
+    """The base class of both clients.
 
     Args:
         transport: what carries the requests, such as a `FakeTransport` in tests; None to connect to `url`.
@@ -56,8 +59,8 @@ class BaseClient(ABC):
         """Return a client with these options.
 
         Args:
-            options: the server, and how it is reached.
-            transport: as for the constructor.
+            options: the server and how to reach it.
+            transport: what carries the requests; None to connect to the server that `options` name.
         """
         client = cls.__new__(cls)
         client._open(options, transport)

@@ -66,7 +66,7 @@ class BoundedTokenizer:
         self._size = _PIECE * room if has_seams(tokenizer) else None
 
     def encode(self, texts: Sequence[str], *, from_end: bool) -> list[list[int]]:
-        """Returns the ids of each text: all of them, or if they are more than `room`, more than `room` of them.
+        """Return the ids of each text: all of them, or if they are more than `room`, more than `room` of them.
 
         Args:
             texts: any texts.
@@ -85,7 +85,7 @@ class BoundedTokenizer:
 
 
 def has_seams(tokenizer: "Tokenizer") -> bool:
-    """Says whether texts may be tokenized piece by piece, parted before any `SEAM`."""
+    """Return whether texts may be tokenized piece by piece, parted before any `SEAM`."""
     split = _state(tokenizer.pre_tokenizer)
     steps = [
         {name: value for name, value in step.items() if name != "trim_offsets"}
@@ -102,12 +102,12 @@ def has_seams(tokenizer: "Tokenizer") -> bool:
 
 
 def _state(part: "Normalizer | PreTokenizer | None") -> dict[str, Any]:
-    """Returns what tokenizer.json says about one of its parts; the whole file would be megabytes."""
+    """Return what tokenizer.json says about one of its parts; the whole file would be megabytes."""
     return {} if part is None else dict(json.loads(part.__getstate__()))
 
 
 def _pieces(text: str, *, size: int, from_end: bool) -> Iterator[str]:
-    """Parts a text at seams, into pieces of about `size` characters as far as it has seams there."""
+    """Split a text at seams, into pieces of about `size` characters as far as it has seams there."""
     start, end = 0, len(text)
     if end <= size:
         yield text

@@ -1,4 +1,7 @@
-"""`AsyncClient` for programs without an event loop: each method waits, in the caller's thread, for the same of it."""
+"""The client for programs without an event loop: its methods wait, in the caller's thread, for those of `AsyncClient`.
+
+This module knows nothing about prompts, tokens or transports.
+"""
 
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
@@ -24,34 +27,36 @@ _T = TypeVar("_T")
 
 
 class Client(BaseClient):
-    """A connection to one Triton server, to an embedding model and a reranker on it.
+    """A client of one Triton server, for an embedding model and a reranker on it.
 
-    Threads may share a client; `concurrency` then bounds all of them together. It works inside a running event loop
-    too, which it blocks: there, use `AsyncClient`. A process that forks uses a client of its own, made or first used
-    after the fork; over HTTP, if its parent used gRPC. Close it, or use it as a context manager. Nothing is sent before
-    the first call, and nothing is asked about a model that no call needs.
+    Threads may share a client; `concurrency` then limits all of them together. A `Client` also works inside a running
+    event loop, but blocks it: use `AsyncClient` there. A forked process needs a client of its own, created or first
+    used after the fork, and one that uses HTTP if the parent process used gRPC. Close a client, or use it as a context
+    manager. Nothing is sent before the first call, and the server is asked only about models that a call needs.
 
-    A request that finds the server away, restarting or its queue full is tried again for `retry_s` seconds, unless the
-    server was never there; while its queue is full, fewer requests are sent at once.
+    A request that fails because the server is restarting or its queue is full is retried for up to `retry_s` seconds.
+    If no server answers a client's very first request, that is an error at once. While the server's queue is full, the
+    client sends fewer requests at once.
 
     Args:
         url: `host:8001` or `grpc://host:8001` for gRPC, `http://host:8000` for HTTP; `grpcs://` and `https://` for TLS.
         model: name of the embedding model on the server; None for the only one there.
         reranker: name of the reranker on the server; None for the only one there.
-        tokenizer: folder that holds the embedding model's tokenizer.json, or Hub id; by default the one that the
-            server names. One that differs from the server's is refused.
+        tokenizer: folder with the embedding model's tokenizer.json, or a Hub id; None for the tokenizer that the
+            server names. A tokenizer that the model was not exported with is refused.
         reranker_tokenizer: the same for the reranker.
-        timeout_s: seconds that each request may take once it was sent, its wait in the server's queue and all its
-            tries included.
-        retry_s: seconds for which a request is tried again; 0 for never.
-        concurrency: most requests on their way at once.
-        tls: certificates, where the system's authorities are not enough.
+        timeout_s: seconds that each request may take from the moment it is first sent, including its wait in the
+            server's queue and all retries.
+        retry_s: seconds for which a failed request is retried; 0 to never retry.
+        concurrency: maximum number of requests on their way at once.
+        tls: certificates, if the certificate authorities that the system trusts are not enough, or if the server asks
+            for a client certificate.
         token: bearer token, sent with every request.
-        headers: more headers of every request; gRPC calls them metadata.
+        headers: additional headers of every request; gRPC calls them metadata.
         transport: what carries the requests, such as a `FakeTransport` in tests; None to connect to `url`.
 
     Attributes:
-        async_client: the same connection, for calls that are awaited.
+        async_client: the `AsyncClient` that shares the connection.
 
     Raises:
         InvalidInputError: an argument cannot be used.
@@ -62,7 +67,7 @@ class Client(BaseClient):
 
     @classmethod
     def over(cls, async_client: AsyncClient) -> "Client":
-        """Return a client over the connection of an `AsyncClient`; closing either closes both."""
+        """Return a client that shares the connection of an `AsyncClient`. Closing either closes both."""
         client = cls.__new__(cls)
         client.async_client = async_client
         return client
@@ -79,33 +84,34 @@ class Client(BaseClient):
         self.close()
 
     def close(self) -> None:
-        """Gives up what is on its way and closes all connections. Closing again does nothing."""
+        """Cancel all requests and close all connections. Closing again does nothing."""
         if (closing := self.async_client._session.close_soon()) is not None:
             closing.result()
 
     def info(self) -> ModelInfo:
-        """Says what the served embedding model says about itself; asked once.
+        """Return what the served embedding model says about itself. The server is asked once.
 
         Raises:
-            ContractMismatchError: the server has no such model, more than one where none was named, or one that
-                this client does not work with.
-            ServerUnavailableError: no server answers. (And the other errors of a request.)
+            ContractMismatchError: the server has no such model, or more than one and none was named, or the model does
+                not work with this client.
+            Qwen3ClientError: the request failed, such as `ServerUnavailableError` if no server answers.
         """
         return self._run(self.async_client.info())
 
     def reranker_info(self) -> RerankerInfo:
-        """Says what the served reranker says about itself; asked once.
+        """Return what the served reranker says about itself. The server is asked once.
 
         Raises:
             ContractMismatchError: as for `info`.
-            ServerUnavailableError: no server answers. (And the other errors of a request.)
+            Qwen3ClientError: the request failed, such as `ServerUnavailableError` if no server answers.
         """
         return self._run(self.async_client.reranker_info())
 
     def is_ready(self) -> bool:
-        """Says whether the server answers and would take requests.
+        """Return whether the server answers and accepts requests.
 
-        That is, for every model that was named or used before; without any, for at least one of either kind.
+        It must accept them for every model that was named or has been used. If there is none yet, it must accept them
+        for at least one embedding model or reranker.
         """
         return self._run(self.async_client.is_ready())
 
@@ -118,23 +124,23 @@ class Client(BaseClient):
         truncate: Truncate = True,
         priority: Priority | None = None,
     ) -> NDArray[np.float32]:
-        """Embeds queries: texts that look for documents.
+        """Embed queries, the texts that search for documents.
 
         Args:
             texts: one query, or several.
             instruction: the task, in one English sentence; None for the model's default.
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
-            truncate: what a query that is too long loses: True or "end" its end, "start" its beginning, the
-                instruction with it; False raises instead.
-            priority: "interactive", the default, to go before what waits as "bulk", in this client and, where its
-                configuration has levels, in the server.
+            truncate: which part is cut off from a query that is too long: True or "end" for the end, "start" for the
+                beginning, including the instruction; False to raise `TextTooLongError` instead.
+            priority: "interactive", the default, is sent before "bulk" where requests wait, by this client and, if the
+                model's configuration has priority levels, by the server.
 
         Returns:
             float32 `[dimensions]` for one query, `[n, dimensions]` for several, in their order; unit norm.
 
         Raises:
             InvalidInputError: a text or an option cannot be used.
-            Qwen3ClientError: the first failure, in the order of the texts; the rest is given up.
+            Qwen3ClientError: the first failure, in the order of the texts; the other requests are cancelled.
         """
         return self._run(
             self.async_client.encode_query(
@@ -154,13 +160,13 @@ class Client(BaseClient):
         truncate: Truncate = True,
         priority: Priority | None = None,
     ) -> NDArray[np.float32]:
-        """Embeds documents: texts that are found.
+        """Embed documents, the texts that are searched.
 
         Args:
             texts: one document, or several.
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
-            truncate: what a document that is too long loses: True or "end" its end, "start" its beginning; False
-                raises instead.
+            truncate: which part is cut off from a document that is too long: True or "end" for the end, "start" for the
+                beginning; False to raise `TextTooLongError` instead.
             priority: "bulk", the default, or "interactive", as for `encode_query`.
 
         Returns:
@@ -168,7 +174,7 @@ class Client(BaseClient):
 
         Raises:
             InvalidInputError: a text or an option cannot be used.
-            Qwen3ClientError: the first failure, in the order of the texts; the rest is given up.
+            Qwen3ClientError: the first failure, in the order of the texts; the other requests are cancelled.
         """
         return self._run(
             self.async_client.encode_document(
@@ -186,26 +192,26 @@ class Client(BaseClient):
         truncate: Truncate = True,
         priority: Priority | None = None,
     ) -> Iterator[NDArray[np.float32]]:
-        """Embeds any number of texts in bounded memory.
+        """Embed any number of texts in bounded memory.
 
-        Texts are taken `concurrency` at a time, and at most twice as many are held. Closing the iterator
-        gives up what is pending.
+        Texts are read in groups of `concurrency`, and at most two groups are held in memory. Closing the iterator
+        cancels the pending requests.
 
         Args:
             texts: the texts, such as the lines of a file.
             kind: whether they are queries or documents.
             instruction: the task of the queries; None for the model's default. Documents take none.
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
-            truncate: what a text that is too long loses, as for `encode_query`.
-            priority: as for `encode_query`; None for "interactive" if the texts are queries, else "bulk".
+            truncate: which part is cut off from a text that is too long, as for `encode_query`.
+            priority: as for `encode_query`; None for "interactive" if the texts are queries, and "bulk" otherwise.
 
         Yields:
             One vector for each text, in their order: float32 `[dimensions]`, unit norm.
 
         Raises:
-            InvalidInputError: an option cannot be used (at once), or a text cannot (when it is read, which
-                is before the last rows of the texts before it are given out).
-            Qwen3ClientError: the first failure of a request, after the rows of the texts before it.
+            InvalidInputError: an option cannot be used, which the call itself raises; or a text cannot be used, which
+                the iterator raises when it reads the text, before it has yielded all vectors of the texts before it.
+            Qwen3ClientError: a request failed; the vectors of all texts before it have been yielded.
         """
         if isinstance(texts, str):
             raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
@@ -228,7 +234,7 @@ class Client(BaseClient):
             try:
                 while group := list(islice(checked, session.options.concurrency)):
                     pending.append(session.submit(self.async_client._embed(group, how)))
-                    if len(pending) > 1:  # one group stays on its way while its caller uses the rows of another
+                    if len(pending) > 1:  # one group is on its way while the caller uses the rows of another
                         yield from finished()
                 while pending:
                     yield from finished()
@@ -249,23 +255,23 @@ class Client(BaseClient):
         truncate: bool = True,
         priority: Priority | None = None,
     ) -> list[RankedDocument]:
-        """Puts documents in order of how well they meet a query, as the reranker judges each.
+        """Rank documents by how well they meet a query, according to the reranker.
 
         Args:
-            query: what is looked for.
-            documents: where it is looked for, such as what a search by embeddings found.
+            query: the query.
+            documents: the documents to rank, such as the results of a search by embeddings.
             instruction: the task, in one English sentence; None for the model's default.
-            top_k: how many documents to return, the best; None for all. All are judged.
+            top_k: how many of the best documents to return; None for all. All documents are judged.
             return_documents: whether to return the documents' texts too.
-            truncate: whether a document that is too long loses its end instead of raising.
+            truncate: whether a document that is too long is cut at its end; False to raise `TextTooLongError` instead.
             priority: as for `encode_query`.
 
         Returns:
-            The documents, the highest score first. Equal scores go by the logit, then by the order of `documents`.
+            The documents, the highest score first. Equal scores are ordered by their logits, then as in `documents`.
 
         Raises:
             InvalidInputError: a text or an option cannot be used.
-            Qwen3ClientError: the first failure, in the order of the documents; the rest is given up.
+            Qwen3ClientError: the first failure, in the order of the documents; the other requests are cancelled.
         """
         return self._run(
             self.async_client.rank(
@@ -287,12 +293,12 @@ class Client(BaseClient):
         truncate: bool = True,
         priority: Priority | None = None,
     ) -> NDArray[np.float32]:
-        """Judges how well documents meet queries.
+        """Return the probability that each document meets its query.
 
         Args:
-            pairs: each a query and a document.
+            pairs: tuples of a query and a document.
             instruction: the task, in one English sentence; None for the model's default.
-            truncate: whether a document that is too long loses its end instead of raising.
+            truncate: whether a document that is too long is cut at its end; False to raise `TextTooLongError` instead.
             priority: as for `encode_query`.
 
         Returns:
@@ -300,7 +306,7 @@ class Client(BaseClient):
 
         Raises:
             InvalidInputError: a text or an option cannot be used.
-            Qwen3ClientError: the first failure, in the order of the pairs; the rest is given up.
+            Qwen3ClientError: the first failure, in the order of the pairs; the other requests are cancelled.
         """
         return self._run(
             self.async_client.score(in_memory(pairs), instruction=instruction, truncate=truncate, priority=priority)
@@ -314,20 +320,20 @@ class Client(BaseClient):
         instruction: str | None = None,
         truncate: Truncate = True,
     ) -> list[NDArray[np.int64]]:
-        """Turns texts into token ids as the embedding model reads them: the first half of encoding them.
+        """Turn texts into the token ids that the embedding model reads, which is the first half of encoding.
 
         Args:
             texts: the texts.
             kind: whether they are queries or documents.
             instruction: the task of the queries; None for the model's default. Documents take none.
-            truncate: what a text that is too long loses, as for `encode_query`.
+            truncate: which part is cut off from a text that is too long, as for `encode_query`.
 
         Returns:
-            For each text, int64 `[n]`, the end-of-text token included.
+            For each text, int64 `[n]`, including the end token.
 
         Raises:
             InvalidInputError: a text or an option cannot be used.
-            Qwen3ClientError: the tokenizer cannot be had.
+            Qwen3ClientError: the tokenizer is not available.
         """
         return self._run(
             self.async_client.tokenize(in_memory(texts), kind=kind, instruction=instruction, truncate=truncate)
@@ -336,10 +342,10 @@ class Client(BaseClient):
     def encode_tokens(
         self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None, priority: Priority | None = None
     ) -> NDArray[np.float32]:
-        """Embeds token ids: the second half of encoding texts.
+        """Embed token ids, which is the second half of encoding.
 
         Args:
-            input_ids: whole numbers `[n]` for each text, as from `tokenize`.
+            input_ids: integers `[n]` for each text, as `tokenize` returns them.
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
             priority: "bulk", the default, or "interactive", as for `encode_query`.
 
@@ -347,8 +353,8 @@ class Client(BaseClient):
             float32 `[n, dimensions]`, in the order of the texts; unit norm.
 
         Raises:
-            InvalidInputError: an array or an option cannot be used, or the server refuses its ids.
-            Qwen3ClientError: the first failure, in the order of the texts; the rest is given up.
+            InvalidInputError: an array or an option cannot be used, or the server refuses the ids.
+            Qwen3ClientError: the first failure, in the order of the texts; the other requests are cancelled.
         """
         return self._run(
             self.async_client.encode_tokens(in_memory(input_ids), dimensions=dimensions, priority=priority)
@@ -357,35 +363,35 @@ class Client(BaseClient):
     def tokenize_pairs(
         self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
     ) -> list[NDArray[np.int64]]:
-        """Turns pairs into token ids as the reranker reads them: the first half of scoring them.
+        """Turn pairs into the token ids that the reranker reads, which is the first half of scoring.
 
         Args:
-            pairs: each a query and a document.
+            pairs: tuples of a query and a document.
             instruction: the task, in one English sentence; None for the model's default.
-            truncate: whether a document that is too long loses its end instead of raising.
+            truncate: whether a document that is too long is cut at its end; False to raise `TextTooLongError` instead.
 
         Returns:
-            For each pair, int64 `[n]`, the whole official prompt.
+            For each pair, int64 `[n]`, the whole prompt with the template of the Qwen3-Reranker model cards.
 
         Raises:
             InvalidInputError: a text or an option cannot be used.
-            Qwen3ClientError: the tokenizer cannot be had.
+            Qwen3ClientError: the tokenizer is not available.
         """
         return self._run(self.async_client.tokenize_pairs(in_memory(pairs), instruction=instruction, truncate=truncate))
 
     def score_tokens(self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None) -> list[Judgement]:
-        """Judges token ids: the second half of scoring pairs.
+        """Judge the token ids of pairs, which is the second half of scoring.
 
         Args:
-            input_ids: whole numbers `[n]` for each pair, as from `tokenize_pairs`.
+            input_ids: integers `[n]` for each pair, as `tokenize_pairs` returns them.
             priority: as for `encode_query`.
 
         Returns:
             Score and logit, in the order of the pairs.
 
         Raises:
-            InvalidInputError: an array cannot be used, or the server refuses its ids.
-            Qwen3ClientError: the first failure, in the order of the pairs; the rest is given up.
+            InvalidInputError: an array cannot be used, or the server refuses the ids.
+            Qwen3ClientError: the first failure, in the order of the pairs; the other requests are cancelled.
         """
         return self._run(self.async_client.score_tokens(in_memory(input_ids), priority=priority))
 
@@ -396,6 +402,6 @@ class Client(BaseClient):
 def _wait(future: "Future[_T]") -> _T:
     try:
         return future.result()
-    except BaseException:  # such as Ctrl-C: what nobody waits for is given up
+    except BaseException:  # such as Ctrl-C: nobody waits for the result any more
         future.cancel()
         raise

@@ -80,7 +80,7 @@ class ServedInfo:
 
     @classmethod
     def fits(cls, config: Mapping[str, Any]) -> bool:
-        """Says whether a model is of this kind, going by its tensors."""
+        """Return whether a model is of this kind, going by its tensors."""
         try:
             _check_tensors(config, outputs=cls.OUTPUTS)
         except _UnfitError:
@@ -89,7 +89,7 @@ class ServedInfo:
 
     @classmethod
     def from_config(cls: type[InfoT], config: Mapping[str, Any]) -> InfoT:
-        """Checks a Triton model config against the contract and reads its parameters.
+        """Check a Triton model config against the contract and reads its parameters.
 
         Args:
             config: the config as JSON, with the names of Triton's `model_config.proto`.
@@ -150,7 +150,7 @@ class RerankerInfo(ServedInfo):
 
 
 def _check_tensors(config: Mapping[str, Any], *, outputs: tuple[str, ...]) -> dict[str, list[int]]:
-    """Returns the shapes of the outputs, once all tensors have the right names and types."""
+    """Return the shapes of the outputs, once all tensors have the right names and types."""
     wanted = [f"{INPUT_NAME} {INPUT_TYPE}"]
     needed = [_signature(tensor) for tensor in config.get("input") or [] if not tensor.get("optional")]
     if needed != wanted:
@@ -171,7 +171,7 @@ def _signature(tensor: Mapping[str, Any]) -> str:
 
 
 def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> dict[str, Any]:
-    """Reads a value for each attribute but the name, as text or as a whole number, whatever its type is."""
+    """Read a value for each attribute but the name, as text or as a whole number, whatever its type is."""
     parameters: Mapping[str, Any] = config.get("parameters") or {}
     values: dict[str, Any] = {}
     for field in fields(kind):

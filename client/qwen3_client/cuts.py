@@ -53,7 +53,7 @@ class CutCounter:
         self._cuts = Cuts()
 
     def add(self, *, kept_tokens: int, text: str, characters: int) -> None:
-        """Notes one text.
+        """Record one text.
 
         Args:
             kept_tokens: how many tokens were made of it.
@@ -66,7 +66,7 @@ class CutCounter:
                 self._cuts += Cuts(texts=1, characters=characters, tokens=max(tokens, 1))
 
     def take(self) -> Cuts:
-        """Returns what was added since this was last called."""
+        """Return what was added since this was last called."""
         with self._lock:
             cuts, self._cuts = self._cuts, Cuts()
             return cuts

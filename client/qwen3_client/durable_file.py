@@ -9,7 +9,7 @@ from typing import IO
 
 @contextlib.contextmanager
 def durable_file(path: Path, *, partial: Path | None = None) -> Iterator[IO[bytes]]:
-    """Opens a file for writing, which takes its name when the block ends without an error.
+    """Open a file for writing, which takes its name when the block ends without an error.
 
     Args:
         path: the file; one that is there is replaced at the end.

@@ -1,9 +1,9 @@
 """The one thread of a process on which all clients do their input and output.
 
-A connection belongs to an event loop. A program without a loop has none to lend; a program with several (a notebook, a
-test suite) would tie each connection to one of them, and gRPC's asyncio support fails when several loops use it. So
-there is one loop, in a thread of its own; `Client` waits for it in the caller's thread, `AsyncClient` from the caller's
-loop. This module knows nothing about servers.
+A connection belongs to one event loop. A program may have no loop, or several of them (a notebook, a test suite), and
+gRPC's asyncio support fails if several loops use it. So this module has one loop of its own, in a thread of its own:
+`Client` waits for it in the caller's thread, and `AsyncClient` awaits it in the caller's loop. This module knows nothing
+about servers.
 """
 
 import asyncio
@@ -25,42 +25,43 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 class Closable(Protocol):
-    """What holds connections open."""
+    """An object that holds connections open."""
 
     async def close(self) -> None:
-        """Closes them. Closing again does nothing."""
+        """Close them. Closing again does nothing."""
 
 
 _open: set[Closable] = set()
-_inherited: list[Closable] = []  # the parent's, in a forked child: closing one would take its socket from both
+# In a forked child, the objects of its parent. They are kept alive: closing one would close the parent's socket too.
+_inherited: list[Closable] = []
 
 
 def submit(coroutine: Coroutine[Any, Any, _T]) -> "Future[_T]":
-    """Runs a coroutine on the thread, which the first call starts.
+    """Run a coroutine on the thread, which the first call starts.
 
     Returns:
-        What becomes of it. Cancelling the future cancels the coroutine.
+        The coroutine's result. Cancelling the future cancels the coroutine.
     """
     return asyncio.run_coroutine_threadsafe(coroutine, _running_loop())
 
 
 def is_current() -> bool:
-    """Say whether the caller is a coroutine that runs on the thread."""
+    """Return whether the calling coroutine runs on the thread."""
     return _loop is not None and asyncio.get_running_loop() is _loop
 
 
 def keep(what: Closable) -> None:
-    """Remembers something that shall be closed on the thread, when the program ends at the latest."""
+    """Register an object that is to be closed, at the latest when the program ends."""
     _open.add(what)
 
 
 def forget(what: Closable) -> None:
-    """Notes that something that was kept is closed."""
+    """Remove an object that has been closed from those that `keep` registered."""
     _open.discard(what)
 
 
 def close_soon(what: Closable) -> None:
-    """Has something closed that was kept, unless it belongs to the process that this one was forked from."""
+    """Start closing an object that `keep` registered, unless it belongs to the parent of this forked process."""
     if what in _open:
         _open.discard(what)
         submit(what.close())
@@ -79,20 +80,20 @@ def _running_loop() -> asyncio.AbstractEventLoop:
 
 
 def _close_what_is_open(loop: asyncio.AbstractEventLoop) -> None:
-    """Closes what is still open, so that a program which forgot to does not end in complaints."""
-    if _loop is not loop:  # in a forked child: the thread is the parent's
+    """Close what is still open, so that a program that did not close it ends without warnings."""
+    if _loop is not loop:  # this is a forked child, and the thread is the parent's
         return
 
     async def close_all() -> None:
         await asyncio.gather(*(each.close() for each in list(_open)), return_exceptions=True)
 
-    # The loop goes on: a handler that was registered earlier runs later, and may still call a client.
+    # The loop is not stopped: exit handlers that were registered earlier run later, and may still call a client.
     with contextlib.suppress(concurrent.futures.TimeoutError):
         asyncio.run_coroutine_threadsafe(close_all(), loop).result(_EXIT_TIMEOUT_S)
 
 
 def _after_fork() -> None:
-    """A forked child has none of its parent's threads."""
+    """Forget the thread and what is open, in a forked child: it does not have the threads of its parent."""
     global _loop, _lock
     _loop, _lock = None, threading.RLock()
     _inherited.extend(_open)

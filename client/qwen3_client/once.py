@@ -1,6 +1,6 @@
-"""Work that is done once for all who ask: they share one task, and a failure is forgotten.
+"""A result that is computed once and shared by all coroutines that ask for it, unless computing it fails.
 
-For one event loop.
+For use in one event loop. This module knows nothing about what is computed.
 """
 
 import asyncio
@@ -11,10 +11,10 @@ _T = TypeVar("_T")
 
 
 class Once(Generic[_T]):
-    """The result of a coroutine.
+    """The memoised result of a coroutine.
 
     Args:
-        work: makes the coroutine; called again when the one before it failed.
+        work: returns the coroutine; called again after a failure.
     """
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> None:
@@ -22,10 +22,15 @@ class Once(Generic[_T]):
         self._task: asyncio.Task[_T] | None = None
 
     async def get(self) -> _T:
-        """Return the result. Those who ask while the work is done get the same failure; the next one tries again."""
+        """Return the result.
+
+        All callers that wait for the same task get the same failure. The next caller after a failure starts a new task.
+        """
         task = self._task
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = self._task = asyncio.create_task(self._work())
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, should nobody wait
-        # One of those who wait may be cancelled; the others still want the result.
+            task.add_done_callback(
+                lambda done: done.cancelled() or done.exception()
+            )  # so that asyncio does not log it if nobody waits
+        # A caller may be cancelled while others still wait for the same task.
         return task.result() if task.done() else await asyncio.shield(task)

@@ -1,6 +1,6 @@
-"""What callers choose: the server and how it is reached, and for each call the kind of text, its priority, its cut.
+"""The options of the client: the server and how to reach it, and for a call the kind of text, priority and truncation.
 
-This module opens no connection.
+This module opens no connection and knows nothing about the served models.
 """
 
 import math
@@ -22,10 +22,10 @@ Truncate: TypeAlias = bool | Literal["start", "end"]  # True means "end"
 
 DEFAULT_URL: Final = "localhost:8001"
 
-# As Triton counts, where 1 goes first. A server whose config.pbtxt has no priority_levels takes no notice.
+# As Triton counts, 1 goes first. A server whose config.pbtxt has no priority_levels ignores the priority.
 PRIORITY_LEVELS: Final[dict[Priority, int]] = {"interactive": 1, "bulk": 2}
 
-_HEADER = re.compile(r"[a-z0-9_.-]+")  # what gRPC takes; HTTP takes more
+_HEADER = re.compile(r"[a-z0-9_.-]+")  # the names that gRPC accepts; HTTP accepts more
 _RESERVED = {
     "accept-encoding",
     "connection",
@@ -42,12 +42,12 @@ _RESERVED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """Certificates for `grpcs://` and `https://`, as paths of PEM files.
+    """The certificates for `grpcs://` and `https://`, as paths of PEM files.
 
     Attributes:
-        ca: certificates of the authorities that may vouch for the server; None for those that the system trusts.
-        certificate: the client's own certificate with its chain, where the server asks for one (mTLS).
-        key: its private key, not encrypted.
+        ca: certificates of the certificate authorities to trust; None for those that the system trusts.
+        certificate: the client's own certificate with its chain, if the server asks for one (mTLS).
+        key: the private key of `certificate`, not encrypted.
 
     Raises:
         InvalidInputError: a file cannot be read, or only one of certificate and key is given.
@@ -68,15 +68,15 @@ class Tls:
                 )
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of one of the files."""
+        """Return the content of the file that an attribute names; None if that attribute is None."""
         path = getattr(self, name)
         return None if path is None else Path(path).read_bytes()
 
     def context(self) -> ssl.SSLContext:
-        """Return what Python's ssl makes of the files.
+        """Return an SSL context of Python's `ssl` with these certificates.
 
         Raises:
-            RefusedError: a file is no PEM file of its kind.
+            RefusedError: a file is not a PEM file of its kind.
         """
         try:
             context = ssl.create_default_context(cafile=self.ca)
@@ -89,25 +89,27 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """How a client reaches its server. `Client` and `AsyncClient` take the same as arguments.
+    """The options with which a client reaches its server, the same as the arguments of `Client` and `AsyncClient`.
 
     Attributes:
         url: `host:8001` or `grpc://host:8001` for gRPC, `http://host:8000` for HTTP; `grpcs://` and `https://` for TLS.
         model: name of the embedding model on the server; None for the only one there.
         reranker: name of the reranker on the server; None for the only one there.
-        tokenizer: folder that holds the embedding model's tokenizer.json, or Hub id; by default the one that the
-            server names. One that differs from the server's is refused.
+        tokenizer: folder with the embedding model's tokenizer.json, or a Hub id; None for the tokenizer that the
+            server names. A tokenizer that the model was not exported with is refused.
         reranker_tokenizer: the same for the reranker.
-        timeout_s: seconds that each request may take once it was sent, its wait in the server's queue and all its
-            tries included.
-        retry_s: seconds for which a request is tried again that finds the server away or its queue full; 0 for never.
-        concurrency: most requests on their way at once.
-        tls: certificates, where the system's authorities are not enough.
+        timeout_s: seconds that each request may take from the moment it is first sent, including its wait in the
+            server's queue and all retries.
+        retry_s: seconds for which a request is retried that fails because the server is restarting or its queue is
+            full; 0 to never retry.
+        concurrency: maximum number of requests on their way at once.
+        tls: certificates, if the certificate authorities that the system trusts are not enough, or if the server asks
+            for a client certificate.
         token: bearer token (RFC 6750), sent with every request.
-        headers: more headers of every request; gRPC calls them metadata.
+        headers: additional headers of every request; gRPC calls them metadata.
 
     Raises:
-        InvalidInputError: one of them cannot be used.
+        InvalidInputError: an option cannot be used.
     """
 
     url: str = DEFAULT_URL
@@ -128,9 +130,7 @@ class ClientOptions:
         if not 0 < self.timeout_s < math.inf:
             raise InvalidInputError(f"timeout_s must be a positive number of seconds, not {self.timeout_s!r}")
         if not 0 <= self.retry_s < math.inf:
-            raise InvalidInputError(
-                f"retry_s must be a number of seconds, or 0 for no second try, not {self.retry_s!r}"
-            )
+            raise InvalidInputError(f"retry_s must be a number of seconds, or 0 to never retry, not {self.retry_s!r}")
         if self.concurrency < 1:
             raise InvalidInputError(f"concurrency must be at least 1, not {self.concurrency!r}")
         for option, name in (("model", self.model), ("reranker", self.reranker)):
@@ -144,14 +144,14 @@ class ClientOptions:
 
     @property
     def address(self) -> Address:
-        """The URL, taken apart."""
+        """The protocol, host and port of the URL."""
         return parse_address(self.url)
 
     def request_headers(self) -> dict[str, str]:
-        """Return the headers of every request, the token among them, by their names in lower case.
+        """Return the headers of every request, including the token, by their names in lower case.
 
         Raises:
-            InvalidInputError: one cannot be sent.
+            InvalidInputError: a header cannot be sent.
         """
         named = {name.lower(): value for name, value in (self.headers or {}).items()}
         if self.token is not None:
@@ -160,17 +160,19 @@ class ClientOptions:
             named["authorization"] = f"Bearer {self.token}"
         for name, value in named.items():
             if not _HEADER.fullmatch(name) or name in _RESERVED or name.startswith("grpc-") or name.endswith("-bin"):
-                raise InvalidInputError(f"cannot send a header {name!r}: it is no name, or the protocol's own")
+                raise InvalidInputError(
+                    f"cannot send a header {name!r}: it is not a valid name, or the protocol uses it itself"
+                )
             if not isinstance(value, str) or not (value.isascii() and value.isprintable()) or value != value.strip():
                 raise InvalidInputError(f"cannot send the header {name!r}: its value must be printable ASCII")
         return named
 
 
 def checked_kind(kind: Kind) -> Kind:
-    """Return whether texts are queries or documents.
+    """Return `kind`, after checking it.
 
     Raises:
-        InvalidInputError: it says neither.
+        InvalidInputError: it is neither "query" nor "document".
     """
     if kind not in ("query", "document"):
         raise InvalidInputError(f"kind must be 'query' or 'document', not {kind!r}")
@@ -178,7 +180,7 @@ def checked_kind(kind: Kind) -> Kind:
 
 
 def checked_priority(priority: Priority | None, *, default: Priority) -> Priority:
-    """Return a priority, or the default in place of None.
+    """Return `priority` after checking it, or the default if it is None.
 
     Raises:
         InvalidInputError: there is no such priority.
@@ -191,7 +193,7 @@ def checked_priority(priority: Priority | None, *, default: Priority) -> Priorit
 
 
 def checked_truncate(truncate: Truncate) -> Truncate:
-    """Return which part a text that is too long loses.
+    """Return `truncate`, after checking it.
 
     Raises:
         InvalidInputError: it is none of the four values.

@@ -1,7 +1,8 @@
-"""What becomes of items that are worked on together: results in their order, and the first failure among them.
+"""The results of items that are processed together, in their order, up to the first failure.
 
-The layers below the clients see some of a call's items and do not know their positions in the call. They return an
-`Outcome`; the client, which has the whole call, knows from the number of results which item failed.
+The layers below the client see only some of a call's items and do not know their indices in the call. So they return an
+`Outcome` instead of raising. The client, which has the whole call, can tell from the number of results which item failed.
+This module knows nothing about what the items are.
 """
 
 import asyncio
@@ -18,11 +19,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[_T]):
-    """What became of a number of items.
+    """The results of a number of items.
 
     Attributes:
-        results: of the items before the first that failed, or of all, in their order.
-        failure: of the item after those; None if all succeeded.
+        results: the results of the items before the first one that failed, or of all items, in their order.
+        failure: the error of the item after those; None if all succeeded.
     """
 
     results: list[_T]
@@ -30,11 +31,11 @@ class Outcome(Generic[_T]):
 
     @classmethod
     def collect(cls, results: Iterable[_T], *, failure: Qwen3ClientError | None = None) -> "Outcome[_T]":
-        """Take results until one cannot be made.
+        """Collect results until an item fails.
 
         Args:
-            results: what makes them, one after another.
-            failure: of the item after the last of them.
+            results: an iterator that computes the results one after another, and raises when an item fails.
+            failure: the error of the item after the last of them; None for none.
         """
         taken: list[_T] = []
         try:
@@ -48,10 +49,10 @@ class Outcome(Generic[_T]):
         """Return the results of a whole call.
 
         Args:
-            noun: what its items are.
+            noun: what to call the items in an error.
 
         Raises:
-            Qwen3ClientError: one failed.
+            Qwen3ClientError: an item failed.
         """
         self.check(noun, stop=len(self.results))
         return self.results
@@ -60,7 +61,7 @@ class Outcome(Generic[_T]):
         """Raise the failure, if there is one.
 
         Args:
-            noun: what the call's items are.
+            noun: what to call the items in an error.
             stop: the index in the call of the item after the results.
 
         Raises:
@@ -71,20 +72,21 @@ class Outcome(Generic[_T]):
 
 
 async def in_order(groups: Iterable[Coroutine[Any, Any, Outcome[_T]]]) -> Outcome[_T]:
-    """Work on groups two at a time: one is made ready while the other is on its way.
+    """Process groups of items two at a time, so that one is tokenized while the other is on its way.
 
     Args:
-        groups: what works on each; the next is taken when there is room for it, none after a failure.
+        groups: a coroutine for each group. The next one is started when one of the two has ended, and none is started
+            after a failure.
 
     Returns:
-        What became of the items of all groups.
+        The results of the items of all groups.
     """
     results: list[_T] = []
     failure: Qwen3ClientError | None = None
     remaining = iter(groups)
     started = list(islice(remaining, 2))
     if len(started) == 1:
-        return await started[0]  # a single text is not worth a task
+        return await started[0]  # a single group needs no task
     pending = deque(map(asyncio.create_task, started))
     try:
         while pending and failure is None:

@@ -21,7 +21,7 @@ RERANKER_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 
 
 def query_prompt(query: str, *, instruction: str) -> str:
-    """Puts the task before a query, as `get_detailed_instruct` of the Qwen3-Embedding model cards does.
+    """Put the task before a query, as `get_detailed_instruct` of the Qwen3-Embedding model cards does.
 
     There is no space after "Query:"; one more token there moves the vector.
     """
@@ -29,7 +29,7 @@ def query_prompt(query: str, *, instruction: str) -> str:
 
 
 def pair_prompt(pair: tuple[str, str], *, instruction: str) -> str:
-    """Puts the task, a query and a document between the reranker's prefix and suffix, which are not part of it.
+    """Put the task, a query and a document between the reranker's prefix and suffix, which are not part of it.
 
     This is `format_instruction` of the Qwen3-Reranker model cards; here a space does follow each colon.
     """

@@ -71,7 +71,7 @@ class Calibration:
 
     @classmethod
     def of(cls, vectors: ArrayLike) -> "Calibration":
-        """Takes the least and the greatest value of each dimension.
+        """Take the least and the greatest value of each dimension.
 
         Args:
             vectors: float `[n, d]`, at least 100, such as a sample of the documents, cut as they are cut.
@@ -89,7 +89,7 @@ class Calibration:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Calibration":
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             InvalidInputError: the file is no calibration.
@@ -109,7 +109,7 @@ class Calibration:
             ) from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes it as an .npz with the arrays `low` and `high`; the file appears whole or not at all.
+        """Write it as an .npz with the arrays `low` and `high`; the file appears whole or not at all.
 
         Args:
             path: the file, whose name ends in .npz.
@@ -126,7 +126,7 @@ class Calibration:
 
 
 def quantise(vectors: ArrayLike, dtype: Dtype, *, calibration: Calibration | None = None) -> NDArray[Any]:
-    """Writes vectors in fewer bytes.
+    """Write vectors in fewer bytes.
 
     Args:
         vectors: float `[d]` or `[n, d]`.
@@ -160,7 +160,7 @@ def quantise(vectors: ArrayLike, dtype: Dtype, *, calibration: Calibration | Non
 
 
 def dequantise(codes: ArrayLike, dtype: Dtype, *, calibration: Calibration | None = None) -> NDArray[np.float32]:
-    """Gives the vectors that codes stand for, for scores against vectors that were not quantised.
+    """Give the vectors that codes stand for, for scores against vectors that were not quantised.
 
     Args:
         codes: what `quantise` gave, for one vector or several.
@@ -192,7 +192,7 @@ def dequantise(codes: ArrayLike, dtype: Dtype, *, calibration: Calibration | Non
 
 
 def checked_dtype(dtype: object, *, dimensions: int | None = None) -> Dtype:
-    """Returns `dtype`, once vectors of this length can be written so.
+    """Return `dtype`, once vectors of this length can be written so.
 
     Raises:
         InvalidInputError: the dtype is unknown, or packs eight numbers in a byte and `dimensions` is no multiple.
@@ -208,12 +208,12 @@ def checked_dtype(dtype: object, *, dimensions: int | None = None) -> Dtype:
 
 
 def needs_calibration(dtype: Dtype) -> bool:
-    """Says whether vectors are written as levels of a calibrated range."""
+    """Return whether vectors are written as levels of a calibrated range."""
     return dtype in ("int8", "uint8")
 
 
 def stored_as(dtype: Dtype, *, dimensions: int) -> tuple[np.dtype[Any], int]:
-    """Returns the numpy type of a vector's codes, and how many there are."""
+    """Return the numpy type of a vector's codes, and how many there are."""
     if dtype in _PACKED:
         return np.dtype(_PACKED[dtype]), dimensions // 8
     return np.dtype(_STORED[dtype]), dimensions
@@ -231,7 +231,7 @@ def _checked_vectors(vectors: ArrayLike) -> NDArray[np.float32]:
 def _levels(
     dtype: Dtype, calibration: Calibration | None, *, dimensions: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns the lowest level of each dimension and the distance between two, both float64 `[d]`."""
+    """Return the lowest level of each dimension and the distance between two, both float64 `[d]`."""
     if calibration is None:
         raise InvalidInputError(
             f"{dtype} needs the range of each dimension: pass calibration=Calibration.of(vectors), made once from "

@@ -41,7 +41,7 @@ class RankedDocument:
 
 
 def checked_top_k(top_k: int | None) -> int | None:
-    """Returns how many documents shall be kept; None for all.
+    """Return how many documents shall be kept; None for all.
 
     Raises:
         InvalidInputError: `top_k` is not a whole number of at least 1.
@@ -60,7 +60,7 @@ def checked_top_k(top_k: int | None) -> int | None:
 def ranked(
     judgements: Sequence[Judgement], *, documents: Sequence[str] | None, top_k: int | None
 ) -> list[RankedDocument]:
-    """Puts documents in order, the best first.
+    """Put documents in order, the best first.
 
     Equal scores, as those that float32 rounds to 0 or 1, are told apart by the logit, and documents that are
     equal in both keep the order they came in.

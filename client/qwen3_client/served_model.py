@@ -1,7 +1,7 @@
-"""One model on the server: chosen, asked about itself and given its tokenizer, each once, when first needed.
+"""One model on the server: its name, its description and its tokenizer, each looked up once, when first needed.
 
-This module turns prompts into token ids, sends them, and takes each text's part out of the answers. It knows nothing
-about the position of a text in a call.
+This module turns prompts into token ids, sends them, and takes the row of each text out of the answers. It knows nothing
+about a text's index in a call, nor about retries.
 """
 
 import asyncio
@@ -32,19 +32,22 @@ from .transports.base import Outputs
 from .transports.failures import misfit
 from .vectors import checked_row
 
-_MANY_CHARACTERS = 4096  # tokenizing them takes longer, about a millisecond, than asking another thread to do it
-_TOKENS_TOGETHER = 512  # in one request; more do not make it cheaper, and a small one waits for less
+# Tokenizing that many takes about a millisecond, which is longer than handing them to another thread.
+_MANY_CHARACTERS = 4096
+# The most tokens in a request of several texts. Larger requests are not cheaper per text, and a text waits for fewer
+# others in a small one.
+_TOKENS_TOGETHER = 512
 
 
 def by_length(lengths: Sequence[int], *, most: int) -> list[list[int]]:
-    """Put rows of equal length together: one request `[b, n]` costs client and server little more than one row.
+    """Group texts of equal length: a request `[b, n]` costs client and server little more than one of a single text.
 
     Args:
-        lengths: tokens of each row, at least 1.
-        most: rows that one request may hold.
+        lengths: number of tokens of each text, at least 1.
+        most: maximum number of texts in one request.
 
     Returns:
-        For each request the indices of its rows, ascending. Requests are in the order of their first rows.
+        For each request the indices of its texts, ascending. Requests are in the order of their first texts.
     """
     found: list[list[int]] = []
     open_request: dict[int, list[int]] = {}
@@ -58,16 +61,16 @@ def by_length(lengths: Sequence[int], *, most: int) -> list[list[int]]:
 
 
 def check_ids(rows: Sequence[NDArray[np.int64]], info: ServedInfo, *, noun: str) -> None:
-    """Check that a model takes rows of token ids, int64 `[n]` each.
+    """Check that a model accepts token ids.
 
     Args:
-        rows: token ids.
+        rows: token ids, int64 `[n]` for each text.
         info: what the model says about itself.
-        noun: what each row is, for errors.
+        noun: what to call each of the texts in an error.
 
     Raises:
-        InvalidInputError: an id is outside the vocabulary.
-        TextTooLongError: a row has more tokens than the model takes.
+        InvalidInputError: an id is outside the model's vocabulary.
+        TextTooLongError: a text has more tokens than the model takes.
     """
     for index, row in enumerate(rows):
         if row.min() < 0 or row.max() >= info.vocabulary:
@@ -83,19 +86,19 @@ def check_ids(rows: Sequence[NDArray[np.int64]], info: ServedInfo, *, noun: str)
 
 
 class ServedModel(Generic[InfoT]):
-    """A model of one kind.
+    """An embedding model or a reranker on the server.
 
     Args:
-        session: the server.
-        kind: what it says about itself, which also says what it takes and gives.
-        name: its name on the server; None for the only one of its kind there.
-        tokenizer: folder that holds its tokenizer.json, or Hub id; None for the one that the server names.
-        prefix: text that begins every prompt, never cut.
-        suffix: text that ends every prompt, never cut.
+        session: the connection to the server.
+        kind: the class of the model's description, which also names its outputs.
+        name: its name on the server; None for the only model of its kind there.
+        tokenizer: folder with its tokenizer.json, or a Hub id; None for the tokenizer that the server names.
+        prefix: text at the start of every prompt, which is never cut.
+        suffix: text at the end of every prompt, which is never cut.
 
     Attributes:
-        name: its name on the server; None while that is still to be found out.
-        cut_counter: counts what texts lose at their ends; None, as at first, to spare the work.
+        name: its name on the server; None until it is known.
+        cut_counter: counts what is cut off from the ends of texts; None, the initial value, to not count.
     """
 
     def __init__(
@@ -118,16 +121,16 @@ class ServedModel(Generic[InfoT]):
         self.cut_counter: CutCounter | None = None
 
     async def info(self) -> InfoT:
-        """Return what it says about itself; asked once.
+        """Return what the model says about itself. The server is asked once.
 
         Raises:
-            ContractMismatchError: there is no such model, or no only one, or it is not of this kind.
+            ContractMismatchError: there is no such model, or more than one and none was named, or it is of another kind.
             Qwen3ClientError: the server could not be asked.
         """
         return await self._info.get()
 
     async def is_ready(self) -> bool:
-        """Say whether the server would take a request for it; without a name, for any model of its kind.
+        """Return whether the server accepts requests for the model or, if its name is not known, for any of its kind.
 
         Raises:
             Qwen3ClientError: the server could not be asked.
@@ -137,14 +140,14 @@ class ServedModel(Generic[InfoT]):
         return await self._session.is_ready(self.name)
 
     async def tokenize(self, prompts: Sequence[str], *, truncate: Truncate) -> Outcome[NDArray[np.int64]]:
-        """Turn prompts into what the model reads.
+        """Turn prompts into token ids.
 
         Args:
-            prompts: texts that go between prefix and suffix.
-            truncate: which part a text that is too long loses.
+            prompts: texts to put between prefix and suffix.
+            truncate: which part is cut off from a text that is too long.
 
         Returns:
-            For each prompt, int64 `[n]`; a `TextTooLongError` for the first that is too long if `truncate` is False.
+            For each prompt, int64 `[n]`. If `truncate` is False, the failure of the first prompt that is too long.
 
         Raises:
             Qwen3ClientError: the tokenizer is not available.
@@ -164,14 +167,14 @@ class ServedModel(Generic[InfoT]):
         return await asyncio.to_thread(encode)
 
     async def infer(self, rows: Sequence[NDArray[np.int64]], *, priority: Priority | None) -> Outcome[Outputs]:
-        """Ask the model about rows of token ids; the rest is given up after the first failure.
+        """Send token ids to the model. After the first failure, the other requests are cancelled.
 
         Args:
-            rows: int64 `[n]` each.
-            priority: whether they go before others that wait; None for "interactive".
+            rows: token ids, int64 `[n]` for each text.
+            priority: which requests go first where some wait; None for "interactive".
 
         Returns:
-            For each row its outputs by name, float32 `[k]` each.
+            For each text its outputs by name, float32 `[k]` each.
         """
         info = await self.info()
         requests = by_length([row.size for row in rows], most=self._most_texts)
@@ -197,18 +200,18 @@ class ServedModel(Generic[InfoT]):
     async def _ask(
         self, rows: Sequence[NDArray[np.int64]], info: InfoT, priority: Priority
     ) -> Sequence[Outputs | Qwen3ClientError]:
-        """Send rows of equal length in one request; what became of each."""
+        """Send texts of equal length in one request, and return the outputs or the error of each."""
         try:
             answer = await self._session.infer(info.name, np.stack(rows), outputs=info.OUTPUTS, priority=priority)
         except Qwen3ClientError as error:
             if len(rows) > 1 and isinstance(error, InferenceError | InvalidInputError):
-                # Which of them it is about, only asking one by one can tell.
+                # The error may be about one of the texts only: sending them one by one shows which.
                 return [(await self._ask([row], info, priority))[0] for row in rows]
             return [error] * len(rows)
         return [self._outputs_of(k, answer, info, count=len(rows)) for k in range(len(rows))]
 
     def _outputs_of(self, k: int, answer: Outputs, info: InfoT, *, count: int) -> Outputs | Qwen3ClientError:
-        """Take one text's part out of the answer to a request of `count` texts."""
+        """Take the row of text `k` out of the answer to a request of `count` texts."""
         try:
             return {name: checked_row(answer[name], k, shape=(count, info.output_width)) for name in info.OUTPUTS}
         except ContractMismatchError as error:
@@ -224,7 +227,7 @@ class ServedModel(Generic[InfoT]):
         return info
 
     async def _get_tokenizer(self) -> TextTokenizer:
-        return await asyncio.to_thread(self._load_tokenizer, await self.info())  # it may have to be fetched
+        return await asyncio.to_thread(self._load_tokenizer, await self.info())  # it may have to be downloaded
 
     async def _choose(self) -> Mapping[str, Any]:
         """Return the config of the server's only READY model of this kind."""
@@ -250,7 +253,7 @@ class ServedModel(Generic[InfoT]):
         except UnknownModelError as unknown:
             try:
                 configs = await self._ready_configs()
-            except Qwen3ClientError:  # the list may be guarded where a model is not
+            except Qwen3ClientError:  # the client may lack the right to list the models
                 raise unknown from None
             noun, option = self._kind.NOUN, self._kind.OPTION
             found = [other for other, config in configs.items() if self._kind.fits(config)]
@@ -275,7 +278,7 @@ def _others(names: Collection[str]) -> str:
 
 
 def _most_texts(config: Mapping[str, Any]) -> int:
-    """Return how many texts a request may hold."""
+    """Return the maximum number of texts in one request."""
     if (config.get("response_cache") or {}).get("enable"):
-        return 1  # the cache knows requests, and finds a text again only if it came alone
+        return 1  # the cache compares whole requests, so it can find a text again only if each text is sent alone
     return max(int(config.get("max_batch_size", 0)), 1)

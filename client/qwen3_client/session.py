@@ -1,7 +1,7 @@
-"""One server: the transport to it, how many requests are on their way, and what is tried again.
+"""The connection to one server: its transport, the limit on requests on their way, and the one retry policy.
 
-This module knows nothing about texts or models. Its coroutines run on the thread of `io_thread`; `submit` brings
-them there from any other.
+This module knows nothing about texts or models. Its coroutines run on the thread of `io_thread`; `Session.submit` starts
+them there from any other thread.
 """
 
 import asyncio
@@ -29,22 +29,22 @@ _log = logging.getLogger("qwen3_client")
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 
-_grpc_process: int | None = None  # that used gRPC first
+_grpc_process: int | None = None  # id of the process that used gRPC first
 
 
 def connect(options: ClientOptions) -> Transport:
-    """Return the transport for a server, for the event loop that runs. Nothing is sent yet.
+    """Return the transport to a server, for the running event loop. Nothing is sent yet.
 
     Raises:
-        Qwen3ClientError: it is gRPC's, which this process inherited by a fork and cannot use.
+        Qwen3ClientError: the URL is for gRPC, which a parent process used before it forked this one.
     """
     global _grpc_process
     # Imported here so that a program pays only for the protocol that it uses.
     if options.address.protocol == "grpc":
         if _grpc_process not in (None, os.getpid()):
             raise Qwen3ClientError(
-                "gRPC was used before this process forked, and does not survive that; use http://, or start the "
-                "process with multiprocessing's 'spawn'"
+                "gRPC was used before this process was forked, and it does not work after a fork; use http://, or start "
+                "the process with multiprocessing's 'spawn'"
             )
         _grpc_process = os.getpid()
         from .transports.grpc import GrpcTransport
@@ -56,25 +56,28 @@ def connect(options: ClientOptions) -> Transport:
 
 
 def pause_s(tries: int) -> float:
-    """Return the seconds to wait before the next try: twice as long each time, up to a limit, and up to half less.
+    """Return the seconds to wait before the next try: exponential backoff up to a limit, with jitter.
 
-    Chance keeps clients that were refused together from coming back together.
+    The jitter, which shortens a pause by up to a half, keeps clients that failed together from retrying together.
+
+    Args:
+        tries: how often the request has been sent, at least 1.
     """
     longest: float = min(_FIRST_PAUSE_S * 2 ** min(tries - 1, 10), _LONGEST_PAUSE_S)
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret about it
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - a pause is no secret
 
 
 def _seen(task: "asyncio.Task[Any]") -> None:
-    """Look at what became of a task, so that asyncio does not complain that nobody did."""
+    """Retrieve the exception of a task, so that asyncio does not log that nobody did."""
     if not task.cancelled():
         task.exception()
 
 
 class Session:
-    """A connection to one server, opened by the first call. A process that forks opens its own after the fork.
+    """A connection to one server, which the first call opens. It can be used by the process that opened it only.
 
     Args:
-        options: the server, and how it is used.
+        options: the server and how to reach it.
         transport: what carries the requests; None to connect to the server that `options` name.
     """
 
@@ -82,9 +85,9 @@ class Session:
         self.options = options
         self._window = Window(options.concurrency)
         self._transport = transport
-        self._is_kept = False  # until the program ends at the latest
+        self._is_kept = False  # whether `io_thread` closes the transport at the end of the program
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._process: int | None = None  # that opened the transport
+        self._process: int | None = None  # id of the process that opened the transport
         self._is_closed = False
         self._is_away = False
 
@@ -97,18 +100,18 @@ class Session:
         try:
             if self._process not in (None, os.getpid()):
                 raise Qwen3ClientError(
-                    "this client was used before the process forked, and its connections are the parent's; "
-                    "make a new client in the child"
+                    "this client was used before the process forked, and its connections belong to the parent process; "
+                    "make a new client in the child process"
                 )
             self._refuse_if_closed()
             self._process = os.getpid()
             return io_thread.submit(self._until_closed(coroutine))
-        except Exception:  # not Ctrl-C, which may come when it runs already
-            coroutine.close()  # it never will
+        except Exception:  # not KeyboardInterrupt, which may come when the coroutine runs already
+            coroutine.close()  # it will never run
             raise
 
     async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Run a coroutine as `submit` does and wait for it, from any event loop.
+        """Run a coroutine as `submit` does, and await its result in any event loop.
 
         Raises:
             Qwen3ClientError: as `submit`.
@@ -120,18 +123,21 @@ class Session:
     async def infer(
         self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], priority: Priority
     ) -> Outputs:
-        """Send one request, when there is room for it, and again when the server was away or its queue full.
+        """Send one request as soon as the window permits it, and retry it if the server is unavailable or overloaded.
 
-        A text may be sent any number of times: inference changes nothing on the server.
+        Retrying is safe because inference changes nothing on the server.
 
         Args:
             model: name of the model.
             input_ids: int64 `[b, n]`.
             outputs: names of the tensors that are wanted.
-            priority: whether it goes before others that wait.
+            priority: which requests go first where some wait.
+
+        Returns:
+            The wanted tensors, float32 `[b, k]` each, by name.
 
         Raises:
-            Qwen3ClientError: what came of it in the end.
+            Qwen3ClientError: the error of the last try.
         """
         clock = asyncio.get_running_loop().time
         permit = await self._window.enter(priority)
@@ -148,7 +154,9 @@ class Session:
                 answer = await self._sent(send, timeout_s=deadline - clock())
             except (ServerOverloadedError, ServerUnavailableError) as error:
                 if isinstance(error, ServerOverloadedError):
-                    self._window.shrink(permit)  # which is what helps; a long pause would leave the server idle
+                    self._window.shrink(
+                        permit
+                    )  # a smaller window relieves the server; a long pause would leave it idle
                     pause = pause_s(1)
                 else:
                     pause = pause_s(tries)
@@ -168,31 +176,31 @@ class Session:
             permit = await self._window.enter(priority, first=True)
 
     async def models(self) -> list[str]:
-        """As `Transport.models`."""
+        """See `Transport.models`."""
         return await self._sent(lambda timeout_s: self.transport.models(timeout_s=timeout_s))
 
     async def model_config(self, model: str) -> dict[str, Any]:
-        """As `Transport.model_config`."""
+        """See `Transport.model_config`."""
         return await self._sent(lambda timeout_s: self.transport.model_config(model, timeout_s=timeout_s))
 
     async def is_ready(self, model: str) -> bool:
-        """As `Transport.is_ready`."""
+        """See `Transport.is_ready`."""
         return await self._sent(lambda timeout_s: self.transport.is_ready(model, timeout_s=timeout_s))
 
     @property
     def transport(self) -> Transport:
-        """The transport; for the thread of `io_thread`."""
+        """The transport, to be used on the thread of `io_thread` only."""
         if self._transport is None:
             self._transport = connect(self.options)
         if not self._is_kept:
             self._is_kept = True
             io_thread.keep(self._transport)
-            # One that nobody closed is closed when nobody can any more.
+            # A session that is collected as garbage without having been closed has its transport closed.
             weakref.finalize(self, io_thread.close_soon, self._transport).atexit = False
         return self._transport
 
     async def close(self) -> None:
-        """Give up what is on its way and close the transport. Closing again does nothing."""
+        """Cancel all requests and close the transport. Closing again does nothing."""
         self._is_closed = True
         current = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not current]
@@ -205,16 +213,20 @@ class Session:
             await transport.close()
 
     def close_soon(self) -> "Future[None] | None":
-        """Start to close, from any thread; None when there is nothing to close in this process."""
+        """Start closing, from any thread.
+
+        Returns:
+            The result to wait for; None if this process has nothing to close.
+        """
         self._is_closed = True
         return io_thread.submit(self.close()) if self._process == os.getpid() else None
 
     async def _sent(self, send: Callable[[float], Awaitable[_T]], *, timeout_s: float | None = None) -> _T:
-        """Send a request, and at once again if its connection was lost: the server may close one that is idle.
+        """Send a request, and once more at once if its connection was lost: a server may close an idle connection.
 
         Args:
-            send: sends it, with the seconds that it has.
-            timeout_s: seconds for both; None for those of the options.
+            send: sends the request, given its time-out in seconds.
+            timeout_s: seconds for both tries together; None for `timeout_s` of the options.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + (self.options.timeout_s if timeout_s is None else timeout_s)
@@ -224,17 +236,17 @@ class Session:
             return await send(max(deadline - clock(), 0.001))
 
     async def _until_closed(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        if self._is_closed:  # since it was started
+        if self._is_closed:  # after `submit` and before this
             coroutine.close()
         self._refuse_if_closed()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._tasks.add(task)
-        task.add_done_callback(_seen)  # where the caller gave up, nobody else looks at its failure
+        task.add_done_callback(_seen)  # if the caller cancelled it, nobody else retrieves its exception
         try:
             return await coroutine
         except asyncio.CancelledError:
-            self._refuse_if_closed()  # that is why; else the caller gave it up
+            self._refuse_if_closed()  # if closing was the reason; otherwise the caller cancelled it
             raise
         finally:
             self._tasks.discard(task)
@@ -244,7 +256,7 @@ class Session:
             raise Qwen3ClientError("this client is closed; make a new one")
 
     def _warn(self, error: Qwen3ClientError) -> None:
-        """Say once, for all requests, that the server is away."""
+        """Log once, for all requests, that the server is unavailable."""
         if isinstance(error, ServerUnavailableError) and not self._is_away:
             self._is_away = True
             seconds = min(self.options.retry_s, self.options.timeout_s)

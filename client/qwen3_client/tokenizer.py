@@ -73,7 +73,7 @@ class TextTokenizer:
         prefix: str = "",
         suffix: str = "",
     ) -> "TextTokenizer":
-        """Loads the tokenizer of a served model.
+        """Load the tokenizer of a served model.
 
         Args:
             info: what the model says about itself.
@@ -127,7 +127,7 @@ class TextTokenizer:
         return Outcome(rows)
 
     def characters_cut(self, text: str, row: NDArray[np.int64]) -> int:
-        """Counts the characters that a text lost at its end when `encode` made a row of it; 0 for none.
+        """Count the characters that a text lost at its end when `encode` made a row of it; 0 for none.
 
         What was kept is turned back into text, so that this costs nothing for what was cut, as a rule.
 

@@ -18,12 +18,12 @@ SUFFIXES = (".jsonl", ".npy")
 
 
 def json_line(index: int, row: NDArray[Any]) -> str:
-    """Returns one text's vector as a line of JSON, without its end of line."""
+    """Return one text's vector as a line of JSON, without its end of line."""
     return json.dumps({"index": index, "embedding": row.tolist()})
 
 
 def calibration_beside(output: Path) -> Path:
-    """Returns where the calibration of an output is written."""
+    """Return where the calibration of an output is written."""
     return output.with_suffix(".calibration.npz")
 
 
@@ -31,7 +31,7 @@ def calibration_beside(output: Path) -> Path:
 def vector_file(
     path: Path, *, width: int, dtype: np.dtype[Any], partial: Path | None = None
 ) -> Iterator[Callable[[NDArray[Any]], None]]:
-    """Opens a file of vectors and gives the function that writes the next of them, `[width]` or `[n, width]`.
+    """Open a file of vectors and gives the function that writes the next of them, `[width]` or `[n, width]`.
 
     Args:
         path: the file, of one of `SUFFIXES`; one that is there is replaced at the end.
@@ -65,7 +65,7 @@ def vector_file(
 
 
 def _write_npy_header(file: IO[bytes], *, rows: int, width: int, dtype: np.dtype[Any]) -> None:
-    """Writes numpy's own header; padded for growth, it is equally long for every number of rows."""
+    """Write numpy's own header; padded for growth, it is equally long for every number of rows."""
     header = {"descr": dtype.str, "fortran_order": False, "shape": (rows, width)}
     npy: Any = np.lib.format  # untyped in numpy 1
     npy.write_array_header_1_0(file, header)

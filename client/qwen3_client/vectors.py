@@ -13,7 +13,7 @@ from .errors import ContractMismatchError, InferenceError, InvalidInputError
 
 
 def checked_dimensions(dimensions: int | None, *, full: int) -> int:
-    """Returns the length that vectors shall have.
+    """Return the length that vectors shall have.
 
     Args:
         dimensions: what the caller asked for; None for all.
@@ -63,7 +63,7 @@ def checked_row(output: NDArray[np.float32], row: int, *, shape: tuple[int, int]
 
 
 def cut(vector: NDArray[np.float32], *, dimensions: int | None) -> NDArray[np.float32]:
-    """Cuts a unit vector to its first components and makes it a unit vector again.
+    """Cut a unit vector to its first components and make it a unit vector again.
 
     This is how Matryoshka (MRL) embeddings are shortened: https://arxiv.org/abs/2205.13147.
 
@@ -89,7 +89,7 @@ def cut(vector: NDArray[np.float32], *, dimensions: int | None) -> NDArray[np.fl
 
 
 def similarity(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
-    """Returns the similarity of every vector in `a` with every vector in `b`.
+    """Return the similarity of every vector in `a` with every vector in `b`.
 
     It is the dot product, which for unit vectors, as the client gives them, is the cosine.
 

@@ -1,8 +1,8 @@
-"""How many requests may be on their way: fewer while the server refuses some, more again as it takes them.
+"""The window: how many requests may be on their way. It shrinks when the server refuses some, and grows as they succeed.
 
-The window halves when the server's queue is full and grows by one for each window of requests that succeed: additive
-increase, multiplicative decrease, as TCP does (RFC 5681). Where requests wait for a permit, interactive ones go before
-bulk, which still gets one permit of a few. This module knows nothing about requests.
+The window is halved when the server's queue is full, and grows by one when a whole window of requests has succeeded:
+additive increase, multiplicative decrease, as in TCP (RFC 5681). Where requests wait for a permit, interactive ones go
+before bulk ones, but every fifth permit is for a bulk one. This module knows nothing about what a request contains.
 """
 
 import asyncio
@@ -11,25 +11,25 @@ from dataclasses import dataclass
 
 from .options import PRIORITY_LEVELS, Priority
 
-_MOST_IN_A_ROW = 4  # permits given to interactive requests while bulk waits, before one is bulk's
+_MOST_IN_A_ROW = 4  # permits to interactive requests while bulk ones wait, before a bulk one gets the next
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """The permission to send one request.
+    """The right to send one request.
 
     Attributes:
-        shrinks: how often the window had been halved when it was given.
+        shrinks: how often the window had been halved when the permit was given.
     """
 
     shrinks: int
 
 
 class Window:
-    """Permits for requests. For one event loop.
+    """The permits for requests, for use in one event loop.
 
     Args:
-        most: permits while the server refuses nothing.
+        most: number of permits while the server refuses nothing.
     """
 
     def __init__(self, most: int) -> None:
@@ -42,15 +42,15 @@ class Window:
 
     @property
     def limit(self) -> int:
-        """Permits that there are now, from 1 to `most`."""
+        """The number of permits at present, from 1 to `most`."""
         return int(self._limit)
 
     async def enter(self, priority: Priority, *, first: bool = False) -> Permit:
-        """Waits for a permit.
+        """Wait for a permit, and return it.
 
         Args:
-            priority: whether to go before others.
-            first: whether to go before all of the same priority: a request that was refused is older than they are.
+            priority: which requests go first where some wait.
+            first: whether to go before all others of the same priority: a request that is retried is older than they.
         """
         waiting = self._waiting[priority]
         if self._taken < self.limit and not any(self._waiting.values()):
@@ -66,22 +66,22 @@ class Window:
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     self.leave()  # the permit came too late
-                elif turn in waiting:  # else a permit was to be given to it, and went to the next
+                elif turn in waiting:  # otherwise `leave` took it out, and gave the permit to the next
                     waiting.remove(turn)
                 raise
         return Permit(self._shrinks)
 
     def leave(self) -> None:
-        """Gives a permit back."""
+        """Give back a permit."""
         self._taken -= 1
         while any(self._waiting.values()) and self._taken < self.limit:
             turn = self._next()
-            if not turn.done():  # the request may have been given up
+            if not turn.done():  # the request may have been cancelled
                 self._taken += 1
                 turn.set_result(None)
 
     def _next(self) -> "asyncio.Future[None]":
-        """Takes out the next of the requests that wait."""
+        """Remove the next of the waiting requests, and return it."""
         interactive, bulk = self._waiting["interactive"], self._waiting["bulk"]
         if interactive and (not bulk or self._in_a_row < _MOST_IN_A_ROW):
             self._in_a_row = self._in_a_row + 1 if bulk else 0
@@ -90,13 +90,17 @@ class Window:
         return bulk.popleft()
 
     def grow(self) -> None:
-        """Notes that a request succeeded."""
+        """Let the window grow, because a request succeeded."""
         self._limit = min(self._limit + 1 / self._limit, self._most)
 
     def shrink(self, permit: Permit) -> None:
-        """Notes that a request with a permit was refused.
+        """Halve the window, because a request was refused.
 
-        Requests that were on their way together tell of the same full queue: only the first of them counts.
+        Requests that were on their way at the same time were refused by the same full queue, so only the first of them
+        counts.
+
+        Args:
+            permit: the permit of the request.
         """
         if permit.shrinks == self._shrinks:
             self._limit = max(self._limit / 2, 1.0)

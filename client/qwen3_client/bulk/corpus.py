@@ -86,7 +86,7 @@ class Corpus:
         return self._file.size
 
     def blocks(self, *, start: int = 0) -> Iterator[Block]:
-        """Reads the corpus; one block is held.
+        """Read the corpus; one block is held.
 
         Args:
             start: row at which to begin, where a block ended.
@@ -134,7 +134,7 @@ class Corpus:
             yield block(row + 1)
 
     def _text(self, row: int, value: object) -> str | None:
-        """Returns a row's text, or None for one to leave out."""
+        """Return a row's text, or None for one to leave out."""
         where = f"{self.path}, row {row} (the first is 0), column {self.text_column!r}"
         if value is None or (isinstance(value, str) and not value.strip()):
             if self._skips_empty:

@@ -46,7 +46,7 @@ class CorpusFile(ABC):
 
     @abstractmethod
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
-        """Reads the file from its start.
+        """Read the file from its start.
 
         Args:
             columns: of which the values are wanted; all of them exist.
@@ -60,13 +60,13 @@ class CorpusFile(ABC):
 
     @abstractmethod
     def type_of(self, column: str) -> pa.DataType:
-        """Returns the type that all values of a column share, as far as can be told without reading them all."""
+        """Return the type that all values of a column share, as far as can be told without reading them all."""
 
     def _bad(self, row: int, problem: str) -> InvalidInputError:
         return InvalidInputError(f"{self.path}, row {row} (the first is 0): {problem}")
 
     def _lines(self, file: IO[bytes]) -> Iterator[tuple[int, str]]:
-        """Yields how far the file is read, and a line with its end. A byte order mark is left out."""
+        """Yield how far the file is read, and a line with its end. A byte order mark is left out."""
         read = 0
         for number, line in enumerate(file, start=1):
             read += len(line)
@@ -134,7 +134,7 @@ class _Csv(CorpusFile):
         return pa.string()
 
     def _records(self, file: IO[bytes]) -> Iterator[tuple[int, list[str]]]:
-        """Yields how far the file is read, and the fields of a record; an empty line has none."""
+        """Yield how far the file is read, and the fields of a record; an empty line has none."""
         read = 0
 
         def lines() -> Iterator[str]:
@@ -196,7 +196,7 @@ class _Lines(CorpusFile):
 
 
 def open_corpus_file(path: Path) -> CorpusFile:
-    """Returns the file as rows; only its first row or its metadata is read.
+    """Return the file as rows; only its first row or its metadata is read.
 
     Raises:
         InvalidInputError: the suffix is unknown, or the file is not what it says.

@@ -71,7 +71,7 @@ class BulkOutput:
         self._saves_calibration = saves_calibration
 
     def add(self, keys: pa.Array, vectors: NDArray[np.float32], *, stop: int, cuts: Cuts) -> None:
-        """Keeps the vectors of the next block; they are on the disk when this returns.
+        """Keep the vectors of the next block; they are on the disk when this returns.
 
         Args:
             keys: what names each vector.
@@ -93,7 +93,7 @@ class BulkOutput:
         return sum((Cuts(**json.loads(table.schema.metadata[_CUTS_KEY])) for table in tables), Cuts())
 
     def finish(self) -> int:
-        """Joins the parts in one file, with the calibration beside it, and removes them.
+        """Join the parts in one file, with the calibration beside it, and removes them.
 
         Returns:
             How many vectors there are.
@@ -149,7 +149,7 @@ class BulkOutput:
 
 
 def _vectors(table: pa.Table) -> NDArray[Any]:
-    """Returns the vectors of a part, `[n, width]`, mapped from its file."""
+    """Return the vectors of a part, `[n, width]`, mapped from its file."""
     rows = table[VECTOR_COLUMN].combine_chunks()
     numbers: NDArray[Any] = rows.flatten().to_numpy()
     return numbers.reshape(len(rows), -1)

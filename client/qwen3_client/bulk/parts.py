@@ -63,7 +63,7 @@ class Parts:
         return sum(_read(path).num_rows for path in [*self._files, *(path for _, path in self._pieces)])
 
     def add(self, table: pa.Table, *, stop: int) -> None:
-        """Keeps a finished block, in place of its pieces; it is on the disk when this returns.
+        """Keep a finished block, in place of its pieces; it is on the disk when this returns.
 
         Args:
             table: what was made of it.
@@ -76,7 +76,7 @@ class Parts:
         self._remove_pieces_before(stop)
 
     def add_piece(self, table: pa.Table, *, start: int) -> None:
-        """Keeps some texts of a block that is not finished; they are on the disk when this returns.
+        """Keep some texts of a block that is not finished; they are on the disk when this returns.
 
         Args:
             table: what was made of them.
@@ -88,19 +88,19 @@ class Parts:
         self._pieces.append((start, path))
 
     def tables(self) -> Iterator[pa.Table]:
-        """Yields what was made of each block, mapped from its file."""
+        """Yield what was made of each block, mapped from its file."""
         yield from map(_read, self._files)
 
     def pieces(self, start: int) -> Iterator[pa.Table]:
-        """Yields what is kept of the block that begins at a row, mapped from its files."""
+        """Yield what is kept of the block that begins at a row, mapped from its files."""
         yield from (_read(path) for first, path in self._pieces if first == start)
 
     def partial(self, name: str) -> Path:
-        """Returns the path of a file that is being written: the next run removes what a killed one left of it."""
+        """Return the path of a file that is being written: the next run removes what a killed one left of it."""
         return self.folder / f"{name}.part"
 
     def remove(self) -> None:
-        """Removes the folder and all that a job keeps there."""
+        """Remove the folder and all that a job keeps there."""
         # The job first: without it, what a kill leaves here is known to be worth nothing.
         (self.folder / _JOB).unlink(missing_ok=True)
         _remove_parts(self.folder)
@@ -129,7 +129,7 @@ class Parts:
 
 @contextlib.contextmanager
 def open_parts(folder: Path, *, job: Mapping[str, object], restarts: bool = False) -> Iterator[Parts]:
-    """Opens the folder of a job, or begins one there.
+    """Open the folder of a job, or begins one there.
 
     A folder in which nothing is kept is removed at the end.
 

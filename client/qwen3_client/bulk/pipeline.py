@@ -42,20 +42,20 @@ class TokenEmbedder(Protocol):
     def tokenize(
         self, texts: Sequence[str], *, kind: Kind = ..., instruction: str | None = ..., truncate: Truncate = ...
     ) -> list[_Ids]:
-        """Turns texts into token ids, each int64 `[n_i]`."""
+        """Turn texts into token ids, each int64 `[n_i]`."""
 
     def encode_tokens(self, input_ids: Sequence[_Ids], *, dimensions: int | None = ...) -> NDArray[np.float32]:
-        """Turns token ids into unit vectors, float32 `[n, dimensions]`."""
+        """Turn token ids into unit vectors, float32 `[n, dimensions]`."""
 
 
 class Keeper(Protocol):
     """Where finished texts of a block are kept until all of it is finished."""
 
     def restore(self, block: Block) -> Mapping[int, NDArray[np.float32]]:
-        """Returns the vectors, float32 `[dimensions]`, that are kept of a block, by the indices of its texts."""
+        """Return the vectors, float32 `[dimensions]`, that are kept of a block, by the indices of its texts."""
 
     def keep(self, block: Block, indices: list[int], vectors: NDArray[np.float32]) -> None:
-        """Keeps vectors, float32 `[n, dimensions]`, of the texts at some indices of a block."""
+        """Keep vectors, float32 `[n, dimensions]`, of the texts at some indices of a block."""
 
     def commit_if_due(self) -> None:
         """Is called every few seconds."""
@@ -101,7 +101,7 @@ def embed_blocks(
     keeper: Keeper,
     advance: Callable[[float, int, int], object],
 ) -> Generator[EmbeddedBlock, None, None]:
-    """Embeds blocks, in their order.
+    """Embed blocks, in their order.
 
     Closing the iterator gives up what is not sent yet; closing the client, what is on its way. However it ends, what
     is finished by then is kept.
@@ -186,7 +186,7 @@ def embed_blocks(
 
 
 def _calls(indices: Sequence[int], lengths: NDArray[np.int64]) -> Iterator[list[int]]:
-    """Yields the indices of the texts of each call."""
+    """Yield the indices of the texts of each call."""
     call: list[int] = []
     tokens = 0
     for index in indices:

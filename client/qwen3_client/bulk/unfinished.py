@@ -39,7 +39,7 @@ class UnfinishedBlocks:
         self._waiting: dict[int, list[tuple[list[int], NDArray[np.float32]]]] = {}  # by the first row of their block
 
     def restore(self, block: Block) -> dict[int, NDArray[np.float32]]:
-        """Returns what an earlier run kept of a block: indices of texts, and float32 `[dimensions]` for each."""
+        """Return what an earlier run kept of a block: indices of texts, and float32 `[dimensions]` for each."""
         indices = {row: index for index, row in enumerate(block.rows)}
         found: dict[int, NDArray[np.float32]] = {}
         for table in self._parts.pieces(block.start):
@@ -48,7 +48,7 @@ class UnfinishedBlocks:
         return found
 
     def keep(self, block: Block, indices: list[int], vectors: NDArray[np.float32]) -> None:
-        """Keeps finished texts of a block, until they are committed in memory.
+        """Keep finished texts of a block, until they are committed in memory.
 
         Args:
             block: the block.
@@ -58,7 +58,7 @@ class UnfinishedBlocks:
         self._waiting.setdefault(block.start, []).append(([block.rows[index] for index in indices], vectors))
 
     def commit_if_due(self) -> None:
-        """Commits if it is time.
+        """Commit if it is time.
 
         Raises:
             OSError: what is kept cannot be written.
@@ -67,12 +67,12 @@ class UnfinishedBlocks:
             self.commit()
 
     def finished(self, block: Block) -> None:
-        """Notes that a block is among the parts."""
+        """Record that a block is among the parts."""
         self._waiting.pop(block.start, None)
         self._committed = self._clock()
 
     def commit(self) -> None:
-        """Writes all that is kept; it is on the disk when this returns.
+        """Write all that is kept; it is on the disk when this returns.
 
         Raises:
             OSError: it cannot be written.

@@ -29,7 +29,7 @@ _BLOCK_ROWS = 4096
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of --file or stdin")
     parser.add_argument("--file", metavar="PATH", help='UTF-8 file with a text per line; "-" is stdin')
     add_server_arguments(parser, noun="embedding model")
@@ -147,7 +147,7 @@ def _write_rows(
 
 
 def _checked_arguments(args: argparse.Namespace) -> Path | None:
-    """Returns where the vectors go, None for stdout, once the arguments are known to make sense together."""
+    """Return where the vectors go, None for stdout, once the arguments are known to make sense together."""
     from ..quantization import needs_calibration
     from ..vector_files import calibration_beside
 
@@ -180,7 +180,7 @@ def _checked_arguments(args: argparse.Namespace) -> Path | None:
 
 
 def _inputs(args: argparse.Namespace) -> dict[str, str | None]:
-    """Returns the files that the command reads, by what the user calls them."""
+    """Return the files that the command reads, by what the user calls them."""
     named = {
         "--calibration": args.calibration,
         "--token-file": args.token_file,
@@ -222,5 +222,5 @@ def _check_arguments_of_texts(args: argparse.Namespace) -> None:
 
 
 def _is_file(text: str) -> bool:
-    """Says whether a text is rather meant as the file of that name."""
+    """Return whether a text is rather meant as the file of that name."""
     return "." in text and os.path.isfile(text)  # noqa: PTH113 - Path raises where a text is too long for a path

@@ -36,7 +36,7 @@ _JOB_VERSION = 2  # of what the parts hold: raised when a newer client could not
 def embed_corpus(
     args: argparse.Namespace, path: Path, output: Path, *, dtype: Dtype, calibration: Calibration | None
 ) -> None:
-    """Embeds a file, or goes on where an earlier run of the same command ended.
+    """Embed a file, or goes on where an earlier run of the same command ended.
 
     Args:
         args: the command's.
@@ -119,7 +119,7 @@ def embed_corpus(
 
 @contextlib.contextmanager
 def _kept_in(parts: Parts) -> Iterator[UnfinishedBlocks]:
-    """Gives what keeps finished texts, commits all of them when something stops the block, and says how many are kept.
+    """Give what keeps finished texts, commits all of them when something stops the block, and says how many are kept.
 
     Raises:
         KeyboardInterrupt: it was Ctrl-C, with what to say of it.
@@ -152,7 +152,7 @@ def _check_output(args: argparse.Namespace, output: Path) -> None:
 
 
 def _source(corpus: Corpus) -> dict[str, object]:
-    """Returns what is embedded, and what would tell that the file is another now."""
+    """Return what is embedded, and what would tell that the file is another now."""
     path = corpus.path.resolve()
     status = path.stat()
     return {
@@ -166,7 +166,7 @@ def _source(corpus: Corpus) -> dict[str, object]:
 
 
 def _about(args: argparse.Namespace, info: ModelInfo, *, dtype: Dtype, dimensions: int) -> dict[str, object]:
-    """Returns what the vectors are: all that decides on their numbers, but for the text."""
+    """Return what the vectors are: all that decides on their numbers, but for the text."""
     is_query = args.kind == "query"
     return {
         "source": info.source,
@@ -214,7 +214,7 @@ class _Progress:
         self._bar.close()
 
     def advance(self, units: float, texts: int, tokens: int) -> None:
-        """Notes that texts are done."""
+        """Record that texts are done."""
         self._texts += texts
         self._tokens += tokens
         rate = self._tokens / (time.monotonic() - self._started)

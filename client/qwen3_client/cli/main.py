@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `qwen3-triton`.
+    """Run `qwen3-triton`.
 
     Args:
         argv: the arguments; None for the process's own.

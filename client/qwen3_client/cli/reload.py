@@ -23,7 +23,7 @@ _ASK_S = 10.0  # for what Triton knows without work
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument(
         "models",
         nargs="*",
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(named: Sequence[str], index: Sequence[Mapping[str, Any]], *, repository: Path) -> list[str]:
-    """Returns the models to load.
+    """Return the models to load.
 
     Args:
         named: those that the user asks for.

@@ -20,7 +20,7 @@ EXTRA: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("query", metavar="QUERY", help="what is looked for")
     parser.add_argument("documents", nargs="*", metavar="DOCUMENT", help="where; without any, lines of --file or stdin")
     parser.add_argument("--file", metavar="PATH", help='UTF-8 file with a document per line; "-" is stdin')
@@ -63,7 +63,7 @@ def _print_table(best: list["RankedDocument"]) -> None:
 
 
 def shown(text: str, *, columns: int | None) -> str:
-    """Returns a text as one line that a terminal can show.
+    """Return a text as one line that a terminal can show.
 
     Args:
         text: any text; a document may hold line ends, and control characters that would steer a terminal.

@@ -38,7 +38,7 @@ class Status:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("server", nargs="?", metavar="URL", help="the server; the same as --url")
     add_connection_arguments(parser)
     parser.add_argument(

@@ -33,10 +33,10 @@ class Command(Protocol):
     EXTRA: str | None
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declares the command's arguments."""
+        """Declare the command's arguments."""
 
     def run(self, args: argparse.Namespace) -> int:
-        """Runs the command and returns its exit status."""
+        """Run the command and returns its exit status."""
 
 
 Found: TypeAlias = "Command | ModuleNotFoundError"
@@ -50,7 +50,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str]) -> "tuple[str, Found | None, argparse.Namespace]":
-    """Finds the command that the arguments name, and reads its arguments.
+    """Find the command that the arguments name, and reads its arguments.
 
     Args:
         argv: the arguments of `qwen3-triton`.
@@ -70,12 +70,12 @@ def parse(argv: Sequence[str]) -> "tuple[str, Found | None, argparse.Namespace]"
 
 
 def full_parser() -> argparse.ArgumentParser:
-    """Returns the parser of `qwen3-triton` with every command that can be loaded."""
+    """Return the parser of `qwen3-triton` with every command that can be loaded."""
     return _parser(None, only_loaded=True)[0]
 
 
 def run(name: str, command: Found, args: argparse.Namespace, *, takes_ctrl_c: bool) -> int:
-    """Runs a command.
+    """Run a command.
 
     Args:
         name: the command's.
@@ -111,7 +111,7 @@ def run(name: str, command: Found, args: argparse.Namespace, *, takes_ctrl_c: bo
 
 
 def _parser(asked: str | None, *, only_loaded: bool = False) -> tuple[argparse.ArgumentParser, dict[str, Found]]:
-    """Makes the parser with the arguments of one command; of all where there is no such command, as for `--help`."""
+    """Make the parser with the arguments of one command; of all where there is no such command, as for `--help`."""
     parser = _Parser(
         prog=_DISTRIBUTION,
         description="Qwen3-Embedding and Qwen3-Reranker on NVIDIA Triton: export, serve, embed, rerank.",
@@ -138,7 +138,7 @@ def _parser(asked: str | None, *, only_loaded: bool = False) -> tuple[argparse.A
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Interrupts a command; one that is still loading modules ends at once, because libraries take it badly.
+    """Interrupt a command; one that is still loading modules ends at once, because libraries take it badly.
 
     They print what they make of it, call themselves broken, or swallow it.
     """

@@ -28,7 +28,7 @@ class Transport(Protocol):
         priority: Priority,
         timeout_s: float,
     ) -> Outputs:
-        """Sends texts of equal length and returns what the model made of them.
+        """Send texts of equal length and returns what the model made of them.
 
         Args:
             model: name of the model.
@@ -46,30 +46,30 @@ class Transport(Protocol):
         ...
 
     async def models(self, *, timeout_s: float) -> list[str]:
-        """Returns the names of the models that are READY, of every kind, sorted."""
+        """Return the names of the models that are READY, of every kind, sorted."""
         ...
 
     async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
-        """Returns the model's config as JSON, with the names of Triton's `model_config.proto`."""
+        """Return the model's config as JSON, with the names of Triton's `model_config.proto`."""
         ...
 
     async def is_ready(self, model: str, *, timeout_s: float) -> bool:
-        """Says whether the server would take a request for the model."""
+        """Return whether the server would take a request for the model."""
         ...
 
     async def index(self, *, timeout_s: float) -> list[dict[str, Any]]:
-        """Returns what Triton's repository index says about each version of each model.
+        """Return what Triton's repository index says about each version of each model.
 
         Keys are `name`, and of a model that was ever loaded `version`, `state` and, where that is not READY, `reason`.
         """
         ...
 
     async def server_version(self, *, timeout_s: float) -> str:
-        """Returns the version of Triton."""
+        """Return the version of Triton."""
         ...
 
     async def is_server_ready(self, *, timeout_s: float) -> bool:
-        """Says whether Triton calls itself ready: every model that it was told to load is."""
+        """Return whether Triton calls itself ready: every model that it was told to load is."""
         ...
 
     async def load(self, model: str, *, timeout_s: float) -> None:
@@ -77,17 +77,17 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Closes all connections; a request that is on its way fails at once."""
+        """Close all connections; a request that is on its way fails at once."""
         ...
 
 
 def ready_models(index: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Returns the names of the READY models of Triton's repository index, which lists each version, sorted."""
+    """Return the names of the READY models of Triton's repository index, which lists each version, sorted."""
     return sorted({str(entry["name"]) for entry in index if "name" in entry and entry.get("state") == "READY"})
 
 
 def ready_versions(index: Iterable[Mapping[str, Any]], model: str) -> list[int]:
-    """Returns the READY versions of a model in Triton's repository index, ascending."""
+    """Return the READY versions of a model in Triton's repository index, ascending."""
     return sorted(
         int(entry["version"]) for entry in index if entry.get("name") == model and entry.get("state") == "READY"
     )

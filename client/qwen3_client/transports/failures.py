@@ -49,7 +49,7 @@ def grpc_code(status: int) -> str:
 
 
 def misfit(found: str, *, model: str, address: Address) -> ContractMismatchError:
-    """Makes the error for an answer that is not what the model's config says.
+    """Make the error for an answer that is not what the model's config says.
 
     Args:
         found: what is wrong with it, as a clause.
@@ -65,7 +65,7 @@ def misfit(found: str, *, model: str, address: Address) -> ContractMismatchError
 def error_for(
     code: str, message: str, *, address: Address, timeout_s: float, model: str | None = None
 ) -> Qwen3ClientError:
-    """Makes the error for a failure of the protocol.
+    """Make the error for a failure of the protocol.
 
     Args:
         code: name of the gRPC status code, such as "UNAVAILABLE"; see `grpc_code` for HTTP.

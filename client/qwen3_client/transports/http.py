@@ -110,7 +110,7 @@ class HttpTransport:
         await self._session.close()
 
     async def _json(self, method: str, path: str, kind: type[_Json], *, timeout_s: float) -> _Json:
-        """Sends a request without a body and returns the answer, which must be JSON of one kind."""
+        """Send a request without a body and returns the answer, which must be JSON of one kind."""
         answer = await self._exchange(method, path, timeout_s=timeout_s)
         if answer.status != OK:
             raise self._refusal(answer, timeout_s=timeout_s)
@@ -131,7 +131,7 @@ class HttpTransport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _Answer:
-        """Sends a request and reads the whole answer, whatever its status."""
+        """Send a request and reads the whole answer, whatever its status."""
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._session.request(
@@ -167,7 +167,7 @@ class HttpTransport:
 
 
 def encode_request(input_ids: NDArray[np.int64], *, outputs: Sequence[str], priority: Priority) -> tuple[bytes, bytes]:
-    """Returns the JSON header and the raw tensor (little-endian) of a request for `[1, n]` token ids."""
+    """Return the JSON header and the raw tensor (little-endian) of a request for `[1, n]` token ids."""
     tensor = input_ids.astype("<i8", copy=False).tobytes()
     header = {
         "parameters": {"priority": PRIORITY_LEVELS[priority]},
@@ -185,7 +185,7 @@ def encode_request(input_ids: NDArray[np.int64], *, outputs: Sequence[str], prio
 
 
 def decode_response(payload: bytes, *, outputs: Sequence[str], header_length: str | None) -> Outputs:
-    """Returns the float32 tensors of an answer, by name.
+    """Return the float32 tensors of an answer, by name.
 
     Raises:
         ContractMismatchError: it does not hold exactly those that were asked for.
