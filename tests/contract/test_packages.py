@@ -53,7 +53,30 @@ def test_a_module_imports_of_other_packages_only_what_is_allowed(package: str) -
                 names.append(node.module or "")
             crossing = {name for name in names if name.split(".")[0] in set(PACKAGES) - {package}}
             assert crossing <= allowed, path
-            assert package == "qwen3_client" or not any(name.startswith("qwen3_client._") for name in names), path
+
+
+def test_a_call_of_the_client_goes_down_and_never_back_up() -> None:
+    """Its path, in order: each module imports only those below it, and the helpers on the way import none of it."""
+    client = ROOT / "client" / "qwen3_client"
+    path = ["client", "async_client", "served_model", "session", "transports/grpc"]
+    for depth, name in enumerate(path):
+        above = {f".{upper}" for upper in path[: depth + 1]}
+        for node in ast.walk(ast.parse((client / f"{name}.py").read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level > 0:
+                assert f".{node.module}" not in above, name
+    for helper in (
+        "inputs",
+        "options",
+        "prompts",
+        "tokenizer",
+        "bounded_tokenizer",
+        "outcome",
+        "once",
+        "window",
+        "vectors",
+    ):
+        for node in ast.walk(ast.parse((client / f"{helper}.py").read_text("utf-8"))):
+            assert not isinstance(node, ast.ImportFrom) or node.module not in path, helper
 
 
 @pytest.mark.parametrize(
