@@ -1,7 +1,7 @@
 """The connection to one server: its transport, the limit on requests on their way, and the one retry policy.
 
-This module knows nothing about texts or models. Its coroutines run on the thread of `io_thread`; `Session.submit` starts
-them there from any other thread.
+This module knows nothing about texts or models. Its coroutines run on the thread of `io_thread`; `Session.submit`
+starts them there from any other thread.
 """
 
 import asyncio
