@@ -43,8 +43,8 @@ def connect(options: ClientOptions) -> Transport:
     if options.address.protocol == "grpc":
         if _grpc_process not in (None, os.getpid()):
             raise Qwen3ClientError(
-                "gRPC was used before this process was forked, and it does not work after a fork; use http://, or start "
-                "the process with multiprocessing's 'spawn'"
+                "gRPC was used before this process was forked, and it does not work after a fork; use http://, or "
+                "start the process with multiprocessing's 'spawn'"
             )
         _grpc_process = os.getpid()
         from .transports.grpc import GrpcTransport

@@ -61,7 +61,7 @@ class FakeTransport:
         configs: Triton configs of models, as JSON, to use in place of the embedding model and the reranker.
 
     Attributes:
-        requests: all requests for inference, in the order in which they arrived, including those that failed.
+        requests: the requests for inference, in the order in which they arrived, including those that got `failure`.
         failure: an error that every further request for inference raises; None, the initial value, for no error.
     """
 

@@ -44,7 +44,7 @@ class HttpTransport:
         # By default, aiohttp ignores proxy settings in the environment, which are meant for the Internet.
         self._session = aiohttp.ClientSession(
             str(self._address),
-            # Without this, Triton would compress the vectors, which takes ten times as long as all else and saves nothing.
+            # Triton would compress vectors otherwise, which takes ten times as long as all else and saves no bytes.
             headers={"Accept-Encoding": "identity", **options.request_headers()},
             connector=aiohttp.TCPConnector(limit=0, ssl=tls.context() if self._address.is_secure else True),
         )
