@@ -1,4 +1,4 @@
-"""Where a server is: the URL that the user types, taken apart.
+"""The address of a server, parsed from the URL that the user gives.
 
 This module opens no connection.
 """
@@ -9,19 +9,19 @@ from urllib.parse import urlsplit
 
 from .errors import InvalidInputError
 
-# Triton's own defaults; HTTP over TLS is what a proxy before it speaks.
+# Triton's own default ports; the port of https is that of a proxy in front of Triton, which has no HTTPS itself.
 _DEFAULT_PORTS: dict[str, int] = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 443}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A protocol, a host and a port.
+    """The protocol, host and port of a server.
 
     Attributes:
         protocol: "grpc" or "http".
         host: name or IP address; an IPv6 address without its brackets.
         port: 1 to 65535.
-        is_secure: whether all is sent over TLS.
+        is_secure: whether the connection is encrypted with TLS.
     """
 
     protocol: Literal["grpc", "http"]
@@ -31,7 +31,7 @@ class Address:
 
     @property
     def host_and_port(self) -> str:
-        """`host:port`, an IPv6 address in brackets."""
+        """The address as `host:port`, with an IPv6 address in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -40,10 +40,14 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """Read `host:port`, `grpc://host:port`, `http://host:port`, or with `grpcs` or `https`; a port may be missing.
+    """Return the address that a URL names.
+
+    Args:
+        url: `host:port`, which means gRPC, or `grpc://`, `grpcs://`, `http://` or `https://` and `host:port`. Without a
+            port, the protocol's default is used.
 
     Raises:
-        InvalidInputError: it is anything else.
+        InvalidInputError: it is not such a URL.
     """
     if not isinstance(url, str):
         _refuse(url, f"it is a {type(url).__name__}")
@@ -57,14 +61,14 @@ def parse_address(url: str) -> Address:
     try:
         port = parts.port
     except ValueError:
-        # Brackets, and the colons between them, are an IPv6 address.
+        # An IPv6 address in brackets has colons too: the port is after the last one.
         _refuse(url, f"its port is {parts.netloc.rpartition(':')[2]!r}, not a number from 1 to 65535")
     if parts.scheme not in _DEFAULT_PORTS:
-        _refuse(url, f"{parts.scheme}:// is not known")
+        _refuse(url, f"{parts.scheme}:// is not supported")
     if not host:
         _refuse(url, "it names no host")
     if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-        _refuse(url, "there is more than a host and a port")
+        _refuse(url, "it holds more than a host and a port")
     if port == 0:
         _refuse(url, "its port is 0, not a number from 1 to 65535")
     return Address(
@@ -77,7 +81,7 @@ def parse_address(url: str) -> Address:
 
 def _refuse(url: object, reason: str) -> NoReturn:
     if isinstance(url, str) and "@" in url:
-        url = url.rpartition("@")[2]  # a password may be before it
+        url = url.rpartition("@")[2]  # a password may be before the @
     raise InvalidInputError(
         f"cannot use the URL {url!r}: {reason}; give host:8001 or grpc://host:8001 for gRPC, http://host:8000 for "
         "HTTP, grpcs:// or https:// for TLS"

@@ -1,19 +1,23 @@
-r"""Tokenizes a text only as far as is needed, so that a long one costs what is kept of it.
+r"""Tokenizing a text only as far as it is kept, so that the cost does not grow with what is cut off.
 
-Texts are tokenized piece by piece, from the side that is kept, until there are enough tokens. That is exact because
-pieces end only at seams: places where the tokens of both sides, one after the other, are those of the whole. A
-tokenizer.json takes out added tokens, normalises what is between them, splits that with a regular expression, and
-tokenizes each match on its own, whatever its model is. For the tokenizers in `_SPLITS` a seam lies
+A text is tokenized piece by piece, from the side that is kept, until there are enough tokens. The result is exact,
+because pieces end only at seams. A seam is a position in a text at which it can be split without changing the tokens:
+those of the left part followed by those of the right part are the tokens of the whole.
 
-- inside no added token, because none contains one, which is tested for each tokenizer;
-- where NFC joins nothing: the character after a seam composes with none before it, and none is normalised to white
-  space that was not so before;
-- between two matches: no alternative takes white space after anything else, but for line ends after punctuation; nor
-  a letter or digit and then punctuation, nor a letter and then a digit;
-- where no match depends on the other side: nothing looks behind, and only `\s+(?!\S)` looks ahead, from white space,
-  which never comes before a seam.
+A tokenizer.json takes out added tokens, normalises the text between them, splits it with a regular expression, and
+tokenizes each match by itself, whatever its model is. For the tokenizers in `_SPLITS`, the positions that `SEAM` finds
+are seams, because such a position
 
-Tokenizers of any other kind, and stretches without a seam such as a million letters, are tokenized whole.
+- is never inside an added token: `has_seams` checks for each tokenizer that `SEAM` matches in none of them;
+- does not change normalisation: with NFC, the character after it composes with none before it, and no other character
+  becomes white space;
+- is always between two matches: no alternative of the expression matches white space after anything else, except line
+  ends after punctuation; none matches a letter or digit and then punctuation, or a letter and then a digit;
+- does not change a match on either side: the expression has no lookbehind, and its only lookahead, `\s+(?!\S)`, follows
+  white space, which is never directly before a seam.
+
+A text is tokenized whole if its tokenizer is of another kind, or if it has no seam, such as a million letters in a row.
+This module knows nothing about prefixes, suffixes and end tokens.
 """
 
 import json
@@ -27,14 +31,14 @@ if TYPE_CHECKING:
     from tokenizers.pre_tokenizers import PreTokenizer
 
 
-# Blocks whose characters have been letters, or punctuation, in every version of Unicode since 3.2.
+# Ranges whose characters have been letters, or punctuation, in every version of Unicode since 3.2.
 _LETTERS = r"A-Za-z\u3041-\u3094\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"
 _OTHERS = (
     r"\t\n\r !-/:;=?@\[-^`{}~\u2014\u2018\u2019\u201c\u201d\u2026"
     r"\u3001\u3002\u3008-\u3011\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
 )
 
-# A seam lies before the match. `<|>_` are in no list: they make up added tokens.
+# A seam is at the start of the match. `<|>_` are in neither list, because added tokens contain them.
 SEAM = re.compile(rf"[{_OTHERS}0-9](?:(?<=\S[ \t])|(?<=[{_LETTERS}0-9][{_OTHERS}])|(?<=[{_LETTERS}][0-9]))")
 
 _QWEN2 = (
@@ -49,15 +53,16 @@ _SPLITS = (
     # GPT-2's: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
     [{"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}],
 )
-_PIECE = 3  # characters for each token that is kept: one piece of Chinese, two of English
+# Characters in a piece for each token that is kept. One piece of Chinese gives enough tokens, or two of English.
+_PIECE = 3
 
 
 class BoundedTokenizer:
-    """Makes token ids of texts, for each up to a number of them. Threads may share it.
+    """A tokenizer that stops when it has enough token ids of a text. Threads may share it.
 
     Args:
-        tokenizer: without truncation and padding of its own.
-        room: how many ids of a text are kept at most.
+        tokenizer: the tokenizer, with truncation and padding switched off.
+        room: maximum number of ids that are kept of a text.
     """
 
     def __init__(self, tokenizer: "Tokenizer", *, room: int) -> None:
@@ -66,16 +71,16 @@ class BoundedTokenizer:
         self._size = _PIECE * room if has_seams(tokenizer) else None
 
     def encode(self, texts: Sequence[str], *, from_end: bool) -> list[list[int]]:
-        """Return the ids of each text: all of them, or if they are more than `room`, more than `room` of them.
+        """Return the ids of each text: all of them if there are at most `room`, and otherwise more than `room` of them.
 
         Args:
             texts: any texts.
-            from_end: whether those are a long text's last ids, and not its first.
+            from_end: whether to return the last ids of a long text instead of the first.
         """
         found: list[list[int]] = [[] for _ in texts]
         pieces = [_pieces(text, size=self._size or len(text), from_end=from_end) for text in texts]
         going = list(range(len(texts)))
-        # All texts at once, which the tokenizer spreads over the processors.
+        # The next pieces of all texts together, because the tokenizer processes the texts of a batch in parallel.
         while batch := {index: piece for index in going if (piece := next(pieces[index], None)) is not None}:
             encodings = self._tokenizer.encode_batch_fast(list(batch.values()), add_special_tokens=False)
             for index, encoding in zip(batch, encodings, strict=True):
@@ -85,7 +90,7 @@ class BoundedTokenizer:
 
 
 def has_seams(tokenizer: "Tokenizer") -> bool:
-    """Return whether texts may be tokenized piece by piece, parted before any `SEAM`."""
+    """Return whether a tokenizer gives the same ids when texts are split before any match of `SEAM`."""
     split = _state(tokenizer.pre_tokenizer)
     steps = [
         {name: value for name, value in step.items() if name != "trim_offsets"}
@@ -102,12 +107,12 @@ def has_seams(tokenizer: "Tokenizer") -> bool:
 
 
 def _state(part: "Normalizer | PreTokenizer | None") -> dict[str, Any]:
-    """Return what tokenizer.json says about one of its parts; the whole file would be megabytes."""
+    """Return the configuration of one part of a tokenizer; that of the whole tokenizer would be megabytes."""
     return {} if part is None else dict(json.loads(part.__getstate__()))
 
 
 def _pieces(text: str, *, size: int, from_end: bool) -> Iterator[str]:
-    """Split a text at seams, into pieces of about `size` characters as far as it has seams there."""
+    """Split a text at seams, into pieces of about `size` characters, or longer ones where there are no seams."""
     start, end = 0, len(text)
     if end <= size:
         yield text

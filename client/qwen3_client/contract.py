@@ -1,8 +1,8 @@
 """The tensor contract, and what a served model says about itself.
 
-Triton answers a request for a model's config with the tensors' names and types and a map of string
-`parameters`. This module checks the first, which also tells embedding models and rerankers apart, and reads the
-second; it knows nothing about how they travelled.
+The config that Triton returns for a model has the names and types of its tensors and a map of string `parameters`. This
+module checks the tensors, which also shows whether a model is an embedding model or a reranker, and reads the
+parameters. It knows nothing about how the config reached the client.
 """
 
 import re
@@ -17,42 +17,42 @@ INPUT_TYPE = "INT64"
 OUTPUT_TYPE = "FP32"
 EMBEDDING_NAME = "embedding"  # [dimensions]: unit norm
 SCORE_NAME = "score"  # [1]: P(yes), the softmax over the logits of "no" and "yes" after the prompt
-LOGIT_NAME = "logit"  # [1]: logit(yes) - logit(no); tells apart what rounds to the same score
-MIN_DIMENSIONS = 32  # the smallest cut that the model cards of Qwen3-Embedding allow
+LOGIT_NAME = "logit"  # [1]: logit(yes) - logit(no); still differs where scores round to the same number
+MIN_DIMENSIONS = 32  # the fewest dimensions that the model cards of Qwen3-Embedding allow
 
-_LEAST = {"eos_token_id": 0}  # every other number is at least 1
+_LEAST = {"eos_token_id": 0}  # the lowest allowed value; that of every other number is 1
 _MAY_BE_EMPTY = {"revision"}
 
 InfoT = TypeVar("InfoT", bound="ServedInfo")
 
 
 class _UnfitError(Exception):
-    """Why a config is not what the contract says, as a clause."""
+    """The reason why a config does not meet the contract, as a clause for a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedInfo:
-    """What every served model says about itself.
+    """The description that a served model of either kind gives of itself.
 
-    Each attribute but the name is the config's parameter of the same name.
+    Each attribute in lower case, except `name`, is the parameter of the same name in the model's config.
 
     Attributes:
-        NOUN: what messages call a model of this kind.
-        OPTION: the argument of `Client` that names one.
+        NOUN: the name of this kind of model in messages.
+        OPTION: the argument of `Client` that names a model of this kind.
         TOKENIZER_OPTION: the argument of `Client` that says where its tokenizer is.
-        CHECKPOINT: one to export, for messages.
+        CHECKPOINT: a checkpoint of this kind, for messages that suggest an export.
         OUTPUTS: names of its output tensors.
         name: its name on the server.
         source: checkpoint that it was exported from, a Hub id or a folder.
-        revision: commit of the checkpoint; "" when unknown.
+        revision: commit of the checkpoint; "" if unknown.
         model_family: such as "Qwen3-Embedding".
         model_size: such as "0.6B".
         precision: such as "fp32" or "int8".
-        max_tokens: most tokens in one prompt, with all that the client adds.
-        vocabulary: number of tokens that it knows; ids count from 0.
-        tokenizer: Hub id or folder that holds the tokenizer.json.
+        max_tokens: maximum number of tokens in one prompt, including everything that the client adds to a text.
+        vocabulary: number of tokens in its vocabulary; ids start at 0.
+        tokenizer: Hub id, or folder with the tokenizer.json.
         tokenizer_sha256: sha256 of the bytes of the tokenizer.json, 64 lower-case hexadecimal digits.
-        default_instruction: the task that is named when the caller names none.
+        default_instruction: the instruction that is used when the caller gives none.
     """
 
     NOUN: ClassVar[str]
@@ -75,12 +75,12 @@ class ServedInfo:
 
     @property
     def output_width(self) -> int:
-        """How many numbers each output holds for one prompt."""
+        """The length of each output for one prompt."""
         return 1
 
     @classmethod
     def fits(cls, config: Mapping[str, Any]) -> bool:
-        """Return whether a model is of this kind, going by its tensors."""
+        """Return whether a model is of this kind, judged by its tensors."""
         try:
             _check_tensors(config, outputs=cls.OUTPUTS)
         except _UnfitError:
@@ -116,11 +116,11 @@ class ServedInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo(ServedInfo):
-    """What a served embedding model says about itself.
+    """The description that a served embedding model gives of itself.
 
     Attributes:
-        dimensions: length of the vectors that the server gives.
-        eos_token_id: the token that ends every text.
+        dimensions: length of the vectors that the server returns.
+        eos_token_id: id of the end token, which ends every text.
     """
 
     NOUN: ClassVar[str] = "embedding model"
@@ -134,13 +134,13 @@ class ModelInfo(ServedInfo):
 
     @property
     def output_width(self) -> int:
-        """How many numbers each output holds for one prompt."""
+        """The length of each output for one prompt."""
         return self.dimensions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerankerInfo(ServedInfo):
-    """What a served reranker says about itself."""
+    """The description that a served reranker gives of itself."""
 
     NOUN: ClassVar[str] = "reranker"
     OPTION: ClassVar[str] = "reranker"
@@ -150,7 +150,11 @@ class RerankerInfo(ServedInfo):
 
 
 def _check_tensors(config: Mapping[str, Any], *, outputs: tuple[str, ...]) -> dict[str, list[int]]:
-    """Return the shapes of the outputs, once all tensors have the right names and types."""
+    """Return the shapes of the outputs, after checking the names and types of all tensors.
+
+    Raises:
+        _UnfitError: a tensor is missing, or has another name or type.
+    """
     wanted = [f"{INPUT_NAME} {INPUT_TYPE}"]
     needed = [_signature(tensor) for tensor in config.get("input") or [] if not tensor.get("optional")]
     if needed != wanted:
@@ -159,7 +163,7 @@ def _check_tensors(config: Mapping[str, Any], *, outputs: tuple[str, ...]) -> di
     given = {_signature(tensor): tensor for tensor in config.get("output") or []}
     if not given.keys() >= set(wanted):
         raise _UnfitError(f"it gives [{', '.join(given)}], not [{', '.join(wanted)}]")
-    # JSON of protobuf writes 64-bit numbers as strings.
+    # In the JSON form of protobuf, 64-bit numbers are strings.
     return {
         name: [int(size) for size in given[signature].get("dims", [])]
         for name, signature in zip(outputs, wanted, strict=True)
@@ -171,7 +175,11 @@ def _signature(tensor: Mapping[str, Any]) -> str:
 
 
 def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> dict[str, Any]:
-    """Read a value for each attribute but the name, as text or as a whole number, whatever its type is."""
+    """Return the parameters by name, each converted to the type of its attribute, str or int.
+
+    Raises:
+        _UnfitError: a parameter is missing, or its value is not valid.
+    """
     parameters: Mapping[str, Any] = config.get("parameters") or {}
     values: dict[str, Any] = {}
     for field in fields(kind):
@@ -181,7 +189,7 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
         parameter = parameters.get(key)
         if not isinstance(parameter, Mapping):
             raise _UnfitError(f"its config has no parameter {key!r}")
-        # Over gRPC, JSON leaves out a string that is empty.
+        # The JSON that gRPC gives leaves out empty strings.
         text = str(parameter.get("string_value", ""))
         if field.type is int:
             least = _LEAST.get(key, 1)

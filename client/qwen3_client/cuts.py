@@ -1,7 +1,7 @@
-"""How many texts were cut to what a model takes, and how much of them.
+"""Counts of what truncation cut off from texts.
 
-The tokens of what was cut are an estimate: to count them, all of it would have to be tokenized, which is what cutting
-saves. Texts and characters are counted.
+Texts and characters are counted exactly. The number of tokens is an estimate: to count them, everything that was cut
+off would have to be tokenized, and truncation is there to save that. This module knows nothing about tokenizers.
 """
 
 import threading
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cuts:
-    """What a number of texts lost.
+    """What was cut off from a number of texts.
 
     Attributes:
-        texts: how many texts lost something.
-        characters: how many characters they lost, all together.
-        tokens: about how many tokens that is, if what a text lost has as many characters to a token as what it kept.
+        texts: number of texts that were cut.
+        characters: number of characters that were cut off from all of them together.
+        tokens: estimated number of tokens in these characters, with the characters per token of what was kept.
     """
 
     texts: int = 0
@@ -30,10 +30,10 @@ class Cuts:
         )
 
     def sentence(self, *, max_tokens: int) -> str:
-        """Says it to the user of a command.
+        """Return a sentence about it for the user of a command.
 
         Args:
-            max_tokens: how many tokens the model takes.
+            max_tokens: maximum number of tokens that the model takes.
         """
         texts, characters, tokens = (
             f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -46,19 +46,19 @@ class Cuts:
 
 
 class CutCounter:
-    """Adds up what texts lose. Threads may share it."""
+    """A running total of `Cuts`. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cuts = Cuts()
 
     def add(self, *, kept_tokens: int, text: str, characters: int) -> None:
-        """Record one text.
+        """Add one text to the total.
 
         Args:
-            kept_tokens: how many tokens were made of it.
-            text: the whole of it.
-            characters: how many it lost; 0 for none.
+            kept_tokens: number of its tokens that were kept.
+            text: the whole text.
+            characters: number of characters that were cut off; 0 for none.
         """
         if characters:
             tokens = round(characters * kept_tokens / max(len(text) - characters, 1))
@@ -66,7 +66,7 @@ class CutCounter:
                 self._cuts += Cuts(texts=1, characters=characters, tokens=max(tokens, 1))
 
     def take(self) -> Cuts:
-        """Return what was added since this was last called."""
+        """Return the total since the last call, and start again from zero."""
         with self._lock:
             cuts, self._cuts = self._cuts, Cuts()
             return cuts

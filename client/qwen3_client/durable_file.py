@@ -1,4 +1,7 @@
-"""A file that appears whole or not at all, and is on the disk once it has appeared."""
+"""A file that appears complete or not at all, and is safely on the disk when it appears.
+
+This module knows nothing about what the file holds.
+"""
 
 import contextlib
 import os
@@ -9,12 +12,12 @@ from typing import IO
 
 @contextlib.contextmanager
 def durable_file(path: Path, *, partial: Path | None = None) -> Iterator[IO[bytes]]:
-    """Open a file for writing, which takes its name when the block ends without an error.
+    """Open a file for writing, which gets its name when the block ends without an error.
 
     Args:
-        path: the file; one that is there is replaced at the end.
-        partial: what it is called until then, on the same file system; None for a hidden name beside it. One that
-            a killed process left there is overwritten.
+        path: the file. An existing file is replaced at the end.
+        partial: its path until then, on the same file system; None for a hidden file in the same folder. A file that a
+            killed process left there is overwritten.
 
     Raises:
         OSError: the file cannot be written.
@@ -26,7 +29,7 @@ def durable_file(path: Path, *, partial: Path | None = None) -> Iterator[IO[byte
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-        # The new name is in the folder, which is written to the disk on its own.
+        # The new name is an entry of the folder, which must be flushed to the disk separately.
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -3,18 +3,19 @@
     Qwen3ClientError                 catch this one to catch them all
     ├── InvalidInputError            (ValueError)       change the call: a text, an option or a URL is wrong
     │   ├── EmptyTextError                              leave out the text, which is empty
-    │   └── TextTooLongError                            shorten or split the text, or let it be cut
-    ├── RefusedError                                    show the server other credentials, or mend the certificates
-    ├── ContractMismatchError                           export again, or point at another model or tokenizer
+    │   └── TextTooLongError                            shorten or split the text, or allow the client to cut it
+    ├── RefusedError                                    use other credentials, or correct the certificates
+    ├── ContractMismatchError                           export the model again, or name another model or tokenizer
     │   └── UnknownModelError                           name a model that the server has
-    ├── TokenizerUnavailableError                       pass tokenizer=, or give access to the Hub
+    ├── TokenizerUnavailableError                       pass tokenizer=, or provide access to the Hub
     ├── ServerUnavailableError       (ConnectionError)  start the server, or correct the URL
-    │   └── ConnectionLostError                         nothing: the client sends the request again
-    ├── ServerOverloadedError                           send less at once, or try again later
+    │   └── ConnectionLostError                         start the server: the client has tried twice already
+    ├── ServerOverloadedError                           send fewer requests at once, or try again later
     ├── ServerTimeoutError           (TimeoutError)     wait longer, or look at the server's load
     └── InferenceError                                  look at the server's log: it failed on this text
 
-This module knows nothing about transports; `transports.failures.error_for` decides which failure becomes which error.
+This module knows nothing about transports; `transports.failures.error_for` maps failures of the
+protocols to these errors.
 """
 
 from typing import TypeVar
@@ -23,11 +24,11 @@ _ErrorT = TypeVar("_ErrorT", bound="Qwen3ClientError")
 
 
 class Qwen3ClientError(Exception):
-    """Any failure of the client.
+    """The base class of all errors of the client.
 
     Attributes:
-        index: position, counted from 0, of the text, document or pair that failed among those of the call; None
-            when the failure is not about one of them.
+        index: index in the call, from 0, of the text, document or pair that failed; None if the failure is not about
+            one of them.
         noun: what `index` counts: "text", "document" or "pair".
     """
 
@@ -41,14 +42,14 @@ class Qwen3ClientError(Exception):
         return message if self.index is None else f"{self.noun} {self.index}: {message}"
 
     def about(self: _ErrorT, noun: str, index: int) -> _ErrorT:
-        """Return the same error about one item of a call.
+        """Return a copy of the error that names the item of a call that it is about.
 
-        Layers that see a single text, or a few of those of a call, cannot know its position; who has the whole call
-        does.
+        The lower layers see only some of a call's items and cannot know the index. The client, which has the whole
+        call, adds it.
 
         Args:
             noun: what `index` counts.
-            index: position of the item, counted from 0.
+            index: index of the item in the call, from 0.
         """
         error = type(self)(str(self.args[0]), index=index, noun=noun)
         error.__cause__ = self.__cause__
@@ -56,23 +57,23 @@ class Qwen3ClientError(Exception):
 
 
 class InvalidInputError(Qwen3ClientError, ValueError):
-    """A text, an option or a URL that cannot be used; nothing is wrong with the server."""
+    """The text, option or URL cannot be used. Nothing is wrong with the server."""
 
 
 class EmptyTextError(InvalidInputError):
-    """A text without a character."""
+    """The text is empty."""
 
 
 class TextTooLongError(InvalidInputError):
-    """A text of more tokens than the model takes, which was not to be cut."""
+    """The text has more tokens than the model takes, and the call did not allow to cut it."""
 
 
 class RefusedError(Qwen3ClientError):
-    """The server does not let this client in, or the certificates to show it cannot be used."""
+    """The server denies this client access, or the certificates cannot be used."""
 
 
 class ContractMismatchError(Qwen3ClientError):
-    """The served model, or the tokenizer, is not what this client works with."""
+    """The served model or the tokenizer does not work with this client."""
 
 
 class UnknownModelError(ContractMismatchError):
@@ -80,7 +81,7 @@ class UnknownModelError(ContractMismatchError):
 
 
 class TokenizerUnavailableError(Qwen3ClientError):
-    """The model's tokenizer.json is not on this machine, and the Hub did not give it."""
+    """The model's tokenizer.json is neither on this machine nor available from the Hub."""
 
 
 class ServerUnavailableError(Qwen3ClientError, ConnectionError):
@@ -88,11 +89,11 @@ class ServerUnavailableError(Qwen3ClientError, ConnectionError):
 
 
 class ConnectionLostError(ServerUnavailableError):
-    """The server closed the connection before it answered, as it may with one that was idle."""
+    """The server closed the connection before it answered, as it may do with an idle connection."""
 
 
 class ServerOverloadedError(Qwen3ClientError):
-    """The server's queue is full; the same request may succeed later."""
+    """The server's queue is full. The same request may succeed later."""
 
 
 class ServerTimeoutError(Qwen3ClientError, TimeoutError):
@@ -100,4 +101,4 @@ class ServerTimeoutError(Qwen3ClientError, TimeoutError):
 
 
 class InferenceError(Qwen3ClientError):
-    """The server failed on this request, or gave numbers that are not finite."""
+    """The server failed on this request, or returned numbers that are not finite."""

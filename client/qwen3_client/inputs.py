@@ -1,7 +1,7 @@
-"""What counts as a text, and as a sequence of texts, checked before anything is tokenized or sent.
+"""Checks of the texts, pairs and token ids that callers pass, before anything is tokenized or sent.
 
-Everything that is valid Unicode and not empty is accepted: NUL, emoji, any length. This module knows nothing
-about tokens.
+Every text that is valid Unicode and not empty is accepted, of any length, including NUL and emoji. This module knows
+nothing about models and their limits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -16,13 +16,13 @@ _ItemsT = TypeVar("_ItemsT")
 
 
 def checked_text(text: object, *, what: str = "a text", noun: str = "text", index: int | None = None) -> str:
-    """Return `text`, once it is known to be one.
+    """Return `text`, after checking it.
 
     Args:
-        text: what the caller gave.
-        what: its name in the error.
+        text: what the caller passed.
+        what: what to call it in an error.
         noun: what `index` counts.
-        index: its position in the call; None where there is only one.
+        index: its index in the call; None if it is the only one.
 
     Raises:
         EmptyTextError: it is empty.
@@ -46,10 +46,10 @@ def checked_text(text: object, *, what: str = "a text", noun: str = "text", inde
 
 
 def as_texts(texts: object) -> list[str]:
-    """Return a sequence of texts as a list, every one of them checked.
+    """Return a sequence of texts as a list, after checking each text.
 
     Raises:
-        InvalidInputError: `texts` has no order or is no sequence, or one of its texts is not a text.
+        InvalidInputError: `texts` is not an ordered sequence, or an item of it is not a text.
     """
     if not _has_order(texts):
         raise InvalidInputError(f"texts must be a str or a sequence of str, not {type(texts).__name__}")
@@ -57,10 +57,10 @@ def as_texts(texts: object) -> list[str]:
 
 
 def as_documents(documents: object) -> list[str]:
-    """Return a sequence of documents as a list, every one of them checked.
+    """Return a sequence of documents as a list, after checking each document.
 
     Raises:
-        InvalidInputError: `documents` has no order or is no sequence, or one of them is not a text.
+        InvalidInputError: `documents` is not an ordered sequence, or an item of it is not a text.
     """
     if isinstance(documents, str) or not _has_order(documents):
         raise InvalidInputError(f"documents must be a sequence of str, not {type(documents).__name__}")
@@ -68,16 +68,16 @@ def as_documents(documents: object) -> list[str]:
 
 
 def as_pairs(pairs: object) -> list[tuple[str, str]]:
-    """Return a sequence of (query, document) as a list, every text in it checked.
+    """Return a sequence of (query, document) as a list, after checking each text.
 
     Raises:
-        InvalidInputError: `pairs` has no order or is no sequence, or one of them is not a pair of texts.
+        InvalidInputError: `pairs` is not an ordered sequence, or an item of it is not a pair of texts.
     """
     if isinstance(pairs, str) or not _has_order(pairs):
         raise InvalidInputError(f"pairs must be a sequence of (query, document), not {type(pairs).__name__}")
     checked = []
     for index, pair in enumerate(pairs):
-        # A str of two characters would come apart too.
+        # A str of two characters could be unpacked too.
         if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(pair) != 2:
             raise InvalidInputError(f"must be (query, document), not {_shown(pair)}", index=index, noun="pair")
         query, document = pair
@@ -91,14 +91,14 @@ def as_pairs(pairs: object) -> list[tuple[str, str]]:
 
 
 def as_token_ids(input_ids: Iterable[ArrayLike], *, noun: str) -> list[NDArray[np.int64]]:
-    """Return token ids as int64 `[n]` each.
+    """Return token ids as arrays, int64 `[n]` for each text, after checking them.
 
     Args:
-        input_ids: whole numbers `[n]` for each text.
-        noun: what each of them is, for errors.
+        input_ids: integers `[n]` for each text.
+        noun: what to call each of the texts in an error.
 
     Raises:
-        InvalidInputError: one is not a flat sequence of whole numbers, or is empty.
+        InvalidInputError: the ids of a text are not a flat sequence of integers, or there are none.
     """
     rows = []
     for index, ids in enumerate(input_ids):
@@ -120,7 +120,10 @@ def as_token_ids(input_ids: Iterable[ArrayLike], *, noun: str) -> list[NDArray[n
 
 
 def in_memory(items: _ItemsT) -> _ItemsT:
-    """Read a sequence that is not in memory yet, such as the column of a table; leave what is none to be refused."""
+    """Return a sequence, such as the column of a table, as a list.
+
+    Anything that is not a sequence is returned as it is; the function that checks it refuses it.
+    """
     if isinstance(items, str | list | tuple) or not _has_order(items):
         return items
     return cast("_ItemsT", list(items))

@@ -2,8 +2,8 @@
 
 A connection belongs to one event loop. A program may have no loop, or several of them (a notebook, a test suite), and
 gRPC's asyncio support fails if several loops use it. So this module has one loop of its own, in a thread of its own:
-`Client` waits for it in the caller's thread, and `AsyncClient` awaits it in the caller's loop. This module knows nothing
-about servers.
+`Client` waits for it in the caller's thread, and `AsyncClient` awaits it in the caller's loop. This module knows
+nothing about servers.
 """
 
 import asyncio

@@ -29,8 +29,7 @@ class Once(Generic[_T]):
         task = self._task
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = self._task = asyncio.create_task(self._work())
-            task.add_done_callback(
-                lambda done: done.cancelled() or done.exception()
-            )  # so that asyncio does not log it if nobody waits
+            # This retrieves the exception, so that asyncio does not log it if nobody waits.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
         # A caller may be cancelled while others still wait for the same task.
         return task.result() if task.done() else await asyncio.shield(task)

@@ -1,8 +1,8 @@
 """The results of items that are processed together, in their order, up to the first failure.
 
 The layers below the client see only some of a call's items and do not know their indices in the call. So they return an
-`Outcome` instead of raising. The client, which has the whole call, can tell from the number of results which item failed.
-This module knows nothing about what the items are.
+`Outcome` instead of raising. The client, which has the whole call, can tell from the number of results which item
+failed. This module knows nothing about what the items are.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""What the models read: for a query, for a document, and for a pair of both.
+"""The prompts that the models read: for a query, for a document, and for a pair of both.
 
-Qwen3-Embedding is asymmetric: a query names its task, a document is taken as it is. Qwen3-Reranker is asked in a
-chat whether a document meets a query, and answers with its next token. This module knows nothing about tokens:
-the end-of-text token of a text, and cutting what is too long, are the tokenizer's business.
+Qwen3-Embedding is asymmetric: a query is preceded by the task, and a document is read as it is. Qwen3-Reranker is asked
+in a chat whether a document meets a query, and answers with its next token. This module knows nothing about tokens: the
+tokenizer adds the end token and cuts what is too long.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from .errors import InvalidInputError
 from .inputs import checked_text
 from .options import Kind, checked_kind
 
-# The two ends of a reranker's prompt, from the code of the Qwen3-Reranker model cards. The suffix closes an empty
-# thought, so that the next token is the answer. What is between them may be cut; they may not.
+# The start and the end of a reranker's prompt, from the code of the Qwen3-Reranker model cards. The suffix contains an
+# empty thinking block, so that the next token is the answer. The text between them may be cut, they may not.
 RERANKER_PREFIX = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
     'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
@@ -21,28 +21,28 @@ RERANKER_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 
 
 def query_prompt(query: str, *, instruction: str) -> str:
-    """Put the task before a query, as `get_detailed_instruct` of the Qwen3-Embedding model cards does.
+    """Return the prompt for a query, with the task before it, as in the Qwen3-Embedding model cards.
 
-    There is no space after "Query:"; one more token there moves the vector.
+    This is their `get_detailed_instruct`. There is no space after "Query:"; a space would change the vector.
     """
     return f"Instruct: {instruction}\nQuery:{query}"
 
 
 def pair_prompt(pair: tuple[str, str], *, instruction: str) -> str:
-    """Put the task, a query and a document between the reranker's prefix and suffix, which are not part of it.
+    """Return the part of the prompt for a pair that goes between the reranker's prefix and suffix.
 
-    This is `format_instruction` of the Qwen3-Reranker model cards; here a space does follow each colon.
+    This is `format_instruction` of the Qwen3-Reranker model cards. Here, a space does follow each colon.
     """
     query, document = pair
     return f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
 
 
 def embedding_prompts(texts: Sequence[str], *, kind: Kind, instruction: str) -> list[str]:
-    """Return what the embedding model reads of each text. Documents are taken as they are.
+    """Return the prompt of the embedding model for each text. Documents are returned as they are.
 
     Args:
         texts: the texts.
-        kind: what they are.
+        kind: whether they are queries or documents.
         instruction: the task of queries, as `task_of` returns it.
     """
     if kind == "document":
@@ -51,15 +51,15 @@ def embedding_prompts(texts: Sequence[str], *, kind: Kind, instruction: str) -> 
 
 
 def task_of(kind: Kind, *, instruction: str | None, default: str) -> str:
-    """Return the task to name before texts of a kind; documents have none, which is "".
+    """Return the task to put before texts of a kind; "" for documents, which have none.
 
     Args:
-        kind: what the texts are.
-        instruction: the task that the caller names; None for the model's default.
+        kind: whether the texts are queries or documents.
+        instruction: the task that the caller gives; None for the model's default.
         default: the model's default task.
 
     Raises:
-        InvalidInputError: `kind` is unknown, the instruction is not a text, or documents are given one.
+        InvalidInputError: `kind` is unknown, the instruction is not a text, or it is given for documents.
     """
     if checked_kind(kind) == "query":
         return task(instruction, default=default)
@@ -69,7 +69,7 @@ def task_of(kind: Kind, *, instruction: str | None, default: str) -> str:
 
 
 def task(instruction: str | None, *, default: str) -> str:
-    """Return the task to name: the caller's, once checked, or else the model's default.
+    """Return the instruction after checking it, or the model's default if it is None.
 
     Raises:
         InvalidInputError: the instruction is not a text.

@@ -1,15 +1,16 @@
-"""Vectors in fewer bytes: float16, int8, uint8, and one bit a number.
+"""Vectors in fewer bytes: float16, int8, uint8, and one bit per number.
 
     calibration = Calibration.of(documents)  # float32 [n, d], n at least 100
     codes = quantise(documents, "int8", calibration=calibration)  # int8 [n, d], a quarter of the bytes
     bits = quantise(documents, "ubinary")  # uint8 [n, d / 8], a thirty-second of them
-    scores = similarity(query, dequantise(bits, "ubinary"))  # a float query against one bit a number
+    scores = similarity(query, dequantise(bits, "ubinary"))  # a float query against bits
 
-The names and layouts are those of sentence-transformers' `quantize_embeddings`, which vector stores take. Unlike
-it, 8-bit codes are the nearest level and not the next one below, and a number outside the calibrated range becomes
-the range's end and does not wrap around. Cut vectors (MRL) first, then quantise them: a cut changes every number.
+The names and layouts are those of sentence-transformers' `quantize_embeddings`, which vector stores accept. There are
+two differences: an 8-bit code is the nearest level, not the next lower one; and a number outside the calibrated range
+is clipped to the range, and does not wrap around. Cut vectors (MRL) before you quantise them: a cut changes every
+number.
 
-Pure functions on numpy arrays; nothing here knows where a vector came from.
+Pure functions on numpy arrays. This module knows nothing about texts or models.
 """
 
 import os
@@ -26,27 +27,27 @@ from .errors import InvalidInputError
 Dtype = Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
-# The next vector after n lies outside the range of those n, in a given dimension, with probability 2 / (n + 1): with
-# 100, one number in fifty is clipped. sentence-transformers warns below the same number.
+# In a given dimension, one more vector is outside the range of n vectors with probability 2 / (n + 1). With 100, one
+# number in fifty is clipped. sentence-transformers warns if there are fewer than 100.
 _MIN_VECTORS = 100
-_STEPS = 255  # between the 256 levels of 8 bits
+_STEPS = 255  # steps between the 256 levels of 8 bits
 _STORED = {"float32": "float32", "float16": "float16", "int8": "int8", "uint8": "uint8"}
 _PACKED = {"binary": "int8", "ubinary": "uint8"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """The range of every dimension, which the 256 levels of int8 and uint8 divide evenly.
+    """The range of every dimension, over which the 256 levels of int8 and uint8 are evenly spaced.
 
-    Codes can be compared only with codes of the same calibration: keep it with the vectors, and quantise queries
-    with that of the documents.
+    Codes can be compared only with codes of the same calibration. So keep the calibration with the vectors, and
+    quantise queries with the calibration of the documents.
 
     Attributes:
-        low: float32 `[d]`, the least value.
-        high: float32 `[d]`, the greatest; where it equals `low`, every value becomes `low`.
+        low: float32 `[d]`, the lowest value of each dimension.
+        high: float32 `[d]`, the highest value; where it equals `low`, every number becomes `low`.
 
     Raises:
-        InvalidInputError: the two do not fit together, or hold numbers that are not finite.
+        InvalidInputError: the shapes differ, `low` is above `high`, or a number is not finite.
     """
 
     low: NDArray[np.float32]
@@ -59,41 +60,41 @@ class Calibration:
             object.__setattr__(self, side, values)
         if self.low.ndim != 1 or self.low.shape != self.high.shape:
             raise InvalidInputError(
-                f"a calibration is two rows of one length, not {list(self.low.shape)} and {list(self.high.shape)}"
+                f"a calibration is two vectors of one length, not {list(self.low.shape)} and {list(self.high.shape)}"
             )
         if not (np.isfinite(self.low).all() and np.isfinite(self.high).all() and (self.low <= self.high).all()):
             raise InvalidInputError("a calibration's low must be at most its high, and both finite")
 
     @property
     def dimensions(self) -> int:
-        """Length of the vectors that it is for."""
+        """The length of the vectors that the calibration is for."""
         return len(self.low)
 
     @classmethod
     def of(cls, vectors: ArrayLike) -> "Calibration":
-        """Take the least and the greatest value of each dimension.
+        """Return the calibration with the lowest and the highest value of each dimension.
 
         Args:
-            vectors: float `[n, d]`, at least 100, such as a sample of the documents, cut as they are cut.
+            vectors: float `[n, d]` with n at least 100, such as a sample of the documents, cut to the same dimensions.
 
         Raises:
-            InvalidInputError: there are fewer, or they are no finite vectors.
+            InvalidInputError: there are fewer than 100, they have another shape, or a number is not finite.
         """
         values = _checked_vectors(vectors)
         if values.ndim != 2 or len(values) < _MIN_VECTORS:
             raise InvalidInputError(
                 f"a calibration takes at least {_MIN_VECTORS} vectors, [n, d], not {list(values.shape)}: with fewer, "
-                "too many of the next ones would lie outside its ranges"
+                "too many numbers of other vectors would be outside its ranges"
             )
         return cls(low=values.min(axis=0), high=values.max(axis=0))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Calibration":
-        """Read what `save` wrote.
+        """Return the calibration that `save` wrote to a file.
 
         Raises:
-            InvalidInputError: the file is no calibration.
-            OSError: it cannot be read.
+            InvalidInputError: the file does not hold a calibration.
+            OSError: the file cannot be read.
         """
         try:
             arrays = np.load(path, allow_pickle=False)
@@ -105,17 +106,17 @@ class Calibration:
             if isinstance(error, InvalidInputError):
                 raise
             raise InvalidInputError(
-                f"{os.fspath(path)} is no calibration: it must be an .npz with low and high"
+                f"{os.fspath(path)} is not a calibration: it must be an .npz file with the arrays low and high"
             ) from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as an .npz with the arrays `low` and `high`; the file appears whole or not at all.
+        """Write the calibration as an .npz file with the arrays `low` and `high`, which appears complete or not at all.
 
         Args:
-            path: the file, whose name ends in .npz.
+            path: the file, with the suffix .npz.
 
         Raises:
-            InvalidInputError: the name ends otherwise.
+            InvalidInputError: the suffix is another.
             OSError: the file cannot be written.
         """
         target = Path(path)
@@ -126,20 +127,20 @@ class Calibration:
 
 
 def quantise(vectors: ArrayLike, dtype: Dtype, *, calibration: Calibration | None = None) -> NDArray[Any]:
-    """Write vectors in fewer bytes.
+    """Return vectors in fewer bytes.
 
     Args:
         vectors: float `[d]` or `[n, d]`.
-        dtype: "float32" or "float16", the numbers themselves; "uint8", the nearest of 256 levels of each
-            dimension's range; "int8", the same less 128; "ubinary", whether each number is positive, eight of them
-            in a byte, the first in its highest bit; "binary", the same bytes less 128, as int8.
-        calibration: the ranges, for int8 and uint8.
+        dtype: "float32" or "float16" for the numbers themselves; "uint8" for the nearest of the 256 levels of each
+            dimension's range; "int8" for the same minus 128; "ubinary" for one bit per number, 1 if it is positive,
+            eight of them in a byte, the first in the highest bit; "binary" for the same bytes minus 128, as int8.
+        calibration: the ranges; needed for int8 and uint8.
 
     Returns:
-        An array of `dtype`, `[d]` or `[n, d]`; of uint8 or int8 and `[d / 8]` or `[n, d / 8]` for ubinary and binary.
+        An array of `dtype`, `[d]` or `[n, d]`; for ubinary and binary, uint8 and int8 `[d / 8]` or `[n, d / 8]`.
 
     Raises:
-        InvalidInputError: the dtype is unknown, d is no multiple of 8 where numbers are packed, the calibration is
+        InvalidInputError: the dtype is unknown, d is not a multiple of 8 for binary or ubinary, the calibration is
             missing or for other dimensions, or a number is not finite.
     """
     values = _checked_vectors(vectors)
@@ -148,11 +149,12 @@ def quantise(vectors: ArrayLike, dtype: Dtype, *, calibration: Calibration | Non
     if not needs_calibration(dtype):
         if dtype in _PACKED:
             packed = np.packbits(values > 0, axis=-1)
-            # Less 128, the byte's highest bit flips; read as int8, that is the number less 128.
+            # Flipping the highest bit of a byte and reading it as int8 subtracts 128.
             return (packed ^ np.uint8(0x80)).view(np.int8) if dtype == "binary" else packed
         return values.astype(dtype)
     low, step = _levels(dtype, calibration, dimensions=dimensions)
-    # Clipped first, and in float64: a range may be as narrow as float32 can tell. One that has no width has one level.
+    # Clipped first, and in float64, because a range may be as narrow as the resolution of float32. Where low equals
+    # high, there is only one level.
     above = np.clip(values, low, low + step * _STEPS) - low
     levels = np.divide(above, step, out=np.zeros_like(above), where=step > 0)
     codes: NDArray[np.uint8] = np.rint(levels).astype(np.uint8)
@@ -160,16 +162,17 @@ def quantise(vectors: ArrayLike, dtype: Dtype, *, calibration: Calibration | Non
 
 
 def dequantise(codes: ArrayLike, dtype: Dtype, *, calibration: Calibration | None = None) -> NDArray[np.float32]:
-    """Give the vectors that codes stand for, for scores against vectors that were not quantised.
+    """Return the vectors that codes stand for, to compare them with vectors that are not quantised.
 
     Args:
-        codes: what `quantise` gave, for one vector or several.
-        dtype: what it was told.
-        calibration: what it was told.
+        codes: what `quantise` returned, for one vector or several.
+        dtype: the dtype that `quantise` was called with.
+        calibration: the calibration that `quantise` was called with.
 
     Returns:
-        float32 `[d]` or `[n, d]`. For int8 and uint8 each number is at most half a level from the original, if that
-        lay within the range. For binary and ubinary it is plus or minus 1 / sqrt(d): unit norm, the signs kept.
+        float32 `[d]` or `[n, d]`. For int8 and uint8, each number differs from the original by at most half the
+        distance between two levels, if the original was within the range. For binary and ubinary, each number is plus
+        or minus 1 / sqrt(d), so the signs are kept and the norm is 1.
 
     Raises:
         InvalidInputError: the codes are not of this dtype, or the calibration is missing or for other dimensions.
@@ -192,28 +195,29 @@ def dequantise(codes: ArrayLike, dtype: Dtype, *, calibration: Calibration | Non
 
 
 def checked_dtype(dtype: object, *, dimensions: int | None = None) -> Dtype:
-    """Return `dtype`, once vectors of this length can be written so.
+    """Return `dtype`, after checking that vectors of this length can be written with it.
 
     Raises:
-        InvalidInputError: the dtype is unknown, or packs eight numbers in a byte and `dimensions` is no multiple.
+        InvalidInputError: the dtype is unknown, or packs eight numbers in a byte and `dimensions` is not a multiple of
+            8.
     """
     for known in DTYPES:
         if dtype == known:
             if known in _PACKED and dimensions is not None and dimensions % 8:
                 raise InvalidInputError(
-                    f"{known} packs eight numbers in a byte: {dimensions} dimensions do not fill them"
+                    f"{known} packs eight numbers in a byte, but {dimensions} dimensions are not a multiple of eight"
                 )
             return known
     raise InvalidInputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
 
 
 def needs_calibration(dtype: Dtype) -> bool:
-    """Return whether vectors are written as levels of a calibrated range."""
+    """Return whether vectors of a dtype are written as levels of a calibrated range."""
     return dtype in ("int8", "uint8")
 
 
 def stored_as(dtype: Dtype, *, dimensions: int) -> tuple[np.dtype[Any], int]:
-    """Return the numpy type of a vector's codes, and how many there are."""
+    """Return the numpy dtype of the codes of a vector, and their number."""
     if dtype in _PACKED:
         return np.dtype(_PACKED[dtype]), dimensions // 8
     return np.dtype(_STORED[dtype]), dimensions
@@ -231,7 +235,7 @@ def _checked_vectors(vectors: ArrayLike) -> NDArray[np.float32]:
 def _levels(
     dtype: Dtype, calibration: Calibration | None, *, dimensions: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the lowest level of each dimension and the distance between two, both float64 `[d]`."""
+    """Return the lowest level of each dimension and the distance between two levels, both float64 `[d]`."""
     if calibration is None:
         raise InvalidInputError(
             f"{dtype} needs the range of each dimension: pass calibration=Calibration.of(vectors), made once from "

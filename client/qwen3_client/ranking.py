@@ -1,6 +1,6 @@
-"""What comes of reranking: judgements put in order.
+"""The results of reranking: judgements, and documents ranked by them.
 
-Pure functions; nothing here knows where a judgement came from.
+Pure functions. This module knows nothing about requests or models.
 """
 
 import operator
@@ -12,7 +12,7 @@ from .errors import InvalidInputError
 
 
 class Judgement(NamedTuple):
-    """What the reranker says about one pair, each number exactly as the server's float32.
+    """The judgement of the reranker on one pair. The numbers are exactly the float32 numbers of the server.
 
     Attributes:
         score: P(yes), from 0 to 1.
@@ -25,13 +25,13 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedDocument:
-    """A document's place among those that were ranked with it.
+    """A document in a ranking.
 
     Attributes:
-        index: position of the document, counted from 0, among those that were given.
+        index: index of the document, from 0, among the documents of the call.
         score: probability that it meets the query, from 0 to 1.
-        logit: the score before it was squeezed into 0 to 1; finer where scores come close to either.
-        document: its text; None unless it was asked for.
+        logit: logit(yes) - logit(no), of which the score is the sigmoid; more precise for scores close to 0 or 1.
+        document: its text; None unless the call asked for texts.
     """
 
     index: int
@@ -41,10 +41,10 @@ class RankedDocument:
 
 
 def checked_top_k(top_k: int | None) -> int | None:
-    """Return how many documents shall be kept; None for all.
+    """Return how many of the best documents to keep, after checking it; None for all.
 
     Raises:
-        InvalidInputError: `top_k` is not a whole number of at least 1.
+        InvalidInputError: `top_k` is not an integer of at least 1.
     """
     if top_k is None:
         return None
@@ -60,15 +60,15 @@ def checked_top_k(top_k: int | None) -> int | None:
 def ranked(
     judgements: Sequence[Judgement], *, documents: Sequence[str] | None, top_k: int | None
 ) -> list[RankedDocument]:
-    """Put documents in order, the best first.
+    """Return the documents in order, the best first.
 
-    Equal scores, as those that float32 rounds to 0 or 1, are told apart by the logit, and documents that are
-    equal in both keep the order they came in.
+    Documents with equal scores, such as those that float32 rounds to 0 or 1, are ordered by their logits. Documents
+    with equal logits too keep their order.
 
     Args:
         judgements: one for each document, in the order of the documents.
-        documents: the texts to hand out with their places; None for none.
-        top_k: how many to keep; None for all.
+        documents: the texts to include in the ranking; None to leave them out.
+        top_k: how many of the best documents to return; None for all.
     """
     order = sorted(range(len(judgements)), key=lambda i: (-judgements[i].score, -judgements[i].logit, i))
     return [

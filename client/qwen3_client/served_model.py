@@ -1,7 +1,7 @@
 """One model on the server: its name, its description and its tokenizer, each looked up once, when first needed.
 
-This module turns prompts into token ids, sends them, and takes the row of each text out of the answers. It knows nothing
-about a text's index in a call, nor about retries.
+This module turns prompts into token ids, sends them, and takes the row of each text out of the answers. It knows
+nothing about a text's index in a call, nor about retries.
 """
 
 import asyncio
@@ -124,7 +124,8 @@ class ServedModel(Generic[InfoT]):
         """Return what the model says about itself. The server is asked once.
 
         Raises:
-            ContractMismatchError: there is no such model, or more than one and none was named, or it is of another kind.
+            ContractMismatchError: there is no such model, or more than one and none was named, or it is of another
+                kind.
             Qwen3ClientError: the server could not be asked.
         """
         return await self._info.get()

@@ -1,7 +1,7 @@
 """The connection to one server: its transport, the limit on requests on their way, and the one retry policy.
 
-This module knows nothing about texts or models. Its coroutines run on the thread of `io_thread`; `Session.submit` starts
-them there from any other thread.
+This module knows nothing about texts or models. Its coroutines run on the thread of `io_thread`; `Session.submit`
+starts them there from any other thread.
 """
 
 import asyncio
@@ -43,8 +43,8 @@ def connect(options: ClientOptions) -> Transport:
     if options.address.protocol == "grpc":
         if _grpc_process not in (None, os.getpid()):
             raise Qwen3ClientError(
-                "gRPC was used before this process was forked, and it does not work after a fork; use http://, or start "
-                "the process with multiprocessing's 'spawn'"
+                "gRPC was used before this process was forked, and it does not work after a fork; use http://, or "
+                "start the process with multiprocessing's 'spawn'"
             )
         _grpc_process = os.getpid()
         from .transports.grpc import GrpcTransport

@@ -1,8 +1,8 @@
-"""Text to token ids, with the tokenizer.json that the model was exported with.
+"""Prompts to token ids, with the tokenizer.json that the model was exported with.
 
-An embedding model's ids are a text's, cut if need be, and one end-of-text token, which the model pools. A
-reranker's are a text's, cut if need be, between those of a fixed prefix and suffix, after which the model answers.
-This module knows nothing about what the texts say, nor about requests.
+The ids for an embedding model are those of the text, cut if necessary, and one end token, which the model pools. The
+ids for a reranker are those of a fixed prefix, of the text, cut if necessary, and of a fixed suffix, after which the
+model answers. This module knows nothing about instructions and templates, nor about requests.
 """
 
 import hashlib
@@ -25,16 +25,16 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 class TextTokenizer:
-    """The tokenizer of one served model. Threads may share it: encoding changes nothing.
+    """The tokenizer of one served model. Threads may share it, because encoding does not change it.
 
-    Prefix, text and suffix are tokenized apart, as the code of the Qwen3-Reranker model cards does.
+    Prefix, text and suffix are tokenized separately, as in the code of the Qwen3-Reranker model cards.
 
     Args:
-        content: the tokenizer.json.
-        max_tokens: most ids that a row may have.
+        content: the content of tokenizer.json.
+        max_tokens: maximum number of ids for one text, including prefix, suffix and end token.
         prefix: text before every text.
         suffix: text after every text.
-        eos_token_id: id that ends every row; None for none.
+        eos_token_id: id of the end token, which follows every text; None for no such token.
 
     Raises:
         ContractMismatchError: `max_tokens` leaves no room between prefix and suffix.
@@ -46,10 +46,10 @@ class TextTokenizer:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_buffer(content)
-        # A tokenizer.json may bring settings of its own; a cut there would come before the end-of-text token.
+        # A tokenizer.json may enable truncation and padding itself. They would act before the end token is added.
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        # The end-of-text token is added here and not by tokenizer.json, whose post-processor may be missing.
+        # The end token is added here and not by the post-processor of tokenizer.json, which may be missing.
         self._head: list[int] = tokenizer.encode(prefix, add_special_tokens=False).ids
         self._tail: list[int] = tokenizer.encode(suffix, add_special_tokens=False).ids
         if eos_token_id is not None:
@@ -58,8 +58,9 @@ class TextTokenizer:
         self._room = max_tokens - len(self._head) - len(self._tail)
         if self._room < 1:
             raise ContractMismatchError(
-                f"the model takes {max_tokens} tokens, of which {len(self._head) + len(self._tail)} go to its "
-                "template: no room for a text; export it again with a larger max_tokens"
+                f"the model takes {max_tokens} tokens, and its template alone has "
+                f"{len(self._head) + len(self._tail)}: there is no room for a text; export it again with a larger "
+                "max_tokens"
             )
         self._whole = tokenizer
         self._bounded = BoundedTokenizer(tokenizer, room=self._room)
@@ -77,14 +78,14 @@ class TextTokenizer:
 
         Args:
             info: what the model says about itself.
-            tokenizer: folder that holds the tokenizer.json, or Hub id; None for the one that `info` names.
+            tokenizer: folder with the tokenizer.json, or a Hub id; None for the tokenizer that `info` names.
             prefix: text before every text.
             suffix: text after every text.
 
         Raises:
             TokenizerUnavailableError: tokenizer.json is neither in the folder nor on the Hub.
-            ContractMismatchError: it is not the one that the model was exported with, or the model takes too few
-                tokens for prefix and suffix.
+            ContractMismatchError: it is not the one that the model was exported with, or prefix and suffix leave no
+                room for a text.
         """
         option = info.TOKENIZER_OPTION
         source = info.tokenizer if tokenizer is None else os.fspath(tokenizer)
@@ -104,12 +105,12 @@ class TextTokenizer:
         """Turn prompts into token ids.
 
         Args:
-            texts: what the model reads between prefix and suffix.
-            truncate: which part a text that is too long loses; what comes before and after it stays.
+            texts: texts to put between prefix and suffix.
+            truncate: which part is cut off from a text that is too long; prefix and suffix are never cut.
 
         Returns:
-            For each text, int64 `[n]` with n at most `max_tokens`; a `TextTooLongError` for the first that is too long
-            if `truncate` is False.
+            For each text, int64 `[n]` with n at most `max_tokens`. If `truncate` is False, the failure of the first
+            text that is too long, a `TextTooLongError`.
         """
         from_end = truncate == "start"
         kept = slice(-self._room, None) if from_end else slice(self._room)
@@ -127,13 +128,14 @@ class TextTokenizer:
         return Outcome(rows)
 
     def characters_cut(self, text: str, row: NDArray[np.int64]) -> int:
-        """Count the characters that a text lost at its end when `encode` made a row of it; 0 for none.
+        """Return how many characters `encode` cut off from the end of a text; 0 for none.
 
-        What was kept is turned back into text, so that this costs nothing for what was cut, as a rule.
+        They are counted by decoding the ids that were kept, so the cost does not depend on the length of what was cut,
+        unless the tokenizer normalises the text.
 
         Args:
             text: the whole text.
-            row: int64 `[n]`, what `encode` made of it.
+            row: int64 `[n]`, the ids that `encode` returned for it.
         """
         if row.size < self._max_tokens:
             return 0
@@ -143,26 +145,35 @@ class TextTokenizer:
             return 0
         whole = text
         if not text.startswith(kept.rstrip("\ufffd")) and self._whole.normalizer is not None:
-            whole = self._whole.normalizer.normalize_str(text)  # the tokens are of this one
-        while not whole.startswith(kept):  # a cut inside a character leaves bytes that decode to U+FFFD
+            whole = self._whole.normalizer.normalize_str(text)  # which is what was tokenized
+        while not whole.startswith(kept):  # if a character was cut in two, its first bytes decode to U+FFFD
             kept = kept[:-1]
         return len(whole) - len(kept)
 
 
 def _find(source: str, *, revision: str, option: str) -> Path:
-    """Return the path of the tokenizer.json in a folder, or of the one fetched from the Hub."""
+    """Return the path of the tokenizer.json in a folder, or of the one that was downloaded from the Hub.
+
+    Args:
+        source: a folder or a Hub id.
+        revision: commit on the Hub; "" for the latest.
+        option: the argument of `Client` that names the tokenizer, for errors.
+
+    Raises:
+        TokenizerUnavailableError: it is in neither place.
+    """
     folder = Path(source).expanduser()
     if (folder / _FILE).is_file():
         return folder / _FILE
     if folder.is_dir():
         raise _unavailable(option, source, f"the folder holds no {_FILE}")
     if not _HUB_ID.fullmatch(source):
-        raise _unavailable(option, source, "there is no such folder on this machine, and it is no Hub id")
+        raise _unavailable(option, source, "there is no such folder on this machine, and it is not a Hub id")
 
     from huggingface_hub import hf_hub_download
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    # Of whichever HTTP library this release uses; HfHubHTTPError and, say, a proxy's refusal are among its kinds.
+    # The HTTPError of the HTTP library that this release uses. HfHubHTTPError and the errors of a proxy derive from it.
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
         EntryNotFoundError,
         HTTPError,
@@ -175,11 +186,11 @@ def _find(source: str, *, revision: str, option: str) -> Path:
             raise _unavailable(
                 option,
                 source,
-                "HF_HUB_OFFLINE is set, and the Hub's cache on this machine does not hold it",
+                "HF_HUB_OFFLINE is set, and it is not in the Hub's cache on this machine",
                 remedy="unset HF_HUB_OFFLINE, or ",
             ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _unavailable(option, source, f"the Hugging Face Hub did not give it: {reason}") from error
+        raise _unavailable(option, source, f"the Hugging Face Hub did not provide it: {reason}") from error
 
 
 def _unavailable(option: str, source: str, reason: str, *, remedy: str = "") -> TokenizerUnavailableError:

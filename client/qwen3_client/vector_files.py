@@ -1,4 +1,4 @@
-"""Files of vectors, written as they come, that appear whole or not at all.
+"""Files of vectors, written one batch at a time. A file appears complete or not at all.
 
 This module knows nothing about texts, nor about what the numbers of a vector mean.
 """
@@ -18,12 +18,12 @@ SUFFIXES = (".jsonl", ".npy")
 
 
 def json_line(index: int, row: NDArray[Any]) -> str:
-    """Return one text's vector as a line of JSON, without its end of line."""
+    """Return one text's vector as a line of JSON, without the line end."""
     return json.dumps({"index": index, "embedding": row.tolist()})
 
 
 def calibration_beside(output: Path) -> Path:
-    """Return where the calibration of an output is written."""
+    """Return the path of the calibration that belongs to an output."""
     return output.with_suffix(".calibration.npz")
 
 
@@ -31,13 +31,16 @@ def calibration_beside(output: Path) -> Path:
 def vector_file(
     path: Path, *, width: int, dtype: np.dtype[Any], partial: Path | None = None
 ) -> Iterator[Callable[[NDArray[Any]], None]]:
-    """Open a file of vectors and gives the function that writes the next of them, `[width]` or `[n, width]`.
+    """Open a file of vectors for writing.
 
     Args:
-        path: the file, of one of `SUFFIXES`; one that is there is replaced at the end.
-        width: numbers in a row.
-        dtype: their type.
-        partial: what the file is called until it is whole; None for a hidden name beside it.
+        path: the file, with one of `SUFFIXES`. An existing file is replaced at the end.
+        width: number of values in each vector.
+        dtype: type of the values.
+        partial: path of the file until it is complete; None for a hidden file in the same folder.
+
+    Yields:
+        The function that writes the next vectors, `[width]` or `[n, width]`.
 
     Raises:
         OSError: the file cannot be written.
@@ -65,7 +68,7 @@ def vector_file(
 
 
 def _write_npy_header(file: IO[bytes], *, rows: int, width: int, dtype: np.dtype[Any]) -> None:
-    """Write numpy's own header; padded for growth, it is equally long for every number of rows."""
+    """Write numpy's header, whose padding makes it equally long for every number of rows."""
     header = {"descr": dtype.str, "fortran_order": False, "shape": (rows, width)}
     npy: Any = np.lib.format  # untyped in numpy 1
     npy.write_array_header_1_0(file, header)

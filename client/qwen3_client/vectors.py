@@ -1,6 +1,6 @@
 """Arithmetic on vectors: checking, cutting to fewer dimensions, similarity.
 
-Pure functions on numpy arrays; nothing here knows where a vector came from.
+Pure functions on numpy arrays. This module knows nothing about texts or requests.
 """
 
 import operator
@@ -13,14 +13,14 @@ from .errors import ContractMismatchError, InferenceError, InvalidInputError
 
 
 def checked_dimensions(dimensions: int | None, *, full: int) -> int:
-    """Return the length that vectors shall have.
+    """Return the length of the vectors to return, after checking it.
 
     Args:
-        dimensions: what the caller asked for; None for all.
+        dimensions: the length that the caller asked for; None for `full`.
         full: length of the model's vectors.
 
     Raises:
-        InvalidInputError: `dimensions` is not a whole number from 32 to `full`.
+        InvalidInputError: `dimensions` is not an integer from 32 to `full`.
     """
     if dimensions is None:
         return full
@@ -34,18 +34,18 @@ def checked_dimensions(dimensions: int | None, *, full: int) -> int:
 
 
 def checked_row(output: NDArray[np.float32], row: int, *, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Take one text's row out of a tensor of the server's answer.
+    """Return one row of a tensor of the server's answer, after checking it.
 
     Args:
         output: float32 `[b, width]`, as the server sent it.
-        row: which of the b texts.
-        shape: b and width as they should be.
+        row: index of the row, from 0 to b - 1.
+        shape: the shape that the tensor must have, b and width.
 
     Returns:
         float32 `[width]`, a copy that the caller owns.
 
     Raises:
-        ContractMismatchError: another shape or type came back.
+        ContractMismatchError: the tensor has another shape or type.
         InferenceError: a number is not finite.
     """
     if output.shape != shape or output.dtype != np.float32:
@@ -54,7 +54,7 @@ def checked_row(output: NDArray[np.float32], row: int, *, shape: tuple[int, int]
         )
     numbers: NDArray[np.float32] = output[row].copy()
     if not np.isfinite(numbers).all():
-        # The graph answers NaN for a text that it does not admit; every other text of the batch is unharmed.
+        # The graph returns NaN for a text that fails admission; the other texts of the batch are not affected.
         raise InferenceError(
             "the server's answer is not finite: the model did not admit this text (empty, over max_tokens, or a "
             "token id outside its vocabulary; is the tokenizer the right one?), or its arithmetic overflowed"
@@ -63,7 +63,7 @@ def checked_row(output: NDArray[np.float32], row: int, *, shape: tuple[int, int]
 
 
 def cut(vector: NDArray[np.float32], *, dimensions: int | None) -> NDArray[np.float32]:
-    """Cut a unit vector to its first components and make it a unit vector again.
+    """Cut a unit vector to its first components, and normalise it again.
 
     This is how Matryoshka (MRL) embeddings are shortened: https://arxiv.org/abs/2205.13147.
 
@@ -79,7 +79,7 @@ def cut(vector: NDArray[np.float32], *, dimensions: int | None) -> NDArray[np.fl
     """
     if dimensions in (None, len(vector)):
         return vector
-    # float64 inside: the squares of small float32 numbers would vanish.
+    # In float64, because the squares of small numbers would underflow in float32.
     head = vector[:dimensions].astype(np.float64)
     norm = np.linalg.norm(head)
     if norm == 0.0:
@@ -91,7 +91,7 @@ def cut(vector: NDArray[np.float32], *, dimensions: int | None) -> NDArray[np.fl
 def similarity(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
     """Return the similarity of every vector in `a` with every vector in `b`.
 
-    It is the dot product, which for unit vectors, as the client gives them, is the cosine.
+    It is the dot product. For unit vectors, such as those of the client, that is the cosine.
 
     Args:
         a: `[d]` or `[n, d]`.

@@ -1,4 +1,4 @@
-"""The window: how many requests may be on their way. It shrinks when the server refuses some, and grows as they succeed.
+"""The window: how many requests may be on their way. It shrinks when the server is full, and grows as they succeed.
 
 The window is halved when the server's queue is full, and grows by one when a whole window of requests has succeeded:
 additive increase, multiplicative decrease, as in TCP (RFC 5681). Where requests wait for a permit, interactive ones go

@@ -1,4 +1,5 @@
-"""Corpora of any size: read in blocks, embedded, and written, so that a killed run can go on.
+"""Embedding corpora of any size, in blocks, so that a run that was killed can be resumed.
 
-`corpus` reads, `pipeline` embeds, `parts` keeps what is finished, `output` joins it; `cli.embed_corpus` is the command.
+`corpus` reads blocks, `pipeline` embeds them, `unfinished` and `parts` keep what is finished, and `output` writes the
+result. `cli.embed_corpus` is the command.
 """

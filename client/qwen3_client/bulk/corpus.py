@@ -1,7 +1,7 @@
-"""A corpus: the texts of a file's column, and what names each, in blocks.
+"""A corpus: the texts in a column of a file, with their ids, in blocks.
 
-A block is what is embedded together and kept together; where one ends depends on the file alone, so that a job
-that goes on makes the blocks that it would have made. This module knows nothing about tokens or vectors.
+A block is embedded and kept as a unit. Where it ends depends only on the file and the block size, so that a resumed job
+has the same blocks as an uninterrupted one. This module knows nothing about tokens or vectors.
 """
 
 from collections.abc import Iterator
@@ -14,25 +14,25 @@ from ..errors import InvalidInputError
 from ..inputs import checked_text
 from .corpus_files import CorpusFile, open_corpus_file
 
-ROW_COLUMN = "row"  # names the rows when no column of the corpus does
+ROW_COLUMN = "row"  # the name of the output's id column if the corpus has none
 
-# What a block's texts may hold together, so that long documents make short blocks: 8 million characters are about
-# 2 million tokens, and 8 to 32 MB.
+# The most characters in a block, so that a block of long documents has fewer rows. 8 million characters are about
+# 2 million tokens, and take 8 to 32 MB of memory.
 _MAX_CHARACTERS = 8_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Rows of a corpus that follow one another.
+    """Consecutive rows of a corpus.
 
     Attributes:
-        start: the first row, counted from 0.
-        stop: the row after the last.
+        start: index of the first row, from 0.
+        stop: index of the row after the last.
         rows: the row of each text; rows without a text may have been left out.
         texts: the texts.
-        keys: what names each text: its id, or its row.
-        begin: how much of the file was read before it, in units of `Corpus.size`.
-        end: how much was read after it.
+        keys: the key of each text, which is its id or its row.
+        begin: how much of the file precedes the block, in units of `Corpus.size`.
+        end: how much of the file has been read at its end, in the same units.
     """
 
     start: int
@@ -45,18 +45,17 @@ class Block:
 
 
 class Corpus:
-    """A file of texts.
+    """The corpus in a file.
 
     Args:
-        path: a file that ends in one of `_corpus_files.SUFFIXES`.
+        path: a file with one of `corpus_files.SUFFIXES`.
         text_column: the column that holds the texts.
-        id_column: the column that names them, of text or whole numbers; None to name them by their row.
-        block_rows: most texts in a block.
-        skips_empty: whether a row without a text is left out instead of raising.
+        id_column: the column that holds their ids, strings or integers; None to use the rows as ids.
+        block_rows: maximum number of texts in a block.
+        skips_empty: whether rows without a text are left out; False to raise an error instead.
 
     Raises:
-        InvalidInputError: there is no such column, or none of that type, or the file cannot be read as what it is
-            called.
+        InvalidInputError: there is no such column, it has another type, or the file is not what its suffix says.
         OSError: the file cannot be read.
     """
 
@@ -64,7 +63,7 @@ class Corpus:
         self, path: Path, *, text_column: str, id_column: str | None, block_rows: int, skips_empty: bool
     ) -> None:
         if block_rows < 1:
-            raise InvalidInputError(f"a block has at least 1 row, not {block_rows}")
+            raise InvalidInputError(f"a block must have at least 1 row, not {block_rows}")
         self.path = path
         self.text_column = text_column
         self.id_column = id_column
@@ -82,20 +81,20 @@ class Corpus:
 
     @property
     def size(self) -> int:
-        """How much there is to read: rows of a Parquet file, bytes of any other."""
+        """The size of the file: rows if it is Parquet, else bytes."""
         return self._file.size
 
     def blocks(self, *, start: int = 0) -> Iterator[Block]:
-        """Read the corpus; one block is held.
+        """Read the corpus block by block. One block is held in memory.
 
         Args:
-            start: row at which to begin, where a block ended.
+            start: the row to start at, which is `stop` of an earlier block.
 
         Yields:
             Blocks of at least one text.
 
         Raises:
-            InvalidInputError: a row has no text, or an id of another type, or the file is damaged.
+            InvalidInputError: a row has no text or an id of another type, or the file is damaged.
         """
         columns = [self.text_column] if self.id_column is None else [self.text_column, self.id_column]
         first, begin, end, characters = start, 0, 0, 0
@@ -134,7 +133,7 @@ class Corpus:
             yield block(row + 1)
 
     def _text(self, row: int, value: object) -> str | None:
-        """Return a row's text, or None for one to leave out."""
+        """Return the text of a row, or None if the row is to be left out."""
         where = f"{self.path}, row {row} (the first is 0), column {self.text_column!r}"
         if value is None or (isinstance(value, str) and not value.strip()):
             if self._skips_empty:
@@ -168,7 +167,7 @@ def _id_type(file: CorpusFile, column: str) -> pa.DataType:
     is_fit = pa.types.is_integer(found) or pa.types.is_string(found) or pa.types.is_large_string(found)
     if not is_fit:
         raise InvalidInputError(
-            f"{file.path}: column {column!r} holds {found}, but ids are text or whole numbers; name another with "
-            "--id-column, or none to have the rows numbered"
+            f"{file.path}: column {column!r} holds {found}, but ids are strings or integers; name another column with "
+            "--id-column, or leave that out to use the row numbers"
         )
     return found

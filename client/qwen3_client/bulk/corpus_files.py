@@ -1,8 +1,9 @@
-"""The files that a corpus may be: Parquet, CSV, JSON lines, and one text a line. Read row by row, in bounded memory.
+"""The file formats of a corpus: Parquet, CSV, JSON lines, and one text per line, read row by row in bounded memory.
 
-Every format is told apart by the file's suffix and seen as rows of named columns; the lines of a .txt are its only
-column, `text`. What the columns mean is not known here. CSV is read with Python's own reader: that of pyarrow runs
-32 blocks ahead, so that nobody knows how far it is, and refuses a row that is longer than a block.
+The suffix of the file tells its format. Every format is read as rows of named columns; a .txt file has one column,
+`text`, which holds its lines. CSV is read with Python's `csv`, because the reader of pyarrow reads 32 blocks ahead,
+which makes progress unknown, and refuses a row that is longer than a block. This module knows nothing about what the
+columns mean.
 """
 
 import contextlib
@@ -26,15 +27,15 @@ SUFFIXES = (".csv", ".jsonl", ".parquet", ".txt")
 _BATCH_ROWS = 1024
 _BUFFER_BYTES = 1 << 20
 
-Row = tuple[int, tuple[Any, ...]]  # how far the file is read after it, in units of `size`, and the values
+Row = tuple[int, tuple[Any, ...]]  # how much of the file is read after the row, in units of `size`; the values
 
 
 class CorpusFile(ABC):
     """A file of rows.
 
     Attributes:
-        columns: their names.
-        size: how much there is to read: rows of a Parquet file, bytes of any other.
+        columns: names of the columns.
+        size: size of the file: rows if it is Parquet, else bytes.
     """
 
     columns: list[str]
@@ -49,24 +50,24 @@ class CorpusFile(ABC):
         """Read the file from its start.
 
         Args:
-            columns: of which the values are wanted; all of them exist.
+            columns: names of the columns to read, all of which exist.
 
         Yields:
-            How far the file is read, and the row's values; a value that is missing is None.
+            How much of the file has been read, and the values of the row; None for a missing value.
 
         Raises:
-            InvalidInputError: the file is damaged, or not what its suffix says.
+            InvalidInputError: the file is damaged, or is not what its suffix says.
         """
 
     @abstractmethod
     def type_of(self, column: str) -> pa.DataType:
-        """Return the type that all values of a column share, as far as can be told without reading them all."""
+        """Return the type of the values of a column, from the schema or, if there is none, the first row."""
 
     def _bad(self, row: int, problem: str) -> InvalidInputError:
         return InvalidInputError(f"{self.path}, row {row} (the first is 0): {problem}")
 
     def _lines(self, file: IO[bytes]) -> Iterator[tuple[int, str]]:
-        """Yield how far the file is read, and a line with its end. A byte order mark is left out."""
+        """Yield how many bytes have been read, and a line with its line end, without a byte order mark."""
         read = 0
         for number, line in enumerate(file, start=1):
             read += len(line)
@@ -100,7 +101,7 @@ class _Parquet(CorpusFile):
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[parquet.ParquetFile]:
-        # With pre_buffer, a whole row group would be fetched at once, and a file may be a single one.
+        # With pre_buffer, a whole row group would be read at once, and a file may have only one.
         try:
             with parquet.ParquetFile(self.path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
                 yield file
@@ -114,19 +115,19 @@ class _Csv(CorpusFile):
         with path.open("rb") as file:
             _, self.columns = next(self._records(file), (0, []))
         if not self.columns:
-            raise InvalidInputError(f"{path} must name the columns in its first line, which is empty")
+            raise InvalidInputError(f"{path} must name the columns in its first line, but that is empty")
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         indices = [self.columns.index(name) for name in columns]
         row = 0
         with self.path.open("rb") as file:
             for read, fields in itertools.islice(self._records(file), 1, None):
-                # An empty line is no row, but for a single column: there it may well be an empty field.
+                # An empty line is not a row, unless there is only one column: then it is a row with an empty field.
                 if not fields and len(self.columns) > 1:
                     continue
                 values = fields or [""]
                 if len(values) != len(self.columns):
-                    raise self._bad(row, f"it has {len(values)} fields, the header has {len(self.columns)}")
+                    raise self._bad(row, f"it has {len(values)} fields, but the header has {len(self.columns)}")
                 row += 1
                 yield read, tuple(values[index] for index in indices)
 
@@ -134,7 +135,7 @@ class _Csv(CorpusFile):
         return pa.string()
 
     def _records(self, file: IO[bytes]) -> Iterator[tuple[int, list[str]]]:
-        """Yield how far the file is read, and the fields of a record; an empty line has none."""
+        """Yield how many bytes have been read, and the fields of a record. An empty line has no fields."""
         read = 0
 
         def lines() -> Iterator[str]:
@@ -143,7 +144,7 @@ class _Csv(CorpusFile):
                 read = position
                 yield line
 
-        csv.field_size_limit(sys.maxsize)  # of the module, and 128 KB by default: a text may be longer
+        csv.field_size_limit(sys.maxsize)  # the default of the csv module is 128 KB, and a text may be longer
         records = csv.reader(lines(), strict=True)
         try:
             for fields in records:
@@ -177,7 +178,7 @@ class _JsonLines(CorpusFile):
             except (RecursionError, ValueError) as error:
                 raise self._bad(row, f"it is not JSON: {error}") from None
             if not isinstance(fields, dict):
-                raise self._bad(row, "it is no JSON object with the columns as its keys")
+                raise self._bad(row, "it is not a JSON object with the columns as keys")
             yield read, fields
 
 
@@ -196,10 +197,10 @@ class _Lines(CorpusFile):
 
 
 def open_corpus_file(path: Path) -> CorpusFile:
-    """Return the file as rows; only its first row or its metadata is read.
+    """Open a file as rows. Only its metadata or its first row is read yet.
 
     Raises:
-        InvalidInputError: the suffix is unknown, or the file is not what it says.
+        InvalidInputError: the suffix is unknown, or the file is not what its suffix says.
         OSError: the file cannot be read.
     """
     formats: dict[str, type[CorpusFile]] = {

@@ -1,8 +1,8 @@
-"""What a bulk job leaves: its vectors in one .parquet or .npy, and the calibration that they were quantised with.
+"""The output of a bulk job: its vectors in one .parquet or .npy file, and the calibration that quantised them.
 
-The parts hold vectors as they will be written. Where the job makes its own calibration, that of the first rows, these
-rows are float32 until the end; whenever the job goes on, the same rows give the same calibration. This module knows
-nothing about texts or servers.
+The parts hold vectors in the dtype of the output. If the job makes its own calibration, it does so from the first rows.
+These rows stay float32 in the parts until the end, so that a resumed job makes the same calibration from the same rows.
+This module knows nothing about texts or servers.
 """
 
 import json
@@ -26,26 +26,26 @@ from .parts import Parts
 
 OUTPUT_SUFFIXES = (".npy", ".parquet")
 VECTOR_COLUMN = "embedding"
-_METADATA_KEY = b"qwen3_triton"  # in the schema of a .parquet: what the vectors are, as JSON
-_CUTS_KEY = b"cuts"  # in the schema of a part: what its texts lost, as JSON
+_METADATA_KEY = b"qwen3_triton"  # in the schema of a .parquet file: a description of the vectors, as JSON
+_CUTS_KEY = b"cuts"  # in the schema of a part: what was cut off from its texts, as JSON
 
-# A calibration is made from the blocks that begin before this row. One number in 5,000 of the rest is then clipped
-# (see `Calibration.of`), if the corpus is in no particular order.
+# A calibration is made from the blocks that begin before this row. If the corpus is in random order, one number in
+# 5,000 of the other blocks is then clipped; quantization.py has the formula.
 _CALIBRATION_ROWS = 10_000
 
 
 class BulkOutput:
-    """The vectors of a job: block by block in its parts, and at the end in one file.
+    """The vectors of a job, block by block in its parts, and at the end in one file.
 
     Args:
-        path: the file, of one of `OUTPUT_SUFFIXES`.
-        parts: the job's.
-        key: the column that names the vectors. A .npy does not hold it.
-        dtype: how the vectors are written.
-        dimensions: how many numbers each has.
+        path: the file, with one of `OUTPUT_SUFFIXES`.
+        parts: the parts of the job.
+        key: the column of the vectors' keys. A .npy file does not have it.
+        dtype: the dtype in which the vectors are written.
+        dimensions: length of the vectors.
         calibration: the ranges for int8 and uint8; None to make them from the first rows of the corpus.
-        about: what the vectors are, for the metadata of a .parquet.
-        saves_calibration: whether the ranges are written beside the file; they need not be if they came from there.
+        about: description of the vectors, for the metadata of a .parquet file.
+        saves_calibration: whether the calibration is written beside the file; not necessary if it was read from there.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class BulkOutput:
         self._saves_calibration = saves_calibration
 
     def add(self, keys: pa.Array, vectors: NDArray[np.float32], *, stop: int, cuts: Cuts) -> None:
-        """Keep the vectors of the next block; they are on the disk when this returns.
+        """Store the vectors of the next block. They are on the disk when this returns.
 
         Args:
-            keys: what names each vector.
+            keys: the key of each vector.
             vectors: float32 `[n, dimensions]`.
-            stop: the row of the corpus after the block's last.
-            cuts: what the block's texts lost to fit the model.
+            stop: the row of the corpus after the last one of the block.
+            cuts: what was cut off from the texts of the block.
 
         Raises:
             OSError: they cannot be written.
@@ -88,18 +88,18 @@ class BulkOutput:
 
     @property
     def cuts(self) -> Cuts:
-        """What the texts of all finished blocks lost to fit the model, those of earlier runs included."""
+        """What was cut off from the texts of all finished blocks, including those of earlier runs."""
         tables = self._parts.tables()
         return sum((Cuts(**json.loads(table.schema.metadata[_CUTS_KEY])) for table in tables), Cuts())
 
     def finish(self) -> int:
-        """Join the parts in one file, with the calibration beside it, and removes them.
+        """Join the parts in one file, write the calibration beside it, and remove the parts.
 
         Returns:
-            How many vectors there are.
+            The number of vectors.
 
         Raises:
-            InvalidInputError: there are too few to make a calibration from.
+            InvalidInputError: there are too few vectors to make a calibration from.
             OSError: a file cannot be written.
         """
         calibration = self._ranges()
@@ -142,14 +142,14 @@ class BulkOutput:
         partial = self._parts.partial(self.path.name)
         with (
             durable_file(self.path, partial=partial) as file,
-            # Vectors hardly ever repeat: neither a dictionary nor compression makes them smaller.
+            # Neither a dictionary nor compression makes vectors smaller, because their numbers hardly ever repeat.
             parquet.ParquetWriter(file, schema, compression="none", use_dictionary=False) as writer,
         ):
             yield writer.write_table
 
 
 def _vectors(table: pa.Table) -> NDArray[Any]:
-    """Return the vectors of a part, `[n, width]`, mapped from its file."""
+    """Return the vectors of a part, `[n, width]`, as a memory map of its file."""
     rows = table[VECTOR_COLUMN].combine_chunks()
     numbers: NDArray[Any] = rows.flatten().to_numpy()
     return numbers.reshape(len(rows), -1)

@@ -1,13 +1,13 @@
-"""What is finished of a job, kept in a folder until all is there.
+"""The finished parts of a job, kept in a folder until the job is done.
 
     vectors.parquet.parts/
-      job.json                               what is done to what; another job is refused
-      rows-000000000000-000000004096.arrow   one file a block, which tells the rows of the corpus that it covers
-      texts-000000004096-0000.arrow          some texts of the block that begins at that row and is not finished
-      lock                                   held by the process that works on the job
+      job.json                               the description of the job; the folder is refused to other jobs
+      rows-000000000000-000000004096.arrow   a finished block, named by its first row of the corpus and the row after it
+      texts-000000004096-0000.arrow          a piece: some texts of the unfinished block that begins at that row
+      lock                                   locked by the process that works on the job
 
-A file is on the disk before what it holds counts as kept, so a kill at any moment loses what was on its way and
-nothing else. This module knows nothing about what the tables hold.
+A table counts as kept only when its file is on the disk, so a process that is killed at any moment loses nothing that
+was kept. This module knows nothing about what the tables hold.
 """
 
 import contextlib
@@ -29,18 +29,18 @@ _PIECE_NAME = re.compile(r"texts-(\d{12,})-(\d{4,})\.arrow")
 
 
 class Parts:
-    """The blocks of one job, in the order of the corpus, and pieces of those that follow. Made by `open_parts`.
+    """The finished blocks of one job, in the order of the corpus, and pieces of later blocks. Use `open_parts`.
 
     Attributes:
-        folder: where they are.
-        next_row: the first row of the corpus that is in no block.
+        folder: the folder that holds them.
+        next_row: the first row of the corpus after the finished blocks.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.next_row = 0
         self._files: list[Path] = []
-        self._pieces: list[tuple[int, Path]] = []  # the first row of its block, and the file
+        self._pieces: list[tuple[int, Path]] = []  # the first row of the piece's block, and its file
         for path in sorted(folder.glob("rows-*.arrow")):
             covered = _NAME.fullmatch(path.name)
             if covered is None or int(covered[1]) != self.next_row:
@@ -50,24 +50,24 @@ class Parts:
         for path in sorted(folder.glob("texts-*.arrow")):
             name = _PIECE_NAME.fullmatch(path.name)
             if name is None:
-                raise InvalidInputError(f"{folder} is damaged: {path.name} does not name a row")
+                raise InvalidInputError(f"{folder} is damaged: {path.name} has no row in its name")
             self._pieces.append((int(name[1]), path))
-        self._remove_pieces_before(self.next_row)  # a kill came before their block's own file could replace them
+        self._remove_pieces_before(self.next_row)  # left if the process was killed just after it wrote their block
 
     def __len__(self) -> int:
         return len(self._files)
 
     @property
     def texts(self) -> int:
-        """How many texts are in the blocks and pieces."""
+        """The number of texts in the blocks and pieces."""
         return sum(_read(path).num_rows for path in [*self._files, *(path for _, path in self._pieces)])
 
     def add(self, table: pa.Table, *, stop: int) -> None:
-        """Keep a finished block, in place of its pieces; it is on the disk when this returns.
+        """Keep a finished block, which replaces its pieces. It is on the disk when this returns.
 
         Args:
-            table: what was made of it.
-            stop: the row after its last; its first one is `next_row`.
+            table: the table to keep.
+            stop: the row after the last one of the block. Its first row is `next_row`.
         """
         path = self.folder / f"rows-{self.next_row:012}-{stop:012}.arrow"
         self._write(path, table)
@@ -76,10 +76,10 @@ class Parts:
         self._remove_pieces_before(stop)
 
     def add_piece(self, table: pa.Table, *, start: int) -> None:
-        """Keep some texts of a block that is not finished; they are on the disk when this returns.
+        """Keep a piece of a block that is not finished. It is on the disk when this returns.
 
         Args:
-            table: what was made of them.
+            table: the table to keep.
             start: the first row of the block.
         """
         number = sum(first == start for first, _ in self._pieces)
@@ -88,24 +88,24 @@ class Parts:
         self._pieces.append((start, path))
 
     def tables(self) -> Iterator[pa.Table]:
-        """Yield what was made of each block, mapped from its file."""
+        """Yield the table of each finished block, as a memory map of its file."""
         yield from map(_read, self._files)
 
     def pieces(self, start: int) -> Iterator[pa.Table]:
-        """Yield what is kept of the block that begins at a row, mapped from its files."""
+        """Yield the pieces of the block that begins at row `start`, as memory maps of their files."""
         yield from (_read(path) for first, path in self._pieces if first == start)
 
     def partial(self, name: str) -> Path:
-        """Return the path of a file that is being written: the next run removes what a killed one left of it."""
+        """Return the path of a file until it is complete. The next run removes what a killed one left there."""
         return self.folder / f"{name}.part"
 
     def remove(self) -> None:
-        """Remove the folder and all that a job keeps there."""
-        # The job first: without it, what a kill leaves here is known to be worth nothing.
+        """Remove the folder and everything that the job keeps there."""
+        # The description goes first. Without it, files that are left if the process is killed here are not used again.
         (self.folder / _JOB).unlink(missing_ok=True)
         _remove_parts(self.folder)
         (self.folder / _LOCK).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # holds files that are not ours
+        with contextlib.suppress(OSError):  # the folder holds other files too
             self.folder.rmdir()
         self._files.clear()
         self._pieces.clear()
@@ -113,7 +113,7 @@ class Parts:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is neither a block nor a piece of one."""
+        """Whether there are no blocks and no pieces."""
         return not self._files and not self._pieces
 
     def _write(self, path: Path, table: pa.Table) -> None:
@@ -129,14 +129,17 @@ class Parts:
 
 @contextlib.contextmanager
 def open_parts(folder: Path, *, job: Mapping[str, object], restarts: bool = False) -> Iterator[Parts]:
-    """Open the folder of a job, or begins one there.
+    """Open the folder of a job, to resume or to begin it.
 
-    A folder in which nothing is kept is removed at the end.
+    The folder is removed at the end if nothing is kept in it.
 
     Args:
-        folder: where the blocks are kept; its parent exists.
-        job: what is done to what, as JSON can hold it.
-        restarts: whether what is there is given up.
+        folder: the folder for the parts; its parent folder exists.
+        job: the description of the job, of values that JSON can hold.
+        restarts: whether to discard what is in the folder.
+
+    Yields:
+        The parts.
 
     Raises:
         InvalidInputError: the folder holds another job, or another process works on it.
@@ -147,7 +150,9 @@ def open_parts(folder: Path, *, job: Mapping[str, object], restarts: bool = Fals
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InvalidInputError(f"another process works on {folder}: wait for it, or stop it") from None
+            raise InvalidInputError(
+                f"another process works on {folder}: wait until it has finished, or stop it"
+            ) from None
         for left in folder.glob("*.part"):
             left.unlink()
         job_path = folder / _JOB
@@ -185,8 +190,8 @@ def _check_same(folder: Path, job: Mapping[str, object]) -> None:
     ]
     if changes:
         raise InvalidInputError(
-            f"{folder} holds the unfinished work of another job: {'; '.join(changes)}. Run that one again to finish "
-            "it, add --restart to give it up, or choose another --output"
+            f"{folder} holds the unfinished work of another job: {'; '.join(changes)}. Run that job again to finish "
+            "it, add --restart to discard it, or choose another --output"
         )
 
 

@@ -1,13 +1,13 @@
-"""Blocks of texts to blocks of vectors, without a pause between them.
+"""The pipeline from blocks of texts to blocks of vectors, which keeps the server busy all the time.
 
-While the server works on a block, the next one is read, tokenized and lined up behind it, so there is always
-something to send; two blocks are held, and the texts of a third while it is read. Within a block the texts go by
-their number of tokens, so that those which Triton batches together are of about one length, and the longest go
-first: the server's memory peaks early rather than at the end of the night, and what is left at the end of a block
-are short texts, which leave no processor waiting for a straggler.
+While the server works on a block, the next one is read, tokenized and queued behind it, so there is always something to
+send. Two blocks are held in memory, and the texts of a third one while it is read. Within a block, texts are sent in
+the order of their number of tokens, the longest first. So the texts that Triton puts into one batch have about the same
+length; the server's memory use peaks early in the run; and the last texts of a block are short, so no processor waits
+long for the last of them.
 
-This module knows nothing about files. It needs the two halves of `Client.encode_document`, and something to keep the
-finished texts of a block that is not finished.
+This module knows nothing about files. It needs the two halves of `Client.encode_document`, and an object that keeps the
+finished texts of blocks that are not finished.
 """
 
 import contextlib
@@ -26,50 +26,50 @@ from ..errors import Qwen3ClientError
 from ..options import Kind, Truncate
 from .corpus import Block
 
-# What a call embeds is finished when its last text is: a call is small, so that a stop loses little even where a
-# second is 20 tokens, and many are open, so that the client's window of requests is always full.
+# The vectors of a call are available only when its last text is finished. So calls are small, which makes a stop lose
+# little even on a server of 20 tokens per second, and several of them are open, which keeps the client's window full.
 _CALLS = 16
 _CALL_TEXTS = 64
-_CALL_TOKENS = 2048  # but for a single text that has more
-_LOOK_S = 2.0
+_CALL_TOKENS = 2048  # except for a single text that has more
+_LOOK_S = 2.0  # seconds between two calls of `Keeper.commit_if_due`, at most
 
 _Ids = NDArray[np.int64]
 
 
 class TokenEmbedder(Protocol):
-    """What the pipeline needs of a `Client`. Threads share it."""
+    """The methods of `Client` that the pipeline needs. Threads share it."""
 
     def tokenize(
         self, texts: Sequence[str], *, kind: Kind = ..., instruction: str | None = ..., truncate: Truncate = ...
     ) -> list[_Ids]:
-        """Turn texts into token ids, each int64 `[n_i]`."""
+        """Turn texts into token ids, int64 `[n]` for each text."""
 
     def encode_tokens(self, input_ids: Sequence[_Ids], *, dimensions: int | None = ...) -> NDArray[np.float32]:
         """Turn token ids into unit vectors, float32 `[n, dimensions]`."""
 
 
 class Keeper(Protocol):
-    """Where finished texts of a block are kept until all of it is finished."""
+    """The object that keeps finished texts of a block until the whole block is finished."""
 
     def restore(self, block: Block) -> Mapping[int, NDArray[np.float32]]:
-        """Return the vectors, float32 `[dimensions]`, that are kept of a block, by the indices of its texts."""
+        """Return the vectors that are kept of a block, float32 `[dimensions]` each, by the indices of its texts."""
 
     def keep(self, block: Block, indices: list[int], vectors: NDArray[np.float32]) -> None:
-        """Keep vectors, float32 `[n, dimensions]`, of the texts at some indices of a block."""
+        """Keep the vectors of the texts at some indices of a block, float32 `[n, dimensions]`."""
 
     def commit_if_due(self) -> None:
-        """Is called every few seconds."""
+        """Write what is kept to the disk if it is time; called every few seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedBlock:
-    """A block and what became of it.
+    """A block and its vectors.
 
     Attributes:
-        block: the texts.
+        block: the block.
         vectors: float32 `[n, dimensions]`, in the order of the texts.
-        tokens: how many tokens all texts have.
-        cuts: what the texts lost to fit the model.
+        tokens: number of tokens of all texts together.
+        cuts: what was cut off from the texts.
     """
 
     block: Block
@@ -80,7 +80,7 @@ class EmbeddedBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pending:
-    """A block on its way: what is kept of it, and the calls that are open, with the indices of their texts."""
+    """A block that is being embedded: the vectors that are kept, and the open calls with the indices of their texts."""
 
     block: Block
     lengths: NDArray[np.int64]
@@ -103,26 +103,26 @@ def embed_blocks(
 ) -> Generator[EmbeddedBlock, None, None]:
     """Embed blocks, in their order.
 
-    Closing the iterator gives up what is not sent yet; closing the client, what is on its way. However it ends, what
-    is finished by then is kept.
+    Closing the iterator cancels the calls that have not started; closing the client cancels the others. In every case,
+    the texts that are finished by then are kept.
 
     Args:
         client: makes token ids and vectors.
-        blocks: what to embed; one is taken while the one before it is embedded.
+        blocks: the blocks to embed; each is read while the one before it is embedded.
         kind: whether the texts are queries or documents.
         instruction: the task of the queries; None for the model's default.
         dimensions: length of the vectors; None for the model's.
-        truncate: whether a text that is too long is cut, instead of raising.
+        truncate: whether a text that is too long is cut; False to raise an error instead.
         cuts: counts what the client cuts off.
-        keeper: keeps finished texts of blocks that are not finished, and says what it has.
-        advance: is told, as texts are done, how far that is in units of the corpus, how many texts, how many
-            tokens. What was kept before counts as far, and not as texts or tokens.
+        keeper: keeps the finished texts of blocks that are not finished.
+        advance: called when texts are finished, with the progress in units of `Corpus.size` and the numbers of texts
+            and of tokens. Both numbers are 0 for texts that an earlier run finished.
 
     Yields:
         Each block with its vectors.
 
     Raises:
-        Qwen3ClientError: the first failure, with the row of the corpus that it is about.
+        Qwen3ClientError: the first failure. Its `index` is the row of the corpus.
     """
     pool = ThreadPoolExecutor(_CALLS, thread_name_prefix="qwen3-bulk")
 
@@ -164,7 +164,7 @@ def embed_blocks(
                 del pending.calls[call]
                 put(indices, rows, are_new=True)
             keeper.commit_if_due()
-        assert vectors is not None  # noqa: S101 - a block has a text
+        assert vectors is not None  # noqa: S101 - a block has at least one text
         return EmbeddedBlock(block=block, vectors=vectors, tokens=total, cuts=pending.cuts)
 
     waiting: deque[_Pending] = deque()
@@ -186,7 +186,7 @@ def embed_blocks(
 
 
 def _calls(indices: Sequence[int], lengths: NDArray[np.int64]) -> Iterator[list[int]]:
-    """Yield the indices of the texts of each call."""
+    """Split indices of texts into calls of at most `_CALL_TEXTS` texts and `_CALL_TOKENS` tokens."""
     call: list[int] = []
     tokens = 0
     for index in indices:
@@ -205,8 +205,8 @@ def _about_rows(block: Block, indices: Sequence[int]) -> Iterator[None]:
     """Turn an error about a text of a call into one about its row of the corpus.
 
     Args:
-        block: the block that the call's texts are from.
-        indices: which of its texts they are.
+        block: the block that the texts of the call are from.
+        indices: their indices in the block.
     """
     try:
         yield

@@ -1,8 +1,9 @@
-"""The finished texts of blocks that are not finished, so that a stop in the middle of a block loses little.
+"""The finished texts of blocks that are not finished, so that little is lost when a job is stopped within a block.
 
-The longest texts of a block go first, so its texts do not finish in the order of the corpus; they are kept with the
-rows that they are from. A block is embedded again but for them, and once it is finished its part replaces them: the
-output does not depend on when the job was stopped. This module knows nothing about how texts are embedded.
+The longest texts of a block are sent first, so its texts do not finish in the order of the corpus, and their vectors
+are kept with their row numbers. A resumed job embeds the other texts of the block, and then keeps the finished block in
+place of them. So the output does not depend on when the job was stopped. This module knows nothing about how texts are
+embedded.
 """
 
 import time
@@ -15,18 +16,18 @@ from numpy.typing import NDArray
 from .corpus import Block
 from .parts import Parts
 
-COMMIT_S = 25.0  # with the seconds between two looks at the clock, less than 30
+COMMIT_S = 25.0  # together with the seconds between two calls of `commit_if_due`, less than 30
 
 _ROW, _VECTOR = "row", "vector"
 
 
 class UnfinishedBlocks:
-    """Keeps the vectors of finished texts beside the parts of a job.
+    """The vectors of finished texts, kept in memory and then as pieces among the parts of a job.
 
     Args:
-        parts: the job's.
-        commit_s: seconds after which what was kept is written to the disk.
-        clock: tells the time in seconds.
+        parts: the parts of the job.
+        commit_s: seconds after which the vectors in memory are written to the disk.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -36,10 +37,10 @@ class UnfinishedBlocks:
         self._commit_s = commit_s
         self._clock = clock
         self._committed = clock()
-        self._waiting: dict[int, list[tuple[list[int], NDArray[np.float32]]]] = {}  # by the first row of their block
+        self._waiting: dict[int, list[tuple[list[int], NDArray[np.float32]]]] = {}  # by the first row of the block
 
     def restore(self, block: Block) -> dict[int, NDArray[np.float32]]:
-        """Return what an earlier run kept of a block: indices of texts, and float32 `[dimensions]` for each."""
+        """Return what an earlier run kept of a block: vectors, float32 `[dimensions]`, by the indices of their texts."""
         indices = {row: index for index, row in enumerate(block.rows)}
         found: dict[int, NDArray[np.float32]] = {}
         for table in self._parts.pieces(block.start):
@@ -48,34 +49,34 @@ class UnfinishedBlocks:
         return found
 
     def keep(self, block: Block, indices: list[int], vectors: NDArray[np.float32]) -> None:
-        """Keep finished texts of a block, until they are committed in memory.
+        """Keep the vectors of finished texts of a block, in memory until `commit`.
 
         Args:
             block: the block.
-            indices: which of its texts.
+            indices: indices of the texts in the block.
             vectors: float32 `[n, dimensions]`.
         """
         self._waiting.setdefault(block.start, []).append(([block.rows[index] for index in indices], vectors))
 
     def commit_if_due(self) -> None:
-        """Commit if it is time.
+        """Commit if `commit_s` seconds have passed since the last time.
 
         Raises:
-            OSError: what is kept cannot be written.
+            OSError: a file cannot be written.
         """
         if self._clock() - self._committed >= self._commit_s:
             self.commit()
 
     def finished(self, block: Block) -> None:
-        """Record that a block is among the parts."""
+        """Forget the texts of a block, because the whole block is among the parts."""
         self._waiting.pop(block.start, None)
         self._committed = self._clock()
 
     def commit(self) -> None:
-        """Write all that is kept; it is on the disk when this returns.
+        """Write all vectors in memory to the disk. They are there when this returns.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: a file cannot be written.
         """
         for start, kept in list(self._waiting.items()):
             vectors = np.concatenate([vectors for _, vectors in kept])

@@ -1,4 +1,4 @@
-"""How requests travel: `Transport` says what a client needs, and `FakeTransport` answers without a server."""
+"""Transports, which carry a client's requests: `Transport` is the interface, and `FakeTransport` needs no server."""
 
 from .base import Outputs, Transport
 from .fake import FakeRequest, FakeTransport

@@ -1,8 +1,9 @@
-"""What a client needs of a server: the methods of `Transport`, which gRPC, HTTP and the fake each have in their module.
+"""`Transport`, the interface between a client and what carries its requests: gRPC, HTTP, a fake, or one of your own.
 
     Client(transport=FakeTransport())
 
-A transport of your own may answer from anywhere; it raises the errors of `qwen3_client.errors`.
+A transport of your own may answer from anywhere. It must raise the errors of `qwen3_client.errors`. This module knows
+nothing about protocols.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,11 +14,14 @@ from numpy.typing import NDArray
 
 from ..options import Priority
 
-Outputs: TypeAlias = dict[str, NDArray[np.float32]]  # of b texts: [b, k] by the tensor's name
+Outputs: TypeAlias = dict[str, NDArray[np.float32]]  # for b texts, the tensors [b, k] by name
 
 
 class Transport(Protocol):
-    """Carries requests to one server, for one event loop. Cancelling a call gives it up on the server too."""
+    """The carrier of requests to one server, for use in one event loop.
+
+    A call that is cancelled should be cancelled on the server too.
+    """
 
     async def infer(
         self,
@@ -28,61 +32,62 @@ class Transport(Protocol):
         priority: Priority,
         timeout_s: float,
     ) -> Outputs:
-        """Send texts of equal length and returns what the model made of them.
+        """Send texts of equal length, and return the model's outputs.
 
         Args:
             model: name of the model.
             input_ids: int64 `[b, n]`.
             outputs: names of the tensors that are wanted.
-            priority: whether it goes before others in Triton's queue, if that has levels.
+            priority: which requests go first in Triton's queue, if it has priority levels.
             timeout_s: seconds to wait for the answer.
 
         Returns:
             The wanted tensors, as the server sent them.
 
         Raises:
-            Qwen3ClientError: the error that `failures.error_for` makes of the failure.
+            Qwen3ClientError: the request failed; `failures.error_for` chooses the class.
         """
         ...
 
     async def models(self, *, timeout_s: float) -> list[str]:
-        """Return the names of the models that are READY, of every kind, sorted."""
+        """Return the names of all models that are READY, sorted."""
         ...
 
     async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
-        """Return the model's config as JSON, with the names of Triton's `model_config.proto`."""
+        """Return the model's config as JSON, with the field names of Triton's `model_config.proto`."""
         ...
 
     async def is_ready(self, model: str, *, timeout_s: float) -> bool:
-        """Return whether the server would take a request for the model."""
+        """Return whether the server accepts requests for the model."""
         ...
 
     async def index(self, *, timeout_s: float) -> list[dict[str, Any]]:
-        """Return what Triton's repository index says about each version of each model.
+        """Return Triton's repository index, with an entry for each version of each model.
 
-        Keys are `name`, and of a model that was ever loaded `version`, `state` and, where that is not READY, `reason`.
+        An entry has the key `name`; if the model was ever loaded, also `version` and `state`; and if a version is not
+        READY, also `reason`.
         """
         ...
 
     async def server_version(self, *, timeout_s: float) -> str:
-        """Return the version of Triton."""
+        """Return Triton's version."""
         ...
 
     async def is_server_ready(self, *, timeout_s: float) -> bool:
-        """Return whether Triton calls itself ready: every model that it was told to load is."""
+        """Return whether Triton is ready, which means that every model that it was told to load is ready."""
         ...
 
     async def load(self, model: str, *, timeout_s: float) -> None:
-        """Has the server load what the model's directory holds now, and returns when that is READY."""
+        """Have the server load the present content of the model's directory, and return when it is READY."""
         ...
 
     async def close(self) -> None:
-        """Close all connections; a request that is on its way fails at once."""
+        """Close all connections. Requests that are on their way fail at once."""
         ...
 
 
 def ready_models(index: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the READY models of Triton's repository index, which lists each version, sorted."""
+    """Return the names of the READY models in Triton's repository index, sorted and each once."""
     return sorted({str(entry["name"]) for entry in index if "name" in entry and entry.get("state") == "READY"})
 
 

@@ -1,4 +1,7 @@
-"""What a failure of gRPC or HTTP means to the caller: the one place where the errors of a server are made."""
+"""The mapping from failures of gRPC and HTTP to the errors of the client.
+
+This module knows nothing about sending requests.
+"""
 
 from ..address import Address
 from ..errors import (
@@ -13,23 +16,23 @@ from ..errors import (
     UnknownModelError,
 )
 
-# A full queue (max_queue_size) and a time spent in it (default_timeout_microseconds) answer UNAVAILABLE, as a
-# server that is not there does: only the text tells.
+# Triton answers UNAVAILABLE when its queue is full (max_queue_size) or a request waited in it for too long
+# (default_timeout_microseconds), and gRPC does when no server answers. Only the text shows the difference.
 _QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
 
-# What Triton says, with other codes, of a model whose host was killed, or that is just being loaded.
+# What Triton says, with other codes, about a model whose host was killed, or which is being loaded.
 _MODEL_IS_AWAY = ("Stub process", "has no available versions")
 
-# What Triton says over HTTP, with INVALID_ARGUMENT, when it has a model's answer that is empty or too short to send.
+# What Triton says over HTTP, with INVALID_ARGUMENT, when a model returned a tensor that is empty or too short.
 _BROKEN_ANSWER = "output tensor shape does not match size of output"
 
 # What Triton says, with UNAVAILABLE, to `load` unless it was started with --model-control-mode=explicit.
 _NO_CONTROL = "explicit model load / unload is not allowed"
 
-# What Triton says, with UNAVAILABLE, to a client that lacks the header that --grpc-restricted-protocol asks for.
+# What Triton says, with UNAVAILABLE, if the header is missing that --grpc-restricted-protocol requires.
 _LOCKED = "This protocol is restricted"
 
-# What Triton and the proxies in front of it mean by an HTTP status, said with gRPC's words.
+# The gRPC code for each HTTP status, as Triton and the proxies in front of it use them.
 _HTTP_CODES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -44,15 +47,15 @@ _HTTP_CODES = {
 
 
 def grpc_code(status: int) -> str:
-    """Says an HTTP status with the name of the gRPC code that means the same."""
+    """Return the name of the gRPC code that means the same as an HTTP status."""
     return _HTTP_CODES.get(status, "UNKNOWN")
 
 
 def misfit(found: str, *, model: str, address: Address) -> ContractMismatchError:
-    """Make the error for an answer that is not what the model's config says.
+    """Return the error for an answer that contradicts the model's config.
 
     Args:
-        found: what is wrong with it, as a clause.
+        found: what is wrong with the answer, as a clause.
         model: name of the model.
         address: the server.
     """
@@ -65,14 +68,14 @@ def misfit(found: str, *, model: str, address: Address) -> ContractMismatchError
 def error_for(
     code: str, message: str, *, address: Address, timeout_s: float, model: str | None = None
 ) -> Qwen3ClientError:
-    """Make the error for a failure of the protocol.
+    """Return the error for a failure of the protocol.
 
     Args:
         code: name of the gRPC status code, such as "UNAVAILABLE"; see `grpc_code` for HTTP.
         message: what the server or the socket said.
         address: the server.
-        timeout_s: the deadline that the request had, in seconds.
-        model: name of the model whose answer was wanted, if it was one.
+        timeout_s: the time-out of the request, in seconds.
+        model: name of the model, if the request was one for inference; else None.
     """
     said = " ".join(message.split()) or "no reason given"
     if model is not None and _BROKEN_ANSWER in said:
@@ -84,11 +87,11 @@ def error_for(
         )
     if _NO_CONTROL in said:
         return RefusedError(
-            f"{address} loads models when it starts, and then no more ({said}); start it with "
+            f"{address} loads models only when it starts ({said}); start it with "
             "--model-control-mode=explicit, as `qwen3-triton serve` does"
         )
     if code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or _LOCKED in said:
-        return RefusedError(f"{address} does not let this client in ({said}); pass token=, headers= or tls=")
+        return RefusedError(f"{address} denies this client access ({said}); pass token=, headers= or tls=")
     if any(text in said for text in _MODEL_IS_AWAY):
         return ServerUnavailableError(
             f"{address} answers, but the model is not ready ({said}); `qwen3-triton status` lists those that are"

@@ -1,4 +1,4 @@
-"""A server that is not there, for tests of programs that use the client.
+"""`FakeTransport`, which answers without a server, for tests of programs that use the client.
 
     from qwen3_client import Client
     from qwen3_client.transports import FakeTransport
@@ -8,8 +8,9 @@
         vector = client.encode_document("text")  # float32 [1024], unit norm, the same for the same text
     print(len(transport.requests))  # 1
 
-Everything but the network and the model is the client's own: texts are checked, tokenized, batched and cut as they
-are before a real server. The tokenizer is a small one that needs no download, with a token for each byte of UTF-8.
+Only the network and the model are replaced: texts are checked, tokenized, batched and cut as they are for a real
+server. The tokenizer is a small one that needs no download. It has one token for each byte of UTF-8. This module knows
+nothing about protocols.
 """
 
 import hashlib
@@ -34,12 +35,12 @@ _VOCABULARY = 257
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FakeRequest:
-    """A request that a `FakeTransport` answered.
+    """A request that reached a `FakeTransport`.
 
     Attributes:
         model: name of the model.
         input_ids: int64 `[b, n]`, the token ids of b texts.
-        priority: whether it went before others.
+        priority: its priority, "interactive" or "bulk".
     """
 
     model: str
@@ -48,19 +49,20 @@ class FakeRequest:
 
 
 class FakeTransport:
-    """A `Transport` to an embedding model and a reranker that compute nothing.
+    """A `Transport` to an embedding model and a reranker whose answers are pseudorandom numbers.
 
-    An answer depends on the token ids alone: equal texts get equal vectors, and other texts others. Override `vector`
-    and `logit` to give answers of your own.
+    An answer depends only on the token ids, so equal texts get equal vectors and scores. Override `vector` and `logit`
+    to return answers of your own.
 
     Args:
         dimensions: length of the vectors.
-        max_tokens: most tokens that the models take; each byte of a text is one, and a reranker's template about 300.
-        configs: Triton's configs of the models, as JSON, instead of the two.
+        max_tokens: maximum number of tokens that the models take. Each byte of a text is one token, and the template of
+            a reranker's prompt has about 300.
+        configs: Triton configs of models, as JSON, to use in place of the embedding model and the reranker.
 
     Attributes:
-        requests: what was answered, in the order in which the answers began.
-        failure: an error that every further request fails with; None, as at first, for none.
+        requests: the requests for inference, in the order in which they arrived, including those that got `failure`.
+        failure: an error that every further request for inference raises; None, the initial value, for no error.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class FakeTransport:
         """Return the vector of a text.
 
         Args:
-            input_ids: int64 `[n]`.
+            input_ids: int64 `[n]`, the whole prompt.
             dimensions: length of the model's vectors.
 
         Returns:
@@ -91,7 +93,7 @@ class FakeTransport:
         return unit
 
     def logit(self, input_ids: NDArray[np.int64]) -> float:
-        """Return the logit of a pair, of which the score is the sigmoid.
+        """Return the logit of a pair. Its score is the sigmoid of the logit.
 
         Args:
             input_ids: int64 `[n]`, the whole prompt.
@@ -178,13 +180,13 @@ def _reranker_config(max_tokens: int) -> dict[str, Any]:
 
 
 def _config(name: str, outputs: Mapping[str, int], parameters: Mapping[str, str], max_tokens: int) -> dict[str, Any]:
-    """Return a model's config as Triton gives it over HTTP.
+    """Return a model's config as Triton returns it over HTTP.
 
     Args:
-        name: the model's.
-        outputs: the width of each output tensor.
-        parameters: those that the models do not share.
-        max_tokens: most tokens of a prompt.
+        name: name of the model.
+        outputs: width of each output tensor, by name.
+        parameters: the parameters in which the two models differ.
+        max_tokens: maximum number of tokens in a prompt.
     """
     tokenizer = (_TOKENIZER / "tokenizer.json").read_bytes()
     shared = {

@@ -1,4 +1,7 @@
-"""gRPC: one channel for all requests. The only module of the package that imports tritonclient."""
+"""The transport over gRPC, with one channel for all requests.
+
+This is the only module of the package that imports tritonclient. It knows nothing about retries.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -14,13 +17,13 @@ from .base import Outputs, ready_models
 from .failures import error_for, misfit
 
 _CHANNEL_OPTIONS: list[tuple[str, int]] = [
-    ("grpc.max_send_message_length", -1),  # -1: no limit; gRPC's own is 4 MiB
+    ("grpc.max_send_message_length", -1),  # no limit; the default is 4 MiB
     ("grpc.max_receive_message_length", -1),
-    # A server that comes back is found within seconds; gRPC would back off to two minutes.
+    # A server that has been restarted is found within seconds; by default, gRPC's backoff grows to two minutes.
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Two clients of one process must not share a connection, nor its failures.
+    # The clients of one process must not share a connection: a failure would affect all of them.
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),  # a proxy for the Internet must not come between the client and the server
+    ("grpc.enable_http_proxy", 0),  # proxy settings in the environment are meant for the Internet, not for this server
 ]
 
 
@@ -32,7 +35,7 @@ class GrpcTransport:
         self._headers = options.request_headers()
         tls = (options.tls or Tls()) if self._address.is_secure else None
         if tls is not None:
-            tls.context()  # gRPC would report a broken file as a server that is not there
+            tls.context()  # gRPC itself would report an unusable file as an unavailable server
         self._client = InferenceServerClient(
             self._address.host_and_port,
             ssl=tls is not None,
@@ -70,7 +73,7 @@ class GrpcTransport:
         for name in outputs:
             try:
                 output = result.as_numpy(name)
-            except ValueError as error:  # the bytes are too few or too many for the shape
+            except ValueError as error:  # the number of bytes does not match the shape
                 raise misfit(f"{name}: {error}", model=model, address=self._address) from error
             if output is None:
                 raise misfit(f"it has no {name}", model=model, address=self._address)

@@ -1,7 +1,9 @@
-"""HTTP: the KServe v2 protocol with Triton's binary tensors.
+"""The transport over HTTP, with the KServe v2 protocol and Triton's binary tensors.
 
-What travels is a small JSON header and raw bytes:
+A request or answer is a small JSON header followed by the raw bytes of the tensors:
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+
+This module knows nothing about retries.
 """
 
 import asyncio
@@ -22,7 +24,7 @@ from ..options import PRIORITY_LEVELS, ClientOptions, Priority, Tls
 from .base import Outputs, ready_models
 from .failures import error_for, grpc_code, misfit
 
-_HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the raw tensors
+_HEADER_LENGTH = "Inference-Header-Content-Length"  # number of bytes of JSON before the raw tensors
 
 _Json = TypeVar("_Json", dict[str, Any], list[dict[str, Any]])
 
@@ -34,15 +36,15 @@ class _Answer(NamedTuple):
 
 
 class HttpTransport:
-    """A `Transport` over HTTP. Keeps as many connections as there were requests at once."""
+    """A `Transport` over HTTP. It keeps open as many connections as there have been requests at the same time."""
 
     def __init__(self, options: ClientOptions) -> None:
         self._address = options.address
         tls = options.tls or Tls()
-        # aiohttp takes no proxy from the environment: one for the Internet must not come between.
+        # By default, aiohttp ignores proxy settings in the environment, which are meant for the Internet.
         self._session = aiohttp.ClientSession(
             str(self._address),
-            # Triton would compress what does not get smaller, at ten times the cost of all the rest.
+            # Triton would compress vectors otherwise, which takes ten times as long as all else and saves no bytes.
             headers={"Accept-Encoding": "identity", **options.request_headers()},
             connector=aiohttp.TCPConnector(limit=0, ssl=tls.context() if self._address.is_secure else True),
         )
@@ -110,7 +112,7 @@ class HttpTransport:
         await self._session.close()
 
     async def _json(self, method: str, path: str, kind: type[_Json], *, timeout_s: float) -> _Json:
-        """Send a request without a body and returns the answer, which must be JSON of one kind."""
+        """Send a request without a body, and return the JSON of the answer, which must be of type `kind`."""
         answer = await self._exchange(method, path, timeout_s=timeout_s)
         if answer.status != OK:
             raise self._refusal(answer, timeout_s=timeout_s)
@@ -131,7 +133,7 @@ class HttpTransport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _Answer:
-        """Send a request and reads the whole answer, whatever its status."""
+        """Send a request, and return the whole answer, whatever its status is."""
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._session.request(
@@ -144,7 +146,7 @@ class HttpTransport:
             said = "the connection was closed"
             lost = error_for("UNAVAILABLE", said, address=self._address, timeout_s=timeout_s)
             raise ConnectionLostError(str(lost)) from error
-        except aiohttp.ClientResponseError as error:  # its text may be the peer's raw bytes
+        except aiohttp.ClientResponseError as error:  # its message may hold raw bytes of the answer
             said = "the answer is not HTTP"
             raise error_for("UNAVAILABLE", said, address=self._address, timeout_s=timeout_s) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -152,7 +154,7 @@ class HttpTransport:
             raise error_for("UNAVAILABLE", said, address=self._address, timeout_s=timeout_s) from error
 
     def _refusal(self, answer: _Answer, *, timeout_s: float, model: str | None = None) -> Qwen3ClientError:
-        """The error for a status other than 200. Triton's reason is JSON, a proxy's may be anything."""
+        """Return the error for a status other than 200. Triton gives the reason as JSON, a proxy in any form."""
         try:
             said = str(json.loads(answer.body)["error"])
         except (ValueError, KeyError, TypeError):
@@ -167,7 +169,7 @@ class HttpTransport:
 
 
 def encode_request(input_ids: NDArray[np.int64], *, outputs: Sequence[str], priority: Priority) -> tuple[bytes, bytes]:
-    """Return the JSON header and the raw tensor (little-endian) of a request for `[1, n]` token ids."""
+    """Return the JSON header and the raw little-endian tensor of a request for token ids, int64 `[b, n]`."""
     tensor = input_ids.astype("<i8", copy=False).tobytes()
     header = {
         "parameters": {"priority": PRIORITY_LEVELS[priority]},
@@ -185,10 +187,10 @@ def encode_request(input_ids: NDArray[np.int64], *, outputs: Sequence[str], prio
 
 
 def decode_response(payload: bytes, *, outputs: Sequence[str], header_length: str | None) -> Outputs:
-    """Return the float32 tensors of an answer, by name.
+    """Return the tensors of an answer, float32 `[b, k]`, by name.
 
     Raises:
-        ContractMismatchError: it does not hold exactly those that were asked for.
+        ContractMismatchError: the answer does not hold exactly the tensors in `outputs`.
     """
     tensors: Outputs = {}
     try:
@@ -204,6 +206,6 @@ def decode_response(payload: bytes, *, outputs: Sequence[str], header_length: st
     except (ValueError, KeyError, TypeError) as error:
         wanted = ", ".join(f"{name} {OUTPUT_TYPE}" for name in outputs)
         raise ContractMismatchError(
-            f"the server's answer is not [{wanted}] as raw bytes ({error}); does a proxy change it?"
+            f"the server's answer is not [{wanted}] as raw bytes ({error}); check whether a proxy changes answers"
         ) from error
     return tensors
