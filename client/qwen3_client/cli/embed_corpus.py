@@ -71,7 +71,7 @@ def embed_corpus(
         with open_parts(folder, job=job, restarts=args.restart) as parts:
             if not parts.is_empty:
                 print(
-                    f"resuming: the vectors of {parts.texts:,} rows of {path} are kept from an earlier run",
+                    f"resuming: the vectors of {parts.texts:,} rows of {path} are kept",
                     file=sys.stderr,
                 )
             beside = calibration_beside(output)

@@ -70,7 +70,7 @@ class SentenceTransformer(Connected):
 
     @property
     def prompts(self) -> dict[str, str]:
-        """The prompts by name: "query" with the model's default task, "document" which is empty, and those of the caller."""
+        """The prompts by name: "query" with the default task, "document", which is empty, and those of the caller."""
         default = self._server.client.info().default_instruction
         return {"query": query_prompt("", instruction=default), "document": "", **self._own_prompts}
 
