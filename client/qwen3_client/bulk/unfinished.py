@@ -40,7 +40,7 @@ class UnfinishedBlocks:
         self._waiting: dict[int, list[tuple[list[int], NDArray[np.float32]]]] = {}  # by the first row of the block
 
     def restore(self, block: Block) -> dict[int, NDArray[np.float32]]:
-        """Return what an earlier run kept of a block: vectors, float32 `[dimensions]`, by the indices of their texts."""
+        """Return the vectors that an earlier run kept, float32 `[dimensions]`, by the indices of their texts."""
         indices = {row: index for index, row in enumerate(block.rows)}
         found: dict[int, NDArray[np.float32]] = {}
         for table in self._parts.pieces(block.start):

@@ -1,1 +1,1 @@
-"""The command `qwen3-triton` and the subcommands that need the client alone."""
+"""The command `qwen3-triton`, and those of its subcommands that need only the client."""

@@ -1,17 +1,18 @@
-"""`qwen3-triton completion`: a script that has a shell complete the commands and their options.
+"""`qwen3-triton completion`: print a script with which a shell completes the commands and their options.
 
-The script is made by shtab of the parsers of all commands that are installed, and asks nothing of Python later.
+shtab makes the script from the parsers of all installed commands. The script does not start Python when it is used.
+This module knows nothing about the single commands.
 """
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-HELP = "print a script that completes commands and options in a shell"
+HELP = "print a script with which a shell completes commands and options"
 EXTRA: str | None = None
 
 _SHELLS = ("bash", "zsh", "fish")
-_OF_FILES = {"FILE", "PATH", "PEM"}  # what options call a file
+_OF_FILES = {"FILE", "PATH", "PEM"}  # the metavars of options that take a file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'zsh, in ~/.zshrc after compinit:      eval "$(qwen3-triton completion zsh)"\n'
         "fish, in ~/.config/fish/config.fish:  qwen3-triton completion fish | source"
     )
-    parser.add_argument("shell", choices=_SHELLS, help="the shell")
+    parser.add_argument("shell", choices=_SHELLS, help="the shell that is to run the script")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,7 @@
-"""How the commands reach a server: its URL and what shows it who the user is, as arguments."""
+"""The arguments with which the commands reach a server: its URL, certificates and credentials.
+
+This module knows nothing about what the commands do there.
+"""
 
 import argparse
 import math
@@ -17,44 +20,48 @@ URL_VARIABLE = "QWEN3_TRITON_URL"
 
 
 def add_server_arguments(parser: argparse.ArgumentParser, *, noun: str) -> None:
-    """Declare where the server is, and which of its models to use.
+    """Declare the arguments for the server, its model, and the time-out of requests.
 
     Args:
-        parser: the command's.
-        noun: what the command calls its kind of model.
+        parser: the parser of the command.
+        noun: the name of the kind of model in help texts.
     """
     add_connection_arguments(parser)
     parser.add_argument(
         "--model", metavar="NAME", help=f"the {noun}'s name on the server (default: the only {noun} there)"
     )
-    parser.add_argument("--tokenizer", help="folder with tokenizer.json, or Hub id (default: what the server names)")
     parser.add_argument(
-        "--timeout", type=float, default=300.0, metavar="S", help="seconds for each request (%(default)g)"
+        "--tokenizer", help="folder with tokenizer.json, or Hub id (default: the one that the server names)"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=300.0, metavar="S", help="seconds that each request may take (%(default)g)"
     )
 
 
 def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare where the server is, and what shows it who the user is."""
+    """Declare the arguments for the server: its URL, certificates and credentials."""
     default = "localhost:8001"
     parser.add_argument(
         "--url",
         default=os.environ.get(URL_VARIABLE) or default,
-        help=f"host:port of gRPC, or http://host:port (default: what {URL_VARIABLE} holds, or else {default})",
+        help=f"host:port for gRPC, or http://host:port (default: the value of {URL_VARIABLE}, or {default})",
     )
     parser.add_argument("--token-file", metavar="PATH", help="file with a bearer token to send with every request")
     parser.add_argument(
-        "--header-file", metavar="PATH", help="file with more headers of every request, one 'name: value' per line"
+        "--header-file",
+        metavar="PATH",
+        help="file with additional headers for every request, one 'name: value' per line",
     )
-    parser.add_argument("--ca", metavar="PEM", help="authorities that vouch for a grpcs:// or https:// server")
-    parser.add_argument("--certificate", metavar="PEM", help="this client's certificate, where the server asks for one")
-    parser.add_argument("--key", metavar="PEM", help="its private key")
+    parser.add_argument("--ca", metavar="PEM", help="certificate authorities to trust for grpcs:// and https://")
+    parser.add_argument("--certificate", metavar="PEM", help="the client's certificate, if the server asks for one")
+    parser.add_argument("--key", metavar="PEM", help="private key of --certificate")
 
 
 def options_of(args: argparse.Namespace) -> "ClientOptions":
-    """Return what the arguments of `add_connection_arguments` say, with the content of the files that they name.
+    """Return the options that the arguments of `add_connection_arguments` stand for. The files that they name are read.
 
     Raises:
-        UsageError: a line of the file with headers is none.
+        UsageError: a line of the file with headers is not a header.
         InvalidInputError: an argument cannot be used.
         OSError: a file cannot be read.
     """
@@ -66,7 +73,7 @@ def options_of(args: argparse.Namespace) -> "ClientOptions":
         name, colon, value = line.partition(":")
         if line.strip():
             if not colon:
-                raise UsageError(f"{args.header_file}: a line is no 'name: value'")
+                raise UsageError(f"{args.header_file}: a line is not 'name: value'")
             headers[name.strip()] = value.strip()
     return ClientOptions(
         args.url,
@@ -80,11 +87,11 @@ def open_client(args: argparse.Namespace, *, noun: str) -> "Client":
     """Return a client for the server that the arguments name.
 
     Args:
-        args: the command's.
-        noun: as for `add_server_arguments`.
+        args: the arguments of the command.
+        noun: "reranker" for a reranker; otherwise the model is an embedding model.
 
     Raises:
-        UsageError: an option's value makes no sense, or the file with headers holds something else.
+        UsageError: the value of an option is not valid, or a line of the file with headers is not a header.
         InvalidInputError: an argument cannot be used.
         OSError: a file cannot be read.
     """
@@ -106,7 +113,7 @@ def dimensions_of(args: argparse.Namespace, info: "ModelInfo") -> int:
     """Return the length of the vectors that the arguments ask for.
 
     Raises:
-        UsageError: the model has no such vectors.
+        UsageError: the model has no vectors of that length.
     """
     from ..contract import MIN_DIMENSIONS
 

@@ -1,6 +1,7 @@
-"""`qwen3-triton embed`: texts from the command line, a file or stdin to vectors on stdout or in a file.
+"""`qwen3-triton embed`: embed texts from the command line, a file or stdin, and write vectors to stdout or a file.
 
-With `--text-column`, the argument is a corpus and not a text: `embed_corpus` takes it from there.
+With `--text-column`, the argument is a corpus and not a text, and `embed_corpus` embeds it. This module knows nothing
+about blocks and resumed runs.
 """
 
 import argparse
@@ -23,46 +24,52 @@ if TYPE_CHECKING:
     from ..quantization import Calibration, Dtype
 
 HELP = "embed texts with a running server"
-EXTRA: str | None = "bulk"  # pyarrow; only a corpus needs it
+EXTRA: str | None = "bulk"  # it brings pyarrow, which only a corpus needs
 
 _BLOCK_ROWS = 4096
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of --file or stdin")
-    parser.add_argument("--file", metavar="PATH", help='UTF-8 file with a text per line; "-" is stdin')
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: the lines of --file or stdin)")
+    parser.add_argument("--file", metavar="PATH", help='UTF-8 file with one text per line; "-" for stdin')
     add_server_arguments(parser, noun="embedding model")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--query", dest="kind", action="store_const", const="query", help="the texts are queries")
     kind.add_argument(
-        "--document", dest="kind", action="store_const", const="document", help="... are documents (default)"
+        "--document", dest="kind", action="store_const", const="document", help="the texts are documents (default)"
     )
     parser.set_defaults(kind="document")
-    parser.add_argument("--instruction", help="task of the queries (default: the model's)")
+    parser.add_argument("--instruction", help="task of the queries, in one English sentence (default: the model's)")
     parser.add_argument("--dimensions", type=int, metavar="N", help="length of the vectors (default: the model's)")
     parser.add_argument(
         "--no-truncate", action="store_true", help="refuse a text that is too long for the model instead of cutting it"
     )
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="how vectors are written (%(default)s)")
     parser.add_argument(
-        "--calibration", metavar="PATH", help="x.calibration.npz with the ranges for int8 and uint8, as a corpus leaves"
+        "--dtype", choices=DTYPES, default="float32", help="dtype in which vectors are written (%(default)s)"
     )
-    parser.add_argument("--output", metavar="PATH", help="x.npy or x.jsonl; without it, JSON lines on stdout")
+    parser.add_argument(
+        "--calibration",
+        metavar="PATH",
+        help="x.calibration.npz with the ranges for int8 and uint8, which embedding a corpus writes",
+    )
+    parser.add_argument("--output", metavar="PATH", help="x.npy or x.jsonl (default: JSON lines on stdout)")
     corpus = parser.add_argument_group(
         "a corpus",
         "qwen3-triton embed corpus.parquet --text-column text --output vectors.parquet embeds a column of a .parquet, "
-        ".csv, .jsonl or .txt, of any size; the same command again goes on where a run was stopped.",
+        ".csv, .jsonl or .txt file of any size. Run the same command again to resume a run that was stopped.",
     )
-    corpus.add_argument("--text-column", metavar="NAME", help='TEXT is a file, and this its column ("text" in a .txt)')
-    corpus.add_argument("--id-column", metavar="NAME", help="column to name the vectors by (default: the row's number)")
+    corpus.add_argument(
+        "--text-column", metavar="NAME", help='TEXT is a file, and this is its column with the texts ("text" in a .txt)'
+    )
+    corpus.add_argument("--id-column", metavar="NAME", help="column with the ids of the texts (default: row numbers)")
     corpus.add_argument("--skip-empty", action="store_true", help="leave out rows without a text")
-    corpus.add_argument("--restart", action="store_true", help="give up what an unfinished run left")
+    corpus.add_argument("--restart", action="store_true", help="discard what an unfinished run left, and start over")
     corpus.add_argument(
         "--block-rows",
         type=int,
         metavar="N",
-        help=f"texts that are read ahead and put in order of length together ({_BLOCK_ROWS})",
+        help=f"number of texts that are read ahead and sorted by length together ({_BLOCK_ROWS})",
     )
 
 
@@ -70,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """Embed the texts.
 
     Raises:
-        ModuleNotFoundError: a corpus is to be embedded, and the bulk extra is not installed.
+        ModuleNotFoundError: a corpus is to be embedded, but the bulk extra is not installed.
     """
     from ..quantization import Calibration
 
@@ -90,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 def _embed_texts(
     args: argparse.Namespace, output: Path | None, *, dtype: "Dtype", calibration: "Calibration | None"
 ) -> None:
-    # The file is opened before the server is asked: a wrong path should cost nothing.
+    # The file is opened first: if its path is wrong, no request is sent.
     with (
         open_texts(args.texts, file=args.file, noun="text") as texts,
         open_client(args, noun="embedding model") as client,
@@ -126,7 +133,7 @@ def _write_rows(
     count = 0
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(vector_file(output, width=width, dtype=stored)) if output else None
-        # A bar and lines of JSON on one terminal would write over each other.
+        # A progress bar and JSON lines on the same terminal would overwrite each other.
         is_quiet = not sys.stderr.isatty() or (write is None and sys.stdout.isatty())
         bar = stack.enter_context(tqdm(total=len(args.texts) or None, unit=" texts", file=sys.stderr, disable=is_quiet))
         for row in rows:
@@ -147,7 +154,7 @@ def _write_rows(
 
 
 def _checked_arguments(args: argparse.Namespace) -> Path | None:
-    """Return where the vectors go, None for stdout, once the arguments are known to make sense together."""
+    """Return the path of the output, None for stdout, after checking that the arguments fit together."""
     from ..quantization import needs_calibration
     from ..vector_files import calibration_beside
 
@@ -160,9 +167,9 @@ def _checked_arguments(args: argparse.Namespace) -> Path | None:
     if args.text_column is None:
         _check_arguments_of_texts(args)
     elif len(args.texts) != 1 or args.file is not None:
-        raise UsageError("with --text-column, give one file as the argument and nothing else")
+        raise UsageError("with --text-column, give exactly one argument, the file of the corpus, and no --file")
     elif args.output is None:
-        raise UsageError("with --text-column, say where the vectors go: --output x.parquet or x.npy")
+        raise UsageError("--text-column needs --output x.parquet or --output x.npy")
     inputs = _inputs(args)
     if args.output is None:
         refuse_appending_to_input(inputs)
@@ -174,13 +181,13 @@ def _checked_arguments(args: argparse.Namespace) -> Path | None:
         raise UsageError(f"cannot write {output}: it is a folder")
     refuse_overwriting(output, inputs)
     if args.text_column is not None and needs_calibration(args.dtype):
-        # It may be the one that --calibration names: that one is left as it is.
+        # The calibration beside the output may be the one that --calibration names, which is then not written again.
         refuse_overwriting(calibration_beside(output), {**inputs, "--calibration": None})
     return output
 
 
 def _inputs(args: argparse.Namespace) -> dict[str, str | None]:
-    """Return the files that the command reads, by what the user calls them."""
+    """Return the paths of the files that the command reads, by the names that the user knows them by."""
     named = {
         "--calibration": args.calibration,
         "--token-file": args.token_file,
@@ -215,12 +222,12 @@ def _check_arguments_of_texts(args: argparse.Namespace) -> None:
         )
     if needs_calibration(args.dtype) and args.calibration is None:
         raise UsageError(
-            f"--dtype {args.dtype} needs --calibration, the x.calibration.npz that embedding a corpus leaves"
+            f"--dtype {args.dtype} needs --calibration, the x.calibration.npz that embedding a corpus writes"
         )
     if args.output is not None and Path(args.output).suffix not in SUFFIXES:
         raise UsageError(f"cannot write {args.output}: the name must end in {' or '.join(SUFFIXES)}")
 
 
 def _is_file(text: str) -> bool:
-    """Return whether a text is rather meant as the file of that name."""
+    """Return whether a text is the path of an existing file, which the user probably means."""
     return "." in text and os.path.isfile(text)  # noqa: PTH113 - Path raises where a text is too long for a path

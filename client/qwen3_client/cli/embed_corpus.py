@@ -1,7 +1,7 @@
-"""`qwen3-triton embed CORPUS --text-column NAME`: a file's texts to a file of vectors, however often it is killed.
+"""`qwen3-triton embed CORPUS --text-column NAME`: embed the texts of a file, in a run that can be resumed.
 
-This module makes a job of the command's arguments, sends the corpus through the pipeline into the output, and says
-how far it is.
+This module makes a job from the command's arguments, connects the corpus, the pipeline and the output, and shows the
+progress. It knows nothing about file formats.
 """
 
 import argparse
@@ -30,25 +30,25 @@ from .connection import dimensions_of, open_client
 from .errors import UsageError
 from .overwriting import is_same_file
 
-_JOB_VERSION = 2  # of what the parts hold: raised when a newer client could not go on with an older one's
+_JOB_VERSION = 2  # of the parts: raised when this client cannot resume the jobs of older ones
 
 
 def embed_corpus(
     args: argparse.Namespace, path: Path, output: Path, *, dtype: Dtype, calibration: Calibration | None
 ) -> None:
-    """Embed a file, or goes on where an earlier run of the same command ended.
+    """Embed a file, or resume an earlier run of the same command.
 
     Args:
-        args: the command's.
-        path: the corpus.
-        output: where the vectors go.
-        dtype: how they are written.
+        args: the arguments of the command.
+        path: the file of the corpus.
+        output: the file for the vectors.
+        dtype: the dtype in which they are written.
         calibration: the ranges for int8 and uint8; None to make them from the first rows.
 
     Raises:
         UsageError: the arguments contradict one another.
-        InvalidInputError: the corpus cannot be used, or the output holds the work of another job.
-        Qwen3ClientError: the server failed; what was finished is kept.
+        InvalidInputError: the corpus cannot be used, or there is unfinished work of another job for this output.
+        Qwen3ClientError: a request failed; finished texts are kept.
         OSError: a file cannot be read or written.
     """
     _check_output(args, output)
@@ -70,7 +70,10 @@ def embed_corpus(
         folder = output.with_name(f"{output.name}.parts")
         with open_parts(folder, job=job, restarts=args.restart) as parts:
             if not parts.is_empty:
-                print(f"resumed: the vectors of {parts.texts:,} rows of {path} were kept", file=sys.stderr)
+                print(
+                    f"resuming: the vectors of {parts.texts:,} rows of {path} are kept",
+                    file=sys.stderr,
+                )
             beside = calibration_beside(output)
             result = BulkOutput(
                 output,
@@ -88,7 +91,7 @@ def embed_corpus(
                     "leave out --no-truncate, or add --restart to start over"
                 )
             blocks = corpus.blocks(start=parts.next_row)
-            first = list(itertools.islice(blocks, 1))  # to know where the bar begins
+            first = list(itertools.islice(blocks, 1))  # its start is where the progress bar begins
             begin = first[0].begin if first else corpus.size
             with _kept_in(parts) as unfinished, _Progress(corpus.size, begin=begin) as progress:
                 embedded = embed_blocks(
@@ -119,10 +122,10 @@ def embed_corpus(
 
 @contextlib.contextmanager
 def _kept_in(parts: Parts) -> Iterator[UnfinishedBlocks]:
-    """Give what keeps finished texts, commits all of them when something stops the block, and says how many are kept.
+    """Provide the keeper of finished texts. When the run is stopped, commit them and print how many rows are kept.
 
     Raises:
-        KeyboardInterrupt: it was Ctrl-C, with what to say of it.
+        KeyboardInterrupt: after Ctrl-C, with the text to print as its argument.
     """
     unfinished = UnfinishedBlocks(parts)
     try:
@@ -131,7 +134,7 @@ def _kept_in(parts: Parts) -> Iterator[UnfinishedBlocks]:
         with contextlib.suppress(OSError):  # the disk may be what failed
             unfinished.commit()
         if not parts.is_empty:
-            kept = f"the vectors of {parts.texts:,} rows are kept, and the same command goes on from there"
+            kept = f"the vectors of {parts.texts:,} rows are kept; run the same command again to resume"
             if isinstance(stop, KeyboardInterrupt):
                 raise KeyboardInterrupt(kept) from None
             print(kept, file=sys.stderr)
@@ -142,17 +145,17 @@ def _check_output(args: argparse.Namespace, output: Path) -> None:
     if output.suffix not in OUTPUT_SUFFIXES:
         raise UsageError(f"cannot write {output}: for a corpus the name must end in {' or '.join(OUTPUT_SUFFIXES)}")
     if output.suffix == ".npy" and args.id_column is not None:
-        raise UsageError("--id-column names the vectors, and a .npy has no place for names: write a .parquet")
+        raise UsageError("a .npy file cannot hold the ids of --id-column: write a .parquet file")
     if output.suffix == ".npy" and args.skip_empty:
         raise UsageError(
-            "--skip-empty leaves out rows, and a .npy cannot say which row a vector is of: write a .parquet"
+            "--skip-empty leaves out rows, and a .npy file cannot hold the row of each vector: write a .parquet file"
         )
     if args.id_column == VECTOR_COLUMN:
-        raise UsageError(f"{VECTOR_COLUMN} is what the column of vectors is called: rename the ids")
+        raise UsageError(f"the column of vectors has the name {VECTOR_COLUMN!r}: rename the column of ids")
 
 
 def _source(corpus: Corpus) -> dict[str, object]:
-    """Return what is embedded, and what would tell that the file is another now."""
+    """Return what identifies the corpus, and shows whether its file has changed."""
     path = corpus.path.resolve()
     status = path.stat()
     return {
@@ -166,7 +169,7 @@ def _source(corpus: Corpus) -> dict[str, object]:
 
 
 def _about(args: argparse.Namespace, info: ModelInfo, *, dtype: Dtype, dimensions: int) -> dict[str, object]:
-    """Return what the vectors are: all that decides on their numbers, but for the text."""
+    """Return a description of the vectors: everything that determines their numbers, except the texts."""
     is_query = args.kind == "query"
     return {
         "source": info.source,
@@ -188,11 +191,11 @@ def _digest(calibration: Calibration | None) -> str | None:
 
 
 class _Progress:
-    """How much is done, for a bar on a terminal and for the last line.
+    """The progress of the run, for a bar on a terminal and for the last line.
 
     Args:
-        size: how much there is to read, in units of the corpus.
-        begin: how much of it an earlier run did.
+        size: `Corpus.size`.
+        begin: how much of it earlier runs did, in the same units.
     """
 
     def __init__(self, size: int, *, begin: int) -> None:
@@ -214,7 +217,13 @@ class _Progress:
         self._bar.close()
 
     def advance(self, units: float, texts: int, tokens: int) -> None:
-        """Record that texts are done."""
+        """Record that texts are finished.
+
+        Args:
+            units: their part of the corpus, in units of `Corpus.size`.
+            texts: how many of them this run embedded.
+            tokens: number of tokens of those.
+        """
         self._texts += texts
         self._tokens += tokens
         rate = self._tokens / (time.monotonic() - self._started)
@@ -222,6 +231,6 @@ class _Progress:
         self._bar.update(units)
 
     def summary(self) -> str:
-        """Says how long it took, and how fast that was: what an earlier run did is not counted."""
+        """Return the time and the speed of this run, as text. What earlier runs did is not counted."""
         seconds = time.monotonic() - self._started
         return f"{seconds:.1f} s ({self._texts / seconds:.1f} texts/s, {self._tokens / seconds:.1f} tokens/s)"

@@ -1,11 +1,14 @@
-"""What a command says when it fails: one line on stderr, with the command's own options in it."""
+"""The errors of commands: each is printed as one line on stderr, which names the options of the command.
+
+This module knows nothing about the single commands.
+"""
 
 import os
 import re
 import sys
 from collections.abc import Callable
 
-# The options that stand for parameters of the client, which its messages name.
+# The options of the commands for the parameters that messages of the client name.
 _OPTIONS = {
     "ca": "--ca",
     "certificate": "--certificate",
@@ -23,18 +26,18 @@ _PARAMETER = re.compile(rf"\b({'|'.join(_OPTIONS)})=(?=(['<])?)")
 
 
 class UsageError(Exception):
-    """The arguments contradict one another; nothing was sent."""
+    """The arguments are not valid, or contradict one another."""
 
 
 def exit_status(command: str, action: Callable[[], int]) -> int:
-    """Run a command and print what failed.
+    """Run a command, and print its error if it fails.
 
     Args:
-        command: the command's name.
-        action: what it does; returns its exit status.
+        command: name of the command.
+        action: runs the command, and returns its exit status.
 
     Returns:
-        The exit status: that of the action, 1 when something failed, 2 when the arguments make no sense.
+        The exit status: that of the action, 1 if it failed, 2 if the arguments are not valid.
     """
     from ..errors import Qwen3ClientError
 
@@ -45,7 +48,7 @@ def exit_status(command: str, action: Callable[[], int]) -> int:
     except Qwen3ClientError as error:
         return complain(command, in_options(str(error)), status=1)
     except BrokenPipeError:
-        # The reader of stdout has enough (`| head`). Python would complain again when it flushes at the end.
+        # The reader of stdout has closed it (`| head`). Python would print an error when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -54,13 +57,13 @@ def exit_status(command: str, action: Callable[[], int]) -> int:
 
 
 def complain(command: str, message: str, *, status: int) -> int:
-    """Print why a command failed, as one line whatever the message holds, and return the exit status."""
+    """Print why a command failed, as one line even if the message has several, and return `status`."""
     print(f"qwen3-triton {command}: {' '.join(message.split())}", file=sys.stderr)
     return status
 
 
 def in_options(message: str) -> str:
-    """Return a message of the client, which names parameters (`model=`), with the commands' options (`--model`)."""
+    """Return a message of the client with options (`--model`) in place of parameters (`model=`)."""
     named = _PARAMETER.sub(lambda found: _OPTIONS[found[1]] + (" " if found[2] else ""), message)
     named = named.replace("let truncate=True cut its end", "leave out --no-truncate to cut it")
     return re.sub(r"(--[a-z-]+) or \1\b", r"\1", named)

@@ -1,7 +1,7 @@
-"""The command `qwen3-triton`, from its first moment on.
+"""The entry point of the command `qwen3-triton`.
 
-This module holds what must work before anything else is loaded: until the command itself begins, Ctrl-C ends the
-process at once and without a word. `_subcommands` does the rest.
+It handles Ctrl-C before anything else is imported: until the subcommand starts, Ctrl-C ends the process at once and
+without output. `subcommands` does the rest. This module knows nothing about arguments.
 """
 
 import signal
@@ -13,12 +13,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `qwen3-triton`.
 
     Args:
-        argv: the arguments; None for the process's own.
+        argv: the arguments; None for those of the process.
 
     Returns:
-        The exit status: the command's, 1 when its extra is missing, 2 for wrong usage, 130 after Ctrl-C.
+        The exit status: that of the subcommand, 1 if its extra is missing, 2 if the arguments are not valid, 130 after
+        Ctrl-C.
     """
-    # Nothing has begun that would have to be ended in order. An ignored signal, as under nohup, stays ignored.
+    # Nothing has started yet that would need cleaning up. If the signal is ignored, as under nohup, it stays ignored.
     is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_ours:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -28,5 +29,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         name, command, args = parse(sys.argv[1:] if argv is None else argv)
         return 2 if command is None else run(name, command, args, takes_ctrl_c=is_ours)
     finally:
-        if is_ours and argv is not None:  # else the process ends, and Ctrl-C may end it sooner
+        if is_ours and argv is not None:  # otherwise the process ends now, and Ctrl-C may still end it at once
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,7 +1,7 @@
-"""`qwen3-triton reload`: a running server changes over to what its model directories hold now.
+"""`qwen3-triton reload`: have a running server load what its model directories hold now.
 
-Triton loads the new version beside the old one, gives it the requests that come from then on, and ends the old one when
-its last request is answered.
+Triton loads the new version while the old one runs, sends all further requests to the new one, and unloads the old one
+when its last request is answered. This module knows nothing about what a model directory holds.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from .errors import UsageError
 if TYPE_CHECKING:
     from ..transports.base import Transport
 
-HELP = "have a running server change over to newly exported versions and models, without a failed request"
+HELP = "have a running server load newly exported versions and models, without a failed request"
 EXTRA: str | None = None
 
-_ASK_S = 10.0  # for what Triton knows without work
+_ASK_S = 10.0  # time-out of requests that Triton answers without loading anything
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,23 +28,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="names on the server (default: all that are loaded, and those in --repository that were exported since)",
+        help="names of models on the server (default: all that are loaded, and those newly exported to --repository)",
     )
     add_connection_arguments(parser)
     parser.add_argument(
         "--repository",
         type=Path,
         default=Path("model_repository"),
-        help="the server's model repository as seen from here, to tell exported models from folders that hold none yet "
-        "(%(default)s); it need not be there",
+        help="path of the server's model repository on this machine, to find newly exported models (%(default)s); if "
+        "it does not exist, only loaded models are reloaded",
     )
     parser.add_argument(
-        "--timeout", type=float, default=600.0, metavar="S", help="seconds that loading a model may take (%(default)g)"
+        "--timeout",
+        type=float,
+        default=600.0,
+        metavar="S",
+        help="seconds that loading one model may take (%(default)g)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Have each model loaded, one after another. Where one fails, Triton goes on with what it had."""
+    """Have the models loaded, one after another. If one fails, Triton keeps serving the version that it had."""
     from .. import io_thread
     from ..errors import InferenceError, InvalidInputError, Qwen3ClientError
     from ..session import connect
@@ -60,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
                 try:
                     await _reload(transport, model, timeout_s=args.timeout)
                 except (InferenceError, InvalidInputError) as error:
-                    failures.append(error)  # about this model alone
+                    failures.append(error)  # which concerns this model only
         finally:
             await transport.close()
         if failures:
@@ -71,33 +75,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(named: Sequence[str], index: Sequence[Mapping[str, Any]], *, repository: Path) -> list[str]:
-    """Return the models to load.
+    """Return the names of the models to load.
 
     Args:
-        named: those that the user asks for.
+        named: the names that the user gives; none for all models.
         index: Triton's repository index.
-        repository: the server's model repository, where it can be seen from here.
+        repository: path of the server's model repository on this machine; it need not exist.
 
     Raises:
-        UsageError: one is not in the server's repository, or there is nothing to load.
+        UsageError: a name is not in the server's repository, or there is nothing to load.
     """
     known = list(dict.fromkeys(str(entry["name"]) for entry in index if "name" in entry))
     unknown = [name for name in named if name not in known]
     if unknown:
-        there = f"there are: {', '.join(known)}" if known else "it is empty"
+        there = f"it holds: {', '.join(known)}" if known else "it is empty"
         raise UsageError(f"no model {', '.join(unknown)} in the server's repository; {there}")
     if named:
         return list(dict.fromkeys(named))
     loaded = {str(entry["name"]) for entry in index if entry.get("state") == "READY"}
-    # Triton's index has a folder without weights too, and a Triton that is told to load one is not ready ever after.
-    # One that somebody unloaded is in the index with its versions, and stays as it is.
+    # Triton's index also lists folders without a model. If Triton is told to load one, it is never ready again. A model
+    # that was unloaded is in the index with its versions, and is not loaded again.
     states = {str(entry["name"]) for entry in index if entry.get("state")}
     fresh = [name for name in known if name not in states and _is_exported(repository / name)]
     for name in known:
         if name not in loaded and name not in fresh:
             print(f"{name}: not loaded; `qwen3-triton reload {name}` loads it if it was exported", flush=True)
     if not loaded and not fresh:
-        raise UsageError("the server has loaded no model; name what it shall load")
+        raise UsageError("the server has loaded no model; name the models to load")
     return [name for name in known if name in loaded or name in fresh]
 
 

@@ -1,4 +1,7 @@
-"""`qwen3-triton rerank`: a query, and documents from the command line, a file or stdin, to a ranking on stdout."""
+"""`qwen3-triton rerank`: rank documents from the command line, a file or stdin, and print the ranking.
+
+This module knows nothing about models.
+"""
 
 import argparse
 import json
@@ -21,13 +24,15 @@ EXTRA: str | None = None
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("query", metavar="QUERY", help="what is looked for")
-    parser.add_argument("documents", nargs="*", metavar="DOCUMENT", help="where; without any, lines of --file or stdin")
-    parser.add_argument("--file", metavar="PATH", help='UTF-8 file with a document per line; "-" is stdin')
+    parser.add_argument("query", metavar="QUERY", help="the query")
+    parser.add_argument(
+        "documents", nargs="*", metavar="DOCUMENT", help="documents to rank (default: the lines of --file or stdin)"
+    )
+    parser.add_argument("--file", metavar="PATH", help='UTF-8 file with one document per line; "-" for stdin')
     add_server_arguments(parser, noun="reranker")
-    parser.add_argument("--instruction", help="the task (default: the model's)")
-    parser.add_argument("--top-k", type=int, metavar="N", help="show the best N only")
-    parser.add_argument("--json", action="store_true", help="JSON lines with index, score, logit, document")
+    parser.add_argument("--instruction", help="the task, in one English sentence (default: the model's)")
+    parser.add_argument("--top-k", type=int, metavar="N", help="print only the best N documents")
+    parser.add_argument("--json", action="store_true", help="print JSON lines with index, score, logit and document")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(asdict(document)))
     else:
         _print_table(best)
-    sys.stdout.flush()  # a reader that has enough is noticed here, not at exit
+    sys.stdout.flush()  # so that a closed pipe raises its error here and not at exit
     return 0
 
 
@@ -66,9 +71,9 @@ def shown(text: str, *, columns: int | None) -> str:
     """Return a text as one line that a terminal can show.
 
     Args:
-        text: any text; a document may hold line ends, and control characters that would steer a terminal.
-        columns: room for it, where Chinese, Japanese and Korean characters take two columns each; None for no
-            limit. What does not fit ends in "...".
+        text: any text; it may hold line ends, and control characters that a terminal would interpret.
+        columns: the width of the line, in which Chinese, Japanese and Korean characters take two columns each; None for
+            no limit. A text that does not fit is cut, and ends in "...".
     """
     line = "".join(
         "?" if unicodedata.category(character) == "Cc" else character for character in " ".join(text.split())
@@ -86,6 +91,10 @@ def shown(text: str, *, columns: int | None) -> str:
 
 
 def _columns(character: str) -> int:
-    if unicodedata.category(character) in ("Cf", "Me", "Mn"):  # joiners and marks on the character before
+    if unicodedata.category(character) in (
+        "Cf",
+        "Me",
+        "Mn",
+    ):  # joiners, and marks that combine with the character before them
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -1,4 +1,7 @@
-"""`qwen3-triton status`: what a running server is, and which models it has."""
+"""`qwen3-triton status`: print the state of a running server and of its models.
+
+This module knows nothing about embedding and ranking.
+"""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -10,24 +13,24 @@ from .connection import add_connection_arguments, options_of
 if TYPE_CHECKING:
     from ..transports.base import Transport
 
-HELP = "say which models a running server has, and whether it is ready"
+HELP = "print which models a running server has, and whether they are ready"
 EXTRA: str | None = None
 
 _HEAD = ("model", "version", "checkpoint", "precision", "dimensions", "max_tokens", "state")
 _NONE = "-"
-_SHORT = 40  # characters of a reason that fit into the table
+_SHORT = 40  # a reason with fewer characters is printed in the table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What a server says about itself.
+    """The state of a server.
 
     Attributes:
-        version: of Triton.
-        is_ready: whether Triton calls itself ready.
-        models: a line for each version of each model, as `_HEAD` names the columns.
-        ready: names of the models of this project that are ready.
-        reasons: why a version is not ready, where Triton says it.
+        version: version of Triton.
+        is_ready: whether Triton reports that it is ready.
+        models: a line for each version of each model, with the columns of `_HEAD`.
+        ready: names of the models that are ready and were exported by this project.
+        reasons: the reasons that Triton gives for versions that are not ready, if they are too long for the table.
     """
 
     version: str
@@ -39,7 +42,7 @@ class Status:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("server", nargs="?", metavar="URL", help="the server; the same as --url")
+    parser.add_argument("server", nargs="?", metavar="URL", help="URL of the server, the same as --url")
     add_connection_arguments(parser)
     parser.add_argument(
         "--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for an answer (%(default)g)"
@@ -50,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the server's versions and a table of its models.
 
     Returns:
-        0 when the server is ready and has a model of this project that is; else 1.
+        0 if the server and at least one model of this project are ready; else 1.
     """
     from .. import __version__, io_thread
     from ..session import connect
@@ -68,11 +71,11 @@ def run(args: argparse.Namespace) -> int:
     status = io_thread.submit(ask()).result()
     state = "ready" if status.is_ready else "not ready"
     print(f"Triton {status.version} at {options.address} is {state}; this is qwen3-triton {__version__}\n")
-    print(_table([_HEAD, *status.models]) if status.models else "It has no model.")
+    print(_table([_HEAD, *status.models]) if status.models else "It has no models.")
     for reason in status.reasons:
         print(f"\n{reason}")
     if not status.ready:
-        print("\nNo Qwen3-Embedding or Qwen3-Reranker model is ready: export one and `qwen3-triton reload`")
+        print("\nNo Qwen3-Embedding or Qwen3-Reranker model is ready: export one, then run `qwen3-triton reload`")
     return 0 if status.is_ready and status.ready else 1
 
 
@@ -115,7 +118,7 @@ def _parameters(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _table(lines: Sequence[tuple[str, ...]]) -> str:
-    """One line each, columns aligned by spaces."""
+    """Return lines as text with aligned columns."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

@@ -1,7 +1,7 @@
-"""The subcommands of `qwen3-triton`, which the packages declare: found, their arguments read, one of them run.
+"""Finding the subcommands of `qwen3-triton`, reading their arguments, and running one of them.
 
-Each package of the distribution names its command modules in the entry-point group `qwen3_triton.commands`
-(pyproject.toml); this module knows none of them by name. Only the one that was asked for is loaded.
+Each package of the distribution declares its command modules in the entry-point group `qwen3_triton.commands`
+(pyproject.toml), and only the module of the requested command is imported. This module knows no command by name.
 """
 
 import argparse
@@ -18,15 +18,15 @@ from .errors import complain, exit_status
 _DISTRIBUTION = "qwen3-triton"
 _GROUP = "qwen3_triton.commands"
 _INTERRUPTED = 130
-_IMPORTING = "<frozen importlib._bootstrap>"  # where the frames of the import system say that they are
+_IMPORTING = "<frozen importlib._bootstrap>"  # the file name in the stack frames of the import system
 
 
 class Command(Protocol):
-    """What a command module holds.
+    """The interface of a command module.
 
     Attributes:
-        HELP: one line for `--help`.
-        EXTRA: the distribution's extra that the command needs; None when the base install is enough.
+        HELP: the line about the command in `--help`.
+        EXTRA: the extra of the distribution that the command needs; None if it needs none.
     """
 
     HELP: str
@@ -36,30 +36,30 @@ class Command(Protocol):
         """Declare the command's arguments."""
 
     def run(self, args: argparse.Namespace) -> int:
-        """Run the command and returns its exit status."""
+        """Run the command, and return its exit status."""
 
 
 Found: TypeAlias = "Command | ModuleNotFoundError"
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that complains in one line, as the commands do."""
+    """An argument parser that prints errors in one line, like those of the commands."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
 def parse(argv: Sequence[str]) -> "tuple[str, Found | None, argparse.Namespace]":
-    """Find the command that the arguments name, and reads its arguments.
+    """Find the command that the arguments name, and read its arguments.
 
     Args:
         argv: the arguments of `qwen3-triton`.
 
     Returns:
-        The command's name, its module or why that cannot be loaded, and its arguments. Without a command, None for the
-        module; the help was printed then.
+        The name of the command; its module, or the error if that cannot be imported; and its arguments. If the
+        arguments name no command, the help is printed, and the module is None.
     """
-    # No option of `qwen3-triton` itself takes a value.
+    # The options of `qwen3-triton` itself take no values, so the first argument that is not an option is the command.
     asked = next((argument for argument in argv if not argument.startswith("-")), None)
     parser, commands = _parser(asked)
     args = parser.parse_args(argv)
@@ -70,7 +70,7 @@ def parse(argv: Sequence[str]) -> "tuple[str, Found | None, argparse.Namespace]"
 
 
 def full_parser() -> argparse.ArgumentParser:
-    """Return the parser of `qwen3-triton` with every command that can be loaded."""
+    """Return the parser of `qwen3-triton` with every command that can be imported."""
     return _parser(None, only_loaded=True)[0]
 
 
@@ -78,15 +78,15 @@ def run(name: str, command: Found, args: argparse.Namespace, *, takes_ctrl_c: bo
     """Run a command.
 
     Args:
-        name: the command's.
-        command: its module, or why that cannot be loaded.
+        name: name of the command.
+        command: its module, or the error if that cannot be imported.
         args: its arguments.
-        takes_ctrl_c: whether Ctrl-C is to interrupt the command.
+        takes_ctrl_c: whether Ctrl-C interrupts the command.
 
     Returns:
-        The exit status: the command's, 1 when its extra is missing, 130 after Ctrl-C.
+        The exit status: that of the command, 1 if its extra is missing, 130 after Ctrl-C.
     """
-    # A command module that cannot even be imported cannot name its extra; it is called like the command.
+    # A command module that cannot be imported cannot name its extra, which then has the name of the command.
     extra = name if isinstance(command, ModuleNotFoundError) else command.EXTRA
     try:
         if takes_ctrl_c:
@@ -97,7 +97,7 @@ def run(name: str, command: Found, args: argparse.Namespace, *, takes_ctrl_c: bo
     except KeyboardInterrupt as interrupt:
         return complain(name, "; ".join(["interrupted", *map(str, interrupt.args)]), status=_INTERRUPTED)
     except ModuleNotFoundError as error:
-        # Without an extra to install, or for a module of our own, it is a fault of ours: show where.
+        # If there is no extra to install, or a module of this project is missing, it is a bug: show the traceback.
         if extra is None or (error.name or "").startswith("qwen3_"):
             raise
         print(
@@ -111,7 +111,15 @@ def run(name: str, command: Found, args: argparse.Namespace, *, takes_ctrl_c: bo
 
 
 def _parser(asked: str | None, *, only_loaded: bool = False) -> tuple[argparse.ArgumentParser, dict[str, Found]]:
-    """Make the parser with the arguments of one command; of all where there is no such command, as for `--help`."""
+    """Make the parser with the arguments of the command `asked`, or of all commands if there is no such command.
+
+    Args:
+        asked: name of a command; None for all commands.
+        only_loaded: whether to leave out commands that cannot be imported.
+
+    Returns:
+        The parser, and the commands by name.
+    """
     parser = _Parser(
         prog=_DISTRIBUTION,
         description="Qwen3-Embedding and Qwen3-Reranker on NVIDIA Triton: export, serve, embed, rerank.",
@@ -127,7 +135,7 @@ def _parser(asked: str | None, *, only_loaded: bool = False) -> tuple[argparse.A
             if only_loaded:
                 continue
             commands[name] = error
-            # Takes any arguments: they only lead to the message.
+            # It accepts any arguments, because the command only prints that its extra is missing.
             subparsers.add_parser(name, help=f"needs the {name} extra", prefix_chars="\0", add_help=False).add_argument(
                 "ignored", nargs="*"
             )
@@ -138,9 +146,10 @@ def _parser(asked: str | None, *, only_loaded: bool = False) -> tuple[argparse.A
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Interrupt a command; one that is still loading modules ends at once, because libraries take it badly.
+    """Raise KeyboardInterrupt in the command, or end the process at once if a module is being imported.
 
-    They print what they make of it, call themselves broken, or swallow it.
+    While they are imported, many libraries handle KeyboardInterrupt wrongly: they print it, report that they are
+    broken, or ignore it.
     """
     while frame is not None:
         if frame.f_code.co_filename == _IMPORTING:

@@ -1,4 +1,7 @@
-"""The texts of a command: its arguments, or the lines of a file or of stdin."""
+"""The texts of a command: its arguments, or the lines of a file or of stdin.
+
+This module knows nothing about what a command does with them.
+"""
 
 import contextlib
 import sys
@@ -11,16 +14,19 @@ from .errors import UsageError
 
 @contextlib.contextmanager
 def open_texts(texts: Sequence[str], *, file: str | None, noun: str) -> Iterator[Iterator[str]]:
-    """Give the texts of the command: its arguments, or without any the lines of a file.
+    """Provide the texts of a command: its arguments or, if there are none, the lines of a file.
 
     Args:
         texts: the arguments.
-        file: path of a UTF-8 file with a text per line; "-" or None for stdin.
-        noun: what the command calls a text.
+        file: path of a UTF-8 file with one text per line; "-" or None for stdin.
+        noun: what to call a text in messages.
+
+    Yields:
+        An iterator over the texts.
 
     Raises:
-        UsageError: there are arguments and a file too, or, when the last text was read, no texts at all.
-        InvalidInputError: a line is blank or not UTF-8, when it is read.
+        UsageError: there are both arguments and a file; or, raised by the iterator at its end, there are no texts.
+        InvalidInputError: a line is blank or not UTF-8; raised by the iterator when it reads that line.
         OSError: the file cannot be read.
     """
     if texts and file is not None:
@@ -29,7 +35,7 @@ def open_texts(texts: Sequence[str], *, file: str | None, noun: str) -> Iterator
         yield iter(texts)
     elif file is None or file == "-":
         if sys.stdin.isatty():
-            print(f"reading {noun}s from the keyboard, one per line; Ctrl-D ends", file=sys.stderr)
+            print(f"reading {noun}s from the keyboard, one per line; Ctrl-D ends the input", file=sys.stderr)
         yield _lines(sys.stdin.buffer, name="stdin", noun=noun)
     else:
         with Path(file).open("rb") as opened:
@@ -37,7 +43,7 @@ def open_texts(texts: Sequence[str], *, file: str | None, noun: str) -> Iterator
 
 
 def _lines(file: IO[bytes], *, name: str, noun: str) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file without their ends. CRLF and a byte order mark are fine."""
+    """Yield the lines of a UTF-8 file without their line ends, which may be CRLF, and without a byte order mark."""
     from ..errors import InvalidInputError
 
     number = 0
@@ -50,4 +56,4 @@ def _lines(file: IO[bytes], *, name: str, noun: str) -> Iterator[str]:
             raise InvalidInputError(f"{name}, line {number} is blank; remove it")
         yield text
     if number == 0:
-        raise UsageError(f"no {noun}s: give some as arguments, in --file, or on stdin")
+        raise UsageError(f"there are no {noun}s: give them as arguments, in --file, or on stdin")

@@ -1,4 +1,4 @@
-"""Integrations: the client in the form that other libraries ask for, one module for each library.
+"""Integrations of the client into other libraries, in one module for each library.
 
     from qwen3_client.integrations.langchain import Qwen3Embeddings, Qwen3Reranker
     from qwen3_client.integrations.llama_index import Qwen3Embedding, Qwen3Rerank
@@ -10,5 +10,5 @@ Each needs the extra of its name (`pip install 'qwen3-triton[langchain]'`, `[lla
 except `sentence_transformers`, which needs none. This package itself imports none of these libraries.
 
 Every class takes either `server=`, a URL or `ClientOptions`, and then opens a connection of its own; or `client=`, a
-`Client` or an `AsyncClient`, which it leaves open. Calls raise the client's errors.
+`Client` or an `AsyncClient`, which it leaves open. Calls raise the errors of the client.
 """

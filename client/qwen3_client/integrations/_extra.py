@@ -1,4 +1,7 @@
-"""The error for an integration whose library is not installed."""
+"""The error for an integration whose library is not installed.
+
+This module knows nothing about the libraries.
+"""
 
 
 def missing(extra: str) -> ImportError:

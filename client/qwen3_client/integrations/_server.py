@@ -1,7 +1,7 @@
-"""How an integration reaches its server: with the caller's client, or with clients of its own.
+"""The server of an integration, reached with the caller's client or with one that the integration opens.
 
-A library asks for one object with synchronous and asynchronous methods, so an integration holds both clients over one
-connection. This module knows nothing about the libraries.
+Libraries expect one object with synchronous and asynchronous methods, so an integration holds both clients, which share
+one connection. This module knows nothing about the libraries.
 """
 
 import operator
@@ -22,18 +22,18 @@ _ConnectedT = TypeVar("_ConnectedT", bound="Connected")
 
 
 class Server:
-    """Both clients of one server. Nothing is sent before the first call.
+    """A synchronous and an asynchronous client of one server. Nothing is sent before the first call.
 
-    A pickled or copied server opens a connection of its own.
+    A copy, and what is unpickled, opens a connection of its own.
 
     Args:
-        server: URL of the server, or the options of its client; None when a client is given.
-        client: the caller's client, of either kind, which stays the caller's to close; None to open one.
+        server: URL of the server, or the options of its client; None if a client is given.
+        client: the caller's client, of either kind, which is not closed here; None to open one.
 
     Attributes:
-        options: the options of a client of our own; None for the caller's client.
-        client: for calls that wait.
-        async_client: the same connection, for calls that are awaited.
+        options: the options of the client that this object opened; None if the client is the caller's.
+        client: the client for synchronous calls.
+        async_client: the client for asynchronous calls, over the same connection.
 
     Raises:
         InvalidInputError: neither `server` nor `client` is given, or both, or one of them cannot be used.
@@ -52,10 +52,10 @@ class Server:
         return Server, (self.options,)
 
     def refuse_if_borrowed(self, what: str) -> None:
-        """Refuse what cannot be done with the caller's client.
+        """Raise an error if the client is the caller's.
 
         Args:
-            what: such as "pickled".
+            what: what cannot be done with the integration then, such as "pickled".
 
         Raises:
             InvalidInputError: the client is the caller's.
@@ -77,7 +77,7 @@ class Server:
 
 
 class Connected:
-    """Base of the classes that hold a `Server`: they can be closed, and used as context managers."""
+    """The base of classes that hold a `Server`, which makes them closable and context managers."""
 
     _server: Server
 
@@ -104,7 +104,7 @@ class Connected:
 def checked_server(
     server: str | ClientOptions | None, *, client: Client | AsyncClient | None = None
 ) -> ClientOptions | None:
-    """Return the options of the client that is to be opened; None where the caller gives one.
+    """Return the options of the client to open, after checking them; None if the caller gives a client.
 
     Raises:
         InvalidInputError: neither `server` nor `client` is given, or both, or one of them cannot be used.
@@ -112,14 +112,14 @@ def checked_server(
     if client is not None:
         if server is not None:
             raise InvalidInputError(
-                "server= and client= contradict each other: a ready client has its server already, so give one of them"
+                "server= and client= contradict each other: a client already has its server, so give one of them"
             )
         if not isinstance(client, Client | AsyncClient):
             raise InvalidInputError(f"client must be a Client or an AsyncClient, not {type(client).__name__}")
         return None
     if server is None:
         raise InvalidInputError(
-            "give either server=, a URL such as 'localhost:8001' or ClientOptions, or client=, a ready client"
+            "give either server=, a URL such as 'localhost:8001' or ClientOptions, or client=, a Client or AsyncClient"
         )
     if isinstance(server, Client | AsyncClient):
         raise InvalidInputError(f"server must be a URL or ClientOptions: pass the {type(server).__name__} as client=")
@@ -129,34 +129,35 @@ def checked_server(
 
 
 def without_secrets(server: str | ClientOptions | None) -> str | dict[str, Any] | None:
-    """Return a URL as it is, and options as plain values for YAML or JSON, without what may be secret.
+    """Return a URL as it is, and options as a dict for YAML or JSON, without those that may be secret.
 
-    Options that are None are left out.
+    Options that are None are left out too.
     """
     plain: str | dict[str, Any] | None = _plain(server)
     return plain
 
 
 def secrets_of(options: ClientOptions) -> list[str]:
-    """Return the names of the options that are given and that `without_secrets` leaves out."""
+    """Return the names of the given options that `without_secrets` leaves out."""
     return [field.name for field in fields(options) if not field.repr and getattr(options, field.name)]
 
 
 def options_from(plain: Mapping[str, Any]) -> ClientOptions:
-    """Return the options that `without_secrets` wrote.
+    """Return the options that `without_secrets` turned into a dict.
 
     Raises:
-        InvalidInputError: one of them cannot be used.
+        InvalidInputError: an option cannot be used.
     """
     tls = plain.get("tls")
     return ClientOptions(**{**plain, "tls": None if tls is None else Tls(**tls)})
 
 
 def check_arguments(*, instruction: str | None = None, dimensions: int | None = None, top_n: int | None = None) -> None:
-    """Check what can be checked of an integration's arguments before the server is asked.
+    """Check the arguments of an integration, as far as that is possible without asking the server.
 
     Raises:
-        InvalidInputError: the instruction is not a text, `dimensions` fits no model, or `top_n` is less than 1.
+        InvalidInputError: the instruction is not a text, `dimensions` is too small for any model, or `top_n` is less
+            than 1.
     """
     if instruction is not None:
         checked_text(instruction, what="instruction")
@@ -170,7 +171,7 @@ def _is_whole(number: object, *, least: int) -> bool:
     return isinstance(number, SupportsIndex) and not isinstance(number, bool) and operator.index(number) >= least
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever an option may be
+def _plain(value: Any) -> Any:  # noqa: ANN401 - the value of an option, of any type
     if is_dataclass(value):
         given = ((field.name, getattr(value, field.name)) for field in fields(value) if field.repr)  # no secrets
         return {name: _plain(option) for name, option in given if option is not None}

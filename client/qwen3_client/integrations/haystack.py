@@ -1,4 +1,4 @@
-"""Haystack: components that embed a query, embed documents, and rank documents.
+"""Haystack components that embed a query, embed documents, and rank documents.
 
     from haystack import Document, Pipeline
     from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
@@ -17,10 +17,11 @@
     question = "Which planet is red?"
     best = pipeline.run({"embedder": {"text": question}, "ranker": {"query": question}})["ranker"]["documents"]
 
-The text embedder puts the task before its text, as the model expects of a query; the document embedder adds nothing.
+The text embedder puts the instruction before its text, as the model expects for queries. The document embedder adds
+nothing.
 
 `pipeline.dumps()` writes the components as YAML, and `Pipeline.loads(yaml, allowed_modules=["qwen3_client.*"])` reads
-them. A component with a ready client cannot be written; nor can one whose `ClientOptions` hold a token or headers.
+them. Components with `client=` cannot be written, nor those whose `ClientOptions` hold a token or headers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,10 +49,10 @@ _ComponentT = TypeVar("_ComponentT", bound="_Component")
 
 
 class _Component:
-    """What the components share: a server, and how its options are written and read.
+    """The base of the components: their server, and how its options are written and read.
 
-    The components call `_Component.__init__` by name: `component` replaces each class with a copy, and `super()` would
-    still refer to the original.
+    The components call `_Component.__init__` by name, because `component` replaces each class with a copy, and
+    `super()` would still refer to the original class.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class _Component:
         self._opened: Server | None = None
 
     def warm_up(self) -> None:
-        """Make the client ready, and again after `close`; nothing is sent. `run` does it too."""
+        """Open the client, also after `close`, without sending anything. `run` calls this too."""
         if self._opened is None:
             options = self._options
             if options is not None and self.token is not None:
@@ -102,7 +103,7 @@ class _Component:
     @property
     def _server(self) -> Server:
         self.warm_up()
-        assert self._opened is not None  # noqa: S101 - that is what warming up does
+        assert self._opened is not None  # noqa: S101 - `warm_up` has set it
         return self._opened
 
     def _to_dict(self, **arguments: object) -> dict[str, Any]:
@@ -122,11 +123,11 @@ class _Component:
 
 @component
 class Qwen3TextEmbedder(_Component):
-    """Embeds a query with Qwen3-Embedding on a Triton server. Vectors have norm 1.
+    """A component that embeds a query with Qwen3-Embedding on a Triton server. Vectors have norm 1.
 
     Args:
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
-        client: a ready client instead, of either kind; it stays open.
+        client: a `Client` or `AsyncClient` to use instead. It stays open.
         token: bearer token, such as `Secret.from_env_var("TRITON_TOKEN")`.
         instruction: the task, in one English sentence; None for the model's default.
         dimensions: length of the vectors, from 32 to the model's; None for the model's.
@@ -174,11 +175,11 @@ class Qwen3TextEmbedder(_Component):
 
 @component
 class Qwen3DocumentEmbedder(_Component):
-    """Embeds documents with Qwen3-Embedding on a Triton server. Vectors have norm 1.
+    """A component that embeds documents with Qwen3-Embedding on a Triton server. Vectors have norm 1.
 
     Args:
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
-        client: a ready client instead, of either kind; it stays open.
+        client: a `Client` or `AsyncClient` to use instead. It stays open.
         token: bearer token, such as `Secret.from_env_var("TRITON_TOKEN")`.
         dimensions: length of the vectors, from 32 to the model's; None for the model's.
         meta_fields_to_embed: names of metadata fields whose values go before a document's content.
@@ -233,14 +234,14 @@ class Qwen3DocumentEmbedder(_Component):
 
 @component
 class Qwen3Ranker(_Component):
-    """Puts documents in order of how well they meet a query, as Qwen3-Reranker on a Triton server judges each.
+    """A component that ranks documents by how well they meet a query, with Qwen3-Reranker on a Triton server.
 
     Args:
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
-        client: a ready client instead, of either kind; it stays open.
+        client: a `Client` or `AsyncClient` to use instead. It stays open.
         token: bearer token, such as `Secret.from_env_var("TRITON_TOKEN")`.
         instruction: the task, in one English sentence; None for the model's default.
-        top_k: how many documents to return, the best; None for all.
+        top_k: how many of the best documents to return; None for all.
         meta_fields_to_embed: names of metadata fields whose values go before a document's content.
         embedding_separator: text between these values and the content.
 
@@ -281,12 +282,12 @@ class Qwen3Ranker(_Component):
         """Rank documents.
 
         Args:
-            query: what is searched for.
-            documents: where it is searched for.
-            top_k: how many to return, the best; None for the component's own number.
+            query: the query.
+            documents: the documents to rank.
+            top_k: how many of the best documents to return; None for the `top_k` of the component.
 
         Returns:
-            `documents`, copies with the probability that each meets the query as its score, the highest first, and
+            `documents`, copies whose scores are the probabilities that they meet the query, the highest first, and
             `meta` with the name of the `model` that was exported.
         """
         client, most = self._server.client, self.top_k if top_k is None else top_k
@@ -306,7 +307,7 @@ def _meta(info: ServedInfo) -> dict[str, Any]:
 
 
 def _texts_of(documents: Sequence[Document], part: Qwen3DocumentEmbedder | Qwen3Ranker) -> list[str]:
-    """Return what is embedded or judged of each document: values of its metadata, then its content."""
+    """Return the text of each document to embed or judge: values of its metadata, then its content."""
     texts = []
     for document in documents:
         values = (document.meta.get(name) for name in part.meta_fields_to_embed)

@@ -1,4 +1,4 @@
-"""LangChain: an `Embeddings`, and a document compressor that reranks.
+"""LangChain: an implementation of `Embeddings`, and a document compressor that reranks.
 
     from langchain_core.vectorstores import InMemoryVectorStore
     from qwen3_client.integrations.langchain import Qwen3Embeddings, Qwen3Reranker
@@ -8,7 +8,7 @@
     found = store.similarity_search("Which planet is red?", k=2)
     best = Qwen3Reranker(server="localhost:8001", top_n=1).compress_documents(found, "Which planet is red?")
 
-`embed_query` puts the task before its text, as the model expects of a query; `embed_documents` adds nothing.
+`embed_query` puts the instruction before its text, as the model expects for queries. `embed_documents` adds nothing.
 """
 
 from collections.abc import Sequence
@@ -33,13 +33,13 @@ __all__ = ["Qwen3Embeddings", "Qwen3Reranker"]
 
 
 class Qwen3Embeddings(Connected, Embeddings):
-    """Embeds with Qwen3-Embedding on a Triton server. Vectors have norm 1.
+    """LangChain embeddings from Qwen3-Embedding on a Triton server. Vectors have norm 1.
 
-    It can be pickled, unless it was given a client.
+    An object can be pickled unless it was created with `client=`.
 
     Args:
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
-        client: a ready client instead, of either kind; it stays open.
+        client: a `Client` or `AsyncClient` to use instead. It stays open.
         instruction: the task of the queries, in one English sentence; None for the model's default.
         dimensions: length of the vectors, from 32 to the model's; None for the model's.
 
@@ -61,12 +61,12 @@ class Qwen3Embeddings(Connected, Embeddings):
         self.dimensions = dimensions
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Embed texts that are found."""
+        """Embed documents, the texts that are searched."""
         rows: list[list[float]] = self._server.client.encode_document(texts, dimensions=self.dimensions).tolist()
         return rows
 
     def embed_query(self, text: str) -> list[float]:
-        """Embed a text that looks for others."""
+        """Embed a query, the text that searches for documents."""
         row: list[float] = self._server.client.encode_query(
             text, instruction=self.instruction, dimensions=self.dimensions
         ).tolist()
@@ -88,18 +88,18 @@ class Qwen3Embeddings(Connected, Embeddings):
 
 
 class Qwen3Reranker(Connected, BaseDocumentCompressor):
-    """Puts documents in order of how well they meet the query, as Qwen3-Reranker on a Triton server judges each.
+    """A document compressor that ranks documents with Qwen3-Reranker on a Triton server.
 
-    The documents it returns are copies with one more entry in their metadata, `relevance_score`: the probability, from
-    0 to 1, that the document meets the query.
+    The documents that it returns are copies with one more entry in their metadata, `relevance_score`: the probability,
+    from 0 to 1, that the document meets the query.
 
-    Dumps and the repr leave out the token and the headers of `server`, and a ready client.
+    The repr and pydantic's dumps leave out `client`, and the token and the headers of `server`.
 
     Attributes:
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
-        client: a ready client instead, of either kind; it stays open.
+        client: a `Client` or `AsyncClient` to use instead. It stays open.
         instruction: the task, in one English sentence; None for the model's default.
-        top_n: how many documents to return, the best; None for all.
+        top_n: how many of the best documents to return; None for all.
 
     Raises:
         pydantic.ValidationError: an argument cannot be used. (Calls raise every `Qwen3ClientError`.)
@@ -115,7 +115,7 @@ class Qwen3Reranker(Connected, BaseDocumentCompressor):
     _server: Server = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's
-        """Check the arguments; nothing is sent."""
+        """Check the arguments, without sending anything."""
         check_arguments(instruction=self.instruction, top_n=self.top_n)
         self._server = Server(self.server, client=self.client)
 

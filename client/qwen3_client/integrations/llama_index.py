@@ -8,7 +8,8 @@
     found = index.as_retriever(similarity_top_k=2).retrieve("Which planet is red?")
     best = Qwen3Rerank(server="localhost:8001", top_n=1).postprocess_nodes(found, query_str="Which planet is red?")
 
-A query embedding puts the task before its text, as the model expects of a query; a text embedding adds nothing.
+The embedding of a query puts the instruction before the text, as the model expects. The embedding of a text adds
+nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,14 +41,14 @@ _dispatcher = get_dispatcher(__name__)
 
 
 class Qwen3Embedding(Connected, BaseEmbedding):
-    """Embeds with Qwen3-Embedding on a Triton server. Vectors have norm 1.
+    """A LlamaIndex embedding model: Qwen3-Embedding on a Triton server. Vectors have norm 1.
 
-    `to_dict` leaves out the token and the headers of `server`, and a ready client. To give them again,
-    call `from_dict(data, server=ClientOptions(…))` or `from_dict(data, client=…)`.
+    `to_dict` leaves out `client`, and the token and the headers of `server`. To supply them again, call
+    `from_dict(data, server=ClientOptions(…))` or `from_dict(data, client=…)`.
 
     Attributes:
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
-        client: a ready client instead, of either kind; it stays open.
+        client: a `Client` or `AsyncClient` to use instead. It stays open.
         instruction: the task of the queries, in one English sentence; None for the model's default.
         dimensions: length of the vectors, from 32 to the model's; None for the model's.
 
@@ -59,26 +60,26 @@ class Qwen3Embedding(Connected, BaseEmbedding):
     client: Client | AsyncClient | None = Field(default=None, exclude=True, repr=False)
     instruction: str | None = None
     dimensions: int | None = None
-    model_name: str = Field(default="Qwen3-Embedding", description="What events call the model.")
-    # The server forms the batches: LlamaIndex's 10 would leave it waiting for the next call most of the time.
+    model_name: str = Field(default="Qwen3-Embedding", description="The name of the model in events.")
+    # The server forms the batches. With LlamaIndex's default of 10, it would wait for the next call most of the time.
     embed_batch_size: int = Field(
-        default=256, description="Texts that are handed to the client at once.", gt=0, le=2048
+        default=256, description="The number of texts in one call of the client.", gt=0, le=2048
     )
 
     _server: Server = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's
-        """Check the arguments; nothing is sent."""
+        """Check the arguments, without sending anything."""
         check_arguments(instruction=self.instruction, dimensions=self.dimensions)
         self._server = Server(self.server, client=self.client)
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name of the class in what `to_dict` returns."""
+        """Return the name of the class for `to_dict`."""
         return "Qwen3Embedding"
 
     def __getstate__(self) -> dict[str, Any]:
-        self._server.refuse_if_borrowed("pickled")  # the base class would drop the client and say so in a log
+        self._server.refuse_if_borrowed("pickled")  # the base class would drop the client, and only log it
         return super().__getstate__()
 
     def _get_query_embedding(self, query: str) -> Embedding:
@@ -111,19 +112,19 @@ class Qwen3Embedding(Connected, BaseEmbedding):
 
 
 class Qwen3Rerank(Connected, BaseNodePostprocessor):
-    """Puts nodes in order of how well they meet the query, as Qwen3-Reranker on a Triton server judges each.
+    """A node postprocessor that ranks nodes with Qwen3-Reranker on a Triton server.
 
-    The judged text is the one that is embedded too, with the metadata that a node lets be embedded. A node's score
-    becomes the probability, from 0 to 1, that it meets the query.
+    It judges the text of a node that is embedded too, which includes the metadata that the node allows to embed. The
+    score of a node becomes the probability, from 0 to 1, that it meets the query.
 
-    `to_dict` leaves out the token and the headers of `server`, and a ready client. To give them again,
-    call `from_dict(data, server=ClientOptions(…))` or `from_dict(data, client=…)`.
+    `to_dict` leaves out `client`, and the token and the headers of `server`. To supply them again, call
+    `from_dict(data, server=ClientOptions(…))` or `from_dict(data, client=…)`.
 
     Attributes:
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
-        client: a ready client instead, of either kind; it stays open.
+        client: a `Client` or `AsyncClient` to use instead. It stays open.
         instruction: the task, in one English sentence; None for the model's default.
-        top_n: how many nodes to return, the best; None for all.
+        top_n: how many of the best nodes to return; None for all.
 
     Raises:
         pydantic.ValidationError: an argument cannot be used. (Calls raise every `Qwen3ClientError`.)
@@ -137,13 +138,13 @@ class Qwen3Rerank(Connected, BaseNodePostprocessor):
     _server: Server = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's
-        """Check the arguments; nothing is sent."""
+        """Check the arguments, without sending anything."""
         check_arguments(instruction=self.instruction, top_n=self.top_n)
         self._server = Server(self.server, client=self.client)
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name of the class in what `to_dict` returns."""
+        """Return the name of the class for `to_dict`."""
         return "Qwen3Rerank"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -172,10 +173,10 @@ class Qwen3Rerank(Connected, BaseNodePostprocessor):
     def _reported(
         self, nodes: list[NodeWithScore], query: str
     ) -> Iterator[Callable[[list[RankedDocument]], list[NodeWithScore]]]:
-        """Tell LlamaIndex's callbacks and instrumentation of a reranking.
+        """Report a reranking to LlamaIndex's callbacks and instrumentation.
 
         Yields:
-            What turns the result into nodes, and reports these too.
+            The function that turns the ranking into nodes, and reports these too.
         """
         options = self._server.options
         name = (options.reranker if options else None) or "Qwen3-Reranker"

@@ -1,4 +1,4 @@
-"""MTEB: Qwen3-Embedding and Qwen3-Reranker on a server, for the harness of the `mteb` package.
+"""MTEB: evaluating Qwen3-Embedding and Qwen3-Reranker on a server with the `mteb` package.
 
     import mteb
     from qwen3_client.integrations.mteb import Qwen3Encoder
@@ -6,9 +6,9 @@
     with Qwen3Encoder("localhost:8001") as model:
         mteb.evaluate(model, mteb.get_tasks(tasks=["NFCorpus"]))
 
-Each task uses the instruction that Qwen evaluated it with, from `mteb_instructions.json`: another instruction can move
-a score by several points. The rules are those of Qwen's `evaluation/qwen3_embedding_model.py`, with one exception:
-documents of reranking tasks have no instruction, as the model cards say.
+Each task uses the instruction with which Qwen evaluated it, from `mteb_instructions.json`, because another instruction
+can change a score by several points. The rules are those of Qwen's `evaluation/qwen3_embedding_model.py`, with one
+exception: documents of reranking tasks have no instruction, as the model cards say.
 """
 
 import json
@@ -44,7 +44,7 @@ __all__ = ["Instructions", "Qwen3CrossEncoder", "Qwen3Encoder", "qwen_instructio
 
 Instructions: TypeAlias = Mapping[str, str | Mapping[str, str]]
 
-# Both texts of a pair are treated alike, and all tasks of the type too.
+# The instruction for all texts of all tasks of a type.
 _INSTRUCTION_OF_TYPE = {
     "STS": "Retrieve semantically similar text",
     "PairClassification": "Retrieve semantically similar text",
@@ -57,20 +57,20 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def qwen_instructions() -> Instructions:
     """Return Qwen's instruction for each task of MTEB, by the task's name.
 
-    An instruction is for the queries, or for all texts of a task that does not tell queries from documents. Three
-    retrieval tasks whose documents resemble queries have an instruction for each, under "query" and "document".
+    An instruction is for the queries, or for all texts if the task does not distinguish queries from documents. Three
+    retrieval tasks whose documents resemble queries have one for each kind, under "query" and "document".
     """
     data = json.loads(resources.files(__package__).joinpath("mteb_instructions.json").read_text("utf-8"))
     return MappingProxyType(data["instructions"])
 
 
 class Qwen3Encoder(Connected, AbsEncoder):
-    """An encoder of `mteb`: embeds the texts of tasks with Qwen3-Embedding on a Triton server.
+    """An encoder for `mteb`, which embeds the texts of tasks with Qwen3-Embedding on a Triton server.
 
     Args:
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
-        client: a ready client instead, of either kind; it stays open.
-        instructions: instructions of tasks, by the task's name, that replace Qwen's.
+        client: a `Client` or `AsyncClient` to use instead. It stays open.
+        instructions: instructions by the task's name, which replace those of Qwen.
         dimensions: length of the vectors, from 32 to the model's; None for the model's.
 
     Attributes:
@@ -94,7 +94,7 @@ class Qwen3Encoder(Connected, AbsEncoder):
         self.model = SentenceTransformer(client=self._server.client, truncate_dim=dimensions)
 
     @property
-    def mteb_model_meta(self) -> ModelMeta:  # type: ignore[override] # an attribute there; here the server is asked
+    def mteb_model_meta(self) -> ModelMeta:  # type: ignore[override] # there an attribute; here the server must be asked
         """The description of the served model that `mteb` stores with its results."""
         info = self._server.client.info()
         return _meta(
@@ -109,7 +109,7 @@ class Qwen3Encoder(Connected, AbsEncoder):
         prompt = task_metadata.prompt
         if isinstance(prompt, Mapping) and prompt_type is None:
             return str(prompt.get("query", ""))
-        return super().get_instruction(task_metadata, prompt_type)  # the task's own, or its kind's
+        return super().get_instruction(task_metadata, prompt_type)  # that of the task, or of its type
 
     def encode(
         self,
@@ -125,10 +125,10 @@ class Qwen3Encoder(Connected, AbsEncoder):
 
         Args:
             inputs: batches with the texts under "text".
-            task_metadata: which task it is.
-            hf_split: changes nothing.
-            hf_subset: changes nothing.
-            prompt_type: whether the texts are queries or documents; None where the task does not tell them apart.
+            task_metadata: the task.
+            hf_split: not used.
+            hf_subset: not used.
+            prompt_type: whether the texts are queries or documents; None if the task does not distinguish them.
             kwargs: `batch_size`, `show_progress_bar` and `precision`, as for `SentenceTransformer.encode`.
 
         Returns:
@@ -145,13 +145,13 @@ class Qwen3Encoder(Connected, AbsEncoder):
 
 
 class Qwen3CrossEncoder(Connected):
-    """A cross-encoder of `mteb`: scores the pairs of reranking tasks with Qwen3-Reranker on a Triton server.
+    """A cross-encoder for `mteb`, which scores the pairs of reranking tasks with Qwen3-Reranker on a Triton server.
 
     Args:
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
-        client: a ready client instead, of either kind; it stays open.
-        instructions: instructions of tasks, by the task's name, that replace Qwen's. A task without any has the
-            model's default.
+        client: a `Client` or `AsyncClient` to use instead. It stays open.
+        instructions: instructions by the task's name, which replace those of Qwen. A task without an instruction gets
+            the model's default.
 
     Raises:
         InvalidInputError: an argument cannot be used. (Calls raise every `Qwen3ClientError`.)
@@ -187,15 +187,15 @@ class Qwen3CrossEncoder(Connected):
 
         Args:
             inputs1: batches with the queries under "text".
-            inputs2: batches with as many documents.
-            task_metadata: which task it is.
-            hf_split: changes nothing.
-            hf_subset: changes nothing.
-            prompt_type: changes nothing.
-            kwargs: change nothing.
+            inputs2: batches with as many documents under "text".
+            task_metadata: the task.
+            hf_split: not used.
+            hf_subset: not used.
+            prompt_type: not used.
+            kwargs: not used.
 
         Returns:
-            float32 `[n]`, the probability of each pair that the document meets the query.
+            float32 `[n]`, for each pair the probability that the document meets the query.
         """
         pairs = list(zip(_texts(inputs1), _texts(inputs2), strict=True))
         instruction = _instruction(self._instructions, task_metadata, None)
@@ -220,7 +220,7 @@ def _texts(inputs: DataLoader[BatchedInput]) -> list[str]:
 
 
 def _meta(info: ServedInfo, **more: object) -> ModelMeta:
-    """Return a description that keeps the results apart from those of the checkpoint and of other precisions."""
+    """Return a description with which results differ from those of the checkpoint and of other precisions."""
     is_on_hub = _HUB_ID.fullmatch(info.source) is not None
     meta: ModelMeta = ModelMeta.create_empty(
         {

@@ -1,4 +1,4 @@
-"""sentence-transformers: an object with the methods of its `SentenceTransformer`, whose model runs on a server.
+"""sentence-transformers: a class with the methods of its `SentenceTransformer`, whose model runs on a server.
 
     from qwen3_client.integrations.sentence_transformers import SentenceTransformer
 
@@ -7,8 +7,9 @@
     documents = model.encode(["The capital of China is Beijing."])
     print(model.similarity(queries, documents))  # [1, 1]
 
-Code written for `SentenceTransformer("Qwen/Qwen3-Embedding-0.6B")` needs only another import and the server's URL. The
-library itself is not needed; torch is needed for tensors only. What a remote model cannot do raises an error.
+To port code that uses `SentenceTransformer("Qwen/Qwen3-Embedding-0.6B")`, change the import and pass the server's URL.
+The library itself is not needed, and torch is needed only for tensors. Arguments that have no meaning for a remote
+model raise an error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,10 +43,10 @@ class SentenceTransformer(Connected):
 
     Args:
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
-        client: a ready client instead, of either kind; it stays open.
-        prompts: more prompts that `prompt_name` may name, each the text to put before a sentence. "query" and
-            "document" replace the default ones.
-        truncate_dim: components of every vector to keep; None for all. `encode` can override it.
+        client: a `Client` or `AsyncClient` to use instead. It stays open.
+        prompts: prompts to add to those that `prompt_name` can name. Each is the text to put before a sentence. "query"
+            and "document" replace the default ones.
+        truncate_dim: number of components to keep of every vector; None for all. `encode` can override it.
 
     Raises:
         InvalidInputError: an argument cannot be used.
@@ -69,20 +70,20 @@ class SentenceTransformer(Connected):
 
     @property
     def prompts(self) -> dict[str, str]:
-        """The prompts by name: "query", with the model's default task, "document", which is empty, and the caller's."""
+        """The prompts by name: "query" with the default task, "document", which is empty, and those of the caller."""
         default = self._server.client.info().default_instruction
         return {"query": query_prompt("", instruction=default), "document": "", **self._own_prompts}
 
     @property
     def max_seq_length(self) -> int:
-        """Most tokens in one text; what is longer loses its end."""
+        """The maximum number of tokens in one text. Longer texts are cut at their end."""
         return self._server.client.info().max_tokens
 
     def get_sentence_embedding_dimension(self) -> int:
         """Return the length of the vectors."""
         return self.truncate_dim or self._server.client.info().dimensions
 
-    get_embedding_dimension = get_sentence_embedding_dimension  # its name since sentence-transformers 5.4
+    get_embedding_dimension = get_sentence_embedding_dimension  # the name since sentence-transformers 5.4
 
     def encode(
         self,
@@ -105,18 +106,19 @@ class SentenceTransformer(Connected):
 
         Args:
             sentences: one text, or several.
-            prompt_name: which of `prompts` goes before each; None for none, which is right for documents.
-            prompt: what goes before each, instead of a named one.
-            batch_size: at least 1. It changes nothing: the server forms the batches.
-            show_progress_bar: whether to show one on stderr.
+            prompt_name: the name of the prompt to put before each text; None for none, which is right for documents.
+            prompt: the prompt to put before each text, in place of a named one.
+            batch_size: at least 1. It has no effect, because the server forms the batches.
+            show_progress_bar: whether to show a progress bar on stderr.
             output_value: only "sentence_embedding".
             precision: "float32"; or "binary" or "ubinary", one bit per component, as int8 or uint8 `[n, d / 8]`.
             convert_to_numpy: whether to return a numpy array instead of a list of tensors.
-            convert_to_tensor: whether to return a tensor instead.
-            device: only None; the server chooses its device.
-            normalize_embeddings: whether vectors have norm 1 even when they are cut. Vectors that are not cut always
-                have it, since normalisation is part of the model.
-            truncate_dim: components to keep, from 32 to the model's; None for the number that the object was made with.
+            convert_to_tensor: whether to return one tensor instead.
+            device: only None, because the server chooses its device.
+            normalize_embeddings: whether vectors that are cut are normalised again. Vectors that are not cut always
+                have norm 1, because normalisation is part of the model.
+            truncate_dim: number of components to keep, from 32 to the model's; None for `truncate_dim` of the
+                constructor.
             pool: only None.
             chunk_size: only None.
 
@@ -124,17 +126,17 @@ class SentenceTransformer(Connected):
             float32 `[d]` for one text, `[n, d]` for several, in their order; `[d / 8]` and `[n, d / 8]` with bits.
 
         Raises:
-            InvalidInputError: an argument cannot be used, or is not for a remote model.
-            ImportError: tensors are wanted, and there is no torch.
+            InvalidInputError: an argument cannot be used, or has no meaning for a remote model.
+            ImportError: tensors are requested, but torch is not installed.
             Qwen3ClientError: the first failure, in the order of the sentences.
         """
         _refuse_unless(output_value == "sentence_embedding", f"output_value={output_value!r}", "pooled vectors")
-        _refuse_unless(device is None, f"device={device!r}", "vectors from the device that it runs on")
+        _refuse_unless(device is None, f"device={device!r}", "vectors from the device that the server uses")
         _refuse_unless(pool is None and chunk_size is None, "pool= and chunk_size=", "vectors from one process")
         if precision not in ("float32", "binary", "ubinary"):
             raise InvalidInputError(
                 f"precision must be 'float32', 'binary' or 'ubinary', not {precision!r}: 8-bit codes depend on the "
-                "texts that they are calibrated with, so encode as float32, and quantise all vectors alike"
+                "texts of their calibration, so encode as float32, and quantise all vectors with one calibration"
             )
         if type(batch_size) is not int or batch_size < 1:
             raise InvalidInputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
@@ -258,7 +260,7 @@ class SentenceTransformer(Connected):
         client = self._server.client
         info = client.info()
         kept = checked_dimensions(dimensions, full=info.dimensions)
-        # A cut vector keeps its shorter norm unless norm 1 is asked for, as in sentence-transformers.
+        # As in sentence-transformers, a cut vector is not normalised again unless the caller asks for it.
         rows = np.empty((len(texts), kept if is_normalised else info.dimensions), np.float32)
         prompts = [prefix + text for text in texts]
         sent = [index for index, prompt in enumerate(prompts) if prompt]
@@ -271,10 +273,10 @@ class SentenceTransformer(Connected):
         except Qwen3ClientError as error:
             if error.index is None:
                 raise
-            # The client counts the texts that were sent; the caller counts all.
+            # The client counts only the texts that were sent, the caller all of them.
             raise error.about("text", sent[error.index]) from error.__cause__
         if len(sent) < len(texts):
-            # The client takes no empty text. The library embeds it as the end-of-text token alone.
+            # The client refuses empty texts. The library embeds an empty text as the end token alone.
             empty = [index for index, prompt in enumerate(prompts) if not prompt]
             rows[empty] = client.encode_tokens([[info.eos_token_id]], dimensions=rows.shape[1])
         return np.ascontiguousarray(rows[:, :kept])
@@ -285,13 +287,13 @@ def _checked_sentence(sentence: object, *, index: int) -> str:
     return "" if sentence == "" else checked_text(sentence, index=index)
 
 
-def _refuse_unless(is_possible: bool, argument: str, instead: str) -> None:  # noqa: FBT001 - reads as a sentence
+def _refuse_unless(is_possible: bool, argument: str, instead: str) -> None:  # noqa: FBT001 - a call reads as a sentence
     if not is_possible:
-        raise InvalidInputError(f"a remote model cannot do {argument}: leave it out, and get {instead}")
+        raise InvalidInputError(f"a remote model does not support {argument}: leave it out to get {instead}")
 
 
 def _unit(embeddings: "ArrayLike | torch.Tensor") -> NDArray[np.float32]:
-    """Return vectors as float32 of norm 1; a zero vector stays one."""
+    """Return vectors as float32 of norm 1. A zero vector stays zero."""
     array = np.asarray(embeddings.detach().cpu() if _is_tensor(embeddings) else embeddings, np.float32)
     norms = np.linalg.norm(array, axis=-1, keepdims=True)
     unit: NDArray[np.float32] = np.divide(array, norms, out=np.zeros_like(array), where=norms > 0)
@@ -299,12 +301,14 @@ def _unit(embeddings: "ArrayLike | torch.Tensor") -> NDArray[np.float32]:
 
 
 def _is_tensor(embeddings: object) -> "TypeGuard[torch.Tensor]":
-    return type(embeddings).__module__ == "torch"  # asked so that torch is not loaded for it
+    return type(embeddings).__module__ == "torch"  # asked this way so that torch is not imported for it
 
 
 def _torch() -> ModuleType:
     try:
         import torch
     except ImportError as error:
-        raise ImportError("tensors need torch: pip install torch, or leave convert_to_numpy as it is") from error
+        raise ImportError(
+            "tensors need torch: pip install torch, or leave out convert_to_numpy and convert_to_tensor"
+        ) from error
     return torch

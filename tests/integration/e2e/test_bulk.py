@@ -115,7 +115,7 @@ def test_kill_9_in_the_middle_loses_and_repeats_nothing(
             process.send_signal(signal.SIGKILL)
             said = process.stderr.read() if process.stderr else ""
         assert process.returncode == -signal.SIGKILL, said
-        assert (f"resumed: the vectors of {stops[-1]} rows of c.parquet were kept" if stops else "") in said
+        assert (f"resuming: the vectors of {stops[-1]} rows of c.parquet are kept" if stops else "") in said
         stops.append(50 * len(list(parts.glob("rows-*.arrow"))))
         assert not (tmp_path / output).exists()
     assert 0 < stops[0] < stops[1] < rows
@@ -124,7 +124,7 @@ def test_kill_9_in_the_middle_loses_and_repeats_nothing(
     while before != (before := texts_done(triton)):  # what the killed client had sent is still being answered
         time.sleep(0.3)
     said = embed(triton, *arguments, cwd=tmp_path)
-    resumed = f"resumed: the vectors of {stops[1]} rows of c.parquet were kept\n"
+    resumed = f"resuming: the vectors of {stops[1]} rows of c.parquet are kept\n"
     assert said.startswith(f"{resumed}wrote {output}: {dtype} [{rows}, 64] in ")
     assert texts_done(triton) - before == rows - stops[1]
     left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -152,8 +152,8 @@ def test_ctrl_c_in_the_middle_of_a_block_keeps_what_is_finished(triton: Triton, 
         said = process.stderr.read() if process.stderr else ""
     assert process.returncode == 130, said
     interrupted = re.fullmatch(
-        r"qwen3-triton embed: interrupted; the vectors of ([\d,]+) rows are kept, and the same command goes on from "
-        r"there\n",
+        r"qwen3-triton embed: interrupted; the vectors of ([\d,]+) rows are kept; run the same command again to "
+        r"resume\n",
         said,
     )
     assert interrupted, said
@@ -165,7 +165,7 @@ def test_ctrl_c_in_the_middle_of_a_block_keeps_what_is_finished(triton: Triton, 
     while before != (before := texts_done(triton)):  # what the stopped client had sent is still being answered
         time.sleep(0.3)
     said = embed(triton, *arguments, cwd=tmp_path)
-    assert said.startswith(f"resumed: the vectors of {interrupted[1]} rows of c.parquet were kept\nwrote v.parquet: ")
+    assert said.startswith(f"resuming: the vectors of {interrupted[1]} rows of c.parquet are kept\nwrote v.parquet: ")
     assert texts_done(triton) - before == rows - kept
     left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert sorted(left) == ["c.parquet", "v.calibration.npz", "v.parquet"]

@@ -198,7 +198,7 @@ def fail_at(transport: SlowTransport, row: int) -> None:
 
 def kept_rows(said: str) -> int:
     """How many rows a stopped run says that it kept; 0 where it says nothing of it."""
-    found = re.search(r"the vectors of ([\d,]+) rows are kept, and the same command goes on from there\n", said)
+    found = re.search(r"the vectors of ([\d,]+) rows are kept; run the same command again to resume\n", said)
     return 0 if found is None else int(found[1].replace(",", ""))
 
 
@@ -226,7 +226,7 @@ def test_the_same_command_goes_on_after_a_failure(
         fail_at(transport, bad)
         assert embed(*command) == 1
         said = capsys.readouterr().err
-        assert (f"resumed: the vectors of {kept} rows of c.csv were kept\n" in said) == (kept > 0)
+        assert (f"resuming: the vectors of {kept} rows of c.csv are kept\n" in said) == (kept > 0)
         kept = kept_rows(said)
         assert said.endswith(f"\nqwen3-triton embed: row {bad}: out of memory\n")
         parts = sorted(path.name for path in (here / f"{output}.parts").glob("rows-*"))
@@ -237,7 +237,7 @@ def test_the_same_command_goes_on_after_a_failure(
     before = transport.count
     assert embed(*command) == 0
     assert transport.count - before == len(TEXTS) - kept
-    start = f"resumed: the vectors of {kept} rows of c.csv were kept\nwrote {output}: {dtype} [330, "
+    start = f"resuming: the vectors of {kept} rows of c.csv are kept\nwrote {output}: {dtype} [330, "
     assert capsys.readouterr().err.startswith(start)
     assert {name: (here / name).read_bytes() for name in names(here)} == whole
 
@@ -368,14 +368,14 @@ def test_a_stop_in_a_block_keeps_what_is_finished_and_the_output_is_the_same(
         before = transport.count
         status = embed(*ONE_BLOCK)
         said = capsys.readouterr().err
-        assert (f"resumed: the vectors of {kept} rows" in said) == (kept > 0)
+        assert (f"resuming: the vectors of {kept} rows" in said) == (kept > 0)
         if status == 0:
             assert transport.count - before == len(TEXTS) - kept
             break
         stops += 1
         assert status == (130 if stop is KeyboardInterrupt else 1)
         if stop is KeyboardInterrupt:
-            assert re.search(r"^qwen3-triton embed: interrupted; the vectors of \d+ rows are kept, and ", said, re.M)
+            assert re.search(r"^qwen3-triton embed: interrupted; the vectors of \d+ rows are kept; ", said, re.M)
         assert kept_rows(said) > kept
         kept = kept_rows(said)
         assert names(here) == ["v.parquet.parts"]
@@ -446,7 +446,7 @@ def test_an_output_that_is_the_corpus_is_refused(
     for path in (output, here / "." / output):
         assert embed("c.parquet", "--text-column", "text", "--output", str(path)) == 2
         said = capsys.readouterr().err
-        assert f"cannot write {path}: it is the same file as the corpus, and would be lost; choose another" in said
+        assert f"cannot write {path}: it is the same file as the corpus, which would be lost" in said
     assert Path("c.parquet").read_bytes() == before
     assert transport.count == 0
 
@@ -496,20 +496,28 @@ def test_too_few_rows_to_calibrate(here: Path, capsys: pytest.CaptureFixture[str
     [
         (["--output", "v.jsonl"], 2, "for a corpus the name must end in .npy or .parquet"),
         (["--output", "nowhere/v.npy"], 2, "there is no folder nowhere"),
-        ([], 2, "say where the vectors go: --output x.parquet or x.npy"),
-        (["c.txt", "--output", "v.npy"], 2, "give one file as the argument and nothing else"),
-        (["--file", "c.txt", "--output", "v.npy"], 2, "give one file as the argument and nothing else"),
-        (["--id-column", "id", "--output", "v.npy"], 2, "a .npy has no place for names: write a .parquet"),
-        (["--skip-empty", "--output", "v.npy"], 2, "a .npy cannot say which row a vector is of: write a .parquet"),
-        (["--id-column", "embedding", "--output", "v.parquet"], 2, "embedding is what the column of vectors is called"),
+        ([], 2, "--text-column needs --output x.parquet or --output x.npy"),
+        (["c.txt", "--output", "v.npy"], 2, "give exactly one argument, the file of the corpus"),
+        (["--file", "c.txt", "--output", "v.npy"], 2, "give exactly one argument, the file of the corpus"),
+        (
+            ["--id-column", "id", "--output", "v.npy"],
+            2,
+            "a .npy file cannot hold the ids of --id-column: write a .parquet",
+        ),
+        (["--skip-empty", "--output", "v.npy"], 2, "a .npy file cannot hold the row of each vector"),
+        (["--id-column", "embedding", "--output", "v.parquet"], 2, "the column of vectors has the name 'embedding'"),
         (["--instruction", "Sort", "--output", "v.npy"], 2, "--instruction is for queries: add --query"),
         (["--calibration", "x.npz", "--output", "v.npy"], 2, "--calibration is for --dtype int8 and uint8"),
         (["--text-column", "body", "--output", "v.npy"], 1, "c.csv has no column 'body'; there are: id, text"),
         (["--id-column", "key", "--output", "v.parquet"], 1, "c.csv has no column 'key'; there are: id, text"),
-        (["--block-rows", "0", "--output", "v.npy"], 1, "a block has at least 1 row, not 0"),
+        (["--block-rows", "0", "--output", "v.npy"], 1, "a block must have at least 1 row, not 0"),
         (["--dimensions", "65", "--output", "v.npy"], 2, "--dimensions must be from 32 to 64, not 65"),
         (["--instruction", "", "--query", "--output", "v.npy"], 2, "--instruction must not be empty: leave it out"),
-        (["--dimensions", "33", "--dtype", "binary", "--output", "v.npy"], 1, "33 dimensions do not fill them"),
+        (
+            ["--dimensions", "33", "--dtype", "binary", "--output", "v.npy"],
+            1,
+            "33 dimensions are not a multiple of eight",
+        ),
         (["--dtype", "int8", "--calibration", "x.npz", "--output", "v.npy"], 1, "x.npz: No such file"),
     ],
 )

@@ -50,7 +50,7 @@ def test_tables_outlive_the_reading(tmp_path: Path) -> None:
     [
         (
             {"dtype": "float32"},
-            "another job: dtype was 'int8', is 'float32'. Run that one again to finish it, add --re",
+            "another job: dtype was 'int8', is 'float32'. Run that job again to finish it, add --re",
         ),
         ({"corpus": "d.txt", "instruction": "Sort"}, "corpus was 'c.txt', is 'd.txt'; instruction was None, is 'Sort'"),
         ({"new": 7}, "new was None, is 7"),

@@ -151,7 +151,7 @@ def test_columns_of_categories_are_read_as_what_they_hold(tmp_path: Path) -> Non
 def test_ids_of_other_types_are_refused(ids: list[object], tmp_path: Path) -> None:
     for suffix in (".parquet", ".jsonl"):
         WRITERS[suffix](tmp_path / f"c{suffix}", ids, ["a", "b"])
-        with pytest.raises(InvalidInputError, match=r"column 'id' holds .*ids are text or whole numbers"):
+        with pytest.raises(InvalidInputError, match=r"column 'id' holds .*ids are strings or integers"):
             corpus(tmp_path / f"c{suffix}", key="id")
 
 
@@ -167,7 +167,7 @@ def test_an_id_of_another_type_than_the_first_is_refused(ids: list[object], tmp_
     [
         ("c.txt", b"a\n\xff\n", r"c\.txt, line 2 is not UTF-8"),
         ("c.csv", b"text\na\n\xff\n", r"c\.csv, line 3 is not UTF-8"),
-        ("c.csv", b"text,n\na,1\nb\n", r"row 1 .*it has 1 fields, the header has 2"),
+        ("c.csv", b"text,n\na,1\nb\n", r"row 1 .*it has 1 fields, but the header has 2"),
         ("c.csv", b'text\n"a\nb', r"c\.csv, line 3 is not CSV: unexpected end of data"),
         ("c.csv", b'text\n"a"b\n', r"c\.csv, line 2 is not CSV"),
         ("c.csv", b"text,text\na,b\n", r"has more than one column 'text'"),
@@ -176,7 +176,7 @@ def test_an_id_of_another_type_than_the_first_is_refused(ids: list[object], tmp_
         ("c.csv", b"text\na\n\nc\n", r"row 1 .*column 'text': the text is blank"),
         ("c.jsonl", b"", r"c\.jsonl holds no rows"),
         ("c.jsonl", b'{"text": "a"}\n\n', r"row 1 \(the first is 0\): it is not JSON"),
-        ("c.jsonl", b'{"text": "a"}\n["b"]\n', r"row 1 .*it is no JSON object"),
+        ("c.jsonl", b'{"text": "a"}\n["b"]\n', r"row 1 .*it is not a JSON object"),
         ("c.jsonl", b'{"text": "a"}\n{"text": 7}\n', r"row 1 .*column 'text': the value must be a str, not int"),
         ("c.jsonl", b'{"text": "a"}\n{"body": "b"}\n', r"row 1 .*column 'text': there is no text"),
         ("c.jsonl", b'{"text": "a\\ud800"}\n', r"row 0 .*lone surrogate"),

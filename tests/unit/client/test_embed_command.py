@@ -158,7 +158,7 @@ def test_an_output_that_is_an_input_is_refused(
         status = embed(*arguments, "--output", str(output))
         said = capfd.readouterr().err
     assert status == 2
-    assert f"cannot write {output}: it is the same file as {name}, and would be lost" in said
+    assert f"cannot write {output}: it is the same file as {name}, which would be lost" in said
     assert Path("texts.jsonl").read_text(encoding="utf-8") == "one\n"
     assert transport.count == 0
 

@@ -207,7 +207,7 @@ def test_another_file_is_no_calibration(content: bytes | str, tmp_path: Path) ->
         np.savez(path, low=np.zeros(3))
     else:
         np.savez(path, low=np.array([None]), high=np.array([None]))
-    with pytest.raises(InvalidInputError, match=r"x\.npz is no calibration"):
+    with pytest.raises(InvalidInputError, match=r"x\.npz is not a calibration"):
         Calibration.load(path)
 
 
@@ -253,8 +253,8 @@ def test_a_calibration_for_other_dimensions_is_refused() -> None:
     ("vectors", "dtype", "said"),
     [
         (np.zeros(8), "int4", "dtype must be one of float32, float16, int8, uint8, binary, ubinary, not 'int4'"),
-        (np.zeros((2, 12)), "binary", "12 dimensions do not fill them"),
-        (np.zeros((2, 12)), "ubinary", "12 dimensions do not fill them"),
+        (np.zeros((2, 12)), "binary", "12 dimensions are not a multiple of eight"),
+        (np.zeros((2, 12)), "ubinary", "12 dimensions are not a multiple of eight"),
         (np.full(8, np.inf), "float16", "finite"),
         (np.zeros((1, 1, 8)), "float32", r"\[d\] or \[n, d\]"),
     ],

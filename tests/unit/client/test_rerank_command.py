@@ -101,14 +101,14 @@ def test_what_the_terminal_cannot_write_is_a_question_mark(monkeypatch: pytest.M
     ("arguments", "status", "said"),
     [
         (["q", "a", "--file", "x.txt"], 2, "give documents as arguments or in --file, not both"),
-        (["q", "--file", os.devnull], 2, "no documents: give some"),
+        (["q", "--file", os.devnull], 2, "there are no documents: give them"),
         (["q", "--file", "nowhere.txt"], 1, "nowhere.txt: No such file or directory"),
         (["q", "a", "--top-k", "0"], 2, "--top-k must be at least 1, not 0"),
         (["q", "a", "--instruction", ""], 2, "--instruction must not be empty: leave it out"),
         (["q", "a", "--url", "localhost:99999"], 1, "its port is '99999', not a number from 1 to 65535"),
         (["", "a"], 1, "the query must not be empty"),
         (["q", "a", ""], 1, "document 1: a document must not be empty"),
-        (["q", "a", "--url", "ftp://host"], 1, "ftp:// is not known"),
+        (["q", "a", "--url", "ftp://host"], 1, "ftp:// is not supported"),
         (["q", "a", "--timeout", "0"], 2, "--timeout must be a positive number of seconds, not 0"),
         (["q", "a", "--tokenizer", "/nowhere"], 1, "there is no such folder"),
         (

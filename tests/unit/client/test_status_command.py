@@ -56,7 +56,9 @@ def test_not_ready_is_1(
     assert main(["status", "http://127.0.0.1:8000"]) == 1
     said = capsys.readouterr().out
     assert "http://127.0.0.1:8000 is ready" in said
-    assert said.endswith("No Qwen3-Embedding or Qwen3-Reranker model is ready: export one and `qwen3-triton reload`\n")
+    assert said.endswith(
+        "No Qwen3-Embedding or Qwen3-Reranker model is ready: export one, then run `qwen3-triton reload`\n"
+    )
     index.append({"name": "qwen3_embedding", "version": "1", "state": "READY"})
     assert main(["status"]) == 0
     transport.is_closed = False
@@ -109,5 +111,5 @@ def test_reload_names_a_model_that_does_not_exist(
     index += [{"name": "a", "version": "1", "state": "READY"}, {"name": "b"}]
     assert main(["reload", "a", "nonesuch"]) == 2
     assert capsys.readouterr().err == (
-        "qwen3-triton reload: no model nonesuch in the server's repository; there are: a, b\n"
+        "qwen3-triton reload: no model nonesuch in the server's repository; it holds: a, b\n"
     )

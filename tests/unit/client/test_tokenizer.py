@@ -142,7 +142,7 @@ def test_a_model_too_small_for_its_template_is_refused(
     load = partial(TextTokenizer.load, prefix=RERANKER_PREFIX, suffix=RERANKER_SUFFIX)
     (row,) = load(replace(info, max_tokens=FRAME + 1)).encode(["xyz"], truncate=True).results
     assert row.shape == (FRAME + 1,)
-    with pytest.raises(ContractMismatchError, match=rf"takes {FRAME} tokens, of which {FRAME} go to its template"):
+    with pytest.raises(ContractMismatchError, match=rf"takes {FRAME} tokens, and its template alone has {FRAME}"):
         load(replace(info, max_tokens=FRAME))
 
 
@@ -213,7 +213,7 @@ except TokenizerUnavailableError as error:
 """
 
 
-OFFLINE = "HF_HUB_OFFLINE is set, and the Hub's cache on this machine does not hold it); unset HF_HUB_OFFLINE, or pass "
+OFFLINE = "HF_HUB_OFFLINE is set, and it is not in the Hub's cache on this machine); unset HF_HUB_OFFLINE, or pass "
 
 
 class RefusingProxy(BaseHTTPRequestHandler):
@@ -226,7 +226,7 @@ class RefusingProxy(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(params=[OFFLINE, "the Hugging Face Hub did not give it: "], ids=["offline", "refused by the proxy"])
+@pytest.fixture(params=[OFFLINE, "the Hugging Face Hub did not provide it: "], ids=["offline", "refused by the proxy"])
 def unreachable_hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[dict[str, str], str]]:
     """The environment of a process that cannot reach the Hub, and what its error says."""
     ours = ("proxy", "hf_endpoint", "hf_hub_offline")

@@ -189,5 +189,5 @@ def test_a_calibration_is_read_when_the_gateway_starts(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"cannot read the calibration .*nonesuch\.npz: No such file"):
         load_calibration(str(tmp_path / "nonesuch.npz"))
     (tmp_path / "other.npz").write_bytes(b"no calibration")
-    with pytest.raises(SettingsError, match=r"cannot use the calibration: .*other\.npz is no calibration"):
+    with pytest.raises(SettingsError, match=r"cannot use the calibration: .*other\.npz is not a calibration"):
         load_calibration(str(tmp_path / "other.npz"))
