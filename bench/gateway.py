@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def measure(triton: str) -> None:
-    """Prints the latencies and the throughputs."""
+    """Print the latencies and the throughputs."""
     command = [sys.executable, "-m", "qwen3_serve.gateway", "--triton", triton, "--port", str(PORT), "--no-access-log"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
@@ -65,7 +65,7 @@ def measure(triton: str) -> None:
 
 
 def latencies(client: Client) -> None:
-    """Prints the median latency of one query, directly and through each API."""
+    """Print the median latency of one query, directly and through each API."""
     connection = HTTPConnection("127.0.0.1", PORT)
     ways: dict[str, Callable[[], object]] = {
         "direct, gRPC": lambda: client.encode_query(QUERY),
@@ -90,7 +90,7 @@ def latencies(client: Client) -> None:
 
 
 def throughputs() -> None:
-    """Prints how many texts one worker answers in a second."""
+    """Print how many texts one worker answers in a second."""
     print(f"\n`/v1/embeddings`, {CLIENTS} clients, one worker\n")
     print("| texts a request | requests/s | texts/s |\n|---|---|---|")
     for size in SIZES:
@@ -115,7 +115,7 @@ def throughputs() -> None:
 
 
 def profile(triton: str) -> None:
-    """Prints what the gateway's own thread does while it answers single queries, and 64 texts at once."""
+    """Print what the gateway's own thread does while it answers single queries, and 64 texts at once."""
     for size in (1, 64):
         config = uvicorn.Config(
             create_app(Settings(triton=triton, access_log=False)), port=PORT, log_config=None, access_log=False
@@ -135,7 +135,7 @@ def profile(triton: str) -> None:
 
 
 def wait_for_the_gateway() -> None:
-    """Returns once it answers."""
+    """Return once it answers."""
     while True:
         try:
             return get(HTTPConnection("127.0.0.1", PORT, timeout=5), "/ready")
@@ -144,19 +144,19 @@ def wait_for_the_gateway() -> None:
 
 
 def get(connection: HTTPConnection, path: str) -> None:
-    """Sends a GET request and reads the answer."""
+    """Send a GET request and reads the answer."""
     connection.request("GET", path)
     read(connection)
 
 
 def post(connection: HTTPConnection, path: str, body: dict[str, object]) -> None:
-    """Sends JSON and reads the answer."""
+    """Send JSON and reads the answer."""
     connection.request("POST", path, body=orjson.dumps(body))
     read(connection)
 
 
 def read(connection: HTTPConnection) -> None:
-    """Reads an answer that must be a success."""
+    """Read an answer that must be a success."""
     answer = connection.getresponse()
     content = answer.read()
     if answer.status != 200:

@@ -78,7 +78,7 @@ def int8_sums_saturate() -> bool:
 
 
 def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
-    """The processor's instruction sets that matter for speed and rounding, such as `("AVX2", "AVX-512")`.
+    """Return the processor's instruction sets that matter for speed and rounding, such as `("AVX2", "AVX-512")`.
 
     Args:
         cpuinfo: Linux's description of the processor. On other systems it does not exist, and the result is empty.

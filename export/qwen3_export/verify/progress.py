@@ -23,5 +23,5 @@ class Progress(Protocol):
 
 @contextmanager
 def silent(what: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:  # noqa: ARG001
-    """A `Progress` that shows nothing."""
+    """Show nothing, as a `Progress`."""
     yield lambda _done: None
