@@ -112,3 +112,16 @@ def test_every_file_in_the_tree_exists(document: str) -> None:
         for name in words[:-1] or words:
             assert (parent / name).exists(), parent / name
         folders.append((indent, parent / words[0]))
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_every_link_leads_to_a_file_and_a_heading(document: str) -> None:
+    """`make docs` checks the pages in docs/ only."""
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", (ROOT / document).read_text("utf-8")):
+        file, _, anchor = link.partition("#")
+        text = (ROOT / (file or document)).read_text("utf-8")
+        headings = {
+            re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+            for heading in re.findall(r"^#+ (.*)$", text, re.M)
+        }
+        assert not anchor or anchor in headings, link
