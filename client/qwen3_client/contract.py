@@ -108,7 +108,7 @@ class ServedInfo:
                     )
         except _UnfitError as reason:
             raise ContractMismatchError(
-                f"the served model {name!r} is no {cls.NOUN} that this client works with: {reason}; "
+                f"the served model {name!r} does not work with this client as its {cls.NOUN}: {reason}; "
                 f"export it again with `qwen3-triton export`, or name another with {cls.OPTION}="
             ) from None
         return info

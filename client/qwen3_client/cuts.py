@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cuts:
-    """What was cut off from a number of texts.
+    """The amount of text that was cut off from a number of texts.
 
     Attributes:
         texts: number of texts that were cut.

@@ -154,9 +154,8 @@ class Session:
                 answer = await self._sent(send, timeout_s=deadline - clock())
             except (ServerOverloadedError, ServerUnavailableError) as error:
                 if isinstance(error, ServerOverloadedError):
-                    self._window.shrink(
-                        permit
-                    )  # a smaller window relieves the server; a long pause would leave it idle
+                    # A smaller window relieves the server. A long pause would leave it idle.
+                    self._window.shrink(permit)
                     pause = pause_s(1)
                 else:
                     pause = pause_s(tries)

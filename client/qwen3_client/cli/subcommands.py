@@ -1,4 +1,4 @@
-"""Finding the subcommands of `qwen3-triton`, reading their arguments, and running one of them.
+"""The subcommands of `qwen3-triton`: finding them, reading their arguments, and running one of them.
 
 Each package of the distribution declares its command modules in the entry-point group `qwen3_triton.commands`
 (pyproject.toml), and only the module of the requested command is imported. This module knows no command by name.

@@ -24,7 +24,7 @@ _ConnectedT = TypeVar("_ConnectedT", bound="Connected")
 class Server:
     """A synchronous and an asynchronous client of one server. Nothing is sent before the first call.
 
-    A copy, and what is unpickled, opens a connection of its own.
+    A copy opens a connection of its own, and so does an unpickled object.
 
     Args:
         server: URL of the server, or the options of its client; None if a client is given.

@@ -33,7 +33,7 @@ __all__ = ["Qwen3Embeddings", "Qwen3Reranker"]
 
 
 class Qwen3Embeddings(Connected, Embeddings):
-    """LangChain embeddings from Qwen3-Embedding on a Triton server. Vectors have norm 1.
+    """The LangChain embeddings of Qwen3-Embedding on a Triton server. Vectors have norm 1.
 
     An object can be pickled unless it was created with `client=`.
 

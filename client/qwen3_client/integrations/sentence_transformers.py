@@ -39,7 +39,7 @@ _Sentences: TypeAlias = str | Sequence[str] | NDArray[np.str_]
 
 
 class SentenceTransformer(Connected):
-    """Qwen3-Embedding on a Triton server, with the methods of sentence-transformers' class of this name.
+    """A model on a Triton server, with the methods of the class of this name in sentence-transformers.
 
     Args:
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.

@@ -263,4 +263,4 @@ def test_model_control_may_need_a_key(repository: Path, tmp_path: Path, capsys: 
             assert "version 1 (fp32) ready" in capsys.readouterr().out
         keys.write_text("sesame\n")
         assert reload(NAME, "--url", triton.grpc_url, "--header-file", str(keys)) == 2
-        assert "no 'name: value'" in capsys.readouterr().err
+        assert "is not 'name: value'" in capsys.readouterr().err

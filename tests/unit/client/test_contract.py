@@ -36,9 +36,13 @@ def test_the_tensors_tell_the_kinds_apart(config: dict[str, Any], reranker_confi
     assert [kind.fits(reranker_config) for kind in (ModelInfo, RerankerInfo)] == [False, True]
     for other in ({}, {**config, "output": []}, {**config, "input": []}):
         assert not any(kind.fits(other) for kind in (ModelInfo, RerankerInfo))
-    with pytest.raises(ContractMismatchError, match=r"'qwen3_reranker' is no embedding model .* with model="):
+    with pytest.raises(
+        ContractMismatchError, match=r"'qwen3_reranker' does not work .* as its embedding model: .* with model="
+    ):
         ModelInfo.from_config(reranker_config)
-    with pytest.raises(ContractMismatchError, match=r"'qwen3_embedding' is no reranker .* with reranker="):
+    with pytest.raises(
+        ContractMismatchError, match=r"'qwen3_embedding' does not work .* as its reranker: .* with reranker="
+    ):
         RerankerInfo.from_config(config)
 
 

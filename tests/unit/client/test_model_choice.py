@@ -90,7 +90,9 @@ def test_a_named_model_is_used_as_it_is(transport: SlowTransport) -> None:
     assert (transport.index_calls, transport.config_calls) == (0, 1)
     with (
         Client(model="qwen3_reranker") as client,
-        pytest.raises(ContractMismatchError, match="'qwen3_reranker' is no embedding model"),
+        pytest.raises(
+            ContractMismatchError, match="'qwen3_reranker' does not work with this client as its embedding model"
+        ),
     ):
         client.encode_document("a")
     for kind, noun, there in (

@@ -116,7 +116,7 @@ def test_what_the_terminal_cannot_write_is_a_question_mark(monkeypatch: pytest.M
             1,
             "no model 'nonesuch'; its rerankers are: qwen3_reranker; name one of them with --model",
         ),
-        (["q", "a", "--model", "qwen3_embedding"], 1, "is no reranker"),
+        (["q", "a", "--model", "qwen3_embedding"], 1, "does not work with this client as its reranker"),
     ],
 )
 def test_errors_are_one_line(
