@@ -185,7 +185,7 @@ def test_the_librarys_own_tools_take_it(
         ({"device": "cuda"}, "device"),
         ({"pool": {}}, "pool"),
         ({"chunk_size": 5}, "pool"),
-        ({"precision": "int8"}, "calibrated"),
+        ({"precision": "int8"}, "calibration"),
         ({"precision": "float64"}, "precision"),
         ({"batch_size": 0}, "batch_size"),
         ({"truncate_dim": 31}, "from 32 to 64"),

@@ -152,7 +152,7 @@ def test_a_forked_child_of_a_process_that_used_grpc_is_told_what_works(triton: T
     command = [sys.executable, "-c", code, triton.grpc_url, triton.http_url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     said, *rest = done.stdout.splitlines()
-    assert "gRPC was used before this process forked" in said
+    assert "gRPC was used before this process was forked" in said
     assert rest == ["True", "0 True"]
 
 
