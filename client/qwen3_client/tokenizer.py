@@ -8,6 +8,7 @@ model answers. This module knows nothing about instructions and templates, nor a
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -144,8 +145,9 @@ class TextTokenizer:
         if kept == text:
             return 0
         whole = text
-        if not text.startswith(kept.rstrip("\ufffd")) and self._whole.normalizer is not None:
-            whole = self._whole.normalizer.normalize_str(text)  # which is what was tokenized
+        is_as_tokenized = text.startswith(kept.rstrip("\ufffd")) and unicodedata.is_normalized("NFC", text)
+        if not is_as_tokenized and self._whole.normalizer is not None:
+            whole = self._whole.normalizer.normalize_str(text)
         while not whole.startswith(kept):  # if a character was cut in two, its first bytes decode to U+FFFD
             kept = kept[:-1]
         return len(whole) - len(kept)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 from qwen3_client import Client, InferenceError
 from qwen3_client.bulk import output as output_module
-from qwen3_client.cli.main import main
+from qwen3_client.cli.subcommands import parse, run
 from qwen3_client.quantization import DTYPES, Calibration, Dtype, quantise
 from unit.client.conftest import vector_of
 
@@ -35,7 +35,10 @@ IDS = [f"id {number}" for number in range(len(TEXTS))]
 
 
 def embed(*arguments: str) -> int:
-    return main(["embed", *arguments])
+    # Without `main`, which sets what Ctrl-C does to the whole process.
+    name, command, args = parse(["embed", *arguments])
+    assert command is not None
+    return run(name, command, args, takes_ctrl_c=False)
 
 
 @pytest.fixture(autouse=True)

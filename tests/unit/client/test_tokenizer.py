@@ -266,6 +266,7 @@ def genuine() -> tuple[Tokenizer, list[TextTokenizer]]:
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60), st.integers(0, 2))
 @example("e\u0301" * 30, 1)  # two characters each, which the tokenizer makes one
 @example("🙂🧑🏽‍🚀" * 20, 0)  # characters of several tokens
+@example("\ue000\u0f69", 0)  # one character, which the tokenizer makes two, of which none is kept
 def test_the_characters_that_are_cut_are_counted(
     genuine: tuple[Tokenizer, list[TextTokenizer]], text: str, which: int
 ) -> None:
