@@ -10,7 +10,7 @@ With random weights, all channels have activations of similar size. In trained d
 channels are larger by orders of magnitude, which is what makes int8 inaccurate. The outlier checkpoint has such
 channels too: some channels of every norm's gain and of the MLP's inner activations are multiplied by 50 to 1000, and
 the matrices that read them are divided by the same. In float32 this is the same function; only the activations in
-between are harder to quantise. (Without the division, the random network becomes chaotic, and no precision except fp32
+between are harder to quantize. (Without the division, the random network becomes chaotic, and no precision except fp32
 agrees with it.)
 
 Besides the precisions that export offers, some mixtures are measured: int8 with another precision for down_proj, which
@@ -292,8 +292,8 @@ time, which other work on the machine hardly disturbs.
 {precisions}
 
 Outliers: as in trained decoders, a few channels of every norm and MLP are 50 to 1000 times as large, and the matrices
-that read them are divided by the same. Float32 computes the same function; only quantisation becomes less accurate. For
-the quantised precisions, export equalises channels (`equalise.py`).
+that read them are divided by the same. Float32 computes the same function; only quantization becomes less accurate. For
+the quantized precisions, export equalises channels (`equalise.py`).
 
 ## Mixed int8
 
@@ -305,7 +305,7 @@ channels. The first row is what `--precision int8` exports.
 `--precision int8` uses int8 for all products, with equalised channels. No precision of down_proj replaces equalisation,
 because the outliers after the norms make the products before down_proj inaccurate too. With equalised channels, another
 precision for down_proj raises the cosine by less than 0.001 and costs a quarter of the speed; float32 also takes a
-third more space. For more fidelity than that of int8, use int8-weight, which quantises every product by blocks.
+third more space. For more fidelity than that of int8, use int8-weight, which quantizes every product by blocks.
 
 Equalisation uses weights and no data. Outliers that occur only for certain tokens, and that no weight shows, are not in
 this test. `qwen3-triton verify` measures the fidelity of the checkpoint that you serve.

@@ -1,7 +1,7 @@
 """OpenVINO with the model that optimum-intel converts, on padded batches of texts of similar length.
 
 The option `precision` is `f32` or `bf16`, the inference precision; or `int8`, for optimum-intel's 8-bit weights with
-activations that OpenVINO quantises at run time.
+activations that OpenVINO quantizes at run time.
 """
 
 from __future__ import annotations

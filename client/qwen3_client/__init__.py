@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         Tls,
         Truncate,
     )
-    from .quantization import Calibration, dequantise, quantise
+    from .quantization import Calibration, dequantize, quantize
     from .ranking import Judgement, RankedDocument
     from .vectors import similarity
 
@@ -78,8 +78,8 @@ __all__ = [
     "TokenizerUnavailableError",
     "Truncate",
     "UnknownModelError",
-    "dequantise",
-    "quantise",
+    "dequantize",
+    "quantize",
     "similarity",
 ]
 
@@ -110,8 +110,8 @@ _MODULES = {
     "TokenizerUnavailableError": "errors",
     "Truncate": "options",
     "UnknownModelError": "errors",
-    "dequantise": "quantization",
-    "quantise": "quantization",
+    "dequantize": "quantization",
+    "quantize": "quantization",
     "similarity": "vectors",
 }
 

@@ -1,13 +1,13 @@
 """Vectors in fewer bytes: float16, int8, uint8, and one bit per number.
 
     calibration = Calibration.of(documents)  # float32 [n, d], n at least 100
-    codes = quantise(documents, "int8", calibration=calibration)  # int8 [n, d], a quarter of the bytes
-    bits = quantise(documents, "ubinary")  # uint8 [n, d / 8], a thirty-second of them
-    scores = similarity(query, dequantise(bits, "ubinary"))  # a float query against bits
+    codes = quantize(documents, "int8", calibration=calibration)  # int8 [n, d], a quarter of the bytes
+    bits = quantize(documents, "ubinary")  # uint8 [n, d / 8], a thirty-second of them
+    scores = similarity(query, dequantize(bits, "ubinary"))  # a float query against bits
 
 The names and layouts are those of sentence-transformers' `quantize_embeddings`, which vector stores accept. There are
 two differences: an 8-bit code is the nearest level, not the next lower one; and a number outside the calibrated range
-is clipped to the range, and does not wrap around. Cut vectors (MRL) before you quantise them: a cut changes every
+is clipped to the range, and does not wrap around. Cut vectors (MRL) before you quantize them: a cut changes every
 number.
 
 Pure functions on numpy arrays. This module knows nothing about texts or models.
@@ -40,7 +40,7 @@ class Calibration:
     """The range of every dimension, over which the 256 levels of int8 and uint8 are evenly spaced.
 
     Codes can be compared only with codes of the same calibration. So keep the calibration with the vectors, and
-    quantise queries with the calibration of the documents.
+    quantize queries with the calibration of the documents.
 
     Attributes:
         low: float32 `[d]`, the lowest value of each dimension.
@@ -126,7 +126,7 @@ class Calibration:
             np.savez(file, low=self.low, high=self.high)
 
 
-def quantise(vectors: ArrayLike, dtype: Dtype, *, calibration: Calibration | None = None) -> NDArray[Any]:
+def quantize(vectors: ArrayLike, dtype: Dtype, *, calibration: Calibration | None = None) -> NDArray[Any]:
     """Return vectors in fewer bytes.
 
     Args:
@@ -161,13 +161,13 @@ def quantise(vectors: ArrayLike, dtype: Dtype, *, calibration: Calibration | Non
     return (codes ^ np.uint8(0x80)).view(np.int8) if dtype == "int8" else codes
 
 
-def dequantise(codes: ArrayLike, dtype: Dtype, *, calibration: Calibration | None = None) -> NDArray[np.float32]:
-    """Return the vectors that codes stand for, to compare them with vectors that are not quantised.
+def dequantize(codes: ArrayLike, dtype: Dtype, *, calibration: Calibration | None = None) -> NDArray[np.float32]:
+    """Return the vectors that codes stand for, to compare them with vectors that are not quantized.
 
     Args:
-        codes: what `quantise` returned, for one vector or several.
-        dtype: the dtype that `quantise` was called with.
-        calibration: the calibration that `quantise` was called with.
+        codes: what `quantize` returned, for one vector or several.
+        dtype: the dtype that `quantize` was called with.
+        calibration: the calibration that `quantize` was called with.
 
     Returns:
         float32 `[d]` or `[n, d]`. For int8 and uint8, each number differs from the original by at most half the

@@ -1,4 +1,4 @@
-"""The output of a bulk job: its vectors in one .parquet or .npy file, and the calibration that quantised them.
+"""The output of a bulk job: its vectors in one .parquet or .npy file, and the calibration that quantized them.
 
 The parts hold vectors in the dtype of the output. If the job makes its own calibration, it does so from the first rows.
 These rows stay float32 in the parts until the end, so that a resumed job makes the same calibration from the same rows.
@@ -20,7 +20,7 @@ from pyarrow import parquet
 
 from ..cuts import Cuts
 from ..durable_file import durable_file
-from ..quantization import Calibration, Dtype, needs_calibration, quantise, stored_as
+from ..quantization import Calibration, Dtype, needs_calibration, quantize, stored_as
 from ..vector_files import calibration_beside, vector_file
 from .parts import Parts
 
@@ -83,7 +83,7 @@ class BulkOutput:
             OSError: they cannot be written.
         """
         is_sample = self._calibrates and self._parts.next_row < _CALIBRATION_ROWS
-        table = self._table(keys, vectors if is_sample else self._quantised(vectors))
+        table = self._table(keys, vectors if is_sample else self._quantized(vectors))
         self._parts.add(table.replace_schema_metadata({_CUTS_KEY: json.dumps(asdict(cuts))}), stop=stop)
 
     @property
@@ -109,7 +109,7 @@ class BulkOutput:
         with self._npy() if self.path.suffix == ".npy" else self._parquet() as write:
             for table in self._parts.tables():
                 vectors = _vectors(table)
-                write(table if vectors.dtype == self.stored else self._table(table[0], self._quantised(vectors)))
+                write(table if vectors.dtype == self.stored else self._table(table[0], self._quantized(vectors)))
                 count += len(vectors)
         self._parts.remove()
         return count
@@ -120,8 +120,8 @@ class BulkOutput:
             self._calibration = Calibration.of(np.concatenate(list(sample)))
         return self._calibration
 
-    def _quantised(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
-        return quantise(vectors, self._dtype, calibration=self._ranges())
+    def _quantized(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
+        return quantize(vectors, self._dtype, calibration=self._ranges())
 
     def _table(self, keys: pa.Array | pa.ChunkedArray, vectors: NDArray[Any]) -> pa.Table:
         rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])

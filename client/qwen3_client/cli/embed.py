@@ -116,7 +116,7 @@ def _write_rows(
 ) -> None:
     from tqdm import tqdm
 
-    from ..quantization import quantise, stored_as
+    from ..quantization import quantize, stored_as
     from ..vector_files import json_line, vector_file
 
     started = time.monotonic()
@@ -137,7 +137,7 @@ def _write_rows(
         is_quiet = not sys.stderr.isatty() or (write is None and sys.stdout.isatty())
         bar = stack.enter_context(tqdm(total=len(args.texts) or None, unit=" texts", file=sys.stderr, disable=is_quiet))
         for row in rows:
-            codes = quantise(row, dtype, calibration=calibration)
+            codes = quantize(row, dtype, calibration=calibration)
             if write is None:
                 print(json_line(count, codes), flush=True)
             else:

@@ -25,7 +25,7 @@ from ..errors import InvalidInputError, Qwen3ClientError
 from ..inputs import checked_text
 from ..options import ClientOptions
 from ..prompts import query_prompt
-from ..quantization import quantise
+from ..quantization import quantize
 from ..vectors import checked_dimensions, similarity
 from ._server import Connected, Server, check_arguments
 
@@ -136,7 +136,7 @@ class SentenceTransformer(Connected):
         if precision not in ("float32", "binary", "ubinary"):
             raise InvalidInputError(
                 f"precision must be 'float32', 'binary' or 'ubinary', not {precision!r}: 8-bit codes depend on the "
-                "texts of their calibration, so encode as float32, and quantise all vectors with one calibration"
+                "texts of their calibration, so encode as float32, and quantize all vectors with one calibration"
             )
         if type(batch_size) is not int or batch_size < 1:
             raise InvalidInputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
@@ -148,7 +148,7 @@ class SentenceTransformer(Connected):
             is_normalised=normalize_embeddings,
             show_progress_bar=bool(show_progress_bar),
         )
-        vectors: NDArray[Any] = rows if precision == "float32" else quantise(rows, precision)
+        vectors: NDArray[Any] = rows if precision == "float32" else quantize(rows, precision)
         if convert_to_numpy and not convert_to_tensor:
             return vectors[0] if isinstance(sentences, str) else vectors
         tensor = _torch().from_numpy(vectors)

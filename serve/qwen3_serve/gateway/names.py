@@ -25,7 +25,7 @@ def is_name_of(name: str, info: ModelInfo | RerankerInfo, *, aliases: tuple[str,
     """Return whether a request that gives this name asks for this model.
 
     Case does not matter, nor does the owner of the repository: `anyone/Qwen3-Embedding-8B` is the 8B model. Another
-    size, or a tag that names a quantisation, is another model.
+    size, or a tag that names a quantization, is another model.
 
     Args:
         name: The name in the request.

@@ -1,6 +1,6 @@
 """Vectors as NIM's `embedding_type`s, which are the client's dtypes: the same name means the same bytes.
 
-`int8`, `uint8`, `binary` and `ubinary` are what `qwen3_client.quantise` makes of the float vectors, so that vectors
+`int8`, `uint8`, `binary` and `ubinary` are what `qwen3_client.quantize` makes of the float vectors, so that vectors
 from the gateway can be compared with those of the client and of `qwen3-triton embed --dtype`. int8 and uint8 divide the
 range of each dimension into 256 levels. These ranges come from the documents of an index, so the operator has to name
 the calibration; without one, the gateway refuses both types.
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from qwen3_client import Calibration, InvalidInputError, quantise
+from qwen3_client import Calibration, InvalidInputError, quantize
 
 from .errors import ApiError
 from .settings import SettingsError
@@ -81,4 +81,4 @@ def to_type(vectors: NDArray[np.float32], kind: EmbeddingType, *, calibration: C
         For float, the vectors themselves; for int8 and uint8 an array of that dtype `[n, d]`; for binary INT8 and for
         ubinary UINT8 `[n, d / 8]`.
     """
-    return vectors if kind == "float" else quantise(vectors, kind, calibration=calibration)
+    return vectors if kind == "float" else quantize(vectors, kind, calibration=calibration)

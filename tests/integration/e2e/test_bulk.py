@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from qwen3_client import Client
-from qwen3_client.quantization import DTYPES, Calibration, Dtype, quantise
+from qwen3_client.quantization import DTYPES, Calibration, Dtype, quantize
 from qwen3_serve import Triton
 from support.wire import Wire
 
@@ -76,7 +76,7 @@ def test_every_format_gives_the_vectors_of_single_texts(triton: Triton, tmp_path
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_dtype_is_the_quantised_vector(dtype: Dtype, triton: Triton, tmp_path: Path) -> None:
+def test_every_dtype_is_the_quantized_vector(dtype: Dtype, triton: Triton, tmp_path: Path) -> None:
     parquet.write_table(
         pa.table({"id": [f"d{number}" for number in range(150)], "text": TEXTS}), tmp_path / "c.parquet"
     )
@@ -85,7 +85,7 @@ def test_every_dtype_is_the_quantised_vector(dtype: Dtype, triton: Triton, tmp_p
     with Client(triton.grpc_url) as client:
         vectors = client.encode_document(TEXTS, dimensions=32)
     calibration = Calibration.of(vectors) if dtype in ("int8", "uint8") else None
-    expected = quantise(vectors, dtype, calibration=calibration)
+    expected = quantize(vectors, dtype, calibration=calibration)
     table = parquet.read_table(tmp_path / "v.parquet")
     assert table["id"].to_pylist() == [f"d{number}" for number in range(150)]
     assert table.schema.field("embedding").type == pa.list_(pa.from_numpy_dtype(expected.dtype), expected.shape[1])

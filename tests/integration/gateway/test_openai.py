@@ -10,7 +10,7 @@ import numpy as np
 import openai
 import pytest
 from numpy.typing import NDArray
-from qwen3_client import Calibration, Client, quantise
+from qwen3_client import Calibration, Client, quantize
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings
 from support.gateway import DIMENSIONS, MAX_TOKENS, Gateway, running
@@ -106,7 +106,7 @@ def test_eight_bits_are_those_of_the_client(
     """Vectors from the gateway, from the client, and of an index can be compared: they have the same bytes."""
     calibration = Calibration.of(direct.encode_document([f"document {number}" for number in range(100)]))
     calibration.save(tmp_path / "index.calibration.npz")
-    expected = quantise(direct.encode_document(TEXTS), kind, calibration=calibration)
+    expected = quantize(direct.encode_document(TEXTS), kind, calibration=calibration)
     settings = Settings(triton=gateway_triton.grpc_url, calibration=str(tmp_path / "index.calibration.npz"))
     with running(settings) as gateway, httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http:
         body = {"input": TEXTS, "embedding_type": kind}

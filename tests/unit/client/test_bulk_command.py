@@ -21,7 +21,7 @@ from pyarrow import parquet
 from qwen3_client import Client, InferenceError
 from qwen3_client.bulk import output as output_module
 from qwen3_client.cli.subcommands import parse, run
-from qwen3_client.quantization import DTYPES, Calibration, Dtype, quantise
+from qwen3_client.quantization import DTYPES, Calibration, Dtype, quantize
 from unit.client.conftest import vector_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def expected(
     """What the vectors should be, from single texts through `encode_document`."""
     with Client() as client:
         vectors = client.encode_document(texts, dimensions=dimensions)
-    return quantise(vectors, dtype, calibration=calibration_for(dtype, vectors[:sample]))
+    return quantize(vectors, dtype, calibration=calibration_for(dtype, vectors[:sample]))
 
 
 def calibration_for(dtype: Dtype, sample: NDArray[np.float32]) -> Calibration | None:
@@ -142,14 +142,14 @@ def test_a_calibration_is_made_from_the_first_blocks(monkeypatch: pytest.MonkeyP
     np.testing.assert_array_equal(read("v.parquet"), expected("int8", sample=200))
 
 
-def test_queries_are_quantised_with_the_calibration_that_a_corpus_left(capsys: pytest.CaptureFixture[str]) -> None:
+def test_queries_are_quantized_with_the_calibration_that_a_corpus_left(capsys: pytest.CaptureFixture[str]) -> None:
     assert embed("c.parquet", "--text-column", "text", "--dtype", "int8", "--output", "v.parquet") == 0
     capsys.readouterr()
     options = ["--dtype", "int8", "--calibration", "v.calibration.npz"]
     assert embed("a query", "--query", *options) == 0
     with Client() as client:
         query = client.encode_query("a query")
-    wanted = quantise(query, "int8", calibration=Calibration.load("v.calibration.npz"))
+    wanted = quantize(query, "int8", calibration=Calibration.load("v.calibration.npz"))
     np.testing.assert_array_equal(json.loads(capsys.readouterr().out)["embedding"], wanted)
     # Another corpus can be given it too, however small.
     Path("small.txt").write_text("one\ntwo\n", encoding="utf-8")
@@ -157,7 +157,7 @@ def test_queries_are_quantised_with_the_calibration_that_a_corpus_left(capsys: p
     with Client() as client:
         small = client.encode_document(["one", "two"])
     loaded = Calibration.load("v.calibration.npz")
-    np.testing.assert_array_equal(read("small.npy"), quantise(small, "int8", calibration=loaded))
+    np.testing.assert_array_equal(read("small.npy"), quantize(small, "int8", calibration=loaded))
     np.testing.assert_array_equal(Calibration.load("small.calibration.npz").low, loaded.low)
 
 
@@ -167,7 +167,7 @@ def test_a_parquet_says_what_its_vectors_are() -> None:
     about = json.loads(parquet.read_schema("v.parquet").metadata[b"qwen3_triton"])
     with Client() as client:
         info = client.info()
-        np.testing.assert_array_equal(read("v.parquet"), quantise(client.encode_query(TEXTS, dimensions=32), "binary"))
+        np.testing.assert_array_equal(read("v.parquet"), quantize(client.encode_query(TEXTS, dimensions=32), "binary"))
     assert about == {
         "source": info.source,
         "revision": info.revision,

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from qwen3_client import Client, ServerTimeoutError
 from qwen3_client.cli.main import main
-from qwen3_client.quantization import Calibration, Dtype, quantise
+from qwen3_client.quantization import Calibration, Dtype, quantize
 
 if TYPE_CHECKING:
     from unit.client.conftest import SlowTransport
@@ -74,7 +74,7 @@ def test_every_dtype_in_files_and_lines(dtype: Dtype, tmp_path: Path, capsys: py
     if calibration is not None:
         calibration.save(tmp_path / "x.npz")
         arguments += ["--calibration", str(tmp_path / "x.npz")]
-    expected = quantise(vectors[:3], dtype, calibration=calibration)
+    expected = quantize(vectors[:3], dtype, calibration=calibration)
     assert embed(*arguments) == 0
     output = capsys.readouterr()
     lines = [json.loads(line) for line in output.out.splitlines()]

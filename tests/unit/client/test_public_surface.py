@@ -46,8 +46,8 @@ def test_the_public_surface_is_pinned() -> None:
         "TokenizerUnavailableError",
         "Truncate",
         "UnknownModelError",
-        "dequantise",
-        "quantise",
+        "dequantize",
+        "quantize",
         "similarity",
     ]
     assert transports.__all__ == ["FakeRequest", "FakeTransport", "Outputs", "Transport"]

@@ -10,7 +10,7 @@ import qwen3_client
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from qwen3_client import Calibration, ModelInfo, Qwen3ClientError, quantise
+from qwen3_client import Calibration, ModelInfo, Qwen3ClientError, quantize
 from qwen3_serve.gateway import Settings
 from qwen3_serve.gateway.errors import STATUS, ApiError, Cause, api_error_for
 from qwen3_serve.gateway.names import is_name_of, ollama_name, public_name
@@ -152,7 +152,7 @@ def test_a_type_is_what_the_client_makes_of_it(seed: int, dimensions: int, kind:
     check_type(kind, dimensions=dimensions, calibration=calibration)
     codes = to_type(vectors, kind, calibration=calibration)
     assert kind != "float"
-    expected = quantise(vectors, kind, calibration=calibration)
+    expected = quantize(vectors, kind, calibration=calibration)
     assert codes.dtype == expected.dtype
     np.testing.assert_array_equal(codes, expected)
     np.testing.assert_array_equal(to_type(vectors[1:2], kind, calibration=calibration)[0], codes[1])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from qwen3_client import InvalidInputError, similarity
-from qwen3_client.quantization import DTYPES, Calibration, Dtype, dequantise, quantise, stored_as
+from qwen3_client.quantization import DTYPES, Calibration, Dtype, dequantize, quantize, stored_as
 from qwen3_client.vectors import cut
 
 Floats = NDArray[np.float32]
@@ -37,7 +37,7 @@ def test_codes_of_calibrated_numbers_are_within_half_a_level(vectors: Floats) ->
     calibration = Calibration.of(vectors)
     half = (calibration.high - calibration.low) / 255 / 2
     for dtype in ("int8", "uint8"):
-        restored = dequantise(quantise(vectors, dtype, calibration=calibration), dtype, calibration=calibration)
+        restored = dequantize(quantize(vectors, dtype, calibration=calibration), dtype, calibration=calibration)
         assert (np.abs(restored - vectors) <= half * 1.001 + 1e-6).all()
 
 
@@ -49,9 +49,9 @@ def test_codes_of_calibrated_numbers_are_within_half_a_level(vectors: Floats) ->
 def test_int8_is_uint8_less_128_and_keeps_order_and_ends(sample: Floats, vectors: Floats) -> None:
     vectors = np.resize(vectors, (len(vectors), sample.shape[1]))
     calibration = Calibration.of(sample)
-    unsigned = quantise(vectors, "uint8", calibration=calibration)
+    unsigned = quantize(vectors, "uint8", calibration=calibration)
     assert unsigned.dtype == np.uint8
-    signed = quantise(vectors, "int8", calibration=calibration)
+    signed = quantize(vectors, "int8", calibration=calibration)
     assert signed.dtype == np.int8
     np.testing.assert_array_equal(signed.astype(int), unsigned.astype(int) - 128)
     order = np.argsort(vectors, axis=0)
@@ -64,9 +64,9 @@ def test_int8_is_uint8_less_128_and_keeps_order_and_ends(sample: Floats, vectors
 
 @given(tables())
 def test_packed_bits_are_those_of_numpy(vectors: Floats) -> None:
-    packed = quantise(vectors, "ubinary")
+    packed = quantize(vectors, "ubinary")
     np.testing.assert_array_equal(packed, np.packbits(vectors > 0, axis=1))
-    signed = quantise(vectors, "binary")
+    signed = quantize(vectors, "binary")
     assert signed.dtype == np.int8
     np.testing.assert_array_equal(signed.astype(int), packed.astype(int) - 128)
 
@@ -74,7 +74,7 @@ def test_packed_bits_are_those_of_numpy(vectors: Floats) -> None:
 @given(tables())
 def test_binary_keeps_the_signs_and_a_norm_of_1(vectors: Floats) -> None:
     for dtype in ("binary", "ubinary"):
-        restored = dequantise(quantise(vectors, dtype), dtype)
+        restored = dequantize(quantize(vectors, dtype), dtype)
         np.testing.assert_array_equal(restored > 0, vectors > 0)
         np.testing.assert_allclose(np.linalg.norm(restored, axis=1), 1, rtol=1e-6)
 
@@ -82,37 +82,37 @@ def test_binary_keeps_the_signs_and_a_norm_of_1(vectors: Floats) -> None:
 @given(tables(least=100), st.sampled_from(DTYPES))
 def test_a_row_is_coded_as_if_it_were_alone(vectors: Floats, dtype: Dtype) -> None:
     calibration = Calibration.of(vectors) if dtype in ("int8", "uint8") else None
-    codes = quantise(vectors, dtype, calibration=calibration)
+    codes = quantize(vectors, dtype, calibration=calibration)
     stored, width = stored_as(dtype, dimensions=vectors.shape[1])
     assert (codes.dtype, codes.shape) == (stored, (len(vectors), width))
-    alone = quantise(vectors[3], dtype, calibration=calibration)
+    alone = quantize(vectors[3], dtype, calibration=calibration)
     np.testing.assert_array_equal(alone, codes[3])
     np.testing.assert_array_equal(
-        dequantise(alone, dtype, calibration=calibration), dequantise(codes, dtype, calibration=calibration)[3]
+        dequantize(alone, dtype, calibration=calibration), dequantize(codes, dtype, calibration=calibration)[3]
     )
 
 
 @given(tables())
 def test_floats_are_the_numbers_themselves(vectors: Floats) -> None:
-    np.testing.assert_array_equal(dequantise(quantise(vectors, "float32"), "float32"), vectors)
-    np.testing.assert_array_equal(quantise(vectors, "float16"), vectors.astype(np.float16))
-    np.testing.assert_array_equal(dequantise(vectors.astype(np.float16), "float16"), vectors.astype(np.float16))
+    np.testing.assert_array_equal(dequantize(quantize(vectors, "float32"), "float32"), vectors)
+    np.testing.assert_array_equal(quantize(vectors, "float16"), vectors.astype(np.float16))
+    np.testing.assert_array_equal(dequantize(vectors.astype(np.float16), "float16"), vectors.astype(np.float16))
 
 
 def test_a_dimension_that_never_varies_comes_back() -> None:
     vectors = unit_vectors(100, 16)
     vectors[:, 5] = 0.25
     calibration = Calibration.of(vectors)
-    codes = quantise(vectors, "int8", calibration=calibration)
-    assert (dequantise(codes, "int8", calibration=calibration)[:, 5] == 0.25).all()
+    codes = quantize(vectors, "int8", calibration=calibration)
+    assert (dequantize(codes, "int8", calibration=calibration)[:, 5] == 0.25).all()
 
 
 def test_nothing_is_changed_in_place() -> None:
     vectors = unit_vectors(100, 16)
     before, calibration = vectors.copy(), Calibration.of(vectors)
-    codes = quantise(vectors, "int8", calibration=calibration)
+    codes = quantize(vectors, "int8", calibration=calibration)
     codes_before = codes.copy()
-    dequantise(codes, "int8", calibration=calibration)
+    dequantize(codes, "int8", calibration=calibration)
     np.testing.assert_array_equal(vectors, before)
     np.testing.assert_array_equal(codes, codes_before)
     with pytest.raises(ValueError, match="read-only"):
@@ -153,7 +153,7 @@ def recall(found: NDArray[np.intp], truth: NDArray[np.intp]) -> float:
         (64, {"float16": 0.99, "int8": 0.97, "uint8": 0.97, "binary": 0.3, "float query": 0.45, "rescored": 0.8}),
     ],
 )
-def test_recall_at_10_of_cut_and_quantised_vectors(dimensions: int, least: dict[str, float]) -> None:
+def test_recall_at_10_of_cut_and_quantized_vectors(dimensions: int, least: dict[str, float]) -> None:
     full_documents, full_queries = clusters(documents=4000, queries=200)
     documents, queries = (
         np.stack([cut(row, dimensions=dimensions) for row in rows]) for rows in (full_documents, full_queries)
@@ -164,15 +164,15 @@ def test_recall_at_10_of_cut_and_quantised_vectors(dimensions: int, least: dict[
     for dtype in ("float16", "int8", "uint8", "binary"):
         ranges = calibration if dtype in ("int8", "uint8") else None
         sides = [
-            dequantise(quantise(side, dtype, calibration=ranges), dtype, calibration=ranges)
+            dequantize(quantize(side, dtype, calibration=ranges), dtype, calibration=ranges)
             for side in (queries, documents)
         ]
         found[dtype] = recall(best(similarity(*sides), 10), truth)
-    bits = dequantise(quantise(documents, "ubinary"), "ubinary")
+    bits = dequantize(quantize(documents, "ubinary"), "ubinary")
     found["float query"] = recall(best(similarity(queries, bits), 10), truth)
     # The usual two steps: a hundred candidates by their bits, put in order by their int8.
-    candidates = best(similarity(dequantise(quantise(queries, "binary"), "binary"), bits), 100)
-    levels = dequantise(quantise(documents, "int8", calibration=calibration), "int8", calibration=calibration)
+    candidates = best(similarity(dequantize(quantize(queries, "binary"), "binary"), bits), 100)
+    levels = dequantize(quantize(documents, "int8", calibration=calibration), "int8", calibration=calibration)
     rescored = np.stack(
         [rows[best(similarity(query, levels[rows]), 10)[0]] for query, rows in zip(queries, candidates, strict=True)]
     )
@@ -242,11 +242,11 @@ def test_a_calibration_for_other_dimensions_is_refused() -> None:
     short = np.stack([cut(row, dimensions=32) for row in vectors])
     for dtype in ("int8", "uint8"):
         with pytest.raises(InvalidInputError, match="for 64 dimensions, the vectors have 32"):
-            quantise(short, dtype, calibration=calibration)
+            quantize(short, dtype, calibration=calibration)
         with pytest.raises(InvalidInputError, match="for 64 dimensions, the vectors have 32"):
-            dequantise(np.zeros((1, 32), dtype), dtype, calibration=calibration)
+            dequantize(np.zeros((1, 32), dtype), dtype, calibration=calibration)
         with pytest.raises(InvalidInputError, match=r"calibration=Calibration\.of\(vectors\)"):
-            quantise(short, dtype)
+            quantize(short, dtype)
 
 
 @pytest.mark.parametrize(
@@ -259,9 +259,9 @@ def test_a_calibration_for_other_dimensions_is_refused() -> None:
         (np.zeros((1, 1, 8)), "float32", r"\[d\] or \[n, d\]"),
     ],
 )
-def test_what_cannot_be_quantised(vectors: Floats, dtype: Dtype, said: str) -> None:
+def test_what_cannot_be_quantized(vectors: Floats, dtype: Dtype, said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
-        quantise(vectors, dtype)
+        quantize(vectors, dtype)
 
 
 def test_codes_of_another_dtype_are_refused() -> None:
@@ -269,4 +269,4 @@ def test_codes_of_another_dtype_are_refused() -> None:
     for dtype, other in itertools.product(DTYPES, DTYPES):
         if codes[dtype].dtype != codes[other].dtype:
             with pytest.raises(InvalidInputError, match=f"{dtype} vectors are not"):
-                dequantise(codes[other], dtype)
+                dequantize(codes[other], dtype)
