@@ -5,15 +5,15 @@ Knows nothing about ONNX.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import ExportError
 from .geometry import Geometry
+from .json_file import read_object
+from .modules import Modules, read_modules
 from .stored_tensor import StoredTensor, read_index
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -39,6 +39,20 @@ class Checkpoint:
     tokenizer: str
     geometry: Geometry
     tensors: Mapping[str, StoredTensor]
+
+    @property
+    def modules(self) -> Modules:
+        """What follows the decoder, if this is an embedding model.
+
+        Raises:
+            ExportError: Export does not support it.
+        """
+        return read_modules(self.folder, hidden=self.geometry.hidden)
+
+    @property
+    def dimensions(self) -> int:
+        """The size of an embedding model's vectors."""
+        return self.modules.dimensions(self.geometry.hidden)
 
     def tensor(self, name: str, *shape: int) -> StoredTensor:
         """Return the tensor called `name`, which must have exactly this shape.
@@ -88,17 +102,14 @@ def read_checkpoint(folder: Path, *, source: str, revision: str = "", tokenizer:
     Raises:
         ExportError: Something is missing or damaged.
     """
-    geometry = Geometry.from_config(_read_json(folder / "config.json"))
-    pooling = folder / "1_Pooling" / "config.json"
-    if pooling.is_file() and not _read_json(pooling).get("pooling_mode_lasttoken", False):
-        raise ExportError(f"{pooling} asks for another pooling than last-token pooling, which Qwen3-Embedding uses")
+    geometry = Geometry.from_config(read_object(folder / "config.json"))
     if not (folder / "tokenizer.json").is_file():
         raise ExportError(
             f"{folder} holds no tokenizer.json; save it there with "
             "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
     index = folder / "model.safetensors.index.json"
-    files = set(_read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    files = set(read_object(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
     tensors: dict[str, StoredTensor] = {}
     for file in sorted(files):
         path = folder / Path(file).name
@@ -107,18 +118,6 @@ def read_checkpoint(folder: Path, *, source: str, revision: str = "", tokenizer:
         for name, stored in read_index(path).items():
             tensors[name.removeprefix("model.")] = stored
     return Checkpoint(folder, source, revision, tokenizer, geometry, tensors)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ExportError(f"{path} is missing; name a folder that save_pretrained or the Hub made") from None
-    except (ValueError, OSError) as error:
-        raise ExportError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise ExportError(f"{path} does not hold a JSON object")
-    return content
 
 
 def _download(hub_id: str, revision: str | None) -> Path:
