@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .checkpoint.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from .checkpoint.modules import MODULES, PLAIN
 from .checkpoint.tiny import TINY, write_tiny_checkpoint
 from .errors import ExportError
 from .kind import MODEL_NAMES, DetectedKind, Kind, detect_kind
@@ -30,7 +31,7 @@ class Exported:
         version: The version that was written.
         kind: Embedding model or reranker, and what this was detected from.
         size: The number of parameters, such as `0.6B`.
-        dimensions: The hidden size, which is also the size of an embedding model's vectors.
+        dimensions: The size of an embedding model's vectors; the hidden size of a reranker.
         device: `cpu`, `cuda` or `tensorrt`.
         precision: How products are computed.
         bytes: Total size of the files that were written.
@@ -96,6 +97,7 @@ def export(
         raise ExportError(f"{repository} belongs to one model; give --repository {model.parent}")
     with _opened(source, revision) as checkpoint:
         detected = detect_kind(checkpoint.folder, source=source, asked=kind)
+        dimensions = checkpoint.dimensions if detected.kind == "embedding" else checkpoint.geometry.hidden
         directory = repository / (name or MODEL_NAMES[detected.kind])
         if device != "tensorrt":
             size = _export_packed(
@@ -119,7 +121,7 @@ def export(
         version=version or FIRST_VERSION,
         kind=detected,
         size=checkpoint.geometry.size,
-        dimensions=checkpoint.geometry.hidden,
+        dimensions=dimensions,
         device=device,
         precision=precision,
         bytes=size,
@@ -206,6 +208,11 @@ def _export_for_tensorrt(
         from .tensorrt.directories import write_padding_front, write_plan_model
     except ModuleNotFoundError as error:
         raise ExportError(f"--device tensorrt needs {error.name}: pip install 'qwen3-triton[tensorrt]'") from None
+    if kind == "embedding" and checkpoint.modules != PLAIN:
+        raise ExportError(
+            f"{checkpoint.folder / MODULES} asks for more than last-token pooling and Normalize, which --device "
+            "tensorrt does not support; export it for cpu or cuda"
+        )
     plan_model = padding_front.with_name(f"{padding_front.name}_trt")
     for model in (padding_front, plan_model):
         if is_exported(model) and not force:

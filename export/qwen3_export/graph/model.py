@@ -16,9 +16,11 @@ import onnx_ir as ir
 from onnxscript import OpBuilder, nn
 
 from ..checkpoint.checkpoint import Checkpoint
+from ..errors import ExportError
 from ..target import Target
 from .arithmetic import Arithmetic
 from .attention import Attention, AttentionForm
+from .dense import Dense
 from .norms import AddRMSNorm, RMSNorm
 from .padded_attention import PaddedAttention
 from .paged_attention import PagedAttention
@@ -160,23 +162,32 @@ class Decoder(nn.Module):
 
 
 class EmbeddingModel(nn.Module):
-    """The embedding model: token ids of concatenated texts in, one unit vector per text out."""
+    """The embedding model: token ids of concatenated texts in, one vector per text out."""
 
     def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target) -> None:
         super().__init__()
+        modules = checkpoint.modules
+        if modules.pooling != "lasttoken":
+            raise ExportError(f"{checkpoint.folder} pools by {modules.pooling}, which is not supported yet")
         self.model = Decoder(checkpoint, arithmetic, target)
+        self.dense = nn.ModuleList([Dense(checkpoint.folder, layer) for layer in modules.dense])
+        self.is_normalized = modules.is_normalized
 
     def forward(
         self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
     ) -> tuple[dict[str, ir.Value], ir.Value | None]:
         """Return the outputs by name, and the rows kept for later runs.
 
-        `embedding` is FP32 `[batch, hidden]` of Euclidean norm 1; NaN for a text that is not admitted.
+        `embedding` is FP32 `[batch, dimensions]`, of Euclidean norm 1 if the model normalises; NaN for a text that is
+        not admitted.
         """
-        pooled, admitted, kept = self.model(op, input_ids, lengths, prefixes)
-        # Like torch.nn.functional.normalize: the lower bound keeps a zero vector zero.
-        unit = op.Div(pooled, op.Max(op.ReduceL2(pooled, [-1], keepdims=1), 1e-12))
-        return {"embedding": op.Where(admitted, unit, math.nan)}, kept
+        vector, admitted, kept = self.model(op, input_ids, lengths, prefixes)
+        for layer in self.dense:
+            vector = layer(op, vector)
+        if self.is_normalized:
+            # Like torch.nn.functional.normalize: the lower bound keeps a zero vector zero.
+            vector = op.Div(vector, op.Max(op.ReduceL2(vector, [-1], keepdims=1), 1e-12))
+        return {"embedding": op.Where(admitted, vector, math.nan)}, kept
 
 
 class RerankerModel(nn.Module):

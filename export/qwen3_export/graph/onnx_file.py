@@ -35,7 +35,7 @@ def build_graph(
     """Build the graph. The weights stay on disk until the graph is written.
 
     Inputs: `input_ids` INT64 `[tokens]` and `lengths` INT32 `[batch, 1]`.
-    Outputs: `embedding` FP32 `[batch, hidden]`; of a reranker, `score` and `logit` FP32 `[batch, 1]`.
+    Outputs: `embedding` FP32 `[batch, dimensions]`; of a reranker, `score` and `logit` FP32 `[batch, 1]`.
     Graphs for CPUs also have the optional inputs of `PrefixInputs` and the output `kept` FP32 `[kept, size]`.
 
     Args:
@@ -54,7 +54,7 @@ def build_graph(
         model = EmbeddingModel(checkpoint, arithmetic, target)
     else:
         model = RerankerModel(checkpoint, arithmetic, target, yes=answers.yes, no=answers.no)
-    size = checkpoint.geometry.hidden if answers is None else 1
+    size = checkpoint.dimensions if answers is None else 1
     results, kept = model(builder.op, input_ids, lengths, prefixes)
     for name, value in results.items():
         builder.add_output(value, name)
