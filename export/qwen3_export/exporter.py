@@ -97,6 +97,7 @@ def export(
         raise ExportError(f"{repository} belongs to one model; give --repository {model.parent}")
     with _opened(source, revision) as checkpoint:
         detected = detect_kind(checkpoint.folder, source=source, asked=kind)
+        _check_attention_and_pooling(checkpoint, detected.kind, device)
         dimensions = checkpoint.dimensions if detected.kind == "embedding" else checkpoint.geometry.hidden
         directory = repository / (name or MODEL_NAMES[detected.kind])
         if device != "tensorrt":
@@ -138,6 +139,28 @@ def _opened(source: str, revision: str | None) -> Iterator[Checkpoint]:
     with tempfile.TemporaryDirectory(prefix="qwen3-tiny-") as folder:
         write_tiny_checkpoint(Path(folder))
         yield read_checkpoint(Path(folder), source=TINY)
+
+
+def _check_attention_and_pooling(checkpoint: Checkpoint, kind: Kind, device: Device) -> None:
+    """Make sure that a device can run a checkpoint's form of attention, and that it is known how texts are pooled."""
+    is_causal = checkpoint.geometry.is_causal
+    if not is_causal and device != "cpu":
+        raise ExportError(
+            f"{checkpoint.folder} has full attention, not causal attention, which --device {device} does not support; "
+            "export it for cpu, or bring a causal model"
+        )
+    if kind != "embedding":
+        return
+    if not is_causal and not (checkpoint.folder / MODULES).is_file():
+        raise ExportError(
+            f"{checkpoint.folder} has full attention, but no {MODULES} that says how its tokens are pooled; bring the "
+            "whole folder that sentence-transformers saved"
+        )
+    if device == "tensorrt" and checkpoint.modules != PLAIN:
+        raise ExportError(
+            f"{checkpoint.folder / MODULES} asks for more than last-token pooling and Normalize, which --device "
+            "tensorrt does not support; export it for cpu or cuda"
+        )
 
 
 @contextmanager
@@ -208,11 +231,6 @@ def _export_for_tensorrt(
         from .tensorrt.directories import write_padding_front, write_plan_model
     except ModuleNotFoundError as error:
         raise ExportError(f"--device tensorrt needs {error.name}: pip install 'qwen3-triton[tensorrt]'") from None
-    if kind == "embedding" and checkpoint.modules != PLAIN:
-        raise ExportError(
-            f"{checkpoint.folder / MODULES} asks for more than last-token pooling and Normalize, which --device "
-            "tensorrt does not support; export it for cpu or cuda"
-        )
     plan_model = padding_front.with_name(f"{padding_front.name}_trt")
     for model in (padding_front, plan_model):
         if is_exported(model) and not force:

@@ -30,6 +30,7 @@ class Geometry:
     rms_eps: float
     rope_theta: float
     tied: bool
+    is_causal: bool = True
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Geometry:
@@ -70,6 +71,7 @@ class Geometry:
                 rms_eps=config["rms_norm_eps"],
                 rope_theta=float(rope["rope_theta"] if rope else config["rope_theta"]),
                 tied=bool(config.get("tie_word_embeddings", False)),
+                is_causal=bool(config.get("is_causal", True)) and not config.get("use_bidirectional_attention", False),
             )
         except KeyError as error:
             raise ExportError(f"config.json lacks {error}; use the file that came with the checkpoint") from None

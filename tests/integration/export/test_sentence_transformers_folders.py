@@ -1,12 +1,14 @@
 """Folders that sentence-transformers saved: the exported graph computes what sentence-transformers computes."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from qwen3_export import export
+from qwen3_export import ExportError, export
 from qwen3_export.precision import FOR_CUDA, PRECISIONS, Precision
+from qwen3_export.target import Attention
 from support.oracle import Ids, Vectors, random_texts
 from support.packed import PackedSession
 from support.sentence_transformers_folders import library_vectors, make_folder
@@ -72,3 +74,67 @@ def test_without_normalize_vectors_keep_their_norm(tmp_path: Path) -> None:
     assert np.abs(np.linalg.norm(vectors, axis=1) - 1).min() > 0.1
     for config in ("config.pbtxt", "configs/embedded.pbtxt"):
         assert 'key: "normalized"' in (exported.directory / config).read_text()
+
+
+@pytest.mark.parametrize("precision", ON_CPU)
+@pytest.mark.parametrize("pooling", ["lasttoken", "mean", "cls"])
+@pytest.mark.parametrize("is_causal", [True, False], ids=["causal", "full"])
+def test_attention_and_pooling_are_those_of_the_folder(
+    tmp_path: Path, precision: Precision, pooling: str, *, is_causal: bool
+) -> None:
+    folder = make_folder(tmp_path / "model", pooling=pooling, is_causal=is_causal)
+    texts = random_texts(LENGTHS)
+    session = exported_session(folder, tmp_path, precision)
+    together = session.embed(texts)
+    expected = library_vectors(folder, texts)
+    assert (together * expected).sum(axis=1).min() >= COSINE[precision]
+    assert_each_equals_itself_alone(session, texts, together)
+
+
+def test_both_names_of_full_attention_mean_the_same(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "model", pooling="mean", is_causal=False)
+    texts = random_texts(LENGTHS)
+    expected = exported_session(folder, tmp_path / "first").embed(texts)
+    config = json.loads((folder / "config.json").read_text())
+    del config["is_causal"]
+    (folder / "config.json").write_text(json.dumps(config | {"use_bidirectional_attention": True}))
+    np.testing.assert_array_equal(exported_session(folder, tmp_path / "second").embed(texts), expected)
+
+
+@pytest.mark.parametrize("precision", ON_CPU)
+@pytest.mark.parametrize("pooling", ["lasttoken", "mean", "cls"])
+def test_a_bad_text_fails_alone_with_full_attention(tmp_path: Path, precision: Precision, pooling: str) -> None:
+    folder = make_folder(tmp_path / "model", pooling=pooling, is_causal=False)
+    session = exported_session(folder, tmp_path, precision)
+    good = random_texts([5, 40, 1])
+    unknown, empty, long = np.array([3, 99_999]), np.zeros(0, np.int64), np.zeros(2049, np.int64)
+    rows = session.embed([good[0], unknown, good[1], empty, long, good[2]])
+    assert np.isnan(rows[[1, 3, 4]]).all()
+    for ids, row in zip(good, rows[[0, 2, 5]], strict=True):
+        np.testing.assert_array_equal(session.embed([ids])[0], row)
+
+
+@pytest.mark.parametrize(("pooling", "is_causal"), [("mean", True), ("cls", True), ("lasttoken", False)])
+def test_prefixes_are_shared_where_they_do_not_depend_on_the_rest_alone(
+    tmp_path: Path, pooling: str, *, is_causal: bool
+) -> None:
+    folder = make_folder(tmp_path / "model", pooling=pooling, is_causal=is_causal)
+    session = exported_session(folder, tmp_path).session
+    assert [value.name for value in session.get_inputs()] == ["input_ids", "lengths"]
+    assert not session.get_overridable_initializers()
+    assert [value.name for value in session.get_outputs()] == ["embedding"]
+
+
+@pytest.mark.parametrize("attention", ["paged", "gqa"])
+def test_full_attention_is_refused_where_only_causal_operators_are(tmp_path: Path, attention: Attention) -> None:
+    folder = make_folder(tmp_path / "model", pooling="mean", is_causal=False)
+    with pytest.raises(ExportError, match="full attention, not causal attention, which --device cuda does not support"):
+        export(str(folder), repository=tmp_path, device="cuda", attention=attention)
+
+
+def test_full_attention_needs_a_pooling(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "model", pooling="mean", is_causal=False)
+    (folder / "modules.json").unlink()
+    (folder / "1_Pooling" / "config.json").unlink()
+    with pytest.raises(ExportError, match=r"no modules.json that says how its tokens are pooled"):
+        export(str(folder), repository=tmp_path)
