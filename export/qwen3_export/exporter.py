@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .checkpoint.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from .checkpoint.modules import MODULES, PLAIN
 from .checkpoint.tiny import TINY, write_tiny_checkpoint
 from .errors import ExportError
 from .kind import MODEL_NAMES, DetectedKind, Kind, detect_kind
@@ -30,7 +31,7 @@ class Exported:
         version: The version that was written.
         kind: Embedding model or reranker, and what this was detected from.
         size: The number of parameters, such as `0.6B`.
-        dimensions: The hidden size, which is also the size of an embedding model's vectors.
+        dimensions: The size of an embedding model's vectors; the hidden size of a reranker.
         device: `cpu`, `cuda` or `tensorrt`.
         precision: How products are computed.
         bytes: Total size of the files that were written.
@@ -96,6 +97,8 @@ def export(
         raise ExportError(f"{repository} belongs to one model; give --repository {model.parent}")
     with _opened(source, revision) as checkpoint:
         detected = detect_kind(checkpoint.folder, source=source, asked=kind)
+        _check_attention_and_pooling(checkpoint, detected.kind, device)
+        dimensions = checkpoint.dimensions if detected.kind == "embedding" else checkpoint.geometry.hidden
         directory = repository / (name or MODEL_NAMES[detected.kind])
         if device != "tensorrt":
             size = _export_packed(
@@ -119,7 +122,7 @@ def export(
         version=version or FIRST_VERSION,
         kind=detected,
         size=checkpoint.geometry.size,
-        dimensions=checkpoint.geometry.hidden,
+        dimensions=dimensions,
         device=device,
         precision=precision,
         bytes=size,
@@ -136,6 +139,28 @@ def _opened(source: str, revision: str | None) -> Iterator[Checkpoint]:
     with tempfile.TemporaryDirectory(prefix="qwen3-tiny-") as folder:
         write_tiny_checkpoint(Path(folder))
         yield read_checkpoint(Path(folder), source=TINY)
+
+
+def _check_attention_and_pooling(checkpoint: Checkpoint, kind: Kind, device: Device) -> None:
+    """Make sure that a device can run a checkpoint's form of attention, and that it is known how texts are pooled."""
+    is_causal = checkpoint.geometry.is_causal
+    if not is_causal and device != "cpu":
+        raise ExportError(
+            f"{checkpoint.folder} has full attention, not causal attention, which --device {device} does not support; "
+            "export it for cpu, or bring a causal model"
+        )
+    if kind != "embedding":
+        return
+    if not is_causal and not (checkpoint.folder / MODULES).is_file():
+        raise ExportError(
+            f"{checkpoint.folder} has full attention, but no {MODULES} that says how its tokens are pooled; bring the "
+            "whole folder that sentence-transformers saved"
+        )
+    if device == "tensorrt" and checkpoint.modules != PLAIN:
+        raise ExportError(
+            f"{checkpoint.folder / MODULES} asks for more than last-token pooling and Normalize, which --device "
+            "tensorrt does not support; export it for cpu or cuda"
+        )
 
 
 @contextmanager

@@ -68,7 +68,9 @@ def start_directory(
         "default_instruction": DEFAULT_INSTRUCTION,
     }
     if kind == "embedding":
-        parameters |= {"dimensions": str(geometry.hidden), "eos_token_id": str(eos_token_id(checkpoint))}
+        parameters |= {"dimensions": str(checkpoint.dimensions), "eos_token_id": str(eos_token_id(checkpoint))}
+        if not checkpoint.modules.is_normalized:
+            parameters["normalized"] = "false"  # clients take vectors for unit vectors unless this says otherwise
     return parameters
 
 
@@ -104,7 +106,7 @@ def write_directory(
     )
     weights = equalise(checkpoint) if precision in QUANTISED else checkpoint
     if kind == "embedding":
-        outputs = {"embedding": checkpoint.geometry.hidden}
+        outputs = {"embedding": checkpoint.dimensions}
         model = build_graph(weights, Arithmetic(precision), target=target)
     else:
         outputs = {"score": 1, "logit": 1}

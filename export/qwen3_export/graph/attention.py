@@ -8,16 +8,17 @@ from onnxscript import OpBuilder, nn
 from ..checkpoint.checkpoint import Checkpoint
 from .arithmetic import Arithmetic
 from .attention_inputs import AttentionInputs
+from .full_attention import FullAttention
 from .norms import Gain, RMSNorm
 from .padded_attention import PaddedAttention
 from .paged_attention import PagedAttention
 from .products import Scaled, SideBySide
 
-AttentionForm = PaddedAttention | PagedAttention
+AttentionForm = PaddedAttention | PagedAttention | FullAttention
 
 
 class Attention(nn.Module):
-    """Causal grouped-query attention within each text.
+    """Grouped-query attention within each text.
 
     Args:
         checkpoint: The weights.
@@ -44,19 +45,19 @@ class Attention(nn.Module):
         self.k_norm = norm(k_gain, eps=g.rms_eps, dtype=arithmetic.dtype)
         self.o_proj = arithmetic.products(checkpoint.tensor(f"{prefix}.o_proj.weight", g.hidden, query_size))
 
-    def forward(self, op: OpBuilder, x: ir.Value, attention: AttentionForm, *, last_only: bool) -> ir.Value:
+    def forward(self, op: OpBuilder, x: ir.Value, attention: AttentionForm, *, pooled_only: bool) -> ir.Value:
         """Attend.
 
         Args:
             op: Builder of the graph.
             x: Normalised hidden states `[rows, hidden]`, float32.
             attention: The form of attention, with this batch's indices.
-            last_only: Whether only each text's last row is wanted.
+            pooled_only: Whether only each text's pooled row is wanted.
 
         Returns:
-            Float32 `[rows, hidden]`, or `[batch, hidden]` if `last_only`.
+            Float32 `[rows, hidden]`, or `[batch, hidden]` if `pooled_only`.
         """
-        attended = attention.attend(op, self._inputs(op, self.arithmetic.enter(op, x)), last_only=last_only)
+        attended = attention.attend(op, self._inputs(op, self.arithmetic.enter(op, x)), pooled_only=pooled_only)
         (output,) = self.o_proj(op, Scaled(attended))
         return self.arithmetic.leave(op, output.multiplied(op))
 

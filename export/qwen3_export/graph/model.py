@@ -16,9 +16,13 @@ import onnx_ir as ir
 from onnxscript import OpBuilder, nn
 
 from ..checkpoint.checkpoint import Checkpoint
+from ..checkpoint.modules import Pooling
 from ..target import Target
 from .arithmetic import Arithmetic
 from .attention import Attention, AttentionForm
+from .dense import Dense
+from .each_text import stacked_rows
+from .full_attention import FullAttention
 from .norms import AddRMSNorm, RMSNorm
 from .padded_attention import PaddedAttention
 from .paged_attention import PagedAttention
@@ -59,7 +63,9 @@ class DecoderLayer(nn.Module):
     The next layer adds the update, because one operator does the addition together with the norm after it.
     """
 
-    def __init__(self, checkpoint: Checkpoint, index: int, arithmetic: Arithmetic, target: Target) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, index: int, arithmetic: Arithmetic, target: Target, *, pooled_only: bool
+    ) -> None:
         super().__init__()
         g = checkpoint.geometry
         prefix = f"layers.{index}"
@@ -70,7 +76,7 @@ class DecoderLayer(nn.Module):
             checkpoint.tensor(f"{prefix}.post_attention_layernorm.weight", g.hidden), eps=g.rms_eps
         )
         self.mlp = MLP(checkpoint, f"{prefix}.mlp", arithmetic)
-        self.is_last = index == g.layers - 1
+        self.pooled_only = pooled_only
 
     def forward(
         self,
@@ -83,16 +89,16 @@ class DecoderLayer(nn.Module):
         """Apply the layer to `residual [rows, hidden]`.
 
         Returns:
-            The residual stream and the MLP's output: `[rows, hidden]`, or `[batch, hidden]` from the last layer, which
-            computes each text's last row only.
+            The residual stream and the MLP's output: `[rows, hidden]`, or `[batch, hidden]` from a layer that computes
+            each text's pooled row only.
         """
         if update is None:
             normed = self.input_layernorm(op, residual)
         else:
             normed, residual = self.input_layernorm(op, residual, update)
-        attended = self.self_attn(op, normed, attention, last_only=self.is_last)
-        if self.is_last:
-            residual = op.Gather(residual, batch.last_rows)
+        attended = self.self_attn(op, normed, attention, pooled_only=self.pooled_only)
+        if self.pooled_only:
+            residual = op.Gather(residual, batch.pooled_rows)
         normed, residual = self.post_attention_layernorm(op, residual, attended)
         return residual, self.mlp(op, normed)
 
@@ -100,8 +106,11 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """The model without its head: token ids in, the pooled hidden state of each text out."""
 
-    def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target, *, pooling: Pooling = "lasttoken"
+    ) -> None:
         super().__init__()
+        self.pooling = pooling
         g = self.geometry = checkpoint.geometry
         self.paged = target.attention == "paged"
         self.even_rows = arithmetic.even_rows
@@ -114,7 +123,13 @@ class Decoder(nn.Module):
             data=ir.LazyTensor(lambda: ir.Tensor(table.map()), dtype, ir.Shape([g.vocabulary, g.hidden])),
         )
         self.rotary = Rotary(g, arithmetic)
-        self.layers = nn.ModuleList([DecoderLayer(checkpoint, i, arithmetic, target) for i in range(g.layers)])
+        self.layers = nn.ModuleList(
+            [
+                # The last layer computes the rows that are pooled, and no other.
+                DecoderLayer(checkpoint, i, arithmetic, target, pooled_only=i == g.layers - 1 and pooling != "mean")
+                for i in range(g.layers)
+            ]
+        )
         self.norm = AddRMSNorm(checkpoint.tensor("norm.weight", g.hidden), eps=g.rms_eps)
 
     def forward(
@@ -129,8 +144,8 @@ class Decoder(nn.Module):
             prefixes: The inputs for shared prefixes; None if the graph does not share prefixes.
 
         Returns:
-            The hidden state of each text's last token after the final norm, FP32 `[batch, hidden]`; whether each text
-            was admitted, BOOL `[batch, 1]`, without which its hidden state has no meaning; and the rows kept for later
+            The pooled hidden state of each text after the final norm, FP32 `[batch, hidden]`; whether each text was
+            admitted, BOOL `[batch, 1]`, without which its hidden state has no meaning; and the rows kept for later
             runs, or None.
         """
         g = self.geometry
@@ -142,41 +157,58 @@ class Decoder(nn.Module):
             vocabulary=g.vocabulary,
             max_tokens=g.max_tokens,
             even_rows=self.even_rows,
+            pools_first=self.pooling == "cls",
         )
         rotary = self.rotary(op)
-        attention = (
-            PagedAttention.of(op, batch, g, rotary)
-            if self.paged
-            else PaddedAttention.of(op, batch, g, rotary, prefixes)
-        )
+        attention: AttentionForm
+        if not g.is_causal:
+            attention = FullAttention.of(op, batch, g, rotary)
+        elif self.paged:
+            attention = PagedAttention.of(op, batch, g, rotary)
+        else:
+            attention = PaddedAttention.of(op, batch, g, rotary, prefixes)
         residual = op.Cast(op.Gather(self.embed_tokens, batch.ids), to=ir.DataType.FLOAT)
         update = None
         for layer in self.layers:
             residual, update = layer(op, residual, update, batch, attention)
         pooled, _ = self.norm(op, residual, update)
-        if self.even_rows:  # drop the row that belongs to no text
+        if self.pooling == "mean":
+            pooled = stacked_rows(op, batch, _mean, pooled)
+        elif self.even_rows:  # drop the row that belongs to no text
             pooled = op.Slice(pooled, [0], op.Shape(lengths, start=0, end=1), [0])
         return pooled, batch.admitted, attention.kept_rows(op)
 
 
+def _mean(op: OpBuilder, rows: ir.Value) -> ir.Value:
+    """Return the mean of the rows of one text, `[hidden]`."""
+    return op.ReduceMean(rows, [0], keepdims=0)
+
+
 class EmbeddingModel(nn.Module):
-    """The embedding model: token ids of concatenated texts in, one unit vector per text out."""
+    """The embedding model: token ids of concatenated texts in, one vector per text out."""
 
     def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target) -> None:
         super().__init__()
-        self.model = Decoder(checkpoint, arithmetic, target)
+        modules = checkpoint.modules
+        self.model = Decoder(checkpoint, arithmetic, target, pooling=modules.pooling)
+        self.dense = nn.ModuleList([Dense(checkpoint.folder, layer) for layer in modules.dense])
+        self.is_normalized = modules.is_normalized
 
     def forward(
         self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
     ) -> tuple[dict[str, ir.Value], ir.Value | None]:
         """Return the outputs by name, and the rows kept for later runs.
 
-        `embedding` is FP32 `[batch, hidden]` of Euclidean norm 1; NaN for a text that is not admitted.
+        `embedding` is FP32 `[batch, dimensions]`, of Euclidean norm 1 if the model normalises; NaN for a text that is
+        not admitted.
         """
-        pooled, admitted, kept = self.model(op, input_ids, lengths, prefixes)
-        # Like torch.nn.functional.normalize: the lower bound keeps a zero vector zero.
-        unit = op.Div(pooled, op.Max(op.ReduceL2(pooled, [-1], keepdims=1), 1e-12))
-        return {"embedding": op.Where(admitted, unit, math.nan)}, kept
+        vector, admitted, kept = self.model(op, input_ids, lengths, prefixes)
+        for layer in self.dense:
+            vector = layer(op, vector)
+        if self.is_normalized:
+            # Like torch.nn.functional.normalize: the lower bound keeps a zero vector zero.
+            vector = op.Div(vector, op.Max(op.ReduceL2(vector, [-1], keepdims=1), 1e-12))
+        return {"embedding": op.Where(admitted, vector, math.nan)}, kept
 
 
 class RerankerModel(nn.Module):

@@ -35,8 +35,10 @@ def build_graph(
     """Build the graph. The weights stay on disk until the graph is written.
 
     Inputs: `input_ids` INT64 `[tokens]` and `lengths` INT32 `[batch, 1]`.
-    Outputs: `embedding` FP32 `[batch, hidden]`; of a reranker, `score` and `logit` FP32 `[batch, 1]`.
-    Graphs for CPUs also have the optional inputs of `PrefixInputs` and the output `kept` FP32 `[kept, size]`.
+    Outputs: `embedding` FP32 `[batch, dimensions]`; of a reranker, `score` and `logit` FP32 `[batch, 1]`.
+    Graphs for CPUs also have the optional inputs of `PrefixInputs` and the output `kept` FP32 `[kept, size]`, if the
+    model is causal and pools the last token: else a prefix depends on what follows it, or is pooled itself. All other
+    graphs have the metadata `shared_prefixes: none`.
 
     Args:
         checkpoint: The weights.
@@ -44,17 +46,19 @@ def build_graph(
         answers: The token ids of a reranker's two answers; None for an embedding model.
         target: Where the graph will run.
     """
+    pooling = checkpoint.modules.pooling if answers is None else "lasttoken"
     graph = ir.Graph([], [], nodes=[], name="qwen3", opset_imports={"": OPSET, MICROSOFT: 1})
     builder = GraphBuilder(graph)
     input_ids = builder.input("input_ids", ir.DataType.INT64, ["tokens"])
     lengths = builder.input("lengths", ir.DataType.INT32, ["batch", 1])
-    prefixes = PrefixInputs.declare(builder, checkpoint.geometry) if target.device == "cpu" else None
+    shares_prefixes = target.device == "cpu" and checkpoint.geometry.is_causal and pooling == "lasttoken"
+    prefixes = PrefixInputs.declare(builder, checkpoint.geometry) if shares_prefixes else None
     model: EmbeddingModel | RerankerModel
     if answers is None:
         model = EmbeddingModel(checkpoint, arithmetic, target)
     else:
         model = RerankerModel(checkpoint, arithmetic, target, yes=answers.yes, no=answers.no)
-    size = checkpoint.geometry.hidden if answers is None else 1
+    size = checkpoint.dimensions if answers is None else 1
     results, kept = model(builder.op, input_ids, lengths, prefixes)
     for name, value in results.items():
         builder.add_output(value, name)
@@ -67,6 +71,7 @@ def build_graph(
         ir_version=IR_VERSION,
         producer_name="qwen3-triton",
         producer_version=version("qwen3-triton"),
+        metadata_props={} if shares_prefixes else {"shared_prefixes": "none"},
     )
 
 

@@ -38,7 +38,7 @@ class PaddedAttention:
             first row.
         from_padded: INT64 `[rows]`: each packed row's index in the flattened padded batch; 0 for a row that belongs
             to no text.
-        last_from_padded: INT64 `[batch]`: the same index, for each text's last row only.
+        pooled_from_padded: INT64 `[batch]`: the same index, for each text's pooled row only.
         last_positions: INT32 `[batch]`: the position of each text's last token, its prefix included.
         columns: INT32 scalar: columns of the padded batch.
         prefixes: What comes from earlier runs and is kept for later ones; None if the graph does not share prefixes.
@@ -48,7 +48,7 @@ class PaddedAttention:
     rotary: RotaryTables
     to_padded: ir.Value
     from_padded: ir.Value
-    last_from_padded: ir.Value
+    pooled_from_padded: ir.Value
     last_positions: ir.Value
     columns: ir.Value
     prefixes: SharedPrefixes | None
@@ -83,22 +83,22 @@ class PaddedAttention:
             rotary,
             to_padded=to_padded,
             from_padded=from_padded,
-            last_from_padded=op.Gather(from_padded, batch.last_rows),
+            pooled_from_padded=op.Gather(from_padded, batch.pooled_rows),
             last_positions=op.Cast(op.Reshape(last_position, [-1]), to=ir.DataType.INT32),
             columns=op.Cast(columns, to=ir.DataType.INT32),
             prefixes=prefixes,
         )
 
-    def attend(self, op: OpBuilder, inputs: AttentionInputs, *, last_only: bool) -> ir.Value:
+    def attend(self, op: OpBuilder, inputs: AttentionInputs, *, pooled_only: bool) -> ir.Value:
         """Attend causally within each text; the operator applies the rotary embedding.
 
         Args:
             op: Builder of the graph.
             inputs: Queries, keys and values, separate and normalised.
-            last_only: Whether only each text's last row is wanted.
+            pooled_only: Whether only each text's pooled row is wanted.
 
         Returns:
-            `[rows, heads * head_dim]`, or `[batch, heads * head_dim]` if `last_only`.
+            `[rows, heads * head_dim]`, or `[batch, heads * head_dim]` if `pooled_only`.
         """
         g = self.geometry
         assert inputs.key is not None  # noqa: S101 - only PagedAttention takes them side by side
@@ -133,7 +133,7 @@ class PaddedAttention:
         elements = op.Add(op.Size(present_keys), op.Size(present_values))
         positions = op.Div(elements, 2 * g.kv_heads * g.head_dim)  # batch * columns
         attended = op.Reshape(attended, op.Add(op.Mul(positions, [1, 0]), [0, g.heads * g.head_dim]))
-        return op.Gather(attended, self.last_from_padded if last_only else self.from_padded)
+        return op.Gather(attended, self.pooled_from_padded if pooled_only else self.from_padded)
 
     def kept_rows(self, op: OpBuilder) -> ir.Value | None:
         """Return what this run keeps for later ones, after all layers have attended; None if it keeps nothing."""

@@ -31,12 +31,12 @@ BLOCK_ROWS = 256  # rows in a block of the cache
 
 @dataclass(frozen=True, slots=True)
 class PagedAttention:
-    """One batch's cache, and the indices into it. All values are INT32 except `last_rows` and the cache.
+    """One batch's cache, and the indices into it. All values are INT32 except `pooled_rows` and the cache.
 
     Attributes:
         geometry: The model's sizes.
         rotary: Tables of the rotary embedding.
-        last_rows: INT64 `[batch]`: each text's last row.
+        pooled_rows: INT64 `[batch]`: each text's pooled row.
         cumulative_lengths: `[batch + 1]`: each text's first row, and at the end the number of rows.
         past_lengths: `[batch]`: zeros.
         block_table: `[batch, most blocks of a text]`: the indices of each text's blocks, in order. A text with fewer
@@ -47,7 +47,7 @@ class PagedAttention:
 
     geometry: Geometry
     rotary: RotaryTables
-    last_rows: ir.Value
+    pooled_rows: ir.Value
     cumulative_lengths: ir.Value
     past_lengths: ir.Value
     block_table: ir.Value
@@ -78,7 +78,7 @@ class PagedAttention:
         return cls(
             geometry,
             rotary,
-            last_rows=batch.last_rows,
+            pooled_rows=batch.pooled_rows,
             cumulative_lengths=op.Cast(cumulative_lengths, to=ir.DataType.INT32),
             past_lengths=op.ConstantOfShape(op.Shape(starts), value=ir.Tensor(np.array([0], np.int32))),
             block_table=op.Cast(block_table, to=ir.DataType.INT32),
@@ -88,16 +88,16 @@ class PagedAttention:
             values=filled(1),
         )
 
-    def attend(self, op: OpBuilder, inputs: AttentionInputs, *, last_only: bool) -> ir.Value:
+    def attend(self, op: OpBuilder, inputs: AttentionInputs, *, pooled_only: bool) -> ir.Value:
         """Attend causally within each text; the operator applies the rotary embedding.
 
         Args:
             op: Builder of the graph.
             inputs: Queries, keys and values: separate and normalised, or side by side with the gains.
-            last_only: Whether only each text's last row is wanted.
+            pooled_only: Whether only each text's pooled row is wanted.
 
         Returns:
-            `[rows, heads * head_dim]`, or `[batch, heads * head_dim]` if `last_only`.
+            `[rows, heads * head_dim]`, or `[batch, heads * head_dim]` if `pooled_only`.
         """
         operands = [
             inputs.query,
@@ -126,7 +126,7 @@ class PagedAttention:
             _version=1,
         )
         attended.type = inputs.query.type  # onnxscript does not infer the types of ONNX Runtime's own operators
-        return op.Gather(attended, self.last_rows) if last_only else attended
+        return op.Gather(attended, self.pooled_rows) if pooled_only else attended
 
     def kept_rows(self, op: OpBuilder) -> None:
         """Return None: nothing is kept for later runs."""

@@ -26,7 +26,8 @@ class RaggedBatch:
         admitted: BOOL `[batch, 1]`: which texts are admitted. A text that is not has one row of id 0.
         lengths: `[batch, 1]`: how many rows each text has, at least one.
         starts: `[batch, 1]`: each text's first row.
-        last_rows: `[batch]`: each text's last row. With `even_rows` there may be one element more.
+        pooled_rows: `[batch]`: the row of each text that is pooled, its last or its first one. With `even_rows` there
+            may be one element more.
         even_rows: Whether products need an even number of rows, for which `even` lengthens indices of rows.
         text_index: `[rows]`: which text each row belongs to.
         position: `[rows]`: each row's index among its text's rows, from 0.
@@ -38,7 +39,7 @@ class RaggedBatch:
     admitted: ir.Value
     lengths: ir.Value
     starts: ir.Value
-    last_rows: ir.Value
+    pooled_rows: ir.Value
     even_rows: bool
     text_index: ir.Value
     position: ir.Value
@@ -54,6 +55,7 @@ def ragged_batch(
     vocabulary: int,
     max_tokens: int,
     even_rows: bool,
+    pools_first: bool = False,
 ) -> RaggedBatch:
     """Admit the texts and assign rows to them.
 
@@ -65,6 +67,7 @@ def ragged_batch(
         vocabulary: Size of the vocabulary: ids from 0 up to this, exclusive, are admitted.
         max_tokens: Longest text admitted, its prefix included.
         even_rows: Whether every product must see an even number of rows.
+        pools_first: Whether a text's first row is pooled instead of its last one.
     """
     tokens = op.Cast(lengths, to=ir.DataType.INT64)  # [batch, 1], like all values down to `row_starts`
     ends = op.CumSum(tokens, 0)
@@ -95,15 +98,15 @@ def ragged_batch(
         op.Add(op.Gather(op.Reshape(starts, flat), text_index), position),
         op.Shape(input_ids),
     )
-    last_rows = op.Reshape(op.Sub(row_ends, 1), flat)
+    pooled_rows = flat_starts if pools_first else op.Reshape(op.Sub(row_ends, 1), flat)
     if even_rows:
-        token_index, last_rows = even(op, token_index, filler=op.Shape(input_ids)), even(op, last_rows)
+        token_index, pooled_rows = even(op, token_index, filler=op.Shape(input_ids)), even(op, pooled_rows)
     return RaggedBatch(
         ids=op.Gather(op.Concat(input_ids, [0], axis=0), token_index),
         admitted=admitted,
         lengths=rows,
         starts=row_starts,
-        last_rows=last_rows,
+        pooled_rows=pooled_rows,
         even_rows=even_rows,
         text_index=text_index,
         position=position,

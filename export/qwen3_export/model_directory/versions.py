@@ -20,6 +20,7 @@ _SHARED = (
     "model_family",
     "device",
     "dimensions",
+    "normalized",
     "max_tokens",
     "vocabulary",
     "tokenizer_sha256",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import add
 from pathlib import Path
@@ -84,9 +84,13 @@ class PackedEngine:
         self._settings = settings
         self._session = open_session(model, threads=threads)
         self._sizes: dict[str, int] = {output.name: output.shape[1] for output in self._session.get_outputs()}
-        if _KEPT not in self._sizes:
-            raise ValueError(f"an earlier release of qwen3-triton exported {model}; export the model again")
-        self._cache = PrefixCache(tokens=settings.prefix_cache_tokens, size=self._sizes.pop(_KEPT))
+        self._shares_prefixes = _KEPT in self._sizes
+        if not self._shares_prefixes:
+            # In some models, a prefix depends on what follows it, or is pooled itself. Their graphs say so.
+            if self._session.get_modelmeta().custom_metadata_map.get("shared_prefixes") != "none":
+                raise ValueError(f"an earlier release of qwen3-triton exported {model}; export the model again")
+            self._settings = replace(settings, prefix_cache_tokens=0)
+        self._cache = PrefixCache(tokens=self._settings.prefix_cache_tokens, size=self._sizes.pop(_KEPT, 0))
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -162,10 +166,13 @@ class PackedEngine:
             feed = {
                 "input_ids": np.concatenate(own),
                 "lengths": np.array([[ids.size] for ids in own], np.int32),
-                "keep": np.concatenate([np.zeros(0, np.int64), *new.values()]),
-                **self._prefix_inputs([prefixes[index] for index in batch]),
             }
-            *outputs, new_rows = self._session.run([*self._sizes, _KEPT], feed)
+            if self._shares_prefixes:
+                feed["keep"] = np.concatenate([np.zeros(0, np.int64), *new.values()])
+                feed |= self._prefix_inputs([prefixes[index] for index in batch])
+                *outputs, new_rows = self._session.run([*self._sizes, _KEPT], feed)
+            else:
+                outputs = self._session.run([*self._sizes], feed)
             for result, output in zip(into, outputs, strict=True):
                 result[batch] = output
             for index, start in zip(new, _starts(rows.size for rows in new.values()), strict=True):

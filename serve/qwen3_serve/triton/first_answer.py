@@ -68,6 +68,12 @@ def _difference(config: Mapping[str, Any], status: int, body: bytes) -> str | No
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
             return f"{name} holds a value that is not finite"
         norm = math.hypot(*values)
-        if name == "embedding" and abs(norm - 1) > _NORM_TOLERANCE:
+        if name == "embedding" and _is_normalized(config) and abs(norm - 1) > _NORM_TOLERANCE:
             return f"{name} should have norm 1, and has {norm:.6g}"
     return None
+
+
+def _is_normalized(config: Mapping[str, Any]) -> bool:
+    """Whether a model's vectors have norm 1, which an export states only if they do not."""
+    stated = config.get("parameters", {}).get("normalized", {})
+    return bool(stated.get("string_value", "true") == "true")

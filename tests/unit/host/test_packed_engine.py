@@ -14,6 +14,7 @@ from qwen3_export import export
 from qwen3_serve.host.packed_engine import PackedEngine, Settings
 from support.oracle import random_texts
 from support.packed import PackedSession
+from support.random_checkpoints import make_random_checkpoint
 
 Ids = npt.NDArray[np.int64]
 
@@ -152,3 +153,23 @@ def test_a_graph_of_an_earlier_release_is_refused(directory: Path, tmp_path: Pat
     (tmp_path / "1" / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ValueError, match=r"earlier release .* export the model again"):
         engine(tmp_path)
+
+
+def test_a_model_with_full_attention_shares_no_prefix(tmp_path: Path) -> None:
+    """The second text would take the first one's keys and values, which depend on the rest of the first."""
+    folder = make_random_checkpoint(tmp_path / "checkpoint", is_causal=False)
+    (folder / "modules.json").write_text(
+        '[{"path": "", "type": "sentence_transformers.models.Transformer"},'
+        ' {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]'
+    )
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')
+    exported = export(str(folder), repository=tmp_path).directory
+    head, *_ = random_texts([50])
+    batch = [np.concatenate([head, tail]) for tail in random_texts([3, 40, 1, 40, 2])]
+    session = PackedSession(exported)
+    model = engine(exported)
+    for _ in range(2):
+        (rows,) = model.run(batch)
+        for ids, row in zip(batch, rows, strict=True):
+            np.testing.assert_array_equal(session.embed([ids])[0], row)
