@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ExportError
 from .geometry import Geometry
 from .json_file import read_object
-from .modules import Modules, read_modules
+from .modules import MODULES, Modules, read_modules
+from .sentence_config import longest_text
 from .stored_tensor import StoredTensor, read_index
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_LAYER = (
+    r"input_layernorm|post_attention_layernorm|self_attn\.(q|k|v|o)_proj|self_attn\.(q|k)_norm|mlp\.(gate|up|down)_proj"
+)
+# The heads of language models and classifiers; and tables that old releases of transformers saved, which follow from
+# config.json.
+_ELSEWHERE = r"lm_head\.weight|score\.(weight|bias)|(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"
 _HUB_FILES = ["*.json", "*.safetensors", "*/config.json", "merges.txt"]
 
 
@@ -85,6 +92,8 @@ def open_checkpoint(source: str, *, revision: str | None = None) -> Checkpoint:
         if revision is not None:
             raise ExportError(f"--revision is for the Hub, and {source} is a local folder")
         return read_checkpoint(Path(source), source=str(Path(source).resolve()))
+    if Path(source).suffix == ".gguf":
+        raise _gguf_error(source)
     if Path(source).exists():
         raise ExportError(f"{source} is a file; name the checkpoint's folder")
     if not _HUB_ID.fullmatch(source):
@@ -102,7 +111,13 @@ def read_checkpoint(folder: Path, *, source: str, revision: str = "", tokenizer:
     Raises:
         ExportError: Something is missing or damaged.
     """
+    is_gguf = any(folder.glob("*.gguf")) or source.lower().endswith("gguf")  # the Hub's are named so
+    if is_gguf and not (folder / "config.json").is_file():
+        raise _gguf_error(source)
     geometry = Geometry.from_config(read_object(folder / "config.json"))
+    if (folder / MODULES).is_file():
+        longest = longest_text(folder) or geometry.max_positions
+        geometry = replace(geometry, max_positions=min(geometry.max_positions, longest))
     if not (folder / "tokenizer.json").is_file():
         raise ExportError(
             f"{folder} holds no tokenizer.json; save it there with "
@@ -117,7 +132,32 @@ def read_checkpoint(folder: Path, *, source: str, revision: str = "", tokenizer:
             raise ExportError(f"{path} is missing; export needs all weights as safetensors, in one file or in shards")
         for name, stored in read_index(path).items():
             tensors[name.removeprefix("model.")] = stored
+    _check_names(folder, tensors, layers=geometry.layers)
     return Checkpoint(folder, source, revision, tokenizer, geometry, tensors)
+
+
+def _gguf_error(source: str) -> ExportError:
+    return ExportError(
+        f"{source} is in GGUF, whose weights are quantised for llama.cpp; bring the folder with safetensors from which "
+        "it was made, and let export quantise it, with --precision int8"
+    )
+
+
+def _check_names(folder: Path, tensors: Mapping[str, StoredTensor], *, layers: int) -> None:
+    """Make sure that no tensor is left out of the graph without a word.
+
+    Raises:
+        ExportError: There is a tensor that a Qwen3 model does not have.
+    """
+    layer = "|".join(map(str, range(layers)))
+    known = re.compile(rf"(layers\.({layer})\.({_LAYER})\.weight)|embed_tokens\.weight|norm\.weight|{_ELSEWHERE}")
+    unknown = sorted(name for name in tensors if not known.fullmatch(name))
+    if unknown:
+        more = f" and {len(unknown) - 1} more tensors" if len(unknown) > 1 else ""
+        raise ExportError(
+            f"{folder} holds {unknown[0]}{more}, which a Qwen3 model of {layers} layers does not have; bring a model "
+            "that transformers loads without unexpected weights"
+        )
 
 
 def _download(hub_id: str, revision: str | None) -> Path:

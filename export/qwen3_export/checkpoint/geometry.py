@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ExportError
+from .config_keys import check_keys
 
 ADVERTISED_CONTEXT = 32_768  # tokens; the model cards' "Context Length: 32k"
 
@@ -39,25 +40,7 @@ class Geometry:
         Raises:
             ExportError: It is not a plain Qwen3 decoder; the message names the field.
         """
-        expected = {
-            "model_type": ("qwen3",),
-            "hidden_act": ("silu",),
-            "attention_bias": (False, None),
-            "use_sliding_window": (False, None),
-            "quantization_config": (None,),
-        }
-        for field, allowed in expected.items():
-            if config.get(field) not in allowed:
-                raise ExportError(
-                    f"config.json has {field} = {config.get(field)!r}; this exporter takes Qwen3-Embedding and "
-                    f"Qwen3-Reranker models, where it is {allowed[0]!r}"
-                )
-        # transformers 5 writes rope_parameters; earlier releases write rope_theta and rope_scaling.
-        rope = config.get("rope_parameters") or {}
-        scaling = config.get("rope_scaling") or rope
-        kind = scaling.get("rope_type", scaling.get("type", "default"))
-        if kind != "default":
-            raise ExportError(f"config.json asks for {kind!r} rope scaling; only 'default' is supported")
+        check_keys(config)
         try:
             geometry = cls(
                 hidden=config["hidden_size"],
@@ -69,9 +52,9 @@ class Geometry:
                 vocabulary=config["vocab_size"],
                 max_positions=config["max_position_embeddings"],
                 rms_eps=config["rms_norm_eps"],
-                rope_theta=float(rope["rope_theta"] if rope else config["rope_theta"]),
+                rope_theta=_rope_theta(config),
                 tied=bool(config.get("tie_word_embeddings", False)),
-                is_causal=bool(config.get("is_causal", True)) and not config.get("use_bidirectional_attention", False),
+                is_causal=_is_causal(config),
             )
         except KeyError as error:
             raise ExportError(f"config.json lacks {error}; use the file that came with the checkpoint") from None
@@ -84,6 +67,7 @@ class Geometry:
             raise ExportError(
                 f"config.json has head_dim = {geometry.head_dim}; ONNX Runtime's attention needs a multiple of 16"
             )
+        _check_windows(config, geometry)
         return geometry
 
     @property
@@ -104,3 +88,74 @@ class Geometry:
         if self.parameters >= 50_000_000:
             return f"{self.parameters / 1e9:.1f}B".replace(".0B", "B")
         return f"{self.parameters / 1e3:.0f}K"
+
+
+def _rope_theta(config: Mapping[str, Any]) -> float:
+    """Return the base of the rotary embedding, after a check that there is no more to it.
+
+    transformers 5 writes `rope_parameters`; earlier releases write `rope_theta` and `rope_scaling`.
+
+    Raises:
+        ExportError: The positions are scaled, or the two forms contradict each other.
+        KeyError: There is no base.
+    """
+    for key in ("rope_parameters", "rope_scaling"):
+        rope = config.get(key) or {}
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        if kind != "default":
+            native = rope.get("original_max_position_embeddings", "its native number of")
+            raise ExportError(
+                f"config.json asks for {kind!r} rope scaling in {key}, which export does not support; bring a "
+                f"config.json without it, and with max_position_embeddings for {native} tokens"
+            )
+        for name, value in rope.items():
+            if name not in ("rope_type", "type", "rope_theta") and (name, value) != ("partial_rotary_factor", 1):
+                raise ExportError(
+                    f"config.json has {name} = {value!r} in {key}, which export does not support; bring a model whose "
+                    "rotary embedding has a rope_theta alone"
+                )
+    sources = [config, *(config.get(key) or {} for key in ("rope_parameters", "rope_scaling"))]
+    bases = {float(source["rope_theta"]) for source in sources if source.get("rope_theta") is not None}
+    if len(bases) > 1:
+        raise ExportError(
+            f"config.json has two values of rope_theta, {' and '.join(map(str, sorted(bases)))}; use the file that "
+            "came with the checkpoint"
+        )
+    if not bases:
+        raise KeyError("rope_theta")
+    return bases.pop()
+
+
+def _is_causal(config: Mapping[str, Any]) -> bool:
+    """Return whether a token attends only to itself and those before it.
+
+    Raises:
+        ExportError: The two keys for it contradict each other.
+    """
+    is_causal, is_bidirectional = config.get("is_causal"), config.get("use_bidirectional_attention")
+    if is_causal is not None and is_bidirectional is not None and bool(is_causal) == bool(is_bidirectional):
+        raise ExportError(
+            f"config.json has is_causal = {is_causal!r} and use_bidirectional_attention = {is_bidirectional!r}, which "
+            "contradict each other; use the file that came with the checkpoint"
+        )
+    return not is_bidirectional if is_causal is None else bool(is_causal)
+
+
+def _check_windows(config: Mapping[str, Any], geometry: Geometry) -> None:
+    """Make sure that every layer attends to the whole text.
+
+    Raises:
+        ExportError: Some layers attend to a window of it.
+    """
+    window = config.get("sliding_window") if config.get("use_sliding_window") else None
+    layer_types = config.get("layer_types")
+    if layer_types is None:
+        # Source: transformers' Qwen3Config, whose default of max_window_layers is 28.
+        windowed = geometry.layers > config.get("max_window_layers", 28) and window is not None
+        layer_types = ["sliding_attention" if windowed else "full_attention"]
+    for layer_type in layer_types:
+        if layer_type != "full_attention" and (window is None or window < geometry.max_tokens):
+            raise ExportError(
+                f"config.json has layers with {layer_type} and sliding_window = {window}, which export does not "
+                "support; bring a model whose layers all attend to the whole text"
+            )

@@ -16,6 +16,7 @@ from typing import Any, Literal, cast, get_args
 
 from ..errors import ExportError
 from .json_file import read_object, read_value
+from .sentence_config import check_sentence_config
 from .stored_tensor import StoredTensor, read_index
 
 Pooling = Literal["lasttoken", "mean", "cls"]
@@ -103,6 +104,7 @@ def read_modules(folder: Path, *, hidden: int) -> Modules:
                 "it; bring the whole folder that sentence-transformers saved"
             )
         return PLAIN
+    check_sentence_config(folder)
     listed = [_module(folder, entry) for entry in _entries(folder / MODULES)]
     kinds = [kind for kind, _ in listed]
     if kinds[:2] != ["Transformer", "Pooling"] or any(kind in ("Transformer", "Pooling") for kind in kinds[2:]):
