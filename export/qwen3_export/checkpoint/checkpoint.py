@@ -155,8 +155,8 @@ def _check_names(folder: Path, tensors: Mapping[str, StoredTensor], *, layers: i
     if unknown:
         more = f" and {len(unknown) - 1} more tensors" if len(unknown) > 1 else ""
         raise ExportError(
-            f"{folder} holds {unknown[0]}{more}, which a Qwen3 model of {layers} layers does not have; bring a model that "
-            "transformers loads without unexpected weights"
+            f"{folder} holds {unknown[0]}{more}, which a Qwen3 model of {layers} layers does not have; bring a model "
+            "that transformers loads without unexpected weights"
         )
 
 

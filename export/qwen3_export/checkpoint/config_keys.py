@@ -41,7 +41,16 @@ USED = frozenset(
 
 # Of a sequence classifier, which only a reranker can be.
 OF_CLASSIFIERS = frozenset(
-    {"classifier_from_token", "id2label", "label2id", "num_labels", "problem_type", "sentence_transformers"}
+    {
+        "classifier_from_token",
+        "id2label",
+        "is_original_qwen3_reranker",
+        "label2id",
+        "num_labels",
+        "problem_type",
+        "sbert_ce_default_activation_function",
+        "sentence_transformers",
+    }
 )
 
 IRRELEVANT: Mapping[str, frozenset[str]] = {

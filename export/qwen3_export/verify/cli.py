@@ -140,8 +140,8 @@ def _verify(directory: Path, args: argparse.Namespace) -> bool:
         here = ", ".join(instruction_sets()) or "an unknown processor"
         what = f"model.onnx on {here}" if args.url is None else args.url
         print(
-            f"{directory.name} ({verdict.model.precision}, {what}) compared with transformers on {verdict.source} in "
-            "float32\n"
+            f"{directory.name} ({verdict.model.precision}, {what}) compared with {verdict.library} on {verdict.source} "
+            "in float32\n"
         )
         print(table(verdict.comparisons, kind=verdict.model.kind), end="\n\n")
     print(verdict_lines(verdict), flush=True)

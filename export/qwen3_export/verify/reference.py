@@ -1,6 +1,7 @@
-"""The reference: what transformers computes from the checkpoint, in float32 on the CPU.
+"""The reference: what the checkpoint's own library computes from it, in float32 on the CPU.
 
-The only module of verify that imports torch and transformers. Knows nothing about ONNX or servers.
+That is sentence-transformers for an embedding model with a modules.json, see `sentence_reference`, and transformers for
+all others. These two modules alone import torch and transformers. Knows nothing about ONNX or servers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ..kind import Kind
 from .cases import Case, ModelTokenizer, tokenized_texts
 from .errors import VerifyError
 from .progress import Progress, silent
+from .sentence_reference import has_modules, load_sentence_model, longest_text, sentence_vector
 from .source import Source
 
 ADVERTISED_CONTEXT = 32_768  # tokens; the model cards' "Context Length: 32k"
@@ -44,6 +46,7 @@ class Reference:
             raise VerifyError(f"{source.name_or_path} holds no config.json; give a complete checkpoint with --source")
         with _in_one_line(source, "config.json"), _quiet():
             self._config: Any = transformers.AutoConfig.from_pretrained(source.name_or_path, revision=source.revision)
+            self._has_modules = kind == "embedding" and has_modules(source)
         if self._config.model_type != "qwen3":
             raise VerifyError(
                 f"{source.name_or_path} holds a {self._config.model_type} model, not a qwen3 model; correct --source"
@@ -57,12 +60,16 @@ class Reference:
     @property
     def max_tokens(self) -> int:
         """Longest text of the model in tokens."""
-        return min(int(self._config.max_position_embeddings), ADVERTISED_CONTEXT)
+        longest = min(int(self._config.max_position_embeddings), ADVERTISED_CONTEXT)
+        if not self._has_modules:
+            return longest
+        with _in_one_line(self._source, "tokenizer"), _quiet():
+            return min(longest, longest_text(self._source))
 
     @property
-    def row_size(self) -> int:
-        """Numbers in a row that `compute` returns: the hidden size, or 2 of a reranker."""
-        return int(self._config.hidden_size) if self._kind == "embedding" else 2
+    def library(self) -> str:
+        """The library that computes it."""
+        return "sentence-transformers" if self._has_modules else "transformers"
 
     def bytes(self) -> int:
         """Return the size of the weights in float32."""
@@ -80,8 +87,9 @@ class Reference:
             progress: Receives the number of tokens done.
 
         Returns:
-            Of an embedding model: the last token's hidden state after the final norm, scaled to norm 1, float32
-            `[n, hidden]`. Of a reranker: score and logit, float32 `[n, 2]`.
+            Of an embedding model: what its modules make of a text; without modules, the last token's hidden state
+            after the final norm, scaled to norm 1: float32 `[n, dimensions]`. Of a reranker: score and logit, float32
+            `[n, 2]`.
 
         Raises:
             VerifyError: The weights cannot be loaded, or there is not enough memory.
@@ -96,7 +104,7 @@ class Reference:
         try:
             # The stage starts before the weights are loaded, because for short texts that takes most of the time.
             total = sum(case.ids.size for case in cases)
-            with progress("transformers", total=total, unit="tok") as advance, torch.inference_mode():
+            with progress(self.library, total=total, unit="tok") as advance, torch.inference_mode():
                 model = self._load()
                 for case in cases:
                     rows.append(self._row(model, torch.from_numpy(case.ids)[None], answers))
@@ -116,6 +124,8 @@ class Reference:
         return f"the reference takes {needed / 1e9:.1f} GB of memory for float32 weights, and more for long texts"
 
     def _row(self, model: Any, ids: torch.Tensor, answers: list[int]) -> npt.NDArray[np.float32]:  # noqa: ANN401
+        if self._has_modules:
+            return sentence_vector(model, ids)
         if not answers:
             last = model(ids, use_cache=False).last_hidden_state[0, -1]
             vector: npt.NDArray[np.float32] = torch.nn.functional.normalize(last, dim=-1).numpy()
@@ -127,6 +137,9 @@ class Reference:
         return pair
 
     def _load(self) -> Any:  # noqa: ANN401
+        if self._has_modules:
+            with _in_one_line(self._source, "modules"), _quiet():
+                return load_sentence_model(self._source, self._config)
         with _in_one_line(self._source, "weights"), _quiet():
             model, loading = self._auto.from_pretrained(
                 self._source.name_or_path,
@@ -182,9 +195,11 @@ def _available_bytes() -> int | None:
 
 @contextmanager
 def _in_one_line(source: Source, what: str) -> Iterator[None]:
-    """Turn any error of transformers into a `VerifyError` of one line that says what to do."""
+    """Turn any error of a library into a `VerifyError` of one line that says what to do."""
     try:
         yield
+    except VerifyError:
+        raise
     except Exception as error:
         if _is_out_of_memory(error):
             raise

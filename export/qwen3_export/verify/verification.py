@@ -32,6 +32,7 @@ class Verdict:
         model: The exported model.
         files: The check of its files. If it failed, nothing else was done.
         source: The checkpoint that it was compared with.
+        library: The library that computed the reference.
         comparisons: One for each text.
         batches: How many mixed batches were run.
         shared: How many texts are known to have run in a batch with others.
@@ -43,6 +44,7 @@ class Verdict:
     model: ModelDirectory
     files: FileReport
     source: str = ""
+    library: str = ""
     comparisons: tuple[Comparison, ...] = ()
     batches: int = 0
     shared: int = 0
@@ -65,7 +67,7 @@ def verify_model(
     tuned_configs: bool = False,
     progress: Progress = silent,
 ) -> Verdict:
-    """Compare one exported model with transformers on the weights that it was exported from.
+    """Compare one exported model with its checkpoint's own library on the weights that it was exported from.
 
     Args:
         directory: The model directory.
@@ -101,7 +103,7 @@ def verify_model(
 
     # The exported weights are loaded only now, after those of the reference were freed.
     with closing(runner or _local(model)) as runner:
-        row_size = reference.row_size
+        row_size = expected.shape[1]
         alone = _run_alone(runner, cases, row_size=row_size, source=checkpoint.name_or_path, progress=progress)
         together, batches, shared = _run_together(runner, cases, row_size=row_size, progress=progress)
     saturation = None
@@ -128,6 +130,7 @@ def verify_model(
         model=model,
         files=files,
         source=checkpoint.name_or_path,
+        library=reference.library,
         comparisons=comparisons,
         batches=batches,
         shared=shared,

@@ -52,11 +52,17 @@ def test_no_logit_but_two_is_ever_computed(tmp_path: Path) -> None:
     assert json.loads((directory / "manifest.json").read_text())["kind"] == "reranker"
 
 
+MODULES = """[
+  {"type": "sentence_transformers.models.Transformer", "path": ""},
+  {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}
+]"""
+
+
 @pytest.mark.parametrize(
     ("file", "content", "kind", "reason"),
     [
         (None, "", "embedding", "the default"),
-        ("modules.json", '[{"type": "sentence_transformers.models.Pooling"}]', "embedding", "pooling module"),
+        ("modules.json", MODULES, "embedding", "pooling module"),
         ("modules.json", '[{"type": "sentence_transformers.cross_encoder.modules.LogitScore"}]', "reranker", "cross"),
         ("config_sentence_transformers.json", '{"model_type": "CrossEncoder"}', "reranker", "cross-encoder"),
     ],
@@ -65,6 +71,8 @@ def test_the_kind_comes_from_the_checkpoint(
     tmp_path: Path, file: str | None, content: str, kind: str, reason: str
 ) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape())
+    (checkpoint / "1_Pooling").mkdir()
+    (checkpoint / "1_Pooling" / "config.json").write_text('{"pooling_mode": "lasttoken"}')
     if file is not None:
         (checkpoint / file).write_text(content)
     exported = export(str(checkpoint), repository=tmp_path / "repository")

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from qwen3_export import ExportError, export
 from qwen3_export.precision import FOR_CUDA, PRECISIONS, Precision
-from qwen3_export.target import Attention
+from qwen3_export.target import Attention, Device
 from support.oracle import Ids, Vectors, random_texts
 from support.packed import PackedSession
 from support.sentence_transformers_folders import library_vectors, make_folder
@@ -138,3 +139,17 @@ def test_full_attention_needs_a_pooling(tmp_path: Path) -> None:
     (folder / "1_Pooling" / "config.json").unlink()
     with pytest.raises(ExportError, match=r"no modules.json that says how its tokens are pooled"):
         export(str(folder), repository=tmp_path)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_tensorrt_has_last_token_pooling_alone(tmp_path: Path, pooling: str) -> None:
+    folder = make_folder(tmp_path / "model", pooling=pooling)
+    with pytest.raises(ExportError, match=r"more than last-token pooling and Normalize, which --device tensorrt"):
+        export(str(folder), repository=tmp_path, device="tensorrt")
+
+
+@pytest.mark.parametrize(("device", "is_causal"), [("cpu", True), ("cpu", False), ("cuda", True)])
+def test_graphs_with_loops_are_valid(tmp_path: Path, device: Device, *, is_causal: bool) -> None:
+    folder = make_folder(tmp_path / "model", pooling="mean", dense=[(32, nn.Tanh(), True)], is_causal=is_causal)
+    exported = export(str(folder), repository=tmp_path, device=device)
+    onnx.checker.check_model(str(exported.directory / "1" / "model.onnx"), full_check=True)

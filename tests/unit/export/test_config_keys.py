@@ -47,7 +47,9 @@ PUBLISHED: dict[str, Any] = {
 
 
 def test_the_published_config_and_that_of_transformers_5_are_the_same_model() -> None:
-    today = {key: value for key, value in PUBLISHED.items() if key not in ("rope_scaling", "rope_theta", "torch_dtype")}
+    today: dict[str, Any] = {
+        key: value for key, value in PUBLISHED.items() if key not in ("rope_scaling", "rope_theta", "torch_dtype")
+    }
     today |= {
         "dtype": "bfloat16",
         "layer_types": ["full_attention"] * 28,
@@ -126,7 +128,7 @@ def test_both_names_of_full_attention_are_read(changes: dict[str, Any]) -> None:
 )
 def test_what_changes_the_arithmetic_is_refused_by_name(changes: Mapping[str, Any], reason: str) -> None:
     with pytest.raises(ExportError, match=reason) as error:
-        Geometry.from_config(PUBLISHED | changes)
+        Geometry.from_config({**PUBLISHED, **changes})
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -140,7 +142,7 @@ def test_a_tensor_that_no_qwen3_model_has_is_refused(tmp_path: Path, name: str) 
     index["weight_map"][name] = "more.safetensors"
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     safetensors.numpy.save_file({f"model.{name}": np.zeros((8, 64), np.float32)}, folder / "more.safetensors")
-    with pytest.raises(ExportError, match=f"holds 1 tensors that a Qwen3 model of 2 layers does not have, {name}"):
+    with pytest.raises(ExportError, match=f"holds {name}, which a Qwen3 model of 2 layers does not have"):
         export(str(folder), repository=tmp_path / "repository")
 
 
@@ -148,7 +150,7 @@ def test_gguf_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model-Q8_0.gguf"
     file.write_bytes(b"GGUF")
     for source in (tmp_path, file):
-        with pytest.raises(ExportError, match="GGUF, .*; bring the folder with safetensors"):
+        with pytest.raises(ExportError, match=r"GGUF, .*; bring the folder with safetensors"):
             export(str(source), repository=tmp_path / "repository")
 
 

@@ -1,0 +1,85 @@
+"""``verify`` compares with sentence-transformers where it saved the folder: what it would not say is found."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qwen3_export import export
+from qwen3_export.checkpoint.modules import Modules, read_modules
+from support.sentence_transformers_folders import change_json, make_folder
+from torch import nn
+
+Run = Callable[..., Any]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("normalize", [True, False], ids=["normalised", "not normalised"])
+def test_a_right_export_passes(tmp_path: Path, run: Run, precision: Any, *, normalize: bool) -> None:  # noqa: ANN401
+    folder = make_folder(
+        tmp_path / "model", pooling="mean", dense=[(96, nn.Tanh(), True)], normalize=normalize, is_causal=False
+    )
+    export(str(folder), repository=tmp_path / "repository", precision=precision)
+    done = run(tmp_path / "repository", "--max-tokens", "128")
+    assert (done.code, done.err) == (0, ""), done.out
+    assert f"compared with sentence-transformers on {folder} in float32" in done.out
+
+
+def test_the_other_name_of_full_attention_passes(tmp_path: Path, run: Run) -> None:
+    folder = make_folder(tmp_path / "model", pooling="mean", use_bidirectional_attention=True)
+    export(str(folder), repository=tmp_path / "repository")
+    assert run(tmp_path / "repository", "--max-tokens", "128").code == 0
+
+
+def test_texts_are_as_long_as_the_library_lets_them_be(tmp_path: Path, run: Run) -> None:
+    folder = make_folder(tmp_path / "model")
+    change_json(folder / "tokenizer_config.json", model_max_length=100)
+    export(str(folder), repository=tmp_path / "repository")
+    done = run(tmp_path / "repository")
+    assert done.code == 0, done.out
+    assert "length 100" in done.out
+    assert "length 256" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("mistake", "fault"),
+    [
+        ({"pooling": "lasttoken"}, r"cosine -?0\.\d+ is below"),
+        ({"pooling": "cls"}, r"cosine -?0\.\d+ is below"),
+        ({"is_normalized": True}, r"its norm is 1\.000000 instead of"),
+        ({"is_causal": True}, r"cosine -?0\.\d+ is below"),
+    ],
+    ids=str,
+)
+def test_a_mistake_of_the_exporter_fails(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, mistake: dict[str, Any], fault: str
+) -> None:
+    folder = make_folder(tmp_path / "model", pooling="mean", normalize=False, is_causal=False)
+    wrong = {key: value for key, value in mistake.items() if key != "is_causal"}
+    modules = read_modules(folder, hidden=64)
+    assert modules == Modules("mean", (), is_normalized=False)
+    with monkeypatch.context() as context:
+        context.setattr(
+            "qwen3_export.checkpoint.checkpoint.read_modules",
+            lambda *_args, **_options: Modules(
+                wrong.get("pooling", "mean"), (), is_normalized=wrong.get("is_normalized", False)
+            ),
+        )
+        if "is_causal" in mistake:
+            context.setattr("qwen3_export.checkpoint.geometry._is_causal", lambda _config: True)
+        export(str(folder), repository=tmp_path / "repository")
+    done = run(tmp_path / "repository", "--max-tokens", "64")
+    assert done.code == 1
+    assert re.search(fault, done.out), done.out
+
+
+def test_a_dropped_dense_layer_fails(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the hidden size, so that no shape tells."""
+    folder = make_folder(tmp_path / "model", dense=[(64, nn.Tanh(), True)])
+    with monkeypatch.context() as context:
+        context.setattr("qwen3_export.checkpoint.checkpoint.read_modules", lambda *_args, **_options: Modules())
+        export(str(folder), repository=tmp_path / "repository")
+    done = run(tmp_path / "repository", "--max-tokens", "64")
+    assert done.code == 1
+    assert "is below 0.999999" in done.out
