@@ -9,10 +9,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from .checkpoint.chat_template import templated_instruction
 from .checkpoint.checkpoint import Checkpoint
 from .checkpoint.equalise import equalise
+from .checkpoint.reranker_head import read_head
 from .checkpoint.tiny import TINY
-from .checkpoint.vocabulary import answers, eos_token_id
+from .checkpoint.vocabulary import eos_token_id
 from .graph.arithmetic import Arithmetic
 from .graph.onnx_file import build_graph, write_model
 from .kind import FAMILIES, MODEL_NAMES, Kind
@@ -69,6 +71,8 @@ def start_directory(
     }
     if kind == "embedding":
         parameters |= {"dimensions": str(geometry.hidden), "eos_token_id": str(eos_token_id(checkpoint))}
+    elif (instruction := templated_instruction(checkpoint.folder)) is not None:
+        parameters["default_instruction"] = instruction
     return parameters
 
 
@@ -108,7 +112,7 @@ def write_directory(
         model = build_graph(weights, Arithmetic(precision), target=target)
     else:
         outputs = {"score": 1, "logit": 1}
-        model = build_graph(weights, Arithmetic(precision), answers(checkpoint), target=target)
+        model = build_graph(weights, Arithmetic(precision), read_head(checkpoint), target=target)
 
     if version is not None:
         check_fits(final, parameters)

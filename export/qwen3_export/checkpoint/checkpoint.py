@@ -17,7 +17,7 @@ from .geometry import Geometry
 from .stored_tensor import StoredTensor, read_index
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HUB_FILES = ["*.json", "*.safetensors", "*/config.json", "merges.txt"]
+_HUB_FILES = ["*.json", "*.safetensors", "*/config.json", "*.jinja", "merges.txt"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,6 @@ def test_no_logit_but_two_is_ever_computed(tmp_path: Path) -> None:
     [
         (None, "", "embedding", "the default"),
         ("modules.json", '[{"type": "sentence_transformers.models.Pooling"}]', "embedding", "pooling module"),
-        ("modules.json", '[{"type": "sentence_transformers.cross_encoder.modules.LogitScore"}]', "reranker", "cross"),
         ("config_sentence_transformers.json", '{"model_type": "CrossEncoder"}', "reranker", "cross-encoder"),
     ],
 )
