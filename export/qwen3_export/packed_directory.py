@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from .checkpoint.adapter import WEIGHTS
 from .checkpoint.chat_template import templated_instruction
 from .checkpoint.checkpoint import Checkpoint
 from .checkpoint.equalise import equalise
@@ -18,7 +19,7 @@ from .checkpoint.vocabulary import eos_token_id
 from .graph.arithmetic import Arithmetic
 from .graph.onnx_file import build_graph, write_model
 from .kind import FAMILIES, MODEL_NAMES, Kind
-from .model_directory.manifest import SOURCE_FACTS, sha256, write_manifest
+from .model_directory.manifest import sha256, source_facts, write_manifest
 from .model_directory.triton_config import write_config
 from .model_directory.versions import check_fits
 from .precision import QUANTISED, Precision
@@ -69,6 +70,8 @@ def start_directory(
         "tokenizer_sha256": sha256(directory / "tokenizer.json"),
         "default_instruction": DEFAULT_INSTRUCTION,
     }
+    if checkpoint.adapter is not None:
+        parameters |= {"adapter": str(checkpoint.adapter), "adapter_sha256": sha256(checkpoint.adapter / WEIGHTS)}
     if kind == "embedding":
         parameters |= {"dimensions": str(geometry.hidden), "eos_token_id": str(eos_token_id(checkpoint))}
     elif (instruction := templated_instruction(checkpoint.folder)) is not None:
@@ -128,5 +131,5 @@ def write_directory(
     if not gpu:  # both kinds have the same host
         shutil.copyfile(TEMPLATES / "model.py", folder / "model.py")
     runtime = {"onnxruntime": target.ort_version, "attention": target.attention}
-    facts = {key: parameters[key] for key in SOURCE_FACTS}
+    facts = source_facts(parameters)
     write_manifest(directory, {"kind": kind, "model_version": version or FIRST_VERSION, **facts, **runtime})

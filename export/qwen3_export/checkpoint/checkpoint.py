@@ -31,6 +31,7 @@ class Checkpoint:
         tokenizer: The Hub id from which clients can fetch the tokenizer; `""` if only the export has it.
         geometry: The model's sizes.
         tensors: Every tensor by its name without the prefix `model.`.
+        adapter: The folder of the LoRA adapter that is merged into them; None without one.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Checkpoint:
     tokenizer: str
     geometry: Geometry
     tensors: Mapping[str, StoredTensor]
+    adapter: Path | None = None
 
     def tensor(self, name: str, *shape: int) -> StoredTensor:
         """Return the tensor called `name`, which must have exactly this shape.

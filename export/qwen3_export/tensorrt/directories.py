@@ -14,7 +14,7 @@ from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.reranker_head import read_head
 from ..graph.onnx_file import write_model
 from ..kind import Kind
-from ..model_directory.manifest import SOURCE_FACTS, write_manifest
+from ..model_directory.manifest import source_facts, write_manifest
 from ..model_directory.triton_config import write_config
 from ..precision import Precision
 from .decoder import build_decoder
@@ -47,7 +47,7 @@ def write_padding_front(directory: Path, *, kind: Kind, parameters: Mapping[str,
         write_config(template, directory / file, outputs=outputs, gpu=False, parameters=facts)
     (directory / "1").mkdir()
     _copy_host("padding_front.py", directory / "1", modules=("triton_requests.py", "triton_tensors.py"))
-    write_manifest(directory, {"kind": kind, "model_version": 1, **{key: parameters[key] for key in SOURCE_FACTS}})
+    write_manifest(directory, {"kind": kind, "model_version": 1, **source_facts(parameters)})
 
 
 def write_plan_model(
@@ -85,7 +85,7 @@ def write_plan_model(
         model = read_traced(traced, outputs)
         write_model(model, folder / "model.onnx", progress=progress)
     _copy_host("stand_in.py", folder, modules=("triton_tensors.py",))
-    facts = {key: parameters[key] for key in SOURCE_FACTS}
+    facts = source_facts(parameters)
     tracers = {package: version(package) for package in _TRACERS}
     write_manifest(directory, {"kind": kind, "model_version": 1, **facts, "traced_with": tracers})
 
