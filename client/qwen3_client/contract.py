@@ -7,7 +7,7 @@ second; it knows nothing about how they travelled.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from .errors import ContractMismatchError
@@ -21,7 +21,7 @@ LOGIT_NAME = "logit"  # [1]: logit(yes) - logit(no); tells apart what rounds to 
 MIN_DIMENSIONS = 32  # the smallest cut that the model cards of Qwen3-Embedding allow
 
 _LEAST = {"eos_token_id": 0}  # every other number is at least 1
-_MAY_BE_EMPTY = {"revision"}
+_MAY_BE_EMPTY = {"revision", "query_prompt", "document_prompt"}
 
 InfoT = TypeVar("InfoT", bound="ServedInfo")
 
@@ -121,6 +121,9 @@ class ModelInfo(ServedInfo):
     Attributes:
         dimensions: length of the vectors that the server gives.
         eos_token_id: the token that ends every text.
+        query_prompt: what goes before every query; None for a model whose queries name their task, as
+            Qwen3-Embedding's do. A model with a query prompt has no default instruction, which is "".
+        document_prompt: what goes before every document.
     """
 
     NOUN: ClassVar[str] = "embedding model"
@@ -131,6 +134,8 @@ class ModelInfo(ServedInfo):
 
     dimensions: int
     eos_token_id: int
+    query_prompt: str | None = None
+    document_prompt: str = ""
 
     @property
     def output_width(self) -> int:
@@ -179,6 +184,11 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
         if key == "name":
             continue
         parameter = parameters.get(key)
+        if parameter is None and field.default is not MISSING:
+            continue
+        if parameter is None and key == "default_instruction" and "query_prompt" in parameters:
+            values[key] = ""
+            continue
         if not isinstance(parameter, Mapping):
             raise _UnfitError(f"its config has no parameter {key!r}")
         # Over gRPC, JSON leaves out a string that is empty.

@@ -14,6 +14,7 @@ from .checkpoint.chat_template import templated_instruction
 from .checkpoint.checkpoint import Checkpoint
 from .checkpoint.equalise import equalise
 from .checkpoint.reranker_head import read_head
+from .checkpoint.text_prompts import has_prompts, prompt_parameters
 from .checkpoint.tiny import TINY
 from .checkpoint.vocabulary import eos_token_id
 from .graph.arithmetic import Arithmetic
@@ -68,15 +69,17 @@ def start_directory(
         "vocabulary": str(geometry.vocabulary),
         "tokenizer": checkpoint.tokenizer or str(final),
         "tokenizer_sha256": sha256(directory / "tokenizer.json"),
-        "default_instruction": DEFAULT_INSTRUCTION,
     }
     if checkpoint.adapter is not None:
         parameters |= {"adapter": str(checkpoint.adapter), "adapter_sha256": sha256(checkpoint.adapter / WEIGHTS)}
     if kind == "embedding":
         parameters |= {"dimensions": str(geometry.hidden), "eos_token_id": str(eos_token_id(checkpoint))}
-    elif (instruction := templated_instruction(checkpoint.folder)) is not None:
-        parameters["default_instruction"] = instruction
-    return parameters
+        # An adapter that sentence-transformers saved has the prompts that it was trained with.
+        saved = (folder for folder in (checkpoint.adapter, checkpoint.folder) if folder and has_prompts(folder))
+        folder = next(saved, checkpoint.folder)
+        return parameters | prompt_parameters(folder, default_instruction=DEFAULT_INSTRUCTION)
+    instruction = templated_instruction(checkpoint.folder)
+    return parameters | {"default_instruction": instruction or DEFAULT_INSTRUCTION}
 
 
 def write_directory(
