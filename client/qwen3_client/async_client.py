@@ -33,7 +33,7 @@ from .options import (
     checked_truncate,
 )
 from .outcome import Outcome, in_order
-from .prompts import RERANKER_PREFIX, RERANKER_SUFFIX, embedding_prompts, pair_prompt, task, task_of
+from .prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt, prefix_of, task
 from .ranking import Judgement, RankedDocument, checked_top_k, ranked
 from .served_model import ServedModel, check_ids
 from .session import Session
@@ -58,6 +58,7 @@ class Encoding:
         truncate: which part is cut off from a text that is too long.
         priority: which requests go first where some wait; None for "interactive" if the texts are queries, and "bulk"
             otherwise.
+        prefix: the text that the model reads before each text; None for the model's own for this kind of text.
 
     Raises:
         InvalidInputError: an option has a value that no model accepts.
@@ -68,6 +69,7 @@ class Encoding:
     dimensions: int | None = None
     truncate: Truncate = True
     priority: Priority | None = None
+    prefix: str | None = None
 
     def __post_init__(self) -> None:
         checked_kind(self.kind)
@@ -75,14 +77,14 @@ class Encoding:
         checked_priority(self.priority, default="bulk")
 
     def completed(self, info: ModelInfo) -> "Encoding":
-        """Return the same with the model's defaults in the place of None, and documents' instruction as "".
+        """Return the same with the model's defaults in the place of None.
 
         Raises:
             InvalidInputError: one of the options cannot be used with this model.
         """
         return replace(
             self,
-            instruction=task_of(self.kind, instruction=self.instruction, default=info.default_instruction),
+            prefix=prefix_of(info, self.kind, instruction=self.instruction) if self.prefix is None else self.prefix,
             dimensions=checked_dimensions(self.dimensions, full=info.dimensions),
             priority=checked_priority(self.priority, default=_PRIORITY_OF[self.kind]),
         )
@@ -330,7 +332,7 @@ class AsyncClient(BaseClient):
         return Outcome(vectors.results, vectors.failure or rows.failure)
 
     async def _tokenize(self, texts: Sequence[str], how: Encoding) -> Outcome[NDArray[np.int64]]:
-        prompts = embedding_prompts(texts, kind=how.kind, instruction=how.instruction or "")
+        prompts = [f"{how.prefix or ''}{text}" for text in texts]
         return await self._embedding_model.tokenize(prompts, truncate=how.truncate)
 
     async def _tokenize_all(self, texts: Sequence[str], how: Encoding) -> Outcome[NDArray[np.int64]]:

@@ -216,6 +216,10 @@ class Client(BaseClient):
         if isinstance(texts, str):
             raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
         how = Encoding(kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority)
+        return self._encode_stream(texts, how)
+
+    def _encode_stream(self, texts: Iterable[str], how: Encoding) -> Iterator[NDArray[np.float32]]:
+        """Embed any number of texts as `encode_stream` does."""
         how = self._run(self.async_client._completed(how))
         session = self.async_client._session
 

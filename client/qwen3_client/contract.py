@@ -7,7 +7,7 @@ parameters. It knows nothing about how the config reached the client.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from .errors import ContractMismatchError
@@ -21,7 +21,7 @@ LOGIT_NAME = "logit"  # [1]: logit(yes) - logit(no); still differs where scores 
 MIN_DIMENSIONS = 32  # the fewest dimensions that the model cards of Qwen3-Embedding allow
 
 _LEAST = {"eos_token_id": 0}  # the lowest allowed value; that of every other number is 1
-_MAY_BE_EMPTY = {"revision"}
+_MAY_BE_EMPTY = {"revision", "query_prompt", "document_prompt"}
 
 InfoT = TypeVar("InfoT", bound="ServedInfo")
 
@@ -121,6 +121,9 @@ class ModelInfo(ServedInfo):
     Attributes:
         dimensions: length of the vectors that the server returns.
         eos_token_id: id of the end token, which ends every text.
+        query_prompt: the text before every query; None for a model whose queries name their task, as those of
+            Qwen3-Embedding do. A model with a query prompt has no default instruction: it is "".
+        document_prompt: the text before every document.
     """
 
     NOUN: ClassVar[str] = "embedding model"
@@ -131,6 +134,8 @@ class ModelInfo(ServedInfo):
 
     dimensions: int
     eos_token_id: int
+    query_prompt: str | None = None
+    document_prompt: str = ""
 
     @property
     def output_width(self) -> int:
@@ -187,6 +192,11 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
         if key == "name":
             continue
         parameter = parameters.get(key)
+        if parameter is None and field.default is not MISSING:
+            continue
+        if parameter is None and key == "default_instruction" and "query_prompt" in parameters:
+            values[key] = ""
+            continue
         if not isinstance(parameter, Mapping):
             raise _UnfitError(f"its config has no parameter {key!r}")
         # The JSON that gRPC gives leaves out empty strings.

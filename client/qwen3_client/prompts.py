@@ -1,12 +1,12 @@
 """The prompts that the models read: for a query, for a document, and for a pair of both.
 
-Qwen3-Embedding is asymmetric: a query is preceded by the task, and a document is read as it is. Qwen3-Reranker is asked
-in a chat whether a document meets a query, and answers with its next token. This module knows nothing about tokens: the
-tokenizer adds the end token and cuts what is too long.
+Qwen3-Embedding is asymmetric: a query is preceded by the task, and a document is read as it is. Other models state the
+text that precedes their queries and documents. Qwen3-Reranker is asked in a chat whether a document meets a query, and
+answers with its next token. This module knows nothing about tokens: the tokenizer adds the end token and cuts what is
+too long.
 """
 
-from collections.abc import Sequence
-
+from .contract import ModelInfo
 from .errors import InvalidInputError
 from .inputs import checked_text
 from .options import Kind, checked_kind
@@ -37,35 +37,29 @@ def pair_prompt(pair: tuple[str, str], *, instruction: str) -> str:
     return f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
 
 
-def embedding_prompts(texts: Sequence[str], *, kind: Kind, instruction: str) -> list[str]:
-    """Return the prompt of the embedding model for each text. Documents are returned as they are.
+def prefix_of(info: ModelInfo, kind: Kind, *, instruction: str | None = None) -> str:
+    """Return the text that the embedding model reads before each text of a kind.
 
     Args:
-        texts: the texts.
-        kind: whether they are queries or documents.
-        instruction: the task of queries, as `task_of` returns it.
-    """
-    if kind == "document":
-        return list(texts)
-    return [query_prompt(text, instruction=instruction) for text in texts]
-
-
-def task_of(kind: Kind, *, instruction: str | None, default: str) -> str:
-    """Return the task to put before texts of a kind; "" for documents, which have none.
-
-    Args:
+        info: what the model says about itself.
         kind: whether the texts are queries or documents.
-        instruction: the task that the caller gives; None for the model's default.
-        default: the model's default task.
+        instruction: the task of queries that the caller gives; None for the model's default.
 
     Raises:
-        InvalidInputError: `kind` is unknown, the instruction is not a text, or it is given for documents.
+        InvalidInputError: `kind` is unknown, the instruction is not a text, or texts of this kind take none.
     """
-    if checked_kind(kind) == "query":
-        return task(instruction, default=default)
+    if checked_kind(kind) == "document":
+        if instruction is not None:
+            raise InvalidInputError("documents take no instruction: give it to the queries only")
+        return info.document_prompt
+    if info.query_prompt is None:
+        return query_prompt("", instruction=task(instruction, default=info.default_instruction))
     if instruction is not None:
-        raise InvalidInputError("documents take no instruction: give it to the queries only")
-    return ""
+        begin = f"begin with {info.query_prompt!r}" if info.query_prompt else "have no prompt"
+        raise InvalidInputError(
+            f"the queries of the model {info.name!r} {begin}, so it takes no instruction: leave instruction= out"
+        )
+    return info.query_prompt
 
 
 def task(instruction: str | None, *, default: str) -> str:

@@ -59,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--revision", metavar="R", help="branch, tag or commit on the Hub (default: its main branch)")
     parser.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="FOLDER",
+        help="a LoRA adapter that PEFT saved (adapter_config.json, adapter_model.safetensors), to merge into SOURCE",
+    )
+    parser.add_argument(
         "--version",
         type=int,
         metavar="N",
@@ -104,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
                 ort_version=args.ort_version,
                 attention=args.attention,
                 revision=args.revision,
+                adapter=args.adapter,
                 version=args.version,
                 force=args.force,
                 progress=show,
@@ -120,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
             bar.close()
             print("qwen3-triton export: stopped; nothing was left behind", file=sys.stderr)
             return 130
+    for note in exported.notes:
+        print(f"qwen3-triton export: note: {note}", file=sys.stderr)
     if args.source == TINY:
         print("tiny is a random checkpoint: its vectors have no meaning.")
     vectors = f", {exported.dimensions} dimensions" if exported.kind.kind == "embedding" else ""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .checkpoint.adapter import merge_adapter, stated_base
 from .checkpoint.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
 from .checkpoint.modules import MODULES, PLAIN
 from .checkpoint.tiny import TINY, write_tiny_checkpoint
@@ -35,6 +36,7 @@ class Exported:
         device: `cpu`, `cuda` or `tensorrt`.
         precision: How products are computed.
         bytes: Total size of the files that were written.
+        notes: What the user should know, in sentences.
     """
 
     directory: Path
@@ -45,6 +47,7 @@ class Exported:
     device: Device
     precision: Precision
     bytes: int
+    notes: tuple[str, ...] = ()
 
 
 def export(
@@ -58,6 +61,7 @@ def export(
     ort_version: str | None = None,
     attention: Attention | None = None,
     revision: str | None = None,
+    adapter: Path | None = None,
     version: int | None = None,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -78,6 +82,7 @@ def export(
             release in Triton's container 26.07, with CUDA, and for any release from 1.23 on with CPUs.
         attention: `paged` or `gqa`, see `Target`; None for the best that the release has for the device.
         revision: Branch, tag or commit on the Hub.
+        adapter: The folder of a LoRA adapter that PEFT saved, to merge into the checkpoint.
         version: Write this version into an existing model, beside its other versions; None to write a model with
             version 1.
         force: Replace an existing model with all its versions; together with `version`, replace this version only.
@@ -96,6 +101,8 @@ def export(
     if model := model_around(repository):
         raise ExportError(f"{repository} belongs to one model; give --repository {model.parent}")
     with _opened(source, revision) as checkpoint:
+        if adapter is not None:
+            checkpoint = merge_adapter(checkpoint, adapter)
         detected = detect_kind(checkpoint.folder, source=source, asked=kind)
         _check_attention_and_pooling(checkpoint, detected.kind, device)
         dimensions = checkpoint.dimensions if detected.kind == "embedding" else checkpoint.geometry.hidden
@@ -126,7 +133,15 @@ def export(
         device=device,
         precision=precision,
         bytes=size,
+        notes=() if adapter is None else _notes_on(adapter, base=source),
     )
+
+
+def _notes_on(adapter: Path, *, base: str) -> tuple[str, ...]:
+    stated = stated_base(adapter)
+    if not stated or stated == base or Path(stated).resolve() == Path(base).resolve():
+        return ()
+    return (f"the adapter was trained on {stated} and is merged into {base}; make sure that they are the same model",)
 
 
 @contextmanager

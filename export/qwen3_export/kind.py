@@ -1,20 +1,27 @@
 """Which kind of model a checkpoint is: an embedding model or a reranker.
 
-Both kinds have the same tensors and the same fields in config.json, so the kind is taken from other files and names.
+The published models of both kinds have the same tensors and the same fields in config.json, so the kind is taken from
+other files and names.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from .checkpoint.json_object import module_types, read_object
+from .errors import ExportError
 
 Kind = Literal["embedding", "reranker"]
 KINDS: tuple[Kind, ...] = ("embedding", "reranker")
 
 MODEL_NAMES: dict[Kind, str] = {"embedding": "qwen3_embedding", "reranker": "qwen3_reranker"}
 FAMILIES: dict[Kind, str] = {"embedding": "Qwen3-Embedding", "reranker": "Qwen3-Reranker"}
+
+_SAVED_KINDS = ("SentenceTransformer", "CrossEncoder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +39,43 @@ def detect_kind(folder: Path, *, source: str, asked: Kind | None = None) -> Dete
         folder: The folder with its files.
         source: The name that the user gave: a Hub id or a folder.
         asked: The kind that the user asked for, which is taken as it is; None to detect it.
+
+    Raises:
+        ExportError: The checkpoint is of neither kind.
     """
     if asked is not None:
         return DetectedKind(asked, "from --kind")
-    # Files of sentence-transformers: an embedding model has a pooling module, a reranker is a cross-encoder.
-    for file in ("modules.json", "config_sentence_transformers.json"):
-        path = folder / file
-        content = path.read_text("utf-8", errors="replace") if path.is_file() else ""
-        if "CrossEncoder" in content or "cross_encoder" in content:
-            return DetectedKind("reranker", f"{file} describes a cross-encoder")
-        if ".Pooling" in content:
-            return DetectedKind("embedding", f"{file} has a pooling module")
+    # sentence-transformers writes the kind since release 5. Before, only embedding models had a modules.json, and
+    # they have a pooling module.
+    saved = read_object(folder / "config_sentence_transformers.json").get("model_type")
+    if saved is not None and saved not in _SAVED_KINDS:
+        raise ExportError(
+            f"{folder / 'config_sentence_transformers.json'} describes a {saved}; embedding models "
+            "(SentenceTransformer) and rerankers (CrossEncoder) can be exported"
+        )
+    if saved == "CrossEncoder":
+        return DetectedKind("reranker", "config_sentence_transformers.json describes a cross-encoder")
+    types = module_types(folder)
+    if "LogitScore" in types:
+        return DetectedKind("reranker", "modules.json describes a cross-encoder")
+    if saved is not None or "Pooling" in types:
+        return DetectedKind(
+            "embedding", "modules.json has a pooling module" if saved is None else "sentence-transformers saved it"
+        )
+    config = read_object(folder / "config.json")
+    if is_classifier(config):
+        return DetectedKind("reranker", f"config.json names {config['architectures'][0]}")
     names = [source.rstrip("/").rpartition("/")[2], _saved_name(folder)]
     for name in names:
         for kind in KINDS:
             if kind in name.lower():
                 return DetectedKind(kind, f"from the name {name}")
     return DetectedKind("embedding", "the default; --kind reranker for a reranker")
+
+
+def is_classifier(config: Mapping[str, Any]) -> bool:
+    """Say whether a `config.json` is that of a model with a head for sequence classification."""
+    return any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or [])
 
 
 def _saved_name(folder: Path) -> str:

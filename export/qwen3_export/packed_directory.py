@@ -9,14 +9,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from .checkpoint.adapter import WEIGHTS
+from .checkpoint.chat_template import templated_instruction
 from .checkpoint.checkpoint import Checkpoint
 from .checkpoint.equalise import equalise
+from .checkpoint.reranker_head import read_head
+from .checkpoint.text_prompts import has_prompts, prompt_parameters
 from .checkpoint.tiny import TINY
-from .checkpoint.vocabulary import answers, eos_token_id
+from .checkpoint.vocabulary import eos_token_id
 from .graph.arithmetic import Arithmetic
 from .graph.onnx_file import build_graph, write_model
 from .kind import FAMILIES, MODEL_NAMES, Kind
-from .model_directory.manifest import SOURCE_FACTS, sha256, write_manifest
+from .model_directory.manifest import sha256, source_facts, write_manifest
 from .model_directory.triton_config import write_config
 from .model_directory.versions import check_fits
 from .precision import QUANTISED, Precision
@@ -65,13 +69,19 @@ def start_directory(
         "vocabulary": str(geometry.vocabulary),
         "tokenizer": checkpoint.tokenizer or str(final),
         "tokenizer_sha256": sha256(directory / "tokenizer.json"),
-        "default_instruction": DEFAULT_INSTRUCTION,
     }
+    if checkpoint.adapter is not None:
+        parameters |= {"adapter": str(checkpoint.adapter), "adapter_sha256": sha256(checkpoint.adapter / WEIGHTS)}
     if kind == "embedding":
         parameters |= {"dimensions": str(checkpoint.dimensions), "eos_token_id": str(eos_token_id(checkpoint))}
         if not checkpoint.modules.is_normalized:
             parameters["normalized"] = "false"  # clients take vectors for unit vectors unless this says otherwise
-    return parameters
+        # An adapter that sentence-transformers saved has the prompts that it was trained with.
+        saved = (folder for folder in (checkpoint.adapter, checkpoint.folder) if folder and has_prompts(folder))
+        folder = next(saved, checkpoint.folder)
+        return parameters | prompt_parameters(folder, default_instruction=DEFAULT_INSTRUCTION)
+    instruction = templated_instruction(checkpoint.folder)
+    return parameters | {"default_instruction": instruction or DEFAULT_INSTRUCTION}
 
 
 def write_directory(
@@ -110,7 +120,7 @@ def write_directory(
         model = build_graph(weights, Arithmetic(precision), target=target)
     else:
         outputs = {"score": 1, "logit": 1}
-        model = build_graph(weights, Arithmetic(precision), answers(checkpoint), target=target)
+        model = build_graph(weights, Arithmetic(precision), read_head(checkpoint), target=target)
 
     if version is not None:
         check_fits(final, parameters)
@@ -126,5 +136,5 @@ def write_directory(
     if not gpu:  # both kinds have the same host
         shutil.copyfile(TEMPLATES / "model.py", folder / "model.py")
     runtime = {"onnxruntime": target.ort_version, "attention": target.attention}
-    facts = {key: parameters[key] for key in SOURCE_FACTS}
+    facts = source_facts(parameters)
     write_manifest(directory, {"kind": kind, "model_version": version or FIRST_VERSION, **facts, **runtime})

@@ -23,7 +23,7 @@ from ..bulk.pipeline import embed_blocks
 from ..bulk.unfinished import UnfinishedBlocks
 from ..contract import ModelInfo
 from ..errors import InvalidInputError, Qwen3ClientError
-from ..prompts import task
+from ..prompts import prefix_of, task
 from ..quantization import Calibration, Dtype, checked_dtype
 from ..vector_files import calibration_beside
 from .connection import dimensions_of, open_client
@@ -170,7 +170,8 @@ def _source(corpus: Corpus) -> dict[str, object]:
 
 def _about(args: argparse.Namespace, info: ModelInfo, *, dtype: Dtype, dimensions: int) -> dict[str, object]:
     """Return a description of the vectors: everything that determines their numbers, except the texts."""
-    is_query = args.kind == "query"
+    prompt = prefix_of(info, args.kind, instruction=args.instruction)
+    names_task = args.kind == "query" and info.query_prompt is None
     return {
         "source": info.source,
         "revision": info.revision,
@@ -178,7 +179,8 @@ def _about(args: argparse.Namespace, info: ModelInfo, *, dtype: Dtype, dimension
         "tokenizer_sha256": info.tokenizer_sha256,
         "max_tokens": info.max_tokens,
         "kind": args.kind,
-        "instruction": task(args.instruction, default=info.default_instruction) if is_query else None,
+        "instruction": task(args.instruction, default=info.default_instruction) if names_task else None,
+        **({} if names_task or not prompt else {"prompt": prompt}),
         "dimensions": dimensions,
         "dtype": dtype,
     }

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from ..async_client import AsyncClient
 from ..client import Client
 from ..contract import ServedInfo
-from ..options import ClientOptions
-from ..prompts import query_prompt
+from ..options import ClientOptions, Kind
+from ..prompts import prefix_of, query_prompt
 from ._extra import missing
 from ._server import Connected, Server, check_arguments
 from .sentence_transformers import SentenceTransformer
@@ -98,7 +98,10 @@ class Qwen3Encoder(Connected, AbsEncoder):
         """The description of the served model that `mteb` stores with its results."""
         info = self._server.client.info()
         return _meta(
-            info, embed_dim=self.model.get_sentence_embedding_dimension(), similarity_fn_name=ScoringFunction.COSINE
+            info,
+            embed_dim=self.model.get_sentence_embedding_dimension(),
+            similarity_fn_name=ScoringFunction.COSINE,
+            use_instructions=info.query_prompt is None,
         )
 
     def get_instruction(self, task_metadata: TaskMetadata, prompt_type: PromptType | None) -> str:
@@ -134,14 +137,26 @@ class Qwen3Encoder(Connected, AbsEncoder):
         Returns:
             float32 `[n, d]`, unit norm, unless `precision` says otherwise.
         """
-        instruction = self.get_instruction(task_metadata, prompt_type)
         vectors: NDArray[Any] = self.model.encode(
             _texts(inputs),
-            prompt=query_prompt("", instruction=instruction) if instruction else "",
+            prompt=self._prompt(task_metadata, prompt_type),
             normalize_embeddings=True,
             **cast("dict[str, Any]", kwargs),
         )
         return vectors
+
+    def _prompt(self, task_metadata: TaskMetadata, prompt_type: PromptType | None) -> str:
+        """Return what goes before texts of a task: its instruction, or what the model states."""
+        info = self._server.client.info()
+        if info.query_prompt is not None:
+            if own := self._instructions.get(task_metadata.name):
+                prefix_of(info, "query", instruction=str(own))  # refuses it
+            kind: Kind = "document" if prompt_type == PromptType.document else "query"
+            return "" if prompt_type is None else prefix_of(info, kind)
+        instruction = self.get_instruction(task_metadata, prompt_type)
+        if instruction:
+            return query_prompt("", instruction=instruction)
+        return info.document_prompt if prompt_type == PromptType.document else ""
 
 
 class Qwen3CrossEncoder(Connected):

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..async_client import AsyncClient
+from ..async_client import AsyncClient, Encoding
 from ..client import Client
 from ..errors import InvalidInputError, Qwen3ClientError
 from ..inputs import checked_text
 from ..options import ClientOptions
-from ..prompts import query_prompt
+from ..prompts import prefix_of
 from ..quantization import quantize
 from ..vectors import checked_dimensions, similarity
 from ._server import Connected, Server, check_arguments
@@ -70,9 +70,9 @@ class SentenceTransformer(Connected):
 
     @property
     def prompts(self) -> dict[str, str]:
-        """The prompts by name: "query" with the default task, "document", which is empty, and those of the caller."""
-        default = self._server.client.info().default_instruction
-        return {"query": query_prompt("", instruction=default), "document": "", **self._own_prompts}
+        """The prompts by name: "query" and "document", as the model states them, and those of the caller."""
+        info = self._server.client.info()
+        return {"query": prefix_of(info, "query"), "document": prefix_of(info, "document"), **self._own_prompts}
 
     @property
     def max_seq_length(self) -> int:
@@ -106,7 +106,7 @@ class SentenceTransformer(Connected):
 
         Args:
             sentences: one text, or several.
-            prompt_name: the name of the prompt to put before each text; None for none, which is right for documents.
+            prompt_name: the name of the prompt to put before each text; None for none.
             prompt: the prompt to put before each text, in place of a named one.
             batch_size: at least 1. It has no effect, because the server forms the batches.
             show_progress_bar: whether to show a progress bar on stderr.
@@ -264,7 +264,8 @@ class SentenceTransformer(Connected):
         rows = np.empty((len(texts), kept if is_normalised else info.dimensions), np.float32)
         prompts = [prefix + text for text in texts]
         sent = [index for index, prompt in enumerate(prompts) if prompt]
-        stream = client.encode_stream((prompts[index] for index in sent), dimensions=rows.shape[1])
+        how = Encoding(kind="document", prefix="", dimensions=rows.shape[1])  # the prompts are complete
+        stream = client._encode_stream((prompts[index] for index in sent), how)
         try:
             with tqdm(total=len(sent), unit=" texts", disable=not show_progress_bar) as bar:
                 for index, row in zip(sent, stream, strict=True):

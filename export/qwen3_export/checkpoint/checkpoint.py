@@ -24,7 +24,7 @@ _LAYER = (
 # The heads of language models and classifiers; and tables that old releases of transformers saved, which follow from
 # config.json.
 _ELSEWHERE = r"lm_head\.weight|score\.(weight|bias)|(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"
-_HUB_FILES = ["*.json", "*.safetensors", "*/config.json", "merges.txt"]
+_HUB_FILES = ["*.json", "*.safetensors", "*/config.json", "*.jinja", "merges.txt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Checkpoint:
         tokenizer: The Hub id from which clients can fetch the tokenizer; `""` if only the export has it.
         geometry: The model's sizes.
         tensors: Every tensor by its name without the prefix `model.`.
+        adapter: The folder of the LoRA adapter that is merged into them; None without one.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class Checkpoint:
     tokenizer: str
     geometry: Geometry
     tensors: Mapping[str, StoredTensor]
+    adapter: Path | None = None
 
     @property
     def modules(self) -> Modules:

@@ -35,21 +35,23 @@ class ScaledTensor(StoredTensor):
     """A stored tensor whose rows and columns are multiplied by factors when it is read.
 
     Attributes:
+        stored: What is scaled.
         rows: Returns one factor per row, `[out]`, or per element of a norm's gain; None to leave the rows.
         columns: Returns one factor per column, `[in]`; None to leave the columns.
     """
 
+    stored: StoredTensor
     rows: Callable[[], Factors] | None = None
     columns: Callable[[], Factors] | None = None
 
     def map(self) -> npt.NDArray[np.generic]:
         """Return a gain `[in]` scaled, float32, in memory; a matrix as it is stored."""
-        stored = StoredTensor.map(self)
+        stored = self.stored.map()
         return stored if stored.ndim > 1 or self.rows is None else stored.astype(np.float32) * self.rows()
 
     def stripes(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
         """Read the scaled matrix by stripes, as `StoredTensor.stripes` does."""
-        for stripe_rows, stripe in StoredTensor.stripes(self):
+        for stripe_rows, stripe in self.stored.stripes():
             if self.rows is not None:
                 stripe *= self.rows()[stripe_rows, None]
             if self.columns is not None:
@@ -96,7 +98,9 @@ def _equalise_layer(checkpoint: Checkpoint, layer: int, tensors: dict[str, Store
         name: str, *, rows: Callable[[], Factors] | None = None, columns: Callable[[], Factors] | None = None
     ) -> None:
         stored = checkpoint.tensors[name]
-        tensors[name] = ScaledTensor(stored.name, stored.path, stored.dtype, stored.shape, stored.offset, rows, columns)
+        tensors[name] = ScaledTensor(
+            stored.name, stored.path, stored.dtype, stored.shape, stored.offset, stored, rows, columns
+        )
 
     def norm_to(norm: str, *readers: str) -> Callable[[], Factors]:
         gain = checkpoint.tensor(f"layers.{layer}.{norm}.weight", g.hidden)

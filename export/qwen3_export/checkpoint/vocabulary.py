@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tokenizers import Tokenizer
 
@@ -12,10 +13,13 @@ from .checkpoint import Checkpoint
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The token ids of a reranker's two answers: 9693 and 2152 in the published vocabulary."""
+    """The token ids of a reranker's two answers: 9693 and 2152 in the published vocabulary.
+
+    `no` is None for a reranker whose score is the logit of one token.
+    """
 
     yes: int
-    no: int
+    no: int | None
 
 
 def eos_token_id(checkpoint: Checkpoint) -> int:
@@ -52,6 +56,26 @@ def answers(checkpoint: Checkpoint) -> Answers:
             )
         found[word] = _inside(checkpoint, ids[0])
     return Answers(**found)
+
+
+def checked_answers(checkpoint: Checkpoint, yes: object, no: object, *, where: Path) -> Answers:
+    """Return the answers that a checkpoint states by their token ids.
+
+    Args:
+        checkpoint: The checkpoint.
+        yes: The id for a relevant document.
+        no: The id for an irrelevant one; None if there is none.
+        where: The file that states them.
+
+    Raises:
+        ExportError: One is not an id, or is outside the model's vocabulary.
+    """
+    for token_id in (yes, no):
+        if (token_id is None and yes is not None) or (type(token_id) is int and token_id >= 0):
+            continue
+        raise ExportError(f"{where} names the tokens {yes!r} and {no!r}, which are not ids")
+    assert isinstance(yes, int)  # noqa: S101 - as checked above
+    return Answers(_inside(checkpoint, yes), _inside(checkpoint, no) if isinstance(no, int) else None)
 
 
 def _tokenizer(checkpoint: Checkpoint) -> Tokenizer:

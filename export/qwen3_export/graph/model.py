@@ -17,6 +17,7 @@ from onnxscript import OpBuilder, nn
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.modules import Pooling
+from ..checkpoint.reranker_head import RerankerHead
 from ..target import Target
 from .arithmetic import Arithmetic
 from .attention import Attention, AttentionForm
@@ -212,18 +213,18 @@ class EmbeddingModel(nn.Module):
 
 
 class RerankerModel(nn.Module):
-    """The reranker: token ids of concatenated prompts in, the probability that each is answered "yes" out.
+    """The reranker: token ids of concatenated prompts in, the probability that each document is relevant out.
 
-    Of lm_head only the rows of "yes" and "no" are exported; no other logit is computed.
+    Of lm_head only the rows of "yes" and "no" are exported; no other logit is computed. A head of one row has zeros for
+    the other, so that every head runs the same operators.
     """
 
-    def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target, *, yes: int, no: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, target: Target, head: RerankerHead) -> None:
         super().__init__()
-        g = checkpoint.geometry
         self.model = Decoder(checkpoint, arithmetic, target)
-        head = checkpoint.tensor("embed_tokens.weight" if g.tied else "lm_head.weight", g.vocabulary, g.hidden)
-        rows = np.ascontiguousarray(head.map()[[yes, no]].astype(np.float32).T)
-        self.yes_no = nn.Parameter([g.hidden, 2], data=ir.Tensor(rows))
+        rows = np.ascontiguousarray(np.stack([head.yes, head.no]).T)
+        self.yes_no = nn.Parameter([checkpoint.geometry.hidden, 2], data=ir.Tensor(rows))
+        self.bias = head.bias
 
     def forward(
         self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
@@ -235,5 +236,8 @@ class RerankerModel(nn.Module):
         """
         pooled, admitted, kept = self.model(op, input_ids, lengths, prefixes)
         yes, no = op.Split(op.MatMul(pooled, self.yes_no), axis=-1, num_outputs=2, _outputs=2)
-        logit = op.Where(admitted, op.Sub(yes, no), math.nan)
+        difference = op.Sub(yes, no)
+        if self.bias:
+            difference = op.Add(difference, self.bias)
+        logit = op.Where(admitted, difference, math.nan)
         return {"score": op.Sigmoid(logit), "logit": logit}, kept

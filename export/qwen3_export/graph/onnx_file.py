@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnxscript import GraphBuilder
 
 from ..checkpoint.checkpoint import Checkpoint
-from ..checkpoint.vocabulary import Answers
+from ..checkpoint.reranker_head import RerankerHead
 from ..target import Target
 from .arithmetic import Arithmetic
 from .model import EmbeddingModel, RerankerModel
@@ -30,7 +30,7 @@ CPU = Target()
 
 
 def build_graph(
-    checkpoint: Checkpoint, arithmetic: Arithmetic, answers: Answers | None = None, *, target: Target = CPU
+    checkpoint: Checkpoint, arithmetic: Arithmetic, head: RerankerHead | None = None, *, target: Target = CPU
 ) -> ir.Model:
     """Build the graph. The weights stay on disk until the graph is written.
 
@@ -43,10 +43,10 @@ def build_graph(
     Args:
         checkpoint: The weights.
         arithmetic: The type that products and attention compute in.
-        answers: The token ids of a reranker's two answers; None for an embedding model.
+        head: A reranker's head; None for an embedding model.
         target: Where the graph will run.
     """
-    pooling = checkpoint.modules.pooling if answers is None else "lasttoken"
+    pooling = checkpoint.modules.pooling if head is None else "lasttoken"
     graph = ir.Graph([], [], nodes=[], name="qwen3", opset_imports={"": OPSET, MICROSOFT: 1})
     builder = GraphBuilder(graph)
     input_ids = builder.input("input_ids", ir.DataType.INT64, ["tokens"])
@@ -54,11 +54,11 @@ def build_graph(
     shares_prefixes = target.device == "cpu" and checkpoint.geometry.is_causal and pooling == "lasttoken"
     prefixes = PrefixInputs.declare(builder, checkpoint.geometry) if shares_prefixes else None
     model: EmbeddingModel | RerankerModel
-    if answers is None:
+    if head is None:
         model = EmbeddingModel(checkpoint, arithmetic, target)
     else:
-        model = RerankerModel(checkpoint, arithmetic, target, yes=answers.yes, no=answers.no)
-    size = checkpoint.dimensions if answers is None else 1
+        model = RerankerModel(checkpoint, arithmetic, target, head)
+    size = checkpoint.dimensions if head is None else 1
     results, kept = model(builder.op, input_ids, lengths, prefixes)
     for name, value in results.items():
         builder.add_output(value, name)

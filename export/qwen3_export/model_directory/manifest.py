@@ -10,8 +10,12 @@ from typing import Any
 from ..errors import ExportError
 
 MANIFEST = "manifest.json"
-# Facts about a model's source that both its manifest and its configurations state.
-SOURCE_FACTS = ("model_family", "model_size", "source", "revision", "device", "precision")
+_SOURCE_FACTS = ("model_family", "model_size", "source", "revision", "adapter", "adapter_sha256", "device", "precision")
+
+
+def source_facts(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Return the facts about a model's source that both its manifest and its configurations state."""
+    return {key: parameters[key] for key in _SOURCE_FACTS if key in parameters}
 
 
 def write_manifest(directory: Path, facts: Mapping[str, Any]) -> None:

@@ -26,6 +26,8 @@ _SHARED = (
     "tokenizer_sha256",
     "eos_token_id",
     "default_instruction",
+    "query_prompt",
+    "document_prompt",
 )
 
 

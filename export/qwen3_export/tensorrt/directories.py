@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from ..checkpoint.checkpoint import Checkpoint
-from ..checkpoint.vocabulary import answers
+from ..checkpoint.reranker_head import read_head
 from ..graph.onnx_file import write_model
 from ..kind import Kind
-from ..model_directory.manifest import SOURCE_FACTS, write_manifest
+from ..model_directory.manifest import source_facts, write_manifest
 from ..model_directory.triton_config import write_config
 from ..precision import Precision
-from .decoder import build_decoder, load
+from .decoder import build_decoder
 from .model import PortableEmbedding, PortableReranker
 from .profiles import MAX_BATCH, MAX_SLOTS, MAX_TOKENS
 from .trace import trace
@@ -47,7 +47,7 @@ def write_padding_front(directory: Path, *, kind: Kind, parameters: Mapping[str,
         write_config(template, directory / file, outputs=outputs, gpu=False, parameters=facts)
     (directory / "1").mkdir()
     _copy_host("padding_front.py", directory / "1", modules=("triton_requests.py", "triton_tensors.py"))
-    write_manifest(directory, {"kind": kind, "model_version": 1, **{key: parameters[key] for key in SOURCE_FACTS}})
+    write_manifest(directory, {"kind": kind, "model_version": 1, **source_facts(parameters)})
 
 
 def write_plan_model(
@@ -85,7 +85,7 @@ def write_plan_model(
         model = read_traced(traced, outputs)
         write_model(model, folder / "model.onnx", progress=progress)
     _copy_host("stand_in.py", folder, modules=("triton_tensors.py",))
-    facts = {key: parameters[key] for key in SOURCE_FACTS}
+    facts = source_facts(parameters)
     tracers = {package: version(package) for package in _TRACERS}
     write_manifest(directory, {"kind": kind, "model_version": 1, **facts, "traced_with": tracers})
 
@@ -101,8 +101,6 @@ def _model(checkpoint: Checkpoint, kind: Kind, precision: Precision) -> Portable
     decoder = build_decoder(checkpoint, precision)
     if kind == "embedding":
         return PortableEmbedding(decoder).eval()
-    g = checkpoint.geometry
-    answer_ids = answers(checkpoint)
-    head = checkpoint.tensor("embed_tokens.weight" if g.tied else "lm_head.weight", g.vocabulary, g.hidden)
-    yes, no = load(head, torch.float32)[[answer_ids.yes, answer_ids.no]]
-    return PortableReranker(decoder, yes=yes, no=no).eval()
+    head = read_head(checkpoint)
+    yes, no = torch.from_numpy(head.yes), torch.from_numpy(head.no)
+    return PortableReranker(decoder, yes=yes, no=no, bias=head.bias).eval()

@@ -251,7 +251,7 @@ class Engine:
         Args:
             texts: The texts.
             exchange: The record of the request.
-            kind: What they are; queries get the model's default instruction.
+            kind: What they are; the model's prompt for such texts goes before each.
 
         Raises:
             ApiError: A text cannot be used, or there are too many.
@@ -269,9 +269,9 @@ class Engine:
             reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
             if self._offset_tokenizer is None:
                 self._offset_tokenizer = await asyncio.to_thread(OffsetTokenizer, info, source=self._settings.tokenizer)
-            return await asyncio.to_thread(
-                self._offset_tokenizer.tokens_of_all, texts, rows, has_instruction=kind == "query"
-            )
+            # A query prompt of None stands for an instruction.
+            has_prompt = info.query_prompt != "" if kind == "query" else info.document_prompt != ""
+            return await asyncio.to_thread(self._offset_tokenizer.tokens_of_all, texts, rows, has_prompt=has_prompt)
 
     def _record_answer(self, info: ModelInfo | RerankerInfo) -> None:
         self._answered_at[info.name] = monotonic()

@@ -43,24 +43,22 @@ class OffsetTokenizer:
         }
 
     def tokens_of_all(
-        self, texts: Sequence[str], rows: Sequence[NDArray[np.int64]], *, has_instruction: bool
+        self, texts: Sequence[str], rows: Sequence[NDArray[np.int64]], *, has_prompt: bool
     ) -> list[list[dict[str, Any]]]:
         """Return each text's tokens. See `tokens_of`."""
-        return [
-            self.tokens_of(text, ids, has_instruction=has_instruction) for text, ids in zip(texts, rows, strict=True)
-        ]
+        return [self.tokens_of(text, ids, has_prompt=has_prompt) for text, ids in zip(texts, rows, strict=True)]
 
-    def tokens_of(self, text: str, ids: NDArray[np.int64], *, has_instruction: bool) -> list[dict[str, Any]]:
+    def tokens_of(self, text: str, ids: NDArray[np.int64], *, has_prompt: bool) -> list[dict[str, Any]]:
         """Return the tokens of a text in the form of TEI's API.
 
         Args:
             text: The text.
             ids: Its token ids, INT64 `[n]`, the end-of-text token last.
-            has_instruction: Whether the client put an instruction before the text. Offsets then count from the
-                beginning of the instruction.
+            has_prompt: Whether the client put a prompt, such as an instruction, before the text. Offsets then count
+                from the beginning of the prompt.
         """
         *body, _ = wanted = ids.tolist()
-        prompt = self._tokenizer.decode(body, skip_special_tokens=False) if has_instruction else text
+        prompt = self._tokenizer.decode(body, skip_special_tokens=False) if has_prompt else text
         encoding = self._tokenizer.encode(prompt, add_special_tokens=False)
         tokens = [
             self._token(id_, prompt[start:stop], start=start, stop=stop)

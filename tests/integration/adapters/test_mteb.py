@@ -11,10 +11,11 @@ from mteb.abstasks import AbsTaskClassification, AbsTaskRetrieval, AbsTaskSTS
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.models.models_protocols import CrossEncoderProtocol, EncoderProtocol
-from mteb.types import PromptType
+from mteb.types import EncodeKwargs, PromptType
 from numpy.typing import NDArray
 from qwen3_client import Client, InvalidInputError, ServerUnavailableError
 from qwen3_client.integrations.mteb import Qwen3CrossEncoder, Qwen3Encoder, qwen_instructions
+from qwen3_client.transports import FakeTransport
 from torch.utils.data import DataLoader
 
 QUERIES = ["Which planet is red?", "Which planet is hot?", "What is the capital of China?"]
@@ -235,6 +236,34 @@ def test_which_instruction(client: Client) -> None:
     assert model.get_instruction(Planets.metadata, query) == QUERY_TASK
     assert model.get_instruction(Planets.metadata, either) == QUERY_TASK
     assert model.get_instruction(RankedPlanets.metadata, query) == AbsTaskRetrieval.abstask_prompt
+
+
+def test_a_model_with_prompts_of_its_own_gets_these() -> None:
+    transport = FakeTransport()
+    parameters = transport.configs["qwen3_embedding"]["parameters"]
+    del parameters["default_instruction"]
+    parameters |= {"query_prompt": {"string_value": "Query: "}, "document_prompt": {"string_value": "Document: "}}
+    with Client(transport=transport) as client:
+        model = Qwen3Encoder(client=client)
+        texts = DataLoader(Dataset.from_dict({"text": ["red"]}))
+        how: EncodeKwargs = {"batch_size": 1, "show_progress_bar": False, "precision": "float32"}
+        for prompt_type in (PromptType("query"), PromptType("document"), None):
+            model.encode(
+                texts,
+                task_metadata=Planets.metadata,
+                hf_split="test",
+                hf_subset="default",
+                prompt_type=prompt_type,
+                **how,
+            )
+        read = [bytes(request.input_ids[0, :-1].tolist()) for request in transport.requests]
+        wanted = [client.tokenize(["red"], kind="query")[0], client.tokenize(["red"], kind="document")[0]]
+        assert [len(row) for row in read] == [len("Query: red"), len("Document: red"), len("red")]
+        assert [list(row) for row in read[:2]] == [ids[:-1].tolist() for ids in wanted]
+        assert model.mteb_model_meta.use_instructions is False
+        own = Qwen3Encoder(client=client, instructions={"TestPlanets": "Find the planet"})
+        with pytest.raises(InvalidInputError, match="takes no instruction"):
+            own.encode(texts, task_metadata=Planets.metadata, hf_split="test", hf_subset="default", **how)
 
 
 def test_the_table_is_whole() -> None:

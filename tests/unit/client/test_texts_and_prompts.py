@@ -1,18 +1,20 @@
 """What counts as a text, and what the model reads for it."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from qwen3_client import EmptyTextError, InvalidInputError
+from qwen3_client.contract import ModelInfo
 from qwen3_client.inputs import as_documents, as_pairs, as_texts, checked_text
 from qwen3_client.prompts import (
     RERANKER_PREFIX,
     RERANKER_SUFFIX,
-    embedding_prompts,
     pair_prompt,
+    prefix_of,
     query_prompt,
     task,
-    task_of,
 )
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)
@@ -128,17 +130,17 @@ def test_the_reranker_s_template_never_alters_what_it_carries(query: str, docume
 
 @given(TEXTS, TEXTS)
 def test_a_template_never_alters_what_it_carries(text: str, task: str) -> None:
-    assert embedding_prompts([text], kind="document", instruction="") == [text]
-    (prompt,) = embedding_prompts([text], kind="query", instruction=task)
+    prompt = query_prompt(text, instruction=task)
     assert prompt.startswith(f"Instruct: {task}\nQuery:")
     assert prompt.endswith(text)
     assert len(prompt) == len(text) + len(task) + len("Instruct: \nQuery:")
 
 
-def test_the_default_task_is_the_model_s() -> None:
-    assert task_of("query", instruction=None, default="Find") == "Find"
-    assert task_of("document", instruction=None, default="Find") == ""
-    assert embedding_prompts(["x"], kind="query", instruction="Find") == ["Instruct: Find\nQuery:x"]
+def test_the_default_task_is_the_model_s(config: dict[str, Any]) -> None:
+    info = ModelInfo.from_config(config)
+    assert prefix_of(info, "query") == "Instruct: Find it\nQuery:"
+    assert prefix_of(info, "query", instruction="Sort") == "Instruct: Sort\nQuery:"
+    assert prefix_of(info, "document") == ""
     assert [task(None, default="Find"), task("Sort", default="Find")] == ["Find", "Sort"]
 
 
@@ -151,6 +153,8 @@ def test_the_default_task_is_the_model_s() -> None:
         ("passage", None, "kind must be 'query' or 'document', not 'passage'"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(kind: str, instruction: str | None, said: str) -> None:
+def test_options_that_make_no_sense_are_refused(
+    config: dict[str, Any], kind: str, instruction: str | None, said: str
+) -> None:
     with pytest.raises(InvalidInputError, match=said):
-        task_of(kind, instruction=instruction, default="Find")  # type: ignore[arg-type]
+        prefix_of(ModelInfo.from_config(config), kind, instruction=instruction)  # type: ignore[arg-type]

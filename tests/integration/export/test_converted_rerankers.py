@@ -1,0 +1,236 @@
+"""Rerankers with a head of their own: converted checkpoints, and what sentence-transformers saves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from google.protobuf import text_format
+from qwen3_client import prompts
+from qwen3_export import ExportError, export
+from qwen3_export.checkpoint import chat_template
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.cross_encoder.modules import Dense
+from support.checkpoints import Shape, make_checkpoint
+from support.cross_encoders import (
+    TEMPLATE,
+    edit_json,
+    logits_of,
+    make_classifier,
+    save_cross_encoder,
+    save_logit_score,
+    write_tokenizer,
+)
+from support.oracle import Ids, random_texts
+from support.packed import PackedSession
+from tokenizers import Tokenizer
+from transformers import Qwen3ForSequenceClassification
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+# transformers takes the last token that is not the pad token. A reranker's prompt never ends with that one.
+PROMPTS = [ids[:-1] for ids in random_texts([2, 3, 8, 8, 34, 101, 258, 301])]
+PAIRS = [("red planet", "Mars"), ("red planet", "Venus is hot"), ("火星", "x")]
+
+
+def reference(checkpoint: Path) -> torch.Tensor:
+    """What transformers computes for the prompts, each alone in float32: `[n, labels]`."""
+    model = Qwen3ForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32)
+    with torch.inference_mode():
+        return torch.cat([model(torch.from_numpy(ids)[None]).logits for ids in PROMPTS])
+
+
+def parameters_of(directory: Path) -> dict[str, str]:
+    parsed = text_format.Parse((directory / "config.pbtxt").read_text(), ModelConfig())
+    return {key: value.string_value for key, value in parsed.parameters.items()}
+
+
+def official_ids(folder: Path, instruction: str) -> list[Ids]:
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    texts = [
+        prompts.RERANKER_PREFIX + prompts.pair_prompt(pair, instruction=instruction) + prompts.RERANKER_SUFFIX
+        for pair in PAIRS
+    ]
+    return [np.array(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts]
+
+
+@pytest.mark.parametrize("problem", [None, "regression", "multi_label_classification"])
+def test_one_label_is_the_logit_and_its_sigmoid_the_score(tmp_path: Path, problem: str | None) -> None:
+    checkpoint = make_classifier(tmp_path / "checkpoint", problem_type=problem)
+    exported = export(str(checkpoint), repository=tmp_path)
+    assert exported.kind.kind == "reranker"
+    assert exported.kind.reason == "config.json names Qwen3ForSequenceClassification"
+    results = PackedSession(exported.directory).run(PROMPTS)
+    logits = reference(checkpoint)
+    np.testing.assert_allclose(results["logit"], logits, atol=1e-4)
+    np.testing.assert_allclose(results["score"], logits.sigmoid(), atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4-weight"])
+def test_a_pair_keeps_its_bits_in_any_batch(tmp_path: Path, precision: Any) -> None:  # noqa: ANN401
+    checkpoint = make_classifier(tmp_path / "checkpoint")
+    session = PackedSession(export(str(checkpoint), repository=tmp_path, precision=precision).directory)
+    together = session.run(PROMPTS)
+    for index, prompt in enumerate(PROMPTS):
+        for name, rows in session.run([prompt]).items():
+            np.testing.assert_array_equal(rows[0], together[name][index])
+
+
+@pytest.mark.parametrize("names", [None, ("no", "yes"), ("Relevant", "not relevant")])
+def test_two_labels_are_a_softmax(tmp_path: Path, names: tuple[str, str] | None) -> None:
+    config: dict[str, Any] = {} if names is None else {"id2label": dict(enumerate(names))}
+    checkpoint = make_classifier(
+        tmp_path / "checkpoint", labels=2, problem_type="single_label_classification", **config
+    )
+    results = PackedSession(export(str(checkpoint), repository=tmp_path).directory).run(PROMPTS)
+    relevant = 0 if names is not None and names[0] == "Relevant" else 1
+    logits = reference(checkpoint)
+    np.testing.assert_allclose(results["score"][:, 0], logits.softmax(dim=-1)[:, relevant], atol=1e-5)
+    np.testing.assert_allclose(results["logit"][:, 0], logits[:, relevant] - logits[:, 1 - relevant], atol=1e-4)
+
+
+def test_a_bias_is_added(tmp_path: Path) -> None:
+    checkpoint = make_classifier(tmp_path / "checkpoint", labels=2)
+    plain = PackedSession(export(str(checkpoint), repository=tmp_path, name="plain").directory).run(PROMPTS)
+    tensors = safetensors.numpy.load_file(checkpoint / "model.safetensors")
+    tensors["score.bias"] = np.array([0.5, 2.0], np.float32)
+    safetensors.numpy.save_file(tensors, checkpoint / "model.safetensors", {"format": "pt"})
+    biased = PackedSession(export(str(checkpoint), repository=tmp_path, name="biased").directory).run(PROMPTS)
+    np.testing.assert_allclose(biased["logit"], plain["logit"] + 1.5, atol=1e-6)
+
+
+def test_a_converted_reranker_equals_its_original(tmp_path: Path) -> None:
+    """The conversion that is published: the head is the row of "yes" minus the row of "no"."""
+    original = make_checkpoint(tmp_path / "original", Shape(dtype="float32"))
+    converted = make_classifier(tmp_path / "converted")
+    tensors = safetensors.numpy.load_file(original / "model.safetensors")
+    table = tensors["model.embed_tokens.weight"]
+    tensors["score.weight"] = (table[258] - table[259])[None]
+    safetensors.numpy.save_file(tensors, converted / "model.safetensors", {"format": "pt"})
+    results = [
+        PackedSession(export(str(folder), repository=tmp_path, name=folder.name, kind="reranker").directory).run(
+            PROMPTS
+        )
+        for folder in (original, converted)
+    ]
+    np.testing.assert_allclose(results[0]["logit"], results[1]["logit"], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("labels", "fields", "message"),
+    [
+        (3, {}, "3 labels"),
+        (
+            2,
+            {"problem_type": "multi_label_classification"},
+            "problem_type = 'multi_label_classification' with 2 labels",
+        ),
+        (1, {"problem_type": "single_label_classification"}, "problem_type = 'single_label_classification' with 1 lab"),
+        (1, {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Tanh"}}, "activation torch.nn"),
+        (2, {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}, "torch.nn.Softmax"),
+        (1, {"sbert_ce_default_activation_function": "mine.Sigmoid"}, "activation mine.Sigmoid"),
+        (2, {"id2label": {"0": "cat", "1": "dog"}}, "which of them means relevant"),
+        (1, {"architectures": ["Qwen3ForCausalLM"]}, "holds score.weight"),
+    ],
+)
+def test_what_is_not_one_probability_is_refused(
+    tmp_path: Path, labels: int, fields: dict[str, Any], message: str
+) -> None:
+    checkpoint = make_classifier(tmp_path / "checkpoint", labels=labels)
+    edit_json(checkpoint / "config.json", **fields)
+    with pytest.raises(ExportError, match=message):
+        export(str(checkpoint), repository=tmp_path / "repository", kind="reranker")
+    assert not (tmp_path / "repository" / "qwen3_reranker").exists()
+
+
+@pytest.mark.parametrize("activation", [torch.nn.Sigmoid(), torch.nn.Identity()], ids=["sigmoid", "identity"])
+def test_a_saved_cross_encoder_keeps_its_logits(tmp_path: Path, activation: torch.nn.Module) -> None:
+    folder = save_cross_encoder(tmp_path, activation_fn=activation)
+    exported = export(str(folder), repository=tmp_path)
+    assert exported.kind.reason == "config_sentence_transformers.json describes a cross-encoder"
+    assert parameters_of(exported.directory)["default_instruction"] == "Find the passage"
+    results = PackedSession(exported.directory).run(official_ids(folder, "Find the passage"))
+    np.testing.assert_allclose(results["logit"][:, 0], logits_of(folder, PAIRS), atol=1e-4)
+
+
+@pytest.mark.parametrize("no", [259, 100, None])
+def test_the_tokens_of_a_logit_score_are_used(tmp_path: Path, no: int | None) -> None:
+    folder = save_logit_score(tmp_path, true_token_id=97, false_token_id=no)
+    exported = export(str(folder), repository=tmp_path)
+    assert exported.kind.kind == "reranker"
+    results = PackedSession(exported.directory).run(official_ids(folder, "Find the passage"))
+    np.testing.assert_allclose(results["logit"][:, 0], logits_of(folder, PAIRS), atol=1e-4)
+
+
+@pytest.mark.parametrize(("token", "message"), [(260, "vocabulary ends at 259"), (None, "are not ids")])
+def test_a_logit_score_with_other_tokens_is_refused(tmp_path: Path, token: int | None, message: str) -> None:
+    folder = save_logit_score(tmp_path)
+    edit_json(folder / "1_LogitScore" / "config.json", true_token_id=token)
+    with pytest.raises(ExportError, match=message):
+        export(str(folder), repository=tmp_path)
+
+
+def test_the_default_prompt_of_a_cross_encoder_is_its_instruction(tmp_path: Path) -> None:
+    folder = save_cross_encoder(tmp_path, prompts={"code": "Find code"}, default_prompt_name="code")
+    directory = export(str(folder), repository=tmp_path).directory
+    assert parameters_of(directory)["default_instruction"] == "Find code"
+    results = PackedSession(directory).run(official_ids(folder, "Find code"))
+    np.testing.assert_allclose(results["logit"][:, 0], logits_of(folder, PAIRS), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("<|im_start|>system\n{{ messages[0].content }}<|im_end|>\n{{ messages[1].content }}", "makes another prompt"),
+        (TEMPLATE.replace("<think>\n\n</think>\n\n", ""), "makes another prompt"),
+    ],
+)
+def test_another_prompt_is_refused(tmp_path: Path, template: str, message: str) -> None:
+    checkpoint = make_classifier(tmp_path / "checkpoint", template=template)
+    with pytest.raises(ExportError, match=message):
+        export(str(checkpoint), repository=tmp_path)
+
+
+def test_a_prompt_without_a_template_is_refused(tmp_path: Path) -> None:
+    folder = save_cross_encoder(tmp_path, template=None, prompts={"a": "Find "}, default_prompt_name="a")
+    with pytest.raises(ExportError, match="no chat template that it belongs to"):
+        export(str(folder), repository=tmp_path)
+
+
+def test_a_template_for_chats_changes_nothing(tmp_path: Path) -> None:
+    chat = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+    strict = "{% if messages[0].role != 'user' %}{{ raise_exception('begin with the user') }}{% endif %}"
+    for name, template in (("chat", chat), ("strict", strict), ("none", None)):
+        checkpoint = make_classifier(tmp_path / name, template=template)
+        directory = export(str(checkpoint), repository=tmp_path, name=f"from_{name}").directory
+        assert parameters_of(directory)["default_instruction"].startswith("Given a web search query")
+
+
+def test_the_prompt_is_the_clients() -> None:
+    assert chat_template.PREFIX == prompts.RERANKER_PREFIX
+    assert chat_template.SUFFIX == prompts.RERANKER_SUFFIX
+
+
+def test_kinds_that_sentence_transformers_saved_are_told_apart(tmp_path: Path) -> None:
+    plain = make_checkpoint(tmp_path / "a-reranker-by-name", Shape(prefixed=False))
+    write_tokenizer(plain)
+    folder = tmp_path / "saved-reranker"
+    SentenceTransformer(str(plain), device="cpu").save_pretrained(str(folder))
+    assert json.loads((folder / "config_sentence_transformers.json").read_text())["model_type"] == "SentenceTransformer"
+    edit_json(folder / "1_Pooling" / "config.json", pooling_mode_lasttoken=True)
+    assert export(str(folder), repository=tmp_path).kind.kind == "embedding"
+
+    edit_json(folder / "config_sentence_transformers.json", model_type="SparseEncoder")
+    with pytest.raises(ExportError, match="describes a SparseEncoder"):
+        export(str(folder), repository=tmp_path)
+
+
+def test_modules_after_the_transformer_are_refused(tmp_path: Path) -> None:
+    folder = save_cross_encoder(tmp_path)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 1, "name": "1", "path": "1_Dense", "type": f"{Dense.__module__}.Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ExportError, match="lists Transformer, Dense"):
+        export(str(folder), repository=tmp_path)
