@@ -257,7 +257,7 @@ def test_a_model_with_prompts_of_its_own_gets_these() -> None:
                 **how,
             )
         read = [bytes(request.input_ids[0, :-1].tolist()) for request in transport.requests]
-        wanted = [client.tokenize([text], kind=kind)[0] for text, kind in (("red", "query"), ("red", "document"))]
+        wanted = [client.tokenize(["red"], kind="query")[0], client.tokenize(["red"], kind="document")[0]]
         assert [len(row) for row in read] == [len("Query: red"), len("Document: red"), len("red")]
         assert [list(row) for row in read[:2]] == [ids[:-1].tolist() for ids in wanted]
         assert model.mteb_model_meta.use_instructions is False
