@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .checkpoint.json_object import module_types, read_object
+from .checkpoint.json_file import read_object_if_there
+from .checkpoint.modules import module_types
 from .errors import ExportError
 
 Kind = Literal["embedding", "reranker"]
@@ -47,7 +48,7 @@ def detect_kind(folder: Path, *, source: str, asked: Kind | None = None) -> Dete
         return DetectedKind(asked, "from --kind")
     # sentence-transformers writes the kind since release 5. Before, only embedding models had a modules.json, and
     # they have a pooling module.
-    saved = read_object(folder / "config_sentence_transformers.json").get("model_type")
+    saved = read_object_if_there(folder / "config_sentence_transformers.json").get("model_type")
     if saved is not None and saved not in _SAVED_KINDS:
         raise ExportError(
             f"{folder / 'config_sentence_transformers.json'} describes a {saved}; embedding models "
@@ -62,7 +63,7 @@ def detect_kind(folder: Path, *, source: str, asked: Kind | None = None) -> Dete
         return DetectedKind(
             "embedding", "modules.json has a pooling module" if saved is None else "sentence-transformers saved it"
         )
-    config = read_object(folder / "config.json")
+    config = read_object_if_there(folder / "config.json")
     if is_classifier(config):
         return DetectedKind("reranker", f"config.json names {config['architectures'][0]}")
     names = [source.rstrip("/").rpartition("/")[2], _saved_name(folder)]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ..errors import ExportError
 from .checkpoint import Checkpoint
-from .json_object import read_object
+from .json_file import read_object_if_there
 from .stored_tensor import StoredTensor, read_index
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -135,7 +135,7 @@ def merge_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
 
 def stated_base(folder: Path) -> str:
     """Return the base model that an adapter names, a Hub id or a folder; "" if it names none."""
-    return str(read_object(folder / CONFIG).get("base_model_name_or_path") or "")
+    return str(read_object_if_there(folder / CONFIG).get("base_model_name_or_path") or "")
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise ExportError(f"{path} is missing; name a folder in which PEFT saved a LoRA adapter")
-    config = read_object(path)
+    config = read_object_if_there(path)
     if config.get("peft_type") != "LORA":
         raise ExportError(f"{path} is of a {config.get('peft_type')!r} adapter; only LORA can be merged")
     for field, value in config.items():

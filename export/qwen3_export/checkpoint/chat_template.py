@@ -17,7 +17,7 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import ExportError
-from .json_object import read_object
+from .json_file import read_object_if_there
 
 # Source: the code of the Qwen3-Reranker model cards.
 PREFIX = (
@@ -35,7 +35,7 @@ def templated_instruction(folder: Path) -> str | None:
     Raises:
         ExportError: The template makes another prompt than the official one.
     """
-    saved = read_object(folder / "config_sentence_transformers.json")
+    saved = read_object_if_there(folder / "config_sentence_transformers.json")
     name = saved.get("default_prompt_name")
     instruction = (saved.get("prompts") or {}).get(name) if name is not None else None
     rendered = _rendered_pair(folder, instruction or None)
@@ -59,7 +59,7 @@ def templated_instruction(folder: Path) -> str | None:
 
 def _rendered_pair(folder: Path, instruction: str | None) -> str | None:
     """Return the prompt of a pair; None if there is no template, or none that takes pairs."""
-    options = read_object(folder / "sentence_bert_config.json").get("processing_kwargs") or {}
+    options = read_object_if_there(folder / "sentence_bert_config.json").get("processing_kwargs") or {}
     variables = options.get("chat_template") or {}
     for template in _templates(folder):
         for structured in (False, True):
@@ -75,7 +75,7 @@ def _templates(folder: Path) -> Iterator[str]:
     if path.is_file():
         yield path.read_text("utf-8")
         return
-    stored = read_object(folder / "tokenizer_config.json").get("chat_template")
+    stored = read_object_if_there(folder / "tokenizer_config.json").get("chat_template")
     if isinstance(stored, str):
         yield stored
     elif isinstance(stored, list):

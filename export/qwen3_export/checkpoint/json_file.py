@@ -33,3 +33,13 @@ def read_value(path: Path) -> Any:  # noqa: ANN401 - what JSON can hold
         raise ExportError(f"{path} is missing; name a folder that save_pretrained or the Hub made") from None
     except (ValueError, OSError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from None
+
+
+def read_object_if_there(path: Path) -> dict[str, Any]:
+    """Read a file as `read_object` does; return an empty object if there is no such file."""
+    return read_object(path) if path.is_file() else {}
+
+
+def read_value_if_there(path: Path) -> Any:  # noqa: ANN401
+    """Read a file as `read_value` does; return None if there is no such file."""
+    return read_value(path) if path.is_file() else None

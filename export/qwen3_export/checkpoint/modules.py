@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast, get_args
 
 from ..errors import ExportError
-from .json_file import read_object, read_value
+from .json_file import read_object, read_value, read_value_if_there
 from .sentence_config import check_sentence_config
 from .stored_tensor import StoredTensor, read_index
 
@@ -126,6 +126,22 @@ def read_modules(folder: Path, *, hidden: int) -> Modules:
         else:
             _check_normalize(folder / path / "config.json")
     return Modules(pooling, tuple(dense), is_normalized=kinds[-1] == "Normalize")
+
+
+def module_types(folder: Path) -> list[str]:
+    """Return the classes in a checkpoint's `modules.json`, in their order, such as `Transformer` and `LogitScore`.
+
+    The list is empty if sentence-transformers did not save the folder.
+
+    Raises:
+        ExportError: The file cannot be read, or is not such a list.
+    """
+    path = folder / MODULES
+    modules = read_value_if_there(path) or []
+    try:
+        return [str(module["type"]).rpartition(".")[2] for module in modules]
+    except (TypeError, KeyError):
+        raise ExportError(f"{path} is not a list of modules; save the model with sentence-transformers again") from None
 
 
 def read_dense_weights(folder: Path, layer: DenseLayer) -> tuple[StoredTensor, StoredTensor | None]:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from ..errors import ExportError
-from .json_object import read_object
+from .json_file import read_object_if_there
 
 _FILE = "config_sentence_transformers.json"
 # The form of Qwen3-Embedding's query prompt, in which clients may name another task.
@@ -37,7 +37,7 @@ def prompt_parameters(folder: Path, *, default_instruction: str) -> dict[str, st
         ExportError: The prompts are not texts, or it is not clear which are for queries and documents.
     """
     path = folder / _FILE
-    saved = read_object(path)
+    saved = read_object_if_there(path)
     prompts = saved.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise ExportError(f"{path} has prompts that are not texts; each needs a name and a text")
