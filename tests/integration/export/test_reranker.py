@@ -63,7 +63,6 @@ MODULES = """[
     [
         (None, "", "embedding", "the default"),
         ("modules.json", MODULES, "embedding", "pooling module"),
-        ("modules.json", '[{"type": "sentence_transformers.cross_encoder.modules.LogitScore"}]', "reranker", "cross"),
         ("config_sentence_transformers.json", '{"model_type": "CrossEncoder"}', "reranker", "cross-encoder"),
     ],
 )
