@@ -44,7 +44,7 @@ from qwen3_export.cpu import open_session
 from qwen3_export.graph.arithmetic import Arithmetic
 from qwen3_export.graph.onnx_file import build_graph, write_model
 from qwen3_export.graph.products import Products, products
-from qwen3_export.precision import FOR_CUDA, PRECISIONS, QUANTISED, Precision
+from qwen3_export.precision import FOR_CUDA, PRECISIONS, QUANTIZED, Precision
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -81,7 +81,7 @@ class Recipe:
         return f"{self.precision}-down-{self.down}-{'' if self.equalised else 'un'}equalised"
 
 
-EXPORTED = [Recipe(p, p, p in QUANTISED) for p in PRECISIONS if p not in FOR_CUDA]
+EXPORTED = [Recipe(p, p, p in QUANTIZED) for p in PRECISIONS if p not in FOR_CUDA]
 FP32, INT8 = EXPORTED[:2]
 MIXTURES = [Recipe("int8", down, equalised) for down in ("int8", "int8-weight", "fp32") for equalised in (True, False)]
 

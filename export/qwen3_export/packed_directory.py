@@ -23,7 +23,7 @@ from .kind import FAMILIES, MODEL_NAMES, Kind
 from .model_directory.manifest import sha256, source_facts, write_manifest
 from .model_directory.triton_config import write_config
 from .model_directory.versions import check_fits
-from .precision import QUANTISED, Precision
+from .precision import QUANTIZED, Precision
 from .target import Device, Target
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -114,7 +114,7 @@ def write_directory(
     parameters = start_directory(
         checkpoint, directory, final=final, kind=kind, device=target.device, precision=precision
     )
-    weights = equalise(checkpoint) if precision in QUANTISED else checkpoint
+    weights = equalise(checkpoint) if precision in QUANTIZED else checkpoint
     if kind == "embedding":
         outputs = {"embedding": checkpoint.dimensions}
         model = build_graph(weights, Arithmetic(precision), target=target)

@@ -4,6 +4,6 @@ from typing import Literal
 
 Precision = Literal["fp32", "int8", "int8-weight", "int4-weight", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int8-weight", "int4-weight", "bf16", "fp16")
-QUANTISED: tuple[Precision, ...] = ("int8", "int8-weight", "int4-weight")
+QUANTIZED: tuple[Precision, ...] = ("int8", "int8-weight", "int4-weight")
 FOR_CUDA: tuple[Precision, ...] = ("bf16", "fp16")
 FOR_TENSORRT: tuple[Precision, ...] = ("bf16", "fp16", "fp32")

@@ -140,8 +140,8 @@ def read_checkpoint(folder: Path, *, source: str, revision: str = "", tokenizer:
 
 def _gguf_error(source: str) -> ExportError:
     return ExportError(
-        f"{source} is in GGUF, whose weights are quantised for llama.cpp; bring the folder with safetensors from which "
-        "it was made, and let export quantise it, with --precision int8"
+        f"{source} is in GGUF, whose weights are quantized for llama.cpp; bring the folder with safetensors from which "
+        "it was made, and let export quantize it, with --precision int8"
     )
 
 

@@ -153,7 +153,7 @@ _MODEL_TYPES = {
     "qwen3_vl_moe": "is a mixture of experts that reads images too",
 }
 _ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification")
-_QUANTISERS = {"gptq": "GPTQ", "awq": "AWQ", "fp8": "FP8", "fbgemm_fp8": "FP8", "bitsandbytes": "bitsandbytes"}
+_QUANTIZERS = {"gptq": "GPTQ", "awq": "AWQ", "fp8": "FP8", "fbgemm_fp8": "FP8", "bitsandbytes": "bitsandbytes"}
 
 
 def check_keys(config: Mapping[str, Any]) -> None:
@@ -163,7 +163,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
         ExportError: It does not; the message names the key, and says what to bring instead.
     """
     _check_family(config)
-    _check_quantisation(config.get("quantization_config"))
+    _check_quantization(config.get("quantization_config"))
     if config.get("auto_map"):
         raise ExportError(
             "config.json names Python code of its own in auto_map, which export does not run; bring a folder that "
@@ -201,11 +201,11 @@ def _check_family(config: Mapping[str, Any]) -> None:
             )
 
 
-def _check_quantisation(config: Mapping[str, Any] | None) -> None:
+def _check_quantization(config: Mapping[str, Any] | None) -> None:
     if config is None:
         return
     method = str(config.get("quant_method", "an unknown method"))
     raise ExportError(
-        f"config.json has a quantization_config: the weights were quantised with {_QUANTISERS.get(method, method)}; "
-        "bring the checkpoint in bfloat16 from which they were made, and let export quantise it, with --precision int8"
+        f"config.json has a quantization_config: the weights were quantized with {_QUANTIZERS.get(method, method)}; "
+        "bring the checkpoint in bfloat16 from which they were made, and let export quantize it, with --precision int8"
     )

@@ -1,7 +1,7 @@
-"""Equalisation: the same function, with activations whose channels are of similar size, as quantisation needs it.
+"""Equalisation: the same function, with activations whose channels are of similar size, as quantization needs it.
 
 In trained decoders, the activations of some channels are larger than the others by orders of magnitude. With one scale
-per row, quantisation rounds the other channels to zero. But a channel between two linear maps can be divided by any
+per row, quantization rounds the other channels to zero. But a channel between two linear maps can be divided by any
 factor in the first and multiplied by it in the second without changing the function. There are four such pairs in each
 layer:
 
@@ -12,7 +12,7 @@ The factor that balances a pair is sqrt(largest value in the first / largest val
 that float32 computes exactly the same result. No data is needed, and nothing is added to the graph.
 
 The factors of a layer are computed when its first tensor is written. So each matrix is read from the disk once: the
-second time, to quantise it, it is still in the system's page cache.
+second time, to quantize it, it is still in the system's page cache.
 """
 
 from __future__ import annotations

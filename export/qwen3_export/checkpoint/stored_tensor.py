@@ -87,7 +87,7 @@ def read_index(path: Path) -> dict[str, StoredTensor]:
         if dtype is None:
             raise ExportError(
                 f"{path}: tensor {name} has the type {entry['dtype']}, but export reads {', '.join(_DTYPES)} only; "
-                "export the checkpoint that is not quantised"
+                "export the checkpoint that is not quantized"
             )
         shape = tuple(entry["shape"])
         begin, end = entry["data_offsets"]

@@ -22,7 +22,7 @@ OPSET = 23  # the first with RMSNormalization
 IR_VERSION = 10  # read by every ONNX Runtime that knows opset 23
 IN_FILE_BYTES = 1024  # tensors up to this size stay inside the .onnx file
 ALIGNMENT = 4096  # bytes; tensors start at a memory page, so that they can be mapped instead of copied
-WRITERS = 4  # threads that read, quantise and write; more would only wait for each other
+WRITERS = 4  # threads that read, quantize and write; more would only wait for each other
 IN_FLIGHT_BYTES = 512 * 2**20  # of tensors in memory at once; a larger tensor is written alone
 
 

@@ -18,12 +18,12 @@ from onnxscript import OpBuilder, nn
 
 from ..checkpoint.stored_tensor import StoredTensor
 from ..precision import Precision
-from .quantisation import BLOCK, block_scales, in_blocks, quantise_blocks, quantise_channels
+from .quantization import BLOCK, block_scales, in_blocks, quantize_blocks, quantize_channels
 
 # The type of products and attention. The residual stream and its norms are float32 in every precision.
 HALF: dict[Precision, ir.DataType] = {"bf16": ir.DataType.BFLOAT16, "fp16": ir.DataType.FLOAT16}
 
-# Bits of a weight, for the precisions that quantise weights by blocks.
+# Bits of a weight, for the precisions that quantize weights by blocks.
 BLOCK_BITS: dict[Precision, Literal[8, 4]] = {"int8-weight": 8, "int4-weight": 4}
 
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
@@ -72,7 +72,7 @@ class FloatProduct(nn.Module):
 
 
 class Int8Product(nn.Module):
-    """`x @ W.T` with int8 weights and activations that are quantised per row, that is, per token.
+    """`x @ W.T` with int8 weights and activations that are quantized per row, that is, per token.
 
     Weights are symmetric int8 with one scale per output channel. Activations are symmetric with one scale per row, and
     stored as uint8 around 128, because ONNX Runtime's fast kernel multiplies uint8 by int8. As every row has a scale of
@@ -87,19 +87,19 @@ class Int8Product(nn.Module):
         super().__init__()
         out_features, in_features = part.shape
         lock = Lock()
-        # Quantising the weights computes the scales too. They are remembered, because that reads the whole matrix.
+        # Quantizing the weights computes the scales too. They are remembered, because that reads the whole matrix.
         scales: list[npt.NDArray[np.float32]] = []
 
         def read_weight() -> ir.TensorProtocol:
             with lock:
-                weight, scale = quantise_channels(part)
+                weight, scale = quantize_channels(part)
                 scales[:] = [scale]
             return ir.Tensor(weight)
 
         def read_scale() -> ir.TensorProtocol:
             with lock:
                 if not scales:
-                    scales.append(quantise_channels(part)[1])
+                    scales.append(quantize_channels(part)[1])
             return ir.Tensor(scales[0])
 
         self.weight = nn.Parameter(
@@ -112,10 +112,10 @@ class Int8Product(nn.Module):
         )
         self.zero_point = nn.Parameter([], ir.DataType.UINT8, data=ir.tensor(np.uint8(128)))
 
-    def forward(self, op: OpBuilder, quantised: ir.Value) -> ir.Value:
-        """Multiply `quantised` UINT8 `[rows, in]` by the weights; returns FP32 `[rows, out]` without the row scales."""
+    def forward(self, op: OpBuilder, quantized: ir.Value) -> ir.Value:
+        """Multiply `quantized` UINT8 `[rows, in]` by the weights; returns FP32 `[rows, out]` without the row scales."""
         product = op.MatMulIntegerToFloat(
-            quantised, self.weight, 1.0, self.scale, self.zero_point, _domain=MICROSOFT, _version=1
+            quantized, self.weight, 1.0, self.scale, self.zero_point, _domain=MICROSOFT, _version=1
         )
         # onnxscript does not infer the types of ONNX Runtime's own operators.
         product.type = ir.TensorType(ir.DataType.FLOAT)
@@ -123,7 +123,7 @@ class Int8Product(nn.Module):
 
 
 class Int8Products(nn.Module):
-    """Products of one input with several matrices. The input is quantised once for all of them.
+    """Products of one input with several matrices. The input is quantized once for all of them.
 
     Args:
         parts: Matrices `[out_i, in]`.
@@ -138,17 +138,17 @@ class Int8Products(nn.Module):
         """Multiply `x [rows, in]` by each matrix; returns one `[rows, out_i]` per matrix."""
         largest = op.ReduceMax(op.Abs(x.value), [-1], keepdims=0)  # [rows]
         row_scale = op.Div(op.Max(largest, 1e-20), 127.0)  # the lower bound keeps a row of zeros zero
-        quantised = op.QuantizeLinear(  # ONNX Runtime 1.23 has no QuantizeLinear of opset 23
+        quantized = op.QuantizeLinear(  # ONNX Runtime 1.23 has no QuantizeLinear of opset 23
             x.value, row_scale, op.Expand(self.middle, op.Shape(row_scale)), axis=0, _domain=MICROSOFT, _version=1
         )
         row_scale = Scaled(op.Unsqueeze(row_scale, [-1]), x.row_scale).multiplied(op)  # [rows, 1]
-        return tuple(Scaled(product(op, quantised), row_scale) for product in self.products)
+        return tuple(Scaled(product(op, quantized), row_scale) for product in self.products)
 
 
 class BlockProduct(nn.Module):
     """`x @ W.T` with weights of 8 or 4 bits in blocks of 32 input features, one scale per block.
 
-    MatMulNBits quantises activations by the same blocks (accuracy_level 4) within each row. So a feature with large
+    MatMulNBits quantizes activations by the same blocks (accuracy_level 4) within each row. So a feature with large
     values affects its own block only, and no row depends on another.
 
     The number of rows must be even. ONNX Runtime's kernels take two rows at a time, in ranges of 128 rows. On AVX2, a
@@ -169,7 +169,7 @@ class BlockProduct(nn.Module):
         scale_shape = ir.Shape([self.out_features, blocks])
 
         def read_weight() -> ir.TensorProtocol:
-            return ir.Tensor(np.concatenate([quantise_blocks(in_blocks(part), bits) for part in parts]))
+            return ir.Tensor(np.concatenate([quantize_blocks(in_blocks(part), bits) for part in parts]))
 
         def read_scale() -> ir.TensorProtocol:
             return ir.Tensor(np.concatenate([block_scales(in_blocks(part), bits) for part in parts]))

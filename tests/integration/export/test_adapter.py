@@ -77,7 +77,7 @@ def test_it_equals_peft(tmp_path: Path, dtype: Any, options: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4-weight"])
-def test_quantised_precisions_quantise_the_merged_weights(tmp_path: Path, precision: Any) -> None:  # noqa: ANN401
+def test_quantized_precisions_quantize_the_merged_weights(tmp_path: Path, precision: Any) -> None:  # noqa: ANN401
     base = make_checkpoint(tmp_path / "base", Shape())
     adapter = make_adapter(base, tmp_path / "adapter")
     whole = merged(base, adapter, tmp_path / "merged")

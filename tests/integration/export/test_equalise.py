@@ -10,7 +10,7 @@ from qwen3_export.checkpoint.checkpoint import open_checkpoint
 from qwen3_export.checkpoint.equalise import equalise
 from qwen3_export.graph.arithmetic import Arithmetic
 from qwen3_export.graph.onnx_file import build_graph, write_model
-from qwen3_export.precision import QUANTISED, Precision
+from qwen3_export.precision import QUANTIZED, Precision
 from support.checkpoints import Shape, make_checkpoint, make_checkpoint_with_outliers
 from support.oracle import random_texts, reference_embeddings
 from support.packed import PackedSession
@@ -30,7 +30,7 @@ def test_float32_computes_the_same(tmp_path: Path, shape: Shape) -> None:
     np.testing.assert_array_equal(rows[0], rows[1])
 
 
-@pytest.mark.parametrize("precision", QUANTISED)
+@pytest.mark.parametrize("precision", QUANTIZED)
 def test_outliers_cost_no_fidelity(tmp_path: Path, precision: Precision) -> None:
     texts = random_texts([1, 7, 33, 100])
     cosines = []

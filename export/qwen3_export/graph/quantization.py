@@ -15,8 +15,8 @@ from ..checkpoint.stored_tensor import StoredTensor
 BLOCK = 32  # input features with one scale; the smallest block for which ONNX Runtime's CPU kernels are fast
 
 
-def quantise_channels(matrix: StoredTensor) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Quantise a matrix `[out, in]` with one scale per output channel, whose largest magnitude becomes 127.
+def quantize_channels(matrix: StoredTensor) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Quantize a matrix `[out, in]` with one scale per output channel, whose largest magnitude becomes 127.
 
     Returns:
         The transposed integers, int8 `[in, out]`, and the scales, float32 `[out]`.
@@ -54,8 +54,8 @@ def block_scales(values: npt.NDArray[np.float32], bits: Literal[8, 4]) -> npt.ND
     return scales
 
 
-def quantise_blocks(values: npt.NDArray[np.float32], bits: Literal[8, 4]) -> npt.NDArray[np.uint8]:
-    """Quantise `values [out, blocks, 32]` to the form that MatMulNBits reads.
+def quantize_blocks(values: npt.NDArray[np.float32], bits: Literal[8, 4]) -> npt.NDArray[np.uint8]:
+    """Quantize `values [out, blocks, 32]` to the form that MatMulNBits reads.
 
     Returns:
         uint8 `[out, blocks, 32 * bits / 8]`, with 128 or 8 for zero. With 4 bits a byte holds two values, the first of
@@ -63,7 +63,7 @@ def quantise_blocks(values: npt.NDArray[np.float32], bits: Literal[8, 4]) -> npt
     """
     middle = 1 << (bits - 1)
     steps = np.rint(values / block_scales(values, bits)[..., None])
-    quantised: npt.NDArray[np.uint8] = np.clip(steps + middle, 0, 2 * middle - 1).astype(np.uint8)
+    quantized: npt.NDArray[np.uint8] = np.clip(steps + middle, 0, 2 * middle - 1).astype(np.uint8)
     if bits == 4:
-        quantised = quantised[..., 0::2] | (quantised[..., 1::2] << np.uint8(4))
-    return quantised
+        quantized = quantized[..., 0::2] | (quantized[..., 1::2] << np.uint8(4))
+    return quantized
