@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .async_client import AsyncClient, Encoding
+from .async_client import AsyncClient
 from .base_client import BaseClient
+from .call_options import Encoding
 from .contract import ModelInfo, RerankerInfo
 from .errors import InvalidInputError
 from .inputs import checked_text, in_memory

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..async_client import AsyncClient, Encoding
+from ..async_client import AsyncClient
+from ..call_options import Encoding
 from ..client import Client
 from ..errors import InvalidInputError, Qwen3ClientError
 from ..inputs import checked_text
