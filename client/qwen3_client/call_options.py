@@ -1,0 +1,90 @@
+"""The options of one call: checked when they are given, and completed once the model is known.
+
+This module knows nothing about texts, tokens or servers.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from .contract import ModelInfo, RerankerInfo
+from .options import Kind, Priority, Truncate, checked_kind, checked_priority, checked_truncate
+from .prompts import prefix_of, task
+from .vectors import checked_dimensions
+
+_PRIORITY_OF: Final[dict[Kind, Priority]] = {"query": "interactive", "document": "bulk"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """The options of one call that embeds texts.
+
+    Attributes:
+        kind: whether they are queries or documents.
+        instruction: the task of the queries; None for the model's default. Documents take none.
+        dimensions: length of the vectors; None for the model's.
+        truncate: which part is cut off from a text that is too long.
+        priority: which requests go first where some wait; None for "interactive" if the texts are queries, and "bulk"
+            otherwise.
+        prefix: the text that the model reads before each text; None for the model's own for this kind of text.
+
+    Raises:
+        InvalidInputError: an option has a value that no model accepts.
+    """
+
+    kind: Kind
+    instruction: str | None = None
+    dimensions: int | None = None
+    truncate: Truncate = True
+    priority: Priority | None = None
+    prefix: str | None = None
+
+    def __post_init__(self) -> None:
+        checked_kind(self.kind)
+        checked_truncate(self.truncate)
+        checked_priority(self.priority, default="bulk")
+
+    def completed(self, info: ModelInfo) -> "Encoding":
+        """Return the same with the model's defaults in the place of None.
+
+        Raises:
+            InvalidInputError: one of the options cannot be used with this model.
+        """
+        return replace(
+            self,
+            prefix=prefix_of(info, self.kind, instruction=self.instruction) if self.prefix is None else self.prefix,
+            dimensions=checked_dimensions(self.dimensions, full=info.dimensions),
+            priority=checked_priority(self.priority, default=_PRIORITY_OF[self.kind]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """The options of one call that judges pairs.
+
+    Attributes:
+        instruction: the task; None for the model's default.
+        truncate: whether a document that is too long is cut at its end; False to raise an error instead.
+        priority: which requests go first where some wait; None for "interactive".
+
+    Raises:
+        InvalidInputError: there is no such priority.
+    """
+
+    instruction: str | None = None
+    truncate: bool = True
+    priority: Priority | None = None
+
+    def __post_init__(self) -> None:
+        checked_priority(self.priority, default="interactive")
+
+    def completed(self, info: RerankerInfo) -> "Judging":
+        """Return the same with the model's defaults in the place of None.
+
+        Raises:
+            InvalidInputError: the instruction is not a text.
+        """
+        return replace(
+            self,
+            instruction=task(self.instruction, default=info.default_instruction),
+            priority=checked_priority(self.priority, default="interactive"),
+        )
