@@ -39,6 +39,7 @@ class ModelDirectory:
         kind: `embedding` or `reranker`.
         source: The checkpoint that it was exported from: a Hub id, a folder, or `tiny`.
         revision: The commit on the Hub, or `""`.
+        adapter: The folder of the adapter that was merged into it, or `""`.
         precision: The precision of the export, such as `fp32`.
         version: The newest version, which the other attributes describe.
         files: Every file except the manifest, by its path in the directory.
@@ -48,6 +49,7 @@ class ModelDirectory:
     kind: Kind
     source: str
     revision: str
+    adapter: str
     precision: str
     version: int
     files: Mapping[str, StoredFile]
@@ -119,6 +121,7 @@ def read_model(path: Path) -> ModelDirectory:
             kind=cast(Kind, kind),
             source=str(manifest["source"]),
             revision=str(manifest.get("revision", "")),
+            adapter=str(manifest.get("adapter", "")),
             precision=str(manifest["precision"]),
             version=version,
             files=files,

@@ -1,7 +1,8 @@
 """The reference: what the checkpoint's own library computes from it, in float32 on the CPU.
 
 That is sentence-transformers for an embedding model with a modules.json, see `sentence_reference`, and transformers for
-all others. These two modules alone import torch and transformers. Knows nothing about ONNX or servers.
+all others; `reranker_reference` has the heads of rerankers. These modules alone import torch and transformers. Knows
+nothing about ONNX or servers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..kind import Kind
 from .cases import Case, ModelTokenizer, tokenized_texts
 from .errors import VerifyError
 from .progress import Progress, silent
+from .reranker_reference import Classifier, TokenScore, is_classifier, reranker_head
 from .sentence_reference import has_modules, load_sentence_model, longest_text, sentence_vector
 from .source import Source
 
@@ -38,8 +40,6 @@ class Reference:
             VerifyError: There is none, or it is not that of a Qwen3 model.
         """
         self._source = source
-        # Both classes load the same weights; only a reranker needs lm_head.
-        self._auto: Any = transformers.AutoModel if kind == "embedding" else transformers.AutoModelForCausalLM
         self._kind = kind
         # If config.json is missing, transformers guesses the model type from the folder's name.
         if source.is_local and not (Path(source.name_or_path) / "config.json").is_file():
@@ -47,6 +47,13 @@ class Reference:
         with _in_one_line(source, "config.json"), _quiet():
             self._config: Any = transformers.AutoConfig.from_pretrained(source.name_or_path, revision=source.revision)
             self._has_modules = kind == "embedding" and has_modules(source)
+        # The classes load the same decoder; a reranker needs its head too.
+        self._auto: Any = transformers.AutoModel
+        if kind == "reranker":
+            is_head = is_classifier(self._config)
+            self._auto = (
+                transformers.AutoModelForSequenceClassification if is_head else transformers.AutoModelForCausalLM
+            )
         if self._config.model_type != "qwen3":
             raise VerifyError(
                 f"{source.name_or_path} holds a {self._config.model_type} model, not a qwen3 model; correct --source"
@@ -94,7 +101,7 @@ class Reference:
         Raises:
             VerifyError: The weights cannot be loaded, or there is not enough memory.
         """
-        answers = [] if self._kind == "embedding" else [tokenizer.only_id("yes"), tokenizer.only_id("no")]
+        head = None if self._kind == "embedding" else reranker_head(self._source, self._config, tokenizer)
         needed, available = self.bytes(), _available_bytes()
         # Linux grants more memory than it has, and later kills the process without a message. So check it first.
         if available is not None and needed > available:
@@ -107,7 +114,7 @@ class Reference:
             with progress(self.library, total=total, unit="tok") as advance, torch.inference_mode():
                 model = self._load()
                 for case in cases:
-                    rows.append(self._row(model, torch.from_numpy(case.ids)[None], answers))
+                    rows.append(self._row(model, torch.from_numpy(case.ids)[None], head))
                     advance(case.ids.size)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
@@ -123,18 +130,19 @@ class Reference:
     def _memory(self, needed: int) -> str:
         return f"the reference takes {needed / 1e9:.1f} GB of memory for float32 weights, and more for long texts"
 
-    def _row(self, model: Any, ids: torch.Tensor, answers: list[int]) -> npt.NDArray[np.float32]:  # noqa: ANN401
+    def _row(
+        self,
+        model: Any,  # noqa: ANN401
+        ids: torch.Tensor,
+        head: Classifier | TokenScore | None,
+    ) -> npt.NDArray[np.float32]:
         if self._has_modules:
             return sentence_vector(model, ids)
-        if not answers:
+        if head is None:
             last = model(ids, use_cache=False).last_hidden_state[0, -1]
             vector: npt.NDArray[np.float32] = torch.nn.functional.normalize(last, dim=-1).numpy()
             return vector
-        # Logits at the last position only; those of all positions would be [tokens, vocabulary].
-        logits = model(ids, use_cache=False, logits_to_keep=1).logits[0, -1, answers]
-        score = torch.softmax(logits, dim=-1)[0]
-        pair: npt.NDArray[np.float32] = torch.stack([score, logits[0] - logits[1]]).numpy()
-        return pair
+        return head.score(model, ids)
 
     def _load(self) -> Any:  # noqa: ANN401
         if self._has_modules:

@@ -22,13 +22,13 @@ from .source import Source
 
 def has_modules(source: Source) -> bool:
     """Whether a checkpoint is a folder of sentence-transformers."""
-    return _file(source, "modules.json") is not None
+    return checkpoint_file(source, "modules.json") is not None
 
 
 def longest_text(source: Source) -> int:
     """Return the number of tokens to which sentence-transformers cuts a text."""
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(source.name_or_path, revision=source.revision)
-    settings = _file(source, "sentence_bert_config.json")
+    settings = checkpoint_file(source, "sentence_bert_config.json")
     stated = None if settings is None else json.loads(settings.read_text("utf-8")).get("max_seq_length")
     return min(int(tokenizer.model_max_length), int(stated or tokenizer.model_max_length))
 
@@ -70,7 +70,8 @@ def sentence_vector(model: Any, ids: torch.Tensor) -> npt.NDArray[np.float32]:  
     return vector
 
 
-def _file(source: Source, name: str) -> Path | None:
+def checkpoint_file(source: Source, name: str) -> Path | None:
+    """Return a file of a checkpoint, downloaded if need be; None if it has none of this name."""
     found = cached_file(
         source.name_or_path,
         name,

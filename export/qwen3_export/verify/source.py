@@ -41,6 +41,11 @@ def find_source(model: ModelDirectory, *, given: str | None = None) -> Source:
     Raises:
         VerifyError: It cannot be found; the message says how to give it.
     """
+    if model.adapter and given is None:
+        raise VerifyError(
+            f"{model.name} was exported with the adapter {model.adapter}; merge it into the checkpoint with PEFT's "
+            "merge_and_unload, save that, and pass --source <merged folder>"
+        )
     name_or_path = model.source if given is None else given
     if given is not None and Path(given).is_dir():
         return Source(given)

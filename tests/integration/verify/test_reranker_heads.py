@@ -1,0 +1,66 @@
+"""`verify` compares rerankers that have a head of their own with that head."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qwen3_export import export
+from support.cross_encoders import edit_json, make_classifier, save_cross_encoder, save_logit_score
+
+Run = Callable[..., Any]
+
+
+@pytest.mark.parametrize("labels", [1, 2])
+def test_a_classification_head_passes(tmp_path: Path, run: Run, labels: int) -> None:
+    names: dict[str, Any] = {} if labels == 1 else {"id2label": {0: "yes", 1: "no"}, "label2id": {"yes": 0, "no": 1}}
+    folder = make_classifier(tmp_path / "model", labels=labels, **names)
+    export(str(folder), repository=tmp_path / "repository")
+    done = run(tmp_path / "repository", "--max-tokens", "512")
+    assert (done.code, done.err) == (0, ""), done.out
+
+
+def test_a_cross_encoder_of_sentence_transformers_passes(tmp_path: Path, run: Run) -> None:
+    folder = save_cross_encoder(tmp_path)
+    export(str(folder), repository=tmp_path / "repository")
+    done = run(tmp_path / "repository", "--max-tokens", "512")
+    assert (done.code, done.err) == (0, ""), done.out
+
+
+@pytest.mark.parametrize("tokens", [{}, {"true_token_id": 30, "false_token_id": None}], ids=["two", "one"])
+def test_tokens_of_its_own_pass(tmp_path: Path, run: Run, tokens: dict[str, int | None]) -> None:
+    folder = save_logit_score(tmp_path, **tokens)
+    export(str(folder), repository=tmp_path / "repository")
+    done = run(tmp_path / "repository", "--max-tokens", "512")
+    assert (done.code, done.err) == (0, ""), done.out
+
+
+def test_the_wrong_label_fails(tmp_path: Path, run: Run) -> None:
+    names: dict[str, Any] = {"id2label": {0: "yes", 1: "no"}, "label2id": {"yes": 0, "no": 1}}
+    folder = make_classifier(tmp_path / "model", labels=2, **names)
+    export(str(folder), repository=tmp_path / "repository")
+    edit_json(folder / "config.json", id2label={"0": "no", "1": "yes"}, label2id={"no": 0, "yes": 1})
+    assert run(tmp_path / "repository", "--max-tokens", "512").code == 1
+
+
+def test_the_wrong_token_fails(tmp_path: Path, run: Run) -> None:
+    folder = save_logit_score(tmp_path)
+    export(str(folder), repository=tmp_path / "repository")
+    (where,) = [
+        folder / module["path"]
+        for module in json.loads((folder / "modules.json").read_text("utf-8"))
+        if module["type"].endswith(".LogitScore")
+    ]
+    edit_json(where / "config.json", true_token_id=31)
+    assert run(tmp_path / "repository", "--max-tokens", "512").code == 1
+
+
+def test_an_adapter_needs_the_merged_checkpoint(tmp_path: Path, run: Run, repository: Path) -> None:
+    model = tmp_path / "repository" / "qwen3_embedding"
+    shutil.copytree(repository / "qwen3_embedding", model)
+    edit_json(model / "manifest.json", adapter="/adapters/mine")
+    done = run(tmp_path / "repository")
+    assert done.code == 1
+    assert "merge it into the checkpoint with PEFT's merge_and_unload" in done.err
