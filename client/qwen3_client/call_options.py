@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from .contract import ModelInfo, RerankerInfo
+from .errors import InvalidInputError
 from .options import Kind, Priority, Truncate, checked_kind, checked_priority, checked_truncate
 from .prompts import prefix_of, task
 from .vectors import checked_dimensions
@@ -40,7 +41,7 @@ class Encoding:
 
     def __post_init__(self) -> None:
         checked_kind(self.kind)
-        checked_truncate(self.truncate)
+        object.__setattr__(self, "truncate", checked_truncate(self.truncate))
         checked_priority(self.priority, default="bulk")
 
     def completed(self, info: ModelInfo) -> "Encoding":
@@ -67,7 +68,7 @@ class Judging:
         priority: which requests go first where some wait; None for "interactive".
 
     Raises:
-        InvalidInputError: there is no such priority.
+        InvalidInputError: there is no such priority, or `truncate` is neither True nor False.
     """
 
     instruction: str | None = None
@@ -75,6 +76,9 @@ class Judging:
     priority: Priority | None = None
 
     def __post_init__(self) -> None:
+        if self.truncate not in (True, False):
+            raise InvalidInputError(f"truncate must be True or False for pairs, not {self.truncate!r}")
+        object.__setattr__(self, "truncate", bool(self.truncate))
         checked_priority(self.priority, default="interactive")
 
     def completed(self, info: RerankerInfo) -> "Judging":

@@ -18,7 +18,7 @@ from .base_client import BaseClient
 from .call_options import Encoding
 from .contract import ModelInfo, RerankerInfo
 from .errors import InvalidInputError
-from .inputs import checked_text, in_memory
+from .inputs import as_documents, as_pairs, as_texts, as_token_ids, checked_text
 from .options import ClientOptions, Kind, Priority, Truncate
 from .outcome import Outcome
 from .ranking import Judgement, RankedDocument
@@ -145,7 +145,7 @@ class Client(BaseClient):
         """
         return self._run(
             self.async_client.encode_query(
-                in_memory(texts),
+                _checked(texts),
                 instruction=instruction,
                 dimensions=dimensions,
                 truncate=truncate,
@@ -179,7 +179,7 @@ class Client(BaseClient):
         """
         return self._run(
             self.async_client.encode_document(
-                in_memory(texts), dimensions=dimensions, truncate=truncate, priority=priority
+                _checked(texts), dimensions=dimensions, truncate=truncate, priority=priority
             )
         )
 
@@ -281,7 +281,7 @@ class Client(BaseClient):
         return self._run(
             self.async_client.rank(
                 query,
-                in_memory(documents),
+                as_documents(documents),
                 instruction=instruction,
                 top_k=top_k,
                 return_documents=return_documents,
@@ -314,7 +314,7 @@ class Client(BaseClient):
             Qwen3ClientError: the first failure, in the order of the pairs; the other requests are cancelled.
         """
         return self._run(
-            self.async_client.score(in_memory(pairs), instruction=instruction, truncate=truncate, priority=priority)
+            self.async_client.score(as_pairs(pairs), instruction=instruction, truncate=truncate, priority=priority)
         )
 
     def tokenize(
@@ -341,7 +341,12 @@ class Client(BaseClient):
             Qwen3ClientError: the tokenizer is not available.
         """
         return self._run(
-            self.async_client.tokenize(in_memory(texts), kind=kind, instruction=instruction, truncate=truncate)
+            self.async_client.tokenize(
+                texts if isinstance(texts, str) else as_texts(texts),
+                kind=kind,
+                instruction=instruction,
+                truncate=truncate,
+            )
         )
 
     def encode_tokens(
@@ -362,7 +367,9 @@ class Client(BaseClient):
             Qwen3ClientError: the first failure, in the order of the texts; the other requests are cancelled.
         """
         return self._run(
-            self.async_client.encode_tokens(in_memory(input_ids), dimensions=dimensions, priority=priority)
+            self.async_client.encode_tokens(
+                as_token_ids(input_ids, noun="text"), dimensions=dimensions, priority=priority
+            )
         )
 
     def tokenize_pairs(
@@ -382,7 +389,7 @@ class Client(BaseClient):
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the tokenizer is not available.
         """
-        return self._run(self.async_client.tokenize_pairs(in_memory(pairs), instruction=instruction, truncate=truncate))
+        return self._run(self.async_client.tokenize_pairs(as_pairs(pairs), instruction=instruction, truncate=truncate))
 
     def score_tokens(self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None) -> list[Judgement]:
         """Judge the token ids of pairs, which is the second half of scoring.
@@ -398,10 +405,16 @@ class Client(BaseClient):
             InvalidInputError: an array cannot be used, or the server refuses the ids.
             Qwen3ClientError: the first failure, in the order of the pairs; the other requests are cancelled.
         """
-        return self._run(self.async_client.score_tokens(in_memory(input_ids), priority=priority))
+        return self._run(self.async_client.score_tokens(as_token_ids(input_ids, noun="pair"), priority=priority))
 
     def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         return _wait(self.async_client._session.submit(coroutine))
+
+
+def _checked(texts: str | Sequence[str]) -> str | Sequence[str]:
+    """Check texts here, in the thread of the caller: on that of `io_thread`, all clients would wait meanwhile."""
+    checked = as_texts([texts] if isinstance(texts, str) else texts)
+    return texts if isinstance(texts, str) else checked
 
 
 def _wait(future: "Future[_T]") -> _T:

@@ -51,9 +51,17 @@ class Qwen3ClientError(Exception):
             noun: what `index` counts.
             index: index of the item in the call, from 0.
         """
-        error = type(self)(str(self.args[0]), index=index, noun=noun)
+        error = self.saying(str(self.args[0]))
+        error.index, error.noun = index, noun
         error.__cause__ = self.__cause__
         return error.with_traceback(self.__traceback__)
+
+    def saying(self: _ErrorT, message: str) -> _ErrorT:
+        """Return a copy of the error with another message; of a subclass too, whatever its constructor takes."""
+        error = type(self).__new__(type(self), message)
+        error.__dict__.update(self.__dict__)
+        error.args = (message,)
+        return error
 
 
 class InvalidInputError(Qwen3ClientError, ValueError):

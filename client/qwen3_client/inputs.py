@@ -5,14 +5,18 @@ nothing about models and their limits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import TypeGuard, TypeVar, cast
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import EmptyTextError, InvalidInputError
 
-_ItemsT = TypeVar("_ItemsT")
+_T = TypeVar("_T")
+
+
+class Checked(list[_T]):
+    """A list whose items are known to be fit, so that they are not checked again."""
 
 
 def checked_text(text: object, *, what: str = "a text", noun: str = "text", index: int | None = None) -> str:
@@ -53,7 +57,9 @@ def as_texts(texts: object) -> list[str]:
     """
     if not _has_order(texts):
         raise InvalidInputError(f"texts must be a str or a sequence of str, not {type(texts).__name__}")
-    return [checked_text(text, index=index) for index, text in enumerate(texts)]
+    if isinstance(texts, Checked):
+        return texts
+    return Checked(checked_text(text, index=index) for index, text in enumerate(texts))
 
 
 def as_documents(documents: object) -> list[str]:
@@ -64,7 +70,11 @@ def as_documents(documents: object) -> list[str]:
     """
     if isinstance(documents, str) or not _has_order(documents):
         raise InvalidInputError(f"documents must be a sequence of str, not {type(documents).__name__}")
-    return [checked_text(text, what="a document", noun="document", index=index) for index, text in enumerate(documents)]
+    if isinstance(documents, Checked):
+        return documents
+    return Checked(
+        checked_text(text, what="a document", noun="document", index=index) for index, text in enumerate(documents)
+    )
 
 
 def as_pairs(pairs: object) -> list[tuple[str, str]]:
@@ -75,7 +85,9 @@ def as_pairs(pairs: object) -> list[tuple[str, str]]:
     """
     if isinstance(pairs, str) or not _has_order(pairs):
         raise InvalidInputError(f"pairs must be a sequence of (query, document), not {type(pairs).__name__}")
-    checked = []
+    if isinstance(pairs, Checked):
+        return pairs
+    checked: list[tuple[str, str]] = Checked()
     for index, pair in enumerate(pairs):
         # A str of two characters could be unpacked too.
         if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(pair) != 2:
@@ -100,7 +112,11 @@ def as_token_ids(input_ids: Iterable[ArrayLike], *, noun: str) -> list[NDArray[n
     Raises:
         InvalidInputError: the ids of a text are not a flat sequence of integers, or there are none.
     """
-    rows = []
+    if isinstance(input_ids, str) or not _has_order(input_ids):
+        raise InvalidInputError(f"token ids must be a sequence for each {noun}, not {type(input_ids).__name__}")
+    if isinstance(input_ids, Checked):
+        return input_ids
+    rows: list[NDArray[np.int64]] = Checked()
     for index, ids in enumerate(input_ids):
         try:
             row = np.asarray(ids)
@@ -117,16 +133,6 @@ def as_token_ids(input_ids: Iterable[ArrayLike], *, noun: str) -> list[NDArray[n
             )
         rows.append(row.astype(np.int64))
     return rows
-
-
-def in_memory(items: _ItemsT) -> _ItemsT:
-    """Return a sequence, such as the column of a table, as a list.
-
-    Anything that is not a sequence is returned as it is; the function that checks it refuses it.
-    """
-    if isinstance(items, str | list | tuple) or not _has_order(items):
-        return items
-    return cast("_ItemsT", list(items))
 
 
 def _has_order(items: object) -> TypeGuard[Iterable[object]]:

@@ -31,7 +31,7 @@ class Closable(Protocol):
         """Close them. Closing again does nothing."""
 
 
-_open: set[Closable] = set()
+_open: dict[int, Closable] = {}  # by identity: a transport may define equality
 # In a forked child, the objects of its parent. They are kept alive: closing one would close the parent's socket too.
 _inherited: list[Closable] = []
 
@@ -52,18 +52,17 @@ def is_current() -> bool:
 
 def keep(what: Closable) -> None:
     """Register an object that is to be closed, at the latest when the program ends."""
-    _open.add(what)
+    _open[id(what)] = what
 
 
 def forget(what: Closable) -> None:
     """Remove an object that has been closed from those that `keep` registered."""
-    _open.discard(what)
+    _open.pop(id(what), None)
 
 
 def close_soon(what: Closable) -> None:
     """Start closing an object that `keep` registered, unless it belongs to the parent of this forked process."""
-    if what in _open:
-        _open.discard(what)
+    if _open.pop(id(what), None) is not None:
         submit(what.close())
 
 
@@ -85,7 +84,7 @@ def _close_what_is_open(loop: asyncio.AbstractEventLoop) -> None:
         return
 
     async def close_all() -> None:
-        await asyncio.gather(*(each.close() for each in list(_open)), return_exceptions=True)
+        await asyncio.gather(*(each.close() for each in list(_open.values())), return_exceptions=True)
 
     # The loop is not stopped: exit handlers that were registered earlier run later, and may still call a client.
     with contextlib.suppress(concurrent.futures.TimeoutError):
@@ -96,7 +95,7 @@ def _after_fork() -> None:
     """Forget the thread and what is open, in a forked child: it does not have the threads of its parent."""
     global _loop, _lock
     _loop, _lock = None, threading.RLock()
-    _inherited.extend(_open)
+    _inherited.extend(_open.values())
     _open.clear()
 
 

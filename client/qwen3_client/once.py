@@ -15,10 +15,17 @@ class Once(Generic[_T]):
 
     Args:
         work: returns the coroutine; called again after a failure.
+        create_task: starts it.
     """
 
-    def __init__(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> None:
+    def __init__(
+        self,
+        work: Callable[[], Coroutine[Any, Any, _T]],
+        *,
+        create_task: Callable[[Coroutine[Any, Any, _T]], "asyncio.Task[_T]"] = asyncio.create_task,
+    ) -> None:
         self._work = work
+        self._create_task = create_task
         self._task: asyncio.Task[_T] | None = None
 
     async def get(self) -> _T:
@@ -27,9 +34,13 @@ class Once(Generic[_T]):
         All callers that wait for the same task get the same failure. The next caller after a failure starts a new task.
         """
         task = self._task
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = self._task = asyncio.create_task(self._work())
-            # This retrieves the exception, so that asyncio does not log it if nobody waits.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if task is None:
+            task = self._task = self._create_task(self._work())
+            task.add_done_callback(self._forget_failure)
         # A caller may be cancelled while others still wait for the same task.
         return task.result() if task.done() else await asyncio.shield(task)
+
+    def _forget_failure(self, task: "asyncio.Task[_T]") -> None:
+        # Asking for the exception also keeps asyncio from logging it if nobody waits.
+        if (task.cancelled() or task.exception() is not None) and self._task is task:
+            self._task = None

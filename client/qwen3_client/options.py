@@ -200,4 +200,4 @@ def checked_truncate(truncate: Truncate) -> Truncate:
     """
     if truncate not in (True, False, "start", "end"):
         raise InvalidInputError(f"truncate must be True, False, 'start' or 'end', not {truncate!r}")
-    return truncate
+    return truncate if isinstance(truncate, str) else bool(truncate)  # a numpy bool, say

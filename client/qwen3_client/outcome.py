@@ -75,8 +75,8 @@ async def in_order(groups: Iterable[Coroutine[Any, Any, Outcome[_T]]]) -> Outcom
     """Process groups of items two at a time, so that one is tokenized while the other is on its way.
 
     Args:
-        groups: a coroutine for each group. The next one is started when one of the two has ended, and none is started
-            after a failure.
+        groups: a coroutine for each group. The next one is started when the first of the two has ended, and none after
+            a failure.
 
     Returns:
         The results of the items of all groups.

@@ -115,8 +115,8 @@ class ServedModel(Generic[InfoT]):
         self._kind = kind
         self.name = name
         self._most_texts = 1  # in one request
-        self._info = Once(self._ask_info)
-        self._tokenizer = Once(self._get_tokenizer)
+        self._info = Once(self._ask_info, create_task=session.create_task)
+        self._tokenizer = Once(self._get_tokenizer, create_task=session.create_task)
         self._load_tokenizer = partial(TextTokenizer.load, tokenizer=tokenizer, prefix=prefix, suffix=suffix)
         self.cut_counter: CutCounter | None = None
 

@@ -85,6 +85,7 @@ class Session:
         self.options = options
         self._window = Window(options.concurrency)
         self._transport = transport
+        self._given_in = None if transport is None else os.getpid()  # the process that made it
         self._is_kept = False  # whether `io_thread` closes the transport at the end of the program
         self._tasks: set[asyncio.Task[Any]] = set()
         self._process: int | None = None  # id of the process that opened the transport
@@ -116,9 +117,16 @@ class Session:
         Raises:
             Qwen3ClientError: as `submit`.
         """
-        if io_thread.is_current():
-            return await coroutine
+        if io_thread.is_current() and asyncio.current_task() in self._tasks:
+            return await coroutine  # in a task that `submit` started
         return await asyncio.wrap_future(self.submit(coroutine))
+
+    def create_task(self, coroutine: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
+        """Start a task on the thread of `io_thread`, which closing the session cancels."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def infer(
         self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], priority: Priority
@@ -163,7 +171,7 @@ class Session:
                 if clock() + pause >= min(refused_since + self.options.retry_s, deadline):
                     if tries == 1:
                         raise
-                    raise type(error)(f"{error.args[0]} (tried {tries} times)") from error
+                    raise error.saying(f"{error.args[0]} (tried {tries} times)") from error
                 self._warn(error)
             else:
                 self._window.grow()
@@ -189,11 +197,12 @@ class Session:
     @property
     def transport(self) -> Transport:
         """The transport, to be used on the thread of `io_thread` only."""
+        self._refuse_if_closed()
         if self._transport is None:
             self._transport = connect(self.options)
         if not self._is_kept:
-            self._is_kept = True
             io_thread.keep(self._transport)
+            self._is_kept = True
             # A session that is collected as garbage without having been closed has its transport closed.
             weakref.finalize(self, io_thread.close_soon, self._transport).atexit = False
         return self._transport
@@ -218,7 +227,8 @@ class Session:
             The result to wait for; None if this process has nothing to close.
         """
         self._is_closed = True
-        return io_thread.submit(self.close()) if self._process == os.getpid() else None
+        is_ours = self._process == os.getpid() or (self._process is None and self._given_in == os.getpid())
+        return io_thread.submit(self.close()) if is_ours else None
 
     async def _sent(self, send: Callable[[float], Awaitable[_T]], *, timeout_s: float | None = None) -> _T:
         """Send a request, and once more at once if its connection was lost: a server may close an idle connection.

@@ -61,12 +61,14 @@ def options_of(args: argparse.Namespace) -> "ClientOptions":
     """Return the options that the arguments of `add_connection_arguments` stand for. The files that they name are read.
 
     Raises:
-        UsageError: a line of the file with headers is not a header.
+        UsageError: --timeout makes no sense, or a line of the file with headers is not a header.
         InvalidInputError: an argument cannot be used.
         OSError: a file cannot be read.
     """
     from ..options import ClientOptions, Tls
 
+    if not 0 < args.timeout < math.inf:
+        raise UsageError(f"--timeout must be a positive number of seconds, not {args.timeout:g}")
     named = {"ca": args.ca, "certificate": args.certificate, "key": args.key}
     headers = {}
     for line in [] if args.header_file is None else Path(args.header_file).read_text(encoding="utf-8").splitlines():
@@ -101,8 +103,6 @@ def open_client(args: argparse.Namespace, *, noun: str) -> "Client":
 
     if args.model == "":
         raise UsageError(f"--model must not be empty: leave it out to use the only {noun} there")
-    if not 0 < args.timeout < math.inf:
-        raise UsageError(f"--timeout must be a positive number of seconds, not {args.timeout:g}")
     options = replace(options_of(args), timeout_s=args.timeout)
     if noun == "reranker":
         return Client.from_options(replace(options, reranker=args.model, reranker_tokenizer=args.tokenizer))

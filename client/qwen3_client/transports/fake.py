@@ -119,7 +119,7 @@ class FakeTransport:
             rows = [self.vector(ids, dimensions=int(output["dims"][0])) for ids in input_ids]
             return {EMBEDDING_NAME: np.stack(rows)}
         logits = np.array([[self.logit(ids)] for ids in input_ids], np.float32)
-        scores = np.array([[1 / (1 + math.exp(-logit))] for (logit,) in logits.tolist()], np.float32)
+        scores = np.array([[0.5 * (1 + math.tanh(logit / 2))] for (logit,) in logits.tolist()], np.float32)
         return {SCORE_NAME: scores, LOGIT_NAME: logits}
 
     async def models(self, *, timeout_s: float) -> list[str]:  # noqa: ARG002
