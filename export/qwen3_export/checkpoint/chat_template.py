@@ -65,8 +65,18 @@ def _rendered_pair(folder: Path, instruction: str | None) -> str | None:
         for structured in (False, True):
             rendered = _render(template, _messages(instruction, structured=structured), variables)
             if _QUERY in rendered and _DOCUMENT in rendered:
-                return rendered
+                return None if _prints_any_role(template, variables, structured=structured) else rendered
     return None
+
+
+def _prints_any_role(template: str, variables: Mapping[str, Any], *, structured: bool) -> bool:
+    """Whether a template is for chats, such as ChatML: it prints the role of each message, whatever that is."""
+    roles = ("some-role", "another-role")
+    messages = [
+        {**message, "role": role} for message, role in zip(_messages(None, structured=structured), roles, strict=True)
+    ]
+    rendered = _render(template, messages, variables)
+    return all(role in rendered for role in roles)
 
 
 def _templates(folder: Path) -> Iterator[str]:

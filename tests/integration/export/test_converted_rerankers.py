@@ -234,3 +234,20 @@ def test_modules_after_the_transformer_are_refused(tmp_path: Path) -> None:
     (folder / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(ExportError, match="lists Transformer, Dense"):
         export(str(folder), repository=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        # ChatML, which prints any role, and the beginning of Qwen3's own, which skips those that it does not know.
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}",
+        "{%- if tools %}assist with the user query{%- endif %}{%- for message in messages %}"
+        "{%- if message.role == 'user' %}{{- message.content }}{%- endif %}{%- endfor %}",
+    ],
+)
+def test_a_template_for_chats_says_nothing_about_pairs(tmp_path: Path, template: str) -> None:
+    """The published rerankers have one: their prompt is the official one of the model card."""
+    folder = make_checkpoint(tmp_path / "model", Shape(dtype="float32", tied=False))
+    write_tokenizer(folder, template=template)
+    directory = export(str(folder), repository=tmp_path / "repository", kind="reranker").directory
+    assert parameters_of(directory)["default_instruction"].startswith("Given a web search query")
