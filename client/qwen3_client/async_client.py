@@ -228,7 +228,7 @@ class AsyncClient(BaseClient):
 
     async def _encode(self, texts: str | Sequence[str], how: Encoding) -> Vectors:
         # All texts are checked before the first is sent: no work is done for a call that must fail.
-        batch = as_texts([texts] if isinstance(texts, str) else texts)
+        batch = as_texts(texts)
         table = await self._session.run(self._embed_all(batch, how))
         return table[0] if isinstance(texts, str) else table
 

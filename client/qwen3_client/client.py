@@ -413,7 +413,7 @@ class Client(BaseClient):
 
 def _checked(texts: str | Sequence[str]) -> str | Sequence[str]:
     """Check texts here, in the thread of the caller: on that of `io_thread`, all clients would wait meanwhile."""
-    checked = as_texts([texts] if isinstance(texts, str) else texts)
+    checked = as_texts(texts)
     return texts if isinstance(texts, str) else checked
 
 

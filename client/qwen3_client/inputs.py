@@ -50,11 +50,13 @@ def checked_text(text: object, *, what: str = "a text", noun: str = "text", inde
 
 
 def as_texts(texts: object) -> list[str]:
-    """Return a sequence of texts as a list, after checking each text.
+    """Return a text, or a sequence of texts, as a list, after checking each text.
 
     Raises:
         InvalidInputError: `texts` is not an ordered sequence, or an item of it is not a text.
     """
+    if isinstance(texts, str):
+        texts = [texts]
     if not _has_order(texts):
         raise InvalidInputError(f"texts must be a str or a sequence of str, not {type(texts).__name__}")
     if isinstance(texts, Checked):

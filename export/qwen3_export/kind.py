@@ -6,7 +6,6 @@ other files and names.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from .checkpoint.json_file import read_object_if_there
 from .checkpoint.modules import module_types
+from .checkpoint.sentence_config import MODEL_CONFIG
 from .errors import ExportError
 
 Kind = Literal["embedding", "reranker"]
@@ -48,14 +48,14 @@ def detect_kind(folder: Path, *, source: str, asked: Kind | None = None) -> Dete
         return DetectedKind(asked, "from --kind")
     # sentence-transformers writes the kind since release 5. Before, only embedding models had a modules.json, and
     # they have a pooling module.
-    saved = read_object_if_there(folder / "config_sentence_transformers.json").get("model_type")
+    saved = read_object_if_there(folder / MODEL_CONFIG).get("model_type")
     if saved is not None and saved not in _SAVED_KINDS:
         raise ExportError(
-            f"{folder / 'config_sentence_transformers.json'} describes a {saved}; embedding models "
+            f"{folder / MODEL_CONFIG} describes a {saved}; embedding models "
             "(SentenceTransformer) and rerankers (CrossEncoder) can be exported"
         )
     if saved == "CrossEncoder":
-        return DetectedKind("reranker", "config_sentence_transformers.json describes a cross-encoder")
+        return DetectedKind("reranker", f"{MODEL_CONFIG} describes a cross-encoder")
     types = module_types(folder)
     if "LogitScore" in types:
         return DetectedKind("reranker", "modules.json describes a cross-encoder")
@@ -66,7 +66,8 @@ def detect_kind(folder: Path, *, source: str, asked: Kind | None = None) -> Dete
     config = read_object_if_there(folder / "config.json")
     if is_classifier(config):
         return DetectedKind("reranker", f"config.json names {config['architectures'][0]}")
-    names = [source.rstrip("/").rpartition("/")[2], _saved_name(folder)]
+    # transformers stores the name under which a checkpoint was loaded.
+    names = [source.rstrip("/").rpartition("/")[2], str(config.get("_name_or_path", ""))]
     for name in names:
         for kind in KINDS:
             if kind in name.lower():
@@ -77,11 +78,3 @@ def detect_kind(folder: Path, *, source: str, asked: Kind | None = None) -> Dete
 def is_classifier(config: Mapping[str, Any]) -> bool:
     """Say whether a `config.json` is that of a model with a head for sequence classification."""
     return any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or [])
-
-
-def _saved_name(folder: Path) -> str:
-    """Return the name that transformers stored in config.json, or `""`."""
-    try:
-        return str(json.loads((folder / "config.json").read_text("utf-8")).get("_name_or_path", ""))
-    except (OSError, ValueError):
-        return ""

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         finally:
             await transport.close()
         if failures:
-            raise type(failures[0])("; ".join(str(failure) for failure in failures))
+            raise failures[0].saying("; ".join(str(failure) for failure in failures))
 
     io_thread.submit(reload()).result()
     return 0

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ..errors import ExportError
 from .checkpoint import Checkpoint
-from .json_file import read_object_if_there
+from .json_file import read_object, read_object_if_there
 from .stored_tensor import StoredTensor, read_index
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -143,7 +143,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise ExportError(f"{path} is missing; name a folder in which PEFT saved a LoRA adapter")
-    config = read_object_if_there(path)
+    config = read_object(path)
     if config.get("peft_type") != "LORA":
         raise ExportError(f"{path} is of a {config.get('peft_type')!r} adapter; only LORA can be merged")
     for field, value in config.items():

@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import ExportError
 from .json_file import read_object_if_there
+from .sentence_config import MODEL_CONFIG, TRANSFORMER_CONFIG
 
 # Source: the code of the Qwen3-Reranker model cards.
 PREFIX = (
@@ -35,14 +36,14 @@ def templated_instruction(folder: Path) -> str | None:
     Raises:
         ExportError: The template makes another prompt than the official one.
     """
-    saved = read_object_if_there(folder / "config_sentence_transformers.json")
+    saved = read_object_if_there(folder / MODEL_CONFIG)
     name = saved.get("default_prompt_name")
     instruction = (saved.get("prompts") or {}).get(name) if name is not None else None
     rendered = _rendered_pair(folder, instruction or None)
     if rendered is None:
         if instruction:
             raise ExportError(
-                f"{folder / 'config_sentence_transformers.json'} puts the prompt {instruction!r} before each pair, but "
+                f"{folder / MODEL_CONFIG} puts the prompt {instruction!r} before each pair, but "
                 "there is no chat template that it belongs to; clients send the official prompt of Qwen3-Reranker "
                 "instead, so remove default_prompt_name if this is what the model was trained with"
             )
@@ -59,7 +60,7 @@ def templated_instruction(folder: Path) -> str | None:
 
 def _rendered_pair(folder: Path, instruction: str | None) -> str | None:
     """Return the prompt of a pair; None if there is no template, or none that takes pairs."""
-    options = read_object_if_there(folder / "sentence_bert_config.json").get("processing_kwargs") or {}
+    options = read_object_if_there(folder / TRANSFORMER_CONFIG).get("processing_kwargs") or {}
     variables = options.get("chat_template") or {}
     for template in _templates(folder):
         for structured in (False, True):

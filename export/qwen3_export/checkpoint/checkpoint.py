@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from ..errors import ExportError
@@ -27,7 +28,7 @@ _ELSEWHERE = r"lm_head\.weight|score\.(weight|bias)|(layers\.\d+\.self_attn\.)?r
 _HUB_FILES = ["*.json", "*.safetensors", "*/config.json", "*.jinja", "merges.txt"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, which leave no room for a cached property
 class Checkpoint:
     """One opened checkpoint.
 
@@ -49,7 +50,7 @@ class Checkpoint:
     tensors: Mapping[str, StoredTensor]
     adapter: Path | None = None
 
-    @property
+    @cached_property
     def modules(self) -> Modules:
         """What follows the decoder, if this is an embedding model.
 

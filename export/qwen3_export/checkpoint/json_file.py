@@ -38,8 +38,3 @@ def read_value(path: Path) -> Any:  # noqa: ANN401 - what JSON can hold
 def read_object_if_there(path: Path) -> dict[str, Any]:
     """Read a file as `read_object` does; return an empty object if there is no such file."""
     return read_object(path) if path.is_file() else {}
-
-
-def read_value_if_there(path: Path) -> Any:  # noqa: ANN401
-    """Read a file as `read_value` does; return None if there is no such file."""
-    return read_value(path) if path.is_file() else None

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast, get_args
 
 from ..errors import ExportError
-from .json_file import read_object, read_value, read_value_if_there
+from .json_file import read_object, read_value
 from .sentence_config import check_sentence_config
 from .stored_tensor import StoredTensor, read_index
 
@@ -105,7 +105,7 @@ def read_modules(folder: Path, *, hidden: int) -> Modules:
             )
         return PLAIN
     check_sentence_config(folder)
-    listed = [_module(folder, entry) for entry in _entries(folder / MODULES)]
+    listed = [_module(folder, entry) for entry in module_entries(folder)]
     kinds = [kind for kind, _ in listed]
     if kinds[:2] != ["Transformer", "Pooling"] or any(kind in ("Transformer", "Pooling") for kind in kinds[2:]):
         raise ExportError(
@@ -128,20 +128,28 @@ def read_modules(folder: Path, *, hidden: int) -> Modules:
     return Modules(pooling, tuple(dense), is_normalized=kinds[-1] == "Normalize")
 
 
-def module_types(folder: Path) -> list[str]:
-    """Return the classes in a checkpoint's `modules.json`, in their order, such as `Transformer` and `LogitScore`.
-
-    The list is empty if sentence-transformers did not save the folder.
+def module_entries(folder: Path) -> list[dict[str, Any]]:
+    """Return the modules that a checkpoint's `modules.json` lists; none if sentence-transformers did not save it.
 
     Raises:
         ExportError: The file cannot be read, or is not such a list.
     """
     path = folder / MODULES
-    modules = read_value_if_there(path) or []
-    try:
-        return [str(module["type"]).rpartition(".")[2] for module in modules]
-    except (TypeError, KeyError):
-        raise ExportError(f"{path} is not a list of modules; save the model with sentence-transformers again") from None
+    if not path.is_file():
+        return []
+    entries = read_value(path)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ExportError(f"{path} does not hold a list of modules; save the model again with sentence-transformers")
+    return entries
+
+
+def module_types(folder: Path) -> list[str]:
+    """Return the classes of the modules, in their order, such as `Transformer` and `LogitScore`.
+
+    Raises:
+        ExportError: As `module_entries`.
+    """
+    return [str(entry.get("type", "")).rpartition(".")[2] for entry in module_entries(folder)]
 
 
 def read_dense_weights(folder: Path, layer: DenseLayer) -> tuple[StoredTensor, StoredTensor | None]:
@@ -169,13 +177,6 @@ def read_dense_weights(folder: Path, layer: DenseLayer) -> tuple[StoredTensor, S
             "together"
         )
     return tensors["linear.weight"], tensors.get("linear.bias")
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    entries = read_value(path)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ExportError(f"{path} does not hold a list of modules; save the model again with sentence-transformers")
-    return entries
 
 
 def _module(folder: Path, entry: Mapping[str, Any]) -> tuple[str, str]:

@@ -21,8 +21,9 @@ import numpy.typing as npt
 from ..errors import ExportError
 from ..kind import is_classifier
 from .checkpoint import Checkpoint
-from .json_file import read_object_if_there, read_value_if_there
-from .modules import module_types
+from .json_file import read_object, read_object_if_there
+from .modules import MODULES, module_entries, module_types
+from .sentence_config import MODEL_CONFIG
 from .vocabulary import Answers, answers, checked_answers
 
 Row = npt.NDArray[np.float32]
@@ -65,7 +66,7 @@ def read_head(checkpoint: Checkpoint) -> RerankerHead:
     Raises:
         ExportError: The head is missing, or is of a form that cannot be served; the message says which.
     """
-    config = read_object_if_there(checkpoint.folder / "config.json")
+    config = read_object(checkpoint.folder / "config.json")
     if is_classifier(config):
         _check_modules(checkpoint, ["Transformer"])
         return _classifier(checkpoint, config)
@@ -125,7 +126,7 @@ def _check_activation(checkpoint: Checkpoint, config: Mapping[str, Any], *, labe
             f"config.json has problem_type = {problem!r} with {labels} label{'s' * (labels > 1)}, which is not the "
             "probability that a document is relevant; export a checkpoint with one label"
         )
-    saved = read_object_if_there(checkpoint.folder / "config_sentence_transformers.json").get("activation_fn")
+    saved = read_object_if_there(checkpoint.folder / MODEL_CONFIG).get("activation_fn")
     older = config.get("sentence_transformers")
     older = older.get("activation_fn") if isinstance(older, Mapping) else None
     for activation in (saved, older, config.get("sbert_ce_default_activation_function")):
@@ -142,15 +143,15 @@ def _check_modules(checkpoint: Checkpoint, readable: list[str]) -> None:
     types = module_types(checkpoint.folder)
     if types and types not in (readable, readable[:1]):
         raise ExportError(
-            f"{checkpoint.folder / 'modules.json'} lists {', '.join(types)}; of rerankers, "
+            f"{checkpoint.folder / MODULES} lists {', '.join(types)}; of rerankers, "
             f"{' and '.join(readable)} can be exported, and for an embedding model add --kind embedding"
         )
 
 
 def _scored_answers(checkpoint: Checkpoint) -> Answers | None:
     """Return the tokens that sentence-transformers' LogitScore names; None if there is no such module."""
-    for module in read_value_if_there(checkpoint.folder / "modules.json") or []:
-        if str(module["type"]).endswith(".LogitScore"):
+    for module in module_entries(checkpoint.folder):
+        if str(module.get("type", "")).endswith(".LogitScore"):
             path = checkpoint.folder / str(module.get("path", "")) / "config.json"
             config = read_object_if_there(path)
             if config.get("module_input_name", "causal_logits") != "causal_logits":

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ExportError
-from .json_file import read_object
+from .json_file import read_object_if_there
 
-_TRANSFORMER = "sentence_bert_config.json"  # the name does not depend on the model
-_MODEL = "config_sentence_transformers.json"
+TRANSFORMER_CONFIG = "sentence_bert_config.json"  # the name does not depend on the model
+MODEL_CONFIG = "config_sentence_transformers.json"
 
 # Keys of which some values are a plain embedding model, and every other one a refusal. None stands for a missing key.
 _PLAIN: Mapping[str, Mapping[str, tuple[object, ...]]] = {
-    _TRANSFORMER: {
+    TRANSFORMER_CONFIG: {
         "config_args": (None, {}),
         "do_lower_case": (None, False),
         "document_length": (None,),
@@ -29,13 +29,13 @@ _PLAIN: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "tokenizer_args": (None, {}),
         "transformer_task": (None, "feature-extraction"),
     },
-    _MODEL: {"model_type": (None, "SentenceTransformer"), "truncate_dim": (None,)},
+    MODEL_CONFIG: {"model_type": (None, "SentenceTransformer"), "truncate_dim": (None,)},
 }
 _OTHERS_KNOWN = {
     # Padding changes nothing, and other modalities than text are never asked for.
-    _TRANSFORMER: {"max_seq_length", "modality_config", "unpad_inputs"},
+    TRANSFORMER_CONFIG: {"max_seq_length", "modality_config", "unpad_inputs"},
     # Versions; how users compare vectors; and prompts, which are not the decoder's business.
-    _MODEL: {"__version__", "default_prompt_name", "prompts", "similarity_fn_name"},
+    MODEL_CONFIG: {"__version__", "default_prompt_name", "prompts", "similarity_fn_name"},
 }
 _REMEDIES = {
     "truncate_dim": "remove the key, and ask the client for `dimensions`",
@@ -52,9 +52,8 @@ def longest_text(folder: Path) -> int | None:
         ExportError: A file cannot be read.
     """
     stated = [
-        read_object(folder / file).get(key)
-        for file, key in ((_TRANSFORMER, "max_seq_length"), ("tokenizer_config.json", "model_max_length"))
-        if (folder / file).is_file()
+        read_object_if_there(folder / file).get(key)
+        for file, key in ((TRANSFORMER_CONFIG, "max_seq_length"), ("tokenizer_config.json", "model_max_length"))
     ]
     return min((int(length) for length in stated if length), default=None)
 
@@ -66,7 +65,7 @@ def check_sentence_config(folder: Path) -> None:
         ExportError: One of them is not; the message names it.
     """
     for file, plain in _PLAIN.items():
-        config = read_object(folder / file) if (folder / file).is_file() else {}
+        config = read_object_if_there(folder / file)
         for key, value in config.items():
             if key in plain and value not in plain[key]:
                 remedy = _REMEDIES.get(key, "bring a plain embedding model of texts")

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from ..errors import ExportError
 from .json_file import read_object_if_there
+from .sentence_config import MODEL_CONFIG
 
-_FILE = "config_sentence_transformers.json"
 # The form of Qwen3-Embedding's query prompt, in which clients may name another task.
 _WITH_TASK = re.compile(r"Instruct: (.+)\nQuery:")
 
 
 def has_prompts(folder: Path) -> bool:
     """Say whether sentence-transformers saved a model's prompts, or that it has none, in a folder."""
-    return (folder / _FILE).is_file()
+    return (folder / MODEL_CONFIG).is_file()
 
 
 def prompt_parameters(folder: Path, *, default_instruction: str) -> dict[str, str]:
@@ -36,7 +36,7 @@ def prompt_parameters(folder: Path, *, default_instruction: str) -> dict[str, st
     Raises:
         ExportError: The prompts are not texts, or it is not clear which are for queries and documents.
     """
-    path = folder / _FILE
+    path = folder / MODEL_CONFIG
     saved = read_object_if_there(path)
     prompts = saved.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
