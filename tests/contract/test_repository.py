@@ -55,12 +55,14 @@ def test_a_workflow_calls_targets_that_exist(workflow: Path) -> None:
         assert "No rule" not in done.stderr, done.stderr
 
 
-def test_every_file_in_the_tree_exists() -> None:
-    """In CONTRIBUTING.md, names stand before two spaces and a description; what is indented below a folder is in it."""
-    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    (tree,) = [block for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL) if "export/qwen3_export/" in block]
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_file_in_the_tree_exists(document: str) -> None:
+    """Names stand before two spaces and a description; what is indented below a folder is in it."""
+    blocks = re.findall(r"```text\n(.*?)```", (ROOT / document).read_text("utf-8"), re.DOTALL)
+    trees = [block for block in blocks if "_export/" in block or "_client/" in block]
+    assert any("export/qwen3_export/" in tree for tree in trees)
     folders: list[tuple[int, Path]] = []
-    for line in tree.splitlines():
+    for line in (line for tree in trees for line in tree.splitlines()):
         indent = len(line) - len(line.lstrip())
         if indent > 20:  # a description that goes on
             continue
@@ -70,3 +72,16 @@ def test_every_file_in_the_tree_exists() -> None:
         for name in words[:-1] or words:
             assert (parent / name).exists(), parent / name
         folders.append((indent, parent / words[0]))
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_every_link_leads_to_a_file_and_a_heading(document: str) -> None:
+    """`make docs` checks the pages in docs/ only."""
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", (ROOT / document).read_text("utf-8")):
+        file, _, anchor = link.partition("#")
+        text = (ROOT / (file or document)).read_text("utf-8")
+        headings = {
+            re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+            for heading in re.findall(r"^#+ (.*)$", text, re.M)
+        }
+        assert not anchor or anchor in headings, link

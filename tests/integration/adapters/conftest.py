@@ -5,30 +5,12 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from qwen3_client import Client
-from qwen3_export import export
 from qwen3_serve import Triton
 
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # Haystack reads it when it is imported
-
-
-@pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with the tiny model as an embedding model and as a reranker."""
-    folder = tmp_path_factory.mktemp("repository")
-    export("tiny", repository=folder)
-    export("tiny", repository=folder, kind="reranker")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def triton(repository: Path) -> Iterator[Triton]:
-    """A running Triton that serves it."""
-    with Triton(repository, threads=1) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -94,34 +94,3 @@ def test_the_embed_commands_run(triton: Triton, tmp_path: Path, command: str) ->
 
 def test_there_are_commands() -> None:
     assert embed_commands()
-
-
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
-def test_every_file_in_the_tree_exists(document: str) -> None:
-    """Names stand before two spaces and a description; what is indented below a folder is in it."""
-    trees = [block for block in blocks("text", document) if "_export/" in block or "_client/" in block]
-    assert trees
-    folders: list[tuple[int, Path]] = []
-    for line in (line for tree in trees for line in tree.splitlines()):
-        indent = len(line) - len(line.lstrip())
-        if indent > 20:  # a description that goes on
-            continue
-        folders = [(depth, folder) for depth, folder in folders if depth < indent]
-        words = re.split(r" {2,}", line.strip())
-        parent = folders[-1][1] if folders else ROOT
-        for name in words[:-1] or words:
-            assert (parent / name).exists(), parent / name
-        folders.append((indent, parent / words[0]))
-
-
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
-def test_every_link_leads_to_a_file_and_a_heading(document: str) -> None:
-    """`make docs` checks the pages in docs/ only."""
-    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", (ROOT / document).read_text("utf-8")):
-        file, _, anchor = link.partition("#")
-        text = (ROOT / (file or document)).read_text("utf-8")
-        headings = {
-            re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-            for heading in re.findall(r"^#+ (.*)$", text, re.M)
-        }
-        assert not anchor or anchor in headings, link
