@@ -138,14 +138,15 @@ def test_kill_9_in_the_middle_loses_and_repeats_nothing(
 
 
 def test_ctrl_c_in_the_middle_of_a_block_keeps_what_is_finished(triton: Triton, tmp_path: Path) -> None:
-    rows = 3000  # one block
+    rows = 4000  # one block
     texts = [f"{number} " + "long " * (number % 9) for number in range(rows)]
     parquet.write_table(pa.table({"text": texts}), tmp_path / "c.parquet")
     arguments = ["c.parquet", "--dtype", "int8", "--output", "v.parquet"]
     before = texts_done(triton)
     with subprocess.Popen(command(triton, *arguments), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
-        while texts_done(triton) - before < 500 and process.poll() is None:
+        # 1,024 texts are under way at most (16 calls of 64), so of 1,500 some vectors have certainly arrived.
+        while texts_done(triton) - before < 1500 and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.002)
         process.send_signal(signal.SIGINT)
@@ -158,7 +159,7 @@ def test_ctrl_c_in_the_middle_of_a_block_keeps_what_is_finished(triton: Triton, 
     )
     assert interrupted, said
     kept = int(interrupted[1].replace(",", ""))
-    assert 100 < kept < rows
+    assert 0 < kept < rows
     assert [path.name for path in tmp_path.iterdir() if path.name != "c.parquet"] == ["v.parquet.parts"]
 
     before = -1
