@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+# A tokenizer.json may truncate and pad, which would act before the end token is added, and add tokens itself.
+_NOTHING_ELSE: dict[str, Any] = {"post_processor": None, "truncation": None, "padding": None}
+
 
 class AddedTokens:
     """The added tokens of a tokenizer.
@@ -45,15 +48,21 @@ class AddedTokens:
         if end < len(text):
             yield text[end:]
 
+    def genuine_tokenizer(self) -> "Tokenizer":
+        """Return the tokenizer with its added tokens. Like the plain one, it appends nothing to a text."""
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str(json.dumps({**self._state, **_NOTHING_ELSE}))
+
     def plain_tokenizer(self) -> "Tokenizer":
-        """Return the tokenizer without added tokens. It appends nothing to a text, whatever the file says.
+        """Return the tokenizer without added tokens.
 
         A BPE model may list the text of an added token in its vocabulary too. It is removed there, with the merges that
         make it or are made of it; single characters stay, because all other tokens are made of them.
         """
         from tokenizers import Tokenizer
 
-        state = {**self._state, "added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+        state = {**self._state, **_NOTHING_ELSE, "added_tokens": []}
         model = state["model"]
         removed = {text for text in self._ids if len(text) > 1 and text in model.get("vocab", ())}
         if removed and isinstance(model.get("merges"), list):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from .frame import Frame, Part, Prompt
 from .options import Truncate
 from .outcome import Outcome
 from .prompts import pair_prompt
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _FILE = "tokenizer.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -82,17 +85,9 @@ class TextTokenizer:
     def __init__(
         self, content: bytes, *, max_tokens: int, eos_token_id: int | None = None, special_tokens: bool = False
     ) -> None:
-        from tokenizers import Tokenizer
-
-        self._added: AddedTokens | None = None
-        if special_tokens:
-            tokenizer = Tokenizer.from_buffer(content)
-            # A tokenizer.json may enable truncation and padding itself. They would act before the end token is added.
-            tokenizer.no_truncation()
-            tokenizer.no_padding()
-        else:
-            self._added = AddedTokens(content)
-            tokenizer = self._added.plain_tokenizer()
+        added = AddedTokens(content)
+        tokenizer = added.genuine_tokenizer() if special_tokens else added.plain_tokenizer()
+        self._added = None if special_tokens else added
         # The end token is added here and not by the post-processor of tokenizer.json, which may be missing.
         self._end = [] if eos_token_id is None else [eos_token_id]
         self._max_tokens = max_tokens
@@ -302,6 +297,19 @@ class TextTokenizer:
         """Return the ids of a text: all of them, or more than the model takes."""
         (ids,) = self._bounded.encode([text], from_end=from_end) if text else ([],)
         return ids
+
+
+def text_tokenizer(content: bytes, *, special_tokens: bool = False) -> "Tokenizer":
+    """Return the tokenizer with which texts are read, for programs that make token ids or offsets themselves.
+
+    It adds nothing to a text: a model's prompts and the end token are up to the caller.
+
+    Args:
+        content: the content of tokenizer.json.
+        special_tokens: whether special tokens in texts are read as such, instead of as plain text.
+    """
+    added = AddedTokens(content)
+    return added.genuine_tokenizer() if special_tokens else added.plain_tokenizer()
 
 
 def _find(source: str, *, revision: str, option: str) -> Path:

@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_server_arguments(parser, noun="reranker")
     parser.add_argument("--instruction", help="the task, in one English sentence (default: the model's)")
     parser.add_argument("--top-k", type=int, metavar="N", help="print only the best N documents")
-    parser.add_argument("--json", action="store_true", help="print JSON lines with index, score, logit, document, and what was cut")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON lines with index, score, logit, document, and what was cut"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
