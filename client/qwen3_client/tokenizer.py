@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 _FILE = "tokenizer.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FRAMES = 16  # frames whose ids are kept
-_SEAM_REACH = 100  # characters around a text in which a seam is looked for
+_SHORT = 1000  # characters of a text for which handing it to threads takes longer than tokenizing it
+_SEAM_REACH = 24  # characters around a text in which a seam is looked for
 
 # The id of an added token, and the text after it up to the next one.
 _Run: TypeAlias = tuple[int | None, str]
@@ -97,6 +98,9 @@ class TextTokenizer:
         # What is kept is for the calls that are running: each asks for its frame again and again.
         self._layout = lru_cache(_FRAMES)(self._lay_out)
         self._shortened = lru_cache(_FRAMES)(self._shorten)
+        # Frames that differ in their queries have most of their template in common.
+        self._pieces_of = lru_cache(_FRAMES)(self._pieces)
+        self._run_ids = lru_cache(_FRAMES)(self._ids)
 
     @classmethod
     def load(
@@ -250,7 +254,7 @@ class TextTokenizer:
         head = self._ids_of_runs([*before, (first_id, lead[:start])])
         tail = [*self._ids_of_runs([(None, follow[stop:]), *after]), *self._end]
         lead, follow = lead[start:], follow[:stop]
-        length = len(head) + len(self._ids(lead)) + len(self._ids(follow)) + len(tail)
+        length = len(head) + len(self._run_ids(lead)) + len(self._run_ids(follow)) + len(tail)
         if length > self._max_tokens // 4:
             self._check_room(frame, length)
         return _Layout(head=head, lead=lead, follow=follow, tail=tail, length=length)
@@ -277,8 +281,7 @@ class TextTokenizer:
         """Return the texts between the added tokens of parts. The first run has no added token before it."""
         runs: list[_Run] = [(None, "")]
         for part in parts:
-            is_template = part.role == "template"
-            for piece in self._added.split(part.text) if self._added and is_template else (part.text,):
+            for piece in self._pieces_of(part.text) if part.role == "template" else (part.text,):
                 if isinstance(piece, int):
                     runs.append((piece, ""))
                 else:
@@ -290,12 +293,19 @@ class TextTokenizer:
         ids: list[int] = []
         for id_, text in runs:
             ids += [] if id_ is None else [id_]
-            ids += self._ids(text)
+            ids += self._run_ids(text)
         return ids
+
+    def _pieces(self, text: str) -> tuple[str | int, ...]:
+        """Return the texts and added tokens of a part that belongs to the model."""
+        return (text,) if self._added is None else tuple(self._added.split(text))
 
     def _ids(self, text: str, *, from_end: bool = False) -> list[int]:
         """Return the ids of a text: all of them, or more than the model takes."""
-        (ids,) = self._bounded.encode([text], from_end=from_end) if text else ([],)
+        if len(text) <= _SHORT:
+            short: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+            return short
+        (ids,) = self._bounded.encode([text], from_end=from_end)
         return ids
 
 
