@@ -37,6 +37,23 @@ def test_tokens_of_its_own_pass(tmp_path: Path, run: Run, tokens: dict[str, int 
     assert (done.code, done.err) == (0, ""), done.out
 
 
+def test_another_prompt_template_passes_and_a_wrong_one_fails(tmp_path: Path, run: Run) -> None:
+    template = (
+        "{% for m in messages %}{% if m.role in ('query', 'document') %}[{{ m.role }}: {{ m.content }}]"
+        "{% endif %}{% endfor %}?"
+    )
+    folder = save_cross_encoder(tmp_path, template=template)
+    config = export(str(folder), repository=tmp_path / "repository").directory / "config.pbtxt"
+    done = run(tmp_path / "repository", "--max-tokens", "512")
+    assert (done.code, done.err) == (0, ""), done.out
+    text = config.read_text("utf-8")
+    assert "[query: {query}][document: {document}]?" in text
+    config.write_text(text.replace("[query: {query}]", "[query:{query}]"), "utf-8")
+    done = run(tmp_path / "repository", "--max-tokens", "512", "--tuned-configs")
+    assert done.code == 1
+    assert "prompt_template in config.pbtxt makes" in done.out
+
+
 def test_the_wrong_label_fails(tmp_path: Path, run: Run) -> None:
     names: dict[str, Any] = {"id2label": {0: "yes", 1: "no"}, "label2id": {"yes": 0, "no": 1}}
     folder = make_classifier(tmp_path / "model", labels=2, **names)
