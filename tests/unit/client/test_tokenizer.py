@@ -172,7 +172,7 @@ def test_an_instruction_that_leaves_too_little_room_is_refused(tokenizer: TextTo
     parts = (Part("Instruct: ", "template"), Part("i" * 60, "instruction"), Part("\nQuery:", "template"))
     for truncate in (True, False, "start"):
         with pytest.raises(InvalidInputError, match=r"more than 55 tokens, half of .*: shorten it"):
-            tokenizer.encode([Prompt("text", Frame(before=parts))], truncate=truncate)  # type: ignore[arg-type]
+            tokenizer.encode([Prompt("text", Frame(before=parts))], truncate=truncate)
     prompt = pair_prompt(("q", "d"), template=QWEN_TEMPLATE, instruction="i" * 1000)
     with pytest.raises(InvalidInputError, match=r"more than 52 tokens"):
         framed.encode([prompt], truncate=True)
