@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from qwen3_client.frame import Prompt
 from qwen3_client.tokenizer import TextTokenizer
 from qwen3_export.checkpoint.tiny import write_byte_tokenizer
 from tokenizers import Tokenizer
@@ -46,10 +47,11 @@ def main() -> None:
     for name, tokenizer in tokenizers.items():
         client = TextTokenizer(tokenizer.to_str().encode(), max_tokens=KEPT + 1, eos_token_id=0)
         for characters, some in texts.items():
+            prompts = [Prompt(text) for text in some]
             ways: tuple[Callable[[], object], ...] = (
                 partial(whole, tokenizer, some),
-                partial(client.encode, some, truncate="end"),
-                partial(client.encode, some, truncate="start"),
+                partial(client.encode, prompts, truncate="end"),
+                partial(client.encode, prompts, truncate="start"),
             )
             print(
                 f"| {name} | {characters} | " + " | ".join(f"{median_ms(way):,.2f}" for way in ways) + " |", flush=True

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from .quantization import Calibration, dequantize, quantize
     from .ranking import Judgement, RankedDocument
+    from .tokenizer import text_tokenizer
     from .vectors import similarity
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "dequantize",
     "quantize",
     "similarity",
+    "text_tokenizer",
 ]
 
 # The module that defines each name, imported when the name is first used. Importing all of them here would slow down
@@ -113,6 +115,7 @@ _MODULES = {
     "dequantize": "quantization",
     "quantize": "quantization",
     "similarity": "vectors",
+    "text_tokenizer": "tokenizer",
 }
 
 

@@ -22,13 +22,15 @@ from .call_options import Encoding, Judging
 from .contract import EMBEDDING_NAME, LOGIT_NAME, SCORE_NAME, ModelInfo, RerankerInfo
 from .cuts import CutCounter
 from .errors import ContractMismatchError, InvalidInputError, ServerTimeoutError, ServerUnavailableError
+from .frame import Prompt
 from .inputs import as_documents, as_pairs, as_texts, as_token_ids, checked_text
 from .options import ClientOptions, Kind, Priority, Truncate
 from .outcome import Outcome, in_order
-from .prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
-from .ranking import Judgement, RankedDocument, checked_top_k, ranked
+from .prompts import pair_prompt
+from .ranking import JudgedPair, Judgement, RankedDocument, checked_top_k, ranked
 from .served_model import ServedModel, check_ids
 from .session import Session
+from .tokenizer import TokenRow
 from .transports.base import Transport
 from .vectors import cut
 
@@ -52,8 +54,6 @@ class AsyncClient(BaseClient):
             RerankerInfo,
             name=options.reranker,
             tokenizer=options.reranker_tokenizer,
-            prefix=RERANKER_PREFIX,
-            suffix=RERANKER_SUFFIX,
         )
 
     async def __aenter__(self) -> "AsyncClient":
@@ -210,7 +210,7 @@ class AsyncClient(BaseClient):
         batch = as_pairs(pairs)
         how = Judging(instruction=instruction, truncate=truncate, priority=priority)
         outcome = await self._session.run(self._judge_all(batch, how))
-        return np.array([judgement.score for judgement in outcome.all("pair")], dtype=np.float32)
+        return np.array([pair.judgement.score for pair in outcome.all("pair")], dtype=np.float32)
 
     async def tokenize_pairs(
         self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
@@ -246,8 +246,9 @@ class AsyncClient(BaseClient):
         return Outcome(vectors.results, vectors.failure or rows.failure)
 
     async def _tokenize(self, texts: Sequence[str], how: Encoding) -> Outcome[NDArray[np.int64]]:
-        prompts = [f"{how.prefix or ''}{text}" for text in texts]
-        return await self._embedding_model.tokenize(prompts, truncate=how.truncate)
+        prompts = [Prompt(text, how.frame) for text in texts]
+        rows = await self._embedding_model.tokenize(prompts, truncate=how.truncate)
+        return Outcome([row.ids for row in rows.results], rows.failure)
 
     async def _tokenize_all(self, texts: Sequence[str], how: Encoding) -> Outcome[NDArray[np.int64]]:
         return await self._tokenize(texts, await self._completed(how))
@@ -266,22 +267,27 @@ class AsyncClient(BaseClient):
     async def _completed(self, how: Encoding) -> Encoding:
         return how.completed(await self._embedding_model.info())
 
-    async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[Judgement]:
+    async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[JudgedPair]:
         how = how.completed(await self._reranker.info())
         return await in_order(self._judge(group, how) for group in self._sliced(pairs))
 
-    async def _judge(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[Judgement]:
+    async def _judge(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[JudgedPair]:
         """Judge a few pairs: make prompts and token ids, and ask the server."""
         rows = await self._tokenize_pairs(pairs, how)
-        judgements = await self._judge_rows(rows.results, how)
-        return Outcome(judgements.results, judgements.failure or rows.failure)
+        judgements = await self._judge_rows([row.ids for row in rows.results], how)
+        judged = [
+            JudgedPair(judgement, is_query_cut=row.is_query_cut, is_document_cut=row.is_cut)
+            for judgement, row in zip(judgements.results, rows.results, strict=False)
+        ]
+        return Outcome(judged, judgements.failure or rows.failure)
 
-    async def _tokenize_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[NDArray[np.int64]]:
-        prompts = [pair_prompt(pair, instruction=how.instruction or "") for pair in pairs]
-        return await self._reranker.tokenize(prompts, truncate=bool(how.truncate))
+    async def _tokenize_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[TokenRow]:
+        prompts = [pair_prompt(pair, template=how.template, instruction=how.instruction or "") for pair in pairs]
+        return await self._reranker.tokenize(prompts, truncate=how.truncate)
 
     async def _tokenize_all_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[NDArray[np.int64]]:
-        return await self._tokenize_pairs(pairs, how.completed(await self._reranker.info()))
+        rows = await self._tokenize_pairs(pairs, how.completed(await self._reranker.info()))
+        return Outcome([row.ids for row in rows.results], rows.failure)
 
     async def _judge_all_rows(self, rows: Sequence[NDArray[np.int64]], how: Judging) -> list[Judgement]:
         info = await self._reranker.info()

@@ -8,8 +8,9 @@ from typing import Final
 
 from .contract import ModelInfo, RerankerInfo
 from .errors import InvalidInputError
+from .frame import NO_FRAME, Frame
 from .options import Kind, Priority, Truncate, checked_kind, checked_priority, checked_truncate
-from .prompts import prefix_of, task
+from .prompts import frame_of, pair_task
 from .vectors import checked_dimensions
 
 _PRIORITY_OF: Final[dict[Kind, Priority]] = {"query": "interactive", "document": "bulk"}
@@ -27,6 +28,7 @@ class Encoding:
         priority: which requests go first where some wait; None for "interactive" if the texts are queries, and "bulk"
             otherwise.
         prefix: the text that the model reads before each text; None for the model's own for this kind of text.
+        frame: what the model reads around each text; empty until the model is known.
 
     Raises:
         InvalidInputError: an option has a value that no model accepts.
@@ -38,6 +40,7 @@ class Encoding:
     truncate: Truncate = True
     priority: Priority | None = None
     prefix: str | None = None
+    frame: Frame = NO_FRAME
 
     def __post_init__(self) -> None:
         checked_kind(self.kind)
@@ -52,7 +55,7 @@ class Encoding:
         """
         return replace(
             self,
-            prefix=prefix_of(info, self.kind, instruction=self.instruction) if self.prefix is None else self.prefix,
+            frame=frame_of(info, self.kind, instruction=self.instruction, prefix=self.prefix),
             dimensions=checked_dimensions(self.dimensions, full=info.dimensions),
             priority=checked_priority(self.priority, default=_PRIORITY_OF[self.kind]),
         )
@@ -64,8 +67,10 @@ class Judging:
 
     Attributes:
         instruction: the task; None for the model's default.
-        truncate: whether a document that is too long is cut at its end; False to raise an error instead.
+        truncate: whether a pair that is too long is cut, at the ends of query and document; False to raise an error
+            instead.
         priority: which requests go first where some wait; None for "interactive".
+        template: the model's prompt template; empty until the model is known.
 
     Raises:
         InvalidInputError: there is no such priority, or `truncate` is neither True nor False.
@@ -74,6 +79,7 @@ class Judging:
     instruction: str | None = None
     truncate: bool = True
     priority: Priority | None = None
+    template: str = ""
 
     def __post_init__(self) -> None:
         if self.truncate not in (True, False):
@@ -85,10 +91,11 @@ class Judging:
         """Return the same with the model's defaults in the place of None.
 
         Raises:
-            InvalidInputError: the instruction is not a text.
+            InvalidInputError: the instruction is not a text, or the model takes none.
         """
         return replace(
             self,
-            instruction=task(self.instruction, default=info.default_instruction),
+            instruction=pair_task(info, self.instruction),
+            template=info.prompt_template,
             priority=checked_priority(self.priority, default="interactive"),
         )

@@ -46,6 +46,8 @@ class Client(BaseClient):
         tokenizer: folder with the embedding model's tokenizer.json, or a Hub id; None for the tokenizer that the
             server names. A tokenizer that the model was not exported with is refused.
         reranker_tokenizer: the same for the reranker.
+        special_tokens: whether special tokens in texts, such as `<|im_end|>`, are read as such, as
+            sentence-transformers and vLLM do. By default they are plain text, so that no text can forge a prompt.
         timeout_s: seconds that each request may take from the moment it is first sent, including its wait in the
             server's queue and all retries.
         retry_s: seconds for which a failed request is retried; 0 to never retry.
@@ -268,7 +270,8 @@ class Client(BaseClient):
             instruction: the task, in one English sentence; None for the model's default.
             top_k: how many of the best documents to return; None for all. All documents are judged.
             return_documents: whether to return the documents' texts too.
-            truncate: whether a document that is too long is cut at its end; False to raise `TextTooLongError` instead.
+            truncate: whether a pair that is too long is cut; False to raise `TextTooLongError` instead. The query keeps
+                at most half of the tokens that template and instruction leave, and the document gets the rest.
             priority: as for `encode_query`.
 
         Returns:
@@ -303,7 +306,8 @@ class Client(BaseClient):
         Args:
             pairs: tuples of a query and a document.
             instruction: the task, in one English sentence; None for the model's default.
-            truncate: whether a document that is too long is cut at its end; False to raise `TextTooLongError` instead.
+            truncate: whether a pair that is too long is cut; False to raise `TextTooLongError` instead. The query keeps
+                at most half of the tokens that template and instruction leave, and the document gets the rest.
             priority: as for `encode_query`.
 
         Returns:
@@ -380,7 +384,8 @@ class Client(BaseClient):
         Args:
             pairs: tuples of a query and a document.
             instruction: the task, in one English sentence; None for the model's default.
-            truncate: whether a document that is too long is cut at its end; False to raise `TextTooLongError` instead.
+            truncate: whether a pair that is too long is cut; False to raise `TextTooLongError` instead. The query keeps
+                at most half of the tokens that template and instruction leave, and the document gets the rest.
 
         Returns:
             For each pair, int64 `[n]`, the whole prompt with the template of the Qwen3-Reranker model cards.

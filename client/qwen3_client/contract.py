@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from .errors import ContractMismatchError
+from .pair_template import QWEN_TEMPLATE, fault_of
 
 INPUT_NAME = "input_ids"  # [n]: the token ids of one prompt, never padded
 INPUT_TYPE = "INT64"
@@ -145,13 +146,25 @@ class ModelInfo(ServedInfo):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerankerInfo(ServedInfo):
-    """The description that a served reranker gives of itself."""
+    """The description that a served reranker gives of itself.
+
+    Attributes:
+        prompt_template: the text around instruction, query and document, with the placeholders `{query}`, `{document}`
+            and, if the model reads one, `{instruction}`.
+    """
 
     NOUN: ClassVar[str] = "reranker"
     OPTION: ClassVar[str] = "reranker"
     TOKENIZER_OPTION: ClassVar[str] = "reranker_tokenizer"
     CHECKPOINT: ClassVar[str] = "Qwen/Qwen3-Reranker-0.6B"
     OUTPUTS: ClassVar[tuple[str, ...]] = (SCORE_NAME, LOGIT_NAME)
+
+    prompt_template: str = QWEN_TEMPLATE
+
+    @property
+    def takes_instruction(self) -> bool:
+        """Whether the prompts name a task."""
+        return "{instruction}" in self.prompt_template
 
 
 def _check_tensors(config: Mapping[str, Any], *, outputs: tuple[str, ...]) -> dict[str, list[int]]:
@@ -194,7 +207,8 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
         parameter = parameters.get(key)
         if parameter is None and field.default is not MISSING:
             continue
-        if parameter is None and key == "default_instruction" and "query_prompt" in parameters:
+        own_prompts = parameters.keys() & {"query_prompt", "prompt_template"}
+        if parameter is None and key == "default_instruction" and own_prompts:
             values[key] = ""
             continue
         if not isinstance(parameter, Mapping):
@@ -208,6 +222,8 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
             values[key] = int(text)
         elif not text and key not in _MAY_BE_EMPTY:
             raise _UnfitError(f"parameter {key!r} is empty")
+        elif key == "prompt_template" and (fault := fault_of(text)):
+            raise _UnfitError(f"parameter {key!r} is no prompt template: {fault}")
         else:
             values[key] = text
     values["tokenizer_sha256"] = values["tokenizer_sha256"].lower()

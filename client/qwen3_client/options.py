@@ -98,6 +98,8 @@ class ClientOptions:
         tokenizer: folder with the embedding model's tokenizer.json, or a Hub id; None for the tokenizer that the
             server names. A tokenizer that the model was not exported with is refused.
         reranker_tokenizer: the same for the reranker.
+        special_tokens: whether special tokens in texts, such as `<|im_end|>`, are read as such, as
+            sentence-transformers and vLLM do. By default they are plain text, so that no text can forge a prompt.
         timeout_s: seconds that each request may take from the moment it is first sent, including its wait in the
             server's queue and all retries.
         retry_s: seconds for which a request is retried that fails because the server is restarting or its queue is
@@ -118,6 +120,7 @@ class ClientOptions:
     reranker: str | None = None
     tokenizer: str | os.PathLike[str] | None = None
     reranker_tokenizer: str | os.PathLike[str] | None = None
+    special_tokens: bool = False
     timeout_s: float = 300.0
     retry_s: float = 60.0
     concurrency: int = 64

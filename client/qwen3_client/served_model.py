@@ -23,11 +23,12 @@ from .errors import (
     TextTooLongError,
     UnknownModelError,
 )
+from .frame import Prompt
 from .once import Once
 from .options import Priority, Truncate
 from .outcome import Outcome
 from .session import Session
-from .tokenizer import TextTokenizer
+from .tokenizer import TextTokenizer, TokenRow
 from .transports.base import Outputs
 from .transports.failures import misfit
 from .vectors import checked_row
@@ -93,8 +94,6 @@ class ServedModel(Generic[InfoT]):
         kind: the class of the model's description, which also names its outputs.
         name: its name on the server; None for the only model of its kind there.
         tokenizer: folder with its tokenizer.json, or a Hub id; None for the tokenizer that the server names.
-        prefix: text at the start of every prompt, which is never cut.
-        suffix: text at the end of every prompt, which is never cut.
 
     Attributes:
         name: its name on the server; None until it is known.
@@ -108,8 +107,6 @@ class ServedModel(Generic[InfoT]):
         *,
         name: str | None,
         tokenizer: str | os.PathLike[str] | None,
-        prefix: str = "",
-        suffix: str = "",
     ) -> None:
         self._session = session
         self._kind = kind
@@ -117,7 +114,9 @@ class ServedModel(Generic[InfoT]):
         self._most_texts = 1  # in one request
         self._info = Once(self._ask_info, create_task=session.create_task)
         self._tokenizer = Once(self._get_tokenizer, create_task=session.create_task)
-        self._load_tokenizer = partial(TextTokenizer.load, tokenizer=tokenizer, prefix=prefix, suffix=suffix)
+        self._load_tokenizer = partial(
+            TextTokenizer.load, tokenizer=tokenizer, special_tokens=session.options.special_tokens
+        )
         self.cut_counter: CutCounter | None = None
 
     async def info(self) -> InfoT:
@@ -140,30 +139,34 @@ class ServedModel(Generic[InfoT]):
             return any(self._kind.fits(config) for config in (await self._ready_configs()).values())
         return await self._session.is_ready(self.name)
 
-    async def tokenize(self, prompts: Sequence[str], *, truncate: Truncate) -> Outcome[NDArray[np.int64]]:
+    async def tokenize(self, prompts: Sequence[Prompt], *, truncate: Truncate) -> Outcome[TokenRow]:
         """Turn prompts into token ids.
 
         Args:
-            prompts: texts to put between prefix and suffix.
+            prompts: texts with their frames.
             truncate: which part is cut off from a text that is too long.
 
         Returns:
-            For each prompt, int64 `[n]`. If `truncate` is False, the failure of the first prompt that is too long.
+            For each prompt its ids. If `truncate` is False, the failure of the first prompt that is too long.
 
         Raises:
+            InvalidInputError: an instruction leaves no room for a text.
             Qwen3ClientError: the tokenizer is not available.
         """
         tokenizer = await self._tokenizer.get()
 
-        def encode() -> Outcome[NDArray[np.int64]]:
+        def encode() -> Outcome[TokenRow]:
             rows = tokenizer.encode(prompts, truncate=truncate)
             if self.cut_counter is not None:
-                for text, row in zip(prompts, rows.results, strict=False):
-                    lost = tokenizer.characters_cut(text, row)
-                    self.cut_counter.add(kept_tokens=row.size, text=text, characters=lost)
+                for prompt, row in zip(prompts, rows.results, strict=False):
+                    lost = tokenizer.characters_cut(prompt, row)
+                    self.cut_counter.add(kept_tokens=row.ids.size, text=prompt.text, characters=lost)
             return rows
 
-        if sum(map(len, prompts)) < _MANY_CHARACTERS:
+        characters = sum(len(prompt.text) for prompt in prompts)
+        if prompts:  # the frames of one call differ in their queries only
+            characters += sum(len(part.text) for part in (*prompts[0].frame.before, *prompts[0].frame.after))
+        if characters < _MANY_CHARACTERS:
             return encode()
         return await asyncio.to_thread(encode)
 

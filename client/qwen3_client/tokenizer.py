@@ -1,70 +1,106 @@
 """Prompts to token ids, with the tokenizer.json that the model was exported with.
 
-The ids for an embedding model are those of the text, cut if necessary, and one end token, which the model pools. The
-ids for a reranker are those of a fixed prefix, of the text, cut if necessary, and of a fixed suffix, after which the
-model answers. This module knows nothing about instructions and templates, nor about requests.
+The ids of a prompt are those of its frame's parts before the text, of the text, cut if necessary, and of the parts
+after it. An embedding model's end with one end token, which the model pools. Texts are read as plain text: only the
+model's own parts of a frame hold special tokens. This module knows nothing about requests.
 """
 
 import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .bounded_tokenizer import BoundedTokenizer
-from .contract import ModelInfo, ServedInfo
-from .errors import ContractMismatchError, TextTooLongError, TokenizerUnavailableError
+from .added_tokens import AddedTokens
+from .bounded_tokenizer import SEAM, BoundedTokenizer, has_seams
+from .contract import ModelInfo, RerankerInfo, ServedInfo
+from .errors import ContractMismatchError, InvalidInputError, TextTooLongError, TokenizerUnavailableError
+from .frame import Frame, Part, Prompt
 from .options import Truncate
 from .outcome import Outcome
+from .prompts import pair_prompt
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _FILE = "tokenizer.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_FRAMES = 16  # frames whose ids are kept
+_SHORT = 1000  # characters of a text for which handing it to threads takes longer than tokenizing it
+_SEAM_REACH = 24  # characters around a text in which a seam is looked for
+
+# The id of an added token, and the text after it up to the next one.
+_Run: TypeAlias = tuple[int | None, str]
+
+
+class TokenRow(NamedTuple):
+    """The token ids of one prompt.
+
+    Attributes:
+        ids: int64 `[n]`, with n at most `max_tokens`.
+        is_cut: whether the text was cut.
+        is_query_cut: whether the query in the text's frame was cut.
+    """
+
+    ids: NDArray[np.int64]
+    is_cut: bool = False
+    is_query_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """A frame as token ids, except for the characters next to the text, which are tokenized together with it.
+
+    Attributes:
+        head: ids of what is before `lead`.
+        lead: the characters directly before the text.
+        follow: the characters directly after it.
+        tail: ids of what is after `follow`, including the end token.
+        length: number of tokens of the whole frame.
+    """
+
+    head: list[int]
+    lead: str
+    follow: str
+    tail: list[int]
+    length: int
 
 
 class TextTokenizer:
     """The tokenizer of one served model. Threads may share it, because encoding does not change it.
 
-    Prefix, text and suffix are tokenized separately, as in the code of the Qwen3-Reranker model cards.
-
     Args:
         content: the content of tokenizer.json.
-        max_tokens: maximum number of ids for one text, including prefix, suffix and end token.
-        prefix: text before every text.
-        suffix: text after every text.
+        max_tokens: maximum number of ids for one text, including frame and end token.
         eos_token_id: id of the end token, which follows every text; None for no such token.
-
-    Raises:
-        ContractMismatchError: `max_tokens` leaves no room between prefix and suffix.
+        special_tokens: whether special tokens in texts are read as such, instead of as plain text.
     """
 
     def __init__(
-        self, content: bytes, *, max_tokens: int, prefix: str = "", suffix: str = "", eos_token_id: int | None = None
+        self, content: bytes, *, max_tokens: int, eos_token_id: int | None = None, special_tokens: bool = False
     ) -> None:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_buffer(content)
-        # A tokenizer.json may enable truncation and padding itself. They would act before the end token is added.
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
+        added = AddedTokens(content)
+        tokenizer = added.genuine_tokenizer() if special_tokens else added.plain_tokenizer()
+        self._added = None if special_tokens else added
         # The end token is added here and not by the post-processor of tokenizer.json, which may be missing.
-        self._head: list[int] = tokenizer.encode(prefix, add_special_tokens=False).ids
-        self._tail: list[int] = tokenizer.encode(suffix, add_special_tokens=False).ids
-        if eos_token_id is not None:
-            self._tail.append(eos_token_id)
+        self._end = [] if eos_token_id is None else [eos_token_id]
         self._max_tokens = max_tokens
-        self._room = max_tokens - len(self._head) - len(self._tail)
-        if self._room < 1:
-            raise ContractMismatchError(
-                f"the model takes {max_tokens} tokens, and its template alone has "
-                f"{len(self._head) + len(self._tail)}: there is no room for a text; export it again with a larger "
-                "max_tokens"
-            )
-        self._whole = tokenizer
-        self._bounded = BoundedTokenizer(tokenizer, room=self._room)
+        self._tokenizer = tokenizer
+        self._has_seams = has_seams(tokenizer)
+        self._bounded = BoundedTokenizer(tokenizer, room=max_tokens)
+        # What is kept is for the calls that are running: each asks for its frame again and again.
+        self._layout = lru_cache(_FRAMES)(self._lay_out)
+        self._shortened = lru_cache(_FRAMES)(self._shorten)
+        # Frames that differ in their queries have most of their template in common.
+        self._pieces_of = lru_cache(_FRAMES)(self._pieces)
+        self._run_ids = lru_cache(_FRAMES)(self._ids)
 
     @classmethod
     def load(
@@ -72,20 +108,18 @@ class TextTokenizer:
         info: ServedInfo,
         *,
         tokenizer: str | os.PathLike[str] | None = None,
-        prefix: str = "",
-        suffix: str = "",
+        special_tokens: bool = False,
     ) -> "TextTokenizer":
         """Load the tokenizer of a served model.
 
         Args:
             info: what the model says about itself.
             tokenizer: folder with the tokenizer.json, or a Hub id; None for the tokenizer that `info` names.
-            prefix: text before every text.
-            suffix: text after every text.
+            special_tokens: whether special tokens in texts are read as such, instead of as plain text.
 
         Raises:
             TokenizerUnavailableError: tokenizer.json is neither in the folder nor on the Hub.
-            ContractMismatchError: it is not the one that the model was exported with, or prefix and suffix leave no
+            ContractMismatchError: it is not the one that the model was exported with, or the model's template leaves no
                 room for a text.
         """
         option = info.TOKENIZER_OPTION
@@ -100,24 +134,36 @@ class TextTokenizer:
                 f"{_FILE}>, or export the model again with `qwen3-triton export`"
             )
         eos_token_id = info.eos_token_id if isinstance(info, ModelInfo) else None
-        return cls(content, max_tokens=info.max_tokens, prefix=prefix, suffix=suffix, eos_token_id=eos_token_id)
+        loaded = cls(content, max_tokens=info.max_tokens, eos_token_id=eos_token_id, special_tokens=special_tokens)
+        if isinstance(info, RerankerInfo):
+            loaded._layout(pair_prompt(("", ""), template=info.prompt_template, instruction="").frame)
+        return loaded
 
-    def encode(self, texts: Sequence[str], *, truncate: Truncate) -> Outcome[NDArray[np.int64]]:
+    def encode(self, prompts: Iterable[Prompt], *, truncate: Truncate) -> Outcome[TokenRow]:
         """Turn prompts into token ids.
 
         Args:
-            texts: texts to put between prefix and suffix.
-            truncate: which part is cut off from a text that is too long; prefix and suffix are never cut.
+            prompts: texts with their frames.
+            truncate: which part is cut off from a text that is too long. Its frame is kept, except that the query of a
+                pair that is too long keeps at most half of the tokens that template and instruction leave.
 
         Returns:
-            For each text, int64 `[n]` with n at most `max_tokens`. If `truncate` is False, the failure of the first
-            text that is too long, a `TextTooLongError`.
+            For each prompt its ids. If `truncate` is False, the failure of the first prompt that is too long, a
+            `TextTooLongError`.
+
+        Raises:
+            InvalidInputError: an instruction takes more than half of the tokens that the template leaves.
         """
         from_end = truncate == "start"
-        kept = slice(-self._room, None) if from_end else slice(self._room)
-        rows: list[NDArray[np.int64]] = []
-        for body in self._bounded.encode(texts, from_end=from_end):
-            if len(body) > self._room and truncate is False:
+        whole = [(prompt, self._layout(prompt.frame)) for prompt in prompts]
+        bodies = self._bounded.encode(
+            [f"{layout.lead}{prompt.text}{layout.follow}" for prompt, layout in whole], from_end=from_end
+        )
+        rows: list[TokenRow] = []
+        for (prompt, layout), body in zip(whole, bodies, strict=True):
+            if len(layout.head) + len(body) + len(layout.tail) <= self._max_tokens:
+                rows.append(TokenRow(np.array([*layout.head, *body, *layout.tail], dtype=np.int64)))
+            elif truncate is False:
                 return Outcome(
                     rows,
                     TextTooLongError(
@@ -125,32 +171,155 @@ class TextTokenizer:
                         "the client adds; shorten or split the text, or let truncate=True cut its end"
                     ),
                 )
-            rows.append(np.array([*self._head, *body[kept], *self._tail], dtype=np.int64))
+            else:
+                rows.append(self._cut(prompt, body, from_end=from_end))
         return Outcome(rows)
 
-    def characters_cut(self, text: str, row: NDArray[np.int64]) -> int:
+    def characters_cut(self, prompt: Prompt, row: TokenRow) -> int:
         """Return how many characters `encode` cut off from the end of a text; 0 for none.
 
         They are counted by decoding the ids that were kept, so the cost does not depend on the length of what was cut,
         unless the tokenizer normalises the text.
 
         Args:
-            text: the whole text.
-            row: int64 `[n]`, the ids that `encode` returned for it.
+            prompt: the text with its frame.
+            row: what `encode` returned for it.
         """
-        if row.size < self._max_tokens:
+        if not row.is_cut:
             return 0
-        body = row[len(self._head) : row.size - len(self._tail)].tolist()
-        kept = self._whole.decode(body, skip_special_tokens=False)
-        if kept == text:
-            return 0
-        whole = text
+        layout = self._layout(prompt.frame)
+        whole = text = f"{layout.lead}{prompt.text}"
+        kept = self._tokenizer.decode(
+            row.ids[len(layout.head) : row.ids.size - len(layout.tail)].tolist(), skip_special_tokens=False
+        )
         is_as_tokenized = text.startswith(kept.rstrip("\ufffd")) and unicodedata.is_normalized("NFC", text)
-        if not is_as_tokenized and self._whole.normalizer is not None:
-            whole = self._whole.normalizer.normalize_str(text)
+        if not is_as_tokenized and self._tokenizer.normalizer is not None:
+            whole = self._tokenizer.normalizer.normalize_str(text)
         while not whole.startswith(kept):  # if a character was cut in two, its first bytes decode to U+FFFD
             kept = kept[:-1]
         return len(whole) - len(kept)
+
+    def _cut(self, prompt: Prompt, body: list[int], *, from_end: bool) -> TokenRow:
+        """Return the ids of a prompt that is too long.
+
+        Args:
+            prompt: the prompt.
+            body: ids of lead, text and follow: all, or more than the model takes.
+            from_end: whether the beginning of the text is cut, instead of its end.
+        """
+        frame = self._shortened(prompt.frame)
+        layout, is_query_cut = self._layout(frame), frame != prompt.frame
+        if is_query_cut:
+            body = self._ids(f"{layout.lead}{prompt.text}{layout.follow}", from_end=from_end)
+        room = self._max_tokens - len(layout.head) - len(layout.tail)
+        if is_cut := len(body) > room:
+            lead = self._ids(layout.lead) if from_end else []
+            follow = self._ids(layout.follow)
+            kept = room - len(lead) - len(follow)
+            if from_end:
+                text = self._ids(prompt.text, from_end=True)
+                body = [*lead, *text[len(text) - kept :], *follow]
+            else:
+                text = self._ids(f"{layout.lead}{prompt.text}") if follow else body
+                body = [*text[:kept], *follow]
+        ids = np.array([*layout.head, *body, *layout.tail], dtype=np.int64)
+        return TokenRow(ids, is_cut=is_cut, is_query_cut=is_query_cut)
+
+    def _shorten(self, frame: Frame) -> Frame:
+        """Return a frame whose query has at most half of the tokens that template and instruction leave."""
+        if frame.query is None:
+            return frame
+        most = (self._max_tokens - self._layout(frame.with_texts(query="")).length) // 2
+        ids = self._ids(frame.query)
+        if len(ids) <= most:
+            return frame
+        # Of a character that is cut in two, the first bytes decode to U+FFFD.
+        kept = self._tokenizer.decode(ids[:most], skip_special_tokens=False).rstrip("\ufffd")
+        return frame.with_texts(query=kept)
+
+    def _lay_out(self, frame: Frame) -> _Layout:
+        """Tokenize a frame.
+
+        Raises:
+            ContractMismatchError: the model's own parts leave no room for a text.
+            InvalidInputError: the instruction takes more than half of what they leave.
+        """
+        *before, (first_id, lead) = self._runs(frame.before)
+        (_, follow), *after = self._runs(frame.after)
+        # What must be tokenized again with each text begins and ends at the seams that are nearest to the text.
+        seams = [seam.start() for seam in SEAM.finditer(lead, max(len(lead) - _SEAM_REACH, 0))]
+        start = seams[-1] if self._has_seams and seams else 0
+        seam = SEAM.search(follow, 1)
+        stop = seam.start() if self._has_seams and seam else len(follow)
+        head = self._ids_of_runs([*before, (first_id, lead[:start])])
+        tail = [*self._ids_of_runs([(None, follow[stop:]), *after]), *self._end]
+        lead, follow = lead[start:], follow[:stop]
+        length = len(head) + len(self._run_ids(lead)) + len(self._run_ids(follow)) + len(tail)
+        if length > self._max_tokens // 4:
+            self._check_room(frame, length)
+        return _Layout(head=head, lead=lead, follow=follow, tail=tail, length=length)
+
+    def _check_room(self, frame: Frame, length: int) -> None:
+        """Check that a frame of so many tokens leaves room for a query and a text."""
+        if frame.query:
+            length = self._layout(frame.with_texts(query="")).length
+        own = frame.with_texts(instruction="", query="")
+        template = length if own == frame else self._layout(own).length
+        free = self._max_tokens - template
+        if free < 1:
+            raise ContractMismatchError(
+                f"the model takes {self._max_tokens} tokens, and its template alone has {template}: there is no room "
+                "for a text; export it again with a larger max_tokens"
+            )
+        if length - template > free // 2:
+            raise InvalidInputError(
+                f"the instruction has more than {free // 2} tokens, half of what the model has for instruction and "
+                "text, so it leaves too little room for the text: shorten it"
+            )
+
+    def _runs(self, parts: Sequence[Part]) -> list[_Run]:
+        """Return the texts between the added tokens of parts. The first run has no added token before it."""
+        runs: list[_Run] = [(None, "")]
+        for part in parts:
+            for piece in self._pieces_of(part.text) if part.role == "template" else (part.text,):
+                if isinstance(piece, int):
+                    runs.append((piece, ""))
+                else:
+                    id_, text = runs[-1]
+                    runs[-1] = (id_, f"{text}{piece}")
+        return runs
+
+    def _ids_of_runs(self, runs: Iterable[_Run]) -> list[int]:
+        ids: list[int] = []
+        for id_, text in runs:
+            ids += [] if id_ is None else [id_]
+            ids += self._run_ids(text)
+        return ids
+
+    def _pieces(self, text: str) -> tuple[str | int, ...]:
+        """Return the texts and added tokens of a part that belongs to the model."""
+        return (text,) if self._added is None else tuple(self._added.split(text))
+
+    def _ids(self, text: str, *, from_end: bool = False) -> list[int]:
+        """Return the ids of a text: all of them, or more than the model takes."""
+        if len(text) <= _SHORT:
+            short: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+            return short
+        (ids,) = self._bounded.encode([text], from_end=from_end)
+        return ids
+
+
+def text_tokenizer(content: bytes, *, special_tokens: bool = False) -> "Tokenizer":
+    """Return the tokenizer with which texts are read, for programs that make token ids or offsets themselves.
+
+    It adds nothing to a text: a model's prompts and the end token are up to the caller.
+
+    Args:
+        content: the content of tokenizer.json.
+        special_tokens: whether special tokens in texts are read as such, instead of as plain text.
+    """
+    added = AddedTokens(content)
+    return added.genuine_tokenizer() if special_tokens else added.plain_tokenizer()
 
 
 def _find(source: str, *, revision: str, option: str) -> Path:

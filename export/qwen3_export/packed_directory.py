@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .checkpoint.adapter import WEIGHTS
-from .checkpoint.chat_template import templated_instruction
+from .checkpoint.chat_template import pair_prompt
 from .checkpoint.checkpoint import Checkpoint
 from .checkpoint.equalise import equalise
 from .checkpoint.reranker_head import read_head
@@ -80,8 +80,7 @@ def start_directory(
         saved = (folder for folder in (checkpoint.adapter, checkpoint.folder) if folder and has_prompts(folder))
         folder = next(saved, checkpoint.folder)
         return parameters | prompt_parameters(folder, default_instruction=DEFAULT_INSTRUCTION)
-    instruction = templated_instruction(checkpoint.folder)
-    return parameters | {"default_instruction": instruction or DEFAULT_INSTRUCTION}
+    return parameters | pair_prompt(checkpoint.folder).parameters(default_instruction=DEFAULT_INSTRUCTION)
 
 
 def write_directory(

@@ -34,6 +34,11 @@ def add_server_arguments(parser: argparse.ArgumentParser, *, noun: str) -> None:
         "--tokenizer", help="folder with tokenizer.json, or Hub id (default: the one that the server names)"
     )
     parser.add_argument(
+        "--special-tokens",
+        action="store_true",
+        help="read special tokens in texts, such as <|im_end|>, as such (default: as plain text)",
+    )
+    parser.add_argument(
         "--timeout", type=float, default=300.0, metavar="S", help="seconds that each request may take (%(default)g)"
     )
 
@@ -103,7 +108,7 @@ def open_client(args: argparse.Namespace, *, noun: str) -> "Client":
 
     if args.model == "":
         raise UsageError(f"--model must not be empty: leave it out to use the only {noun} there")
-    options = replace(options_of(args), timeout_s=args.timeout)
+    options = replace(options_of(args), timeout_s=args.timeout, special_tokens=args.special_tokens)
     if noun == "reranker":
         return Client.from_options(replace(options, reranker=args.model, reranker_tokenizer=args.tokenizer))
     return Client.from_options(replace(options, model=args.model, tokenizer=args.tokenizer))

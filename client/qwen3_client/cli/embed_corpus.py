@@ -181,6 +181,7 @@ def _about(args: argparse.Namespace, info: ModelInfo, *, dtype: Dtype, dimension
         "kind": args.kind,
         "instruction": task(args.instruction, default=info.default_instruction) if names_task else None,
         **({} if names_task or not prompt else {"prompt": prompt}),
+        **({"special_tokens": True} if args.special_tokens else {}),
         "dimensions": dimensions,
         "dtype": dtype,
     }

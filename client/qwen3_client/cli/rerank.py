@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_server_arguments(parser, noun="reranker")
     parser.add_argument("--instruction", help="the task, in one English sentence (default: the model's)")
     parser.add_argument("--top-k", type=int, metavar="N", help="print only the best N documents")
-    parser.add_argument("--json", action="store_true", help="print JSON lines with index, score, logit and document")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON lines with index, score, logit, document, and what was cut"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         best = client.rank(
             args.query, list(documents), instruction=args.instruction, top_k=args.top_k, return_documents=True
         )
+    _print_cuts(best)
     if args.json:
         for document in best:
             print(json.dumps(asdict(document)))
@@ -55,6 +58,19 @@ def run(args: argparse.Namespace) -> int:
         _print_table(best)
     sys.stdout.flush()  # so that a closed pipe raises its error here and not at exit
     return 0
+
+
+def _print_cuts(best: list["RankedDocument"]) -> None:
+    """Say on stderr what was cut to fit the model."""
+    documents = sum(document.is_document_cut for document in best)
+    queries = sum(document.is_query_cut for document in best)
+    if documents:
+        print(f"cut the end of {documents} of these {len(best)} documents to fit the model", file=sys.stderr)
+    if queries:
+        print(
+            f"cut the end of the query for {queries} of these {len(best)} documents, to leave room for the document",
+            file=sys.stderr,
+        )
 
 
 def _print_table(best: list["RankedDocument"]) -> None:

@@ -214,7 +214,8 @@ class Qwen3CrossEncoder(Connected):
         """
         pairs = list(zip(_texts(inputs1), _texts(inputs2), strict=True))
         instruction = _instruction(self._instructions, task_metadata, None)
-        return self._server.client.score(pairs, instruction=instruction or None)
+        takes_one = self._server.client.reranker_info().takes_instruction
+        return self._server.client.score(pairs, instruction=(instruction or None) if takes_one else None)
 
 
 def _instruction(own: Instructions, task: TaskMetadata, prompt_type: PromptType | None) -> str | None:

@@ -1,15 +1,19 @@
-"""Whether a reranker's chat template makes the prompt that clients send: that of the Qwen3-Reranker model cards.
+"""A reranker's prompt template, read from its chat template.
 
-Rerankers saved for sentence-transformers and vLLM have a template that reads the roles `query` and `document`. It is
-rendered, and must give the official prompt; only the instruction may differ. A checkpoint without such a template, like
-the published ones and those that were converted to Qwen3ForSequenceClassification, leaves the prompt to its user: their
-model cards show the official one.
+Rerankers saved for sentence-transformers and vLLM have a chat template that reads the roles `query` and `document`, and
+often `system` for the instruction. It is a program in Jinja; clients get a text with placeholders, which is what it
+makes of texts that stand for the placeholders. Other texts must then come out the same way, or the export is refused: a
+template that trims or shortens texts, say, cannot be written with placeholders.
+
+A checkpoint without such a template, like the published ones and those that were converted to
+Qwen3ForSequenceClassification, leaves the prompt to its user: their model cards show that of Qwen3-Reranker.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,55 +22,108 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import ExportError
 from .json_file import read_object_if_there
+from .pair_prompt import PairPrompt
 from .sentence_config import MODEL_CONFIG, TRANSFORMER_CONFIG
 
-# Source: the code of the Qwen3-Reranker model cards.
-PREFIX = (
-    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
-    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
-)
-SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-
-_QUERY, _DOCUMENT = "the-text-of-the-query", "the-text-of-the-document"
+_PLACEHOLDER = re.compile(r"\{(instruction|query|document)\}")
+_INSTRUCTION, _QUERY, _DOCUMENT = "the-text-of-the-instruction", "the-text-of-the-query", "the-text-of-the-document"
+# Texts that come out otherwise if a template trims, shortens, quotes, or chooses by what a text is.
+_PROBES = (" a\n", "{query}{{ 1 }}<b>&\"'\\", "x " * 20_000, "\n\ny\t")
 
 
-def templated_instruction(folder: Path) -> str | None:
-    """Return the instruction that a reranker's chat template gives by default; None without a template for pairs.
+def pair_prompt(folder: Path) -> PairPrompt:
+    """Return the prompt that a reranker's chat template makes of a pair; Qwen's without a template for pairs.
 
     Raises:
-        ExportError: The template makes another prompt than the official one.
+        ExportError: The template cannot be written with placeholders.
     """
     saved = read_object_if_there(folder / MODEL_CONFIG)
     name = saved.get("default_prompt_name")
-    instruction = (saved.get("prompts") or {}).get(name) if name is not None else None
-    rendered = _rendered_pair(folder, instruction or None)
-    if rendered is None:
+    instruction = ((saved.get("prompts") or {}).get(name) if name is not None else None) or None
+    found = _template_for_pairs(folder, instruction)
+    if found is None:
         if instruction:
             raise ExportError(
                 f"{folder / MODEL_CONFIG} puts the prompt {instruction!r} before each pair, but "
                 "there is no chat template that it belongs to; clients send the official prompt of Qwen3-Reranker "
                 "instead, so remove default_prompt_name if this is what the model was trained with"
             )
-        return None
-    official = f"{re.escape(PREFIX)}<Instruct>: (.+)\n<Query>: {_QUERY}\n<Document>: {_DOCUMENT}{re.escape(SUFFIX)}"
-    match = re.fullmatch(official, rendered)
-    if match is None:
+        return PairPrompt()
+    return _checked(found, instruction, folder=folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _ChatTemplate:
+    """A chat template with what sentence-transformers gives to it."""
+
+    template: str
+    variables: Mapping[str, Any]
+    is_structured: bool
+
+    def render(self, instruction: str | None, query: str, document: str) -> str:
+        """Return the prompt of a pair; "" if the template refuses it."""
+        messages = _messages(instruction, query, document, structured=self.is_structured)
+        return _render(self.template, messages, self.variables)
+
+
+def _checked(chat: _ChatTemplate, instruction: str | None, *, folder: Path) -> PairPrompt:
+    """Return the prompt of a chat template after trying it with other texts."""
+    usual = chat.render(instruction, _QUERY, _DOCUMENT)
+    named = chat.render(_INSTRUCTION, _QUERY, _DOCUMENT)
+    template = _with_placeholders(named)
+    takes_instruction = "{instruction}" in template
+    default = instruction
+    if takes_instruction and default is None:
+        literals = [re.escape(text) for text in _PLACEHOLDER.split(template)[::2]]
+        names = _PLACEHOLDER.findall(template)
+        groups = {"instruction": "(.*)", "query": _QUERY, "document": _DOCUMENT}
+        pattern = literals[0] + "".join(groups[name] + text for name, text in zip(names, literals[1:], strict=True))
+        match = re.fullmatch(pattern, usual, re.DOTALL)
+        default = match and match.group(1)
+        takes_instruction = match is not None
+    if not takes_instruction:  # without an instruction, the prompt has another form, or it has the same one always
+        template, default = _with_placeholders(usual), None
+    given = (lambda text: text) if takes_instruction else (lambda _: instruction)
+    _check_placeholders(template, usual, folder=folder)
+    for probe in _PROBES:
+        texts = {"instruction": f"i{probe}", "query": f"q{probe}", "document": f"{probe}d{probe}"}
+        expected = _PLACEHOLDER.sub(lambda found: texts[found.group(1)], template)  # noqa: B023 - called at once
+        if chat.render(given(texts["instruction"]), texts["query"], texts["document"]) != expected:
+            raise ExportError(
+                f"the chat template in {folder} does more than to put instruction, query and document between fixed "
+                f"texts: it does not make {_shown(expected)} of such texts; remove the template from the folder to "
+                "export the model for Qwen3-Reranker's prompt, if it was trained with that"
+            )
+    return PairPrompt(template=template, instruction=default)
+
+
+def _with_placeholders(rendered: str) -> str:
+    return rendered.replace(_INSTRUCTION, "{instruction}").replace(_QUERY, "{query}").replace(_DOCUMENT, "{document}")
+
+
+def _check_placeholders(template: str, rendered: str, *, folder: Path) -> None:
+    names = _PLACEHOLDER.findall(template)
+    if _PLACEHOLDER.search(rendered) or sorted(names) != sorted({*names, "query", "document"}):
         raise ExportError(
-            f"the chat template in {folder} makes another prompt than Qwen3-Reranker's, which clients send: "
-            f"{rendered!r}; remove the template from the folder to export the model for the official prompt"
+            f"the chat template in {folder} gives query and document another number of times than once, or contains "
+            f"the text of a placeholder: {_shown(rendered)}; it cannot be served"
         )
-    return match.group(1)
 
 
-def _rendered_pair(folder: Path, instruction: str | None) -> str | None:
-    """Return the prompt of a pair; None if there is no template, or none that takes pairs."""
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 400 else f"{text[:400]}...")
+
+
+def _template_for_pairs(folder: Path, instruction: str | None) -> _ChatTemplate | None:
+    """Return the chat template of a folder with its form of messages; None if there is none that takes pairs."""
     options = read_object_if_there(folder / TRANSFORMER_CONFIG).get("processing_kwargs") or {}
     variables = options.get("chat_template") or {}
     for template in _templates(folder):
         for structured in (False, True):
-            rendered = _render(template, _messages(instruction, structured=structured), variables)
+            chat = _ChatTemplate(template, variables, structured)
+            rendered = chat.render(instruction, _QUERY, _DOCUMENT)
             if _QUERY in rendered and _DOCUMENT in rendered:
-                return None if _prints_any_role(template, variables, structured=structured) else rendered
+                return None if _prints_any_role(template, variables, structured=structured) else chat
     return None
 
 
@@ -74,7 +131,8 @@ def _prints_any_role(template: str, variables: Mapping[str, Any], *, structured:
     """Whether a template is for chats, such as ChatML: it prints the role of each message, whatever that is."""
     roles = ("some-role", "another-role")
     messages = [
-        {**message, "role": role} for message, role in zip(_messages(None, structured=structured), roles, strict=True)
+        {**message, "role": role}
+        for message, role in zip(_messages(None, _QUERY, _DOCUMENT, structured=structured), roles, strict=True)
     ]
     rendered = _render(template, messages, variables)
     return all(role in rendered for role in roles)
@@ -93,8 +151,8 @@ def _templates(folder: Path) -> Iterator[str]:
         yield from (entry["template"] for entry in stored if entry.get("name") == "default")
 
 
-def _messages(instruction: str | None, *, structured: bool) -> list[dict[str, Any]]:
-    texts = {"system": instruction, "query": _QUERY, "document": _DOCUMENT}
+def _messages(instruction: str | None, query: str, document: str, *, structured: bool) -> list[dict[str, Any]]:
+    texts = {"system": instruction, "query": query, "document": document}
     return [
         {"role": role, "content": [{"type": "text", "text": text}] if structured else text}
         for role, text in texts.items()

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..checkpoint.pair_prompt import QWEN_TEMPLATE
 from ..errors import ExportError
 from .manifest import MANIFEST, read_manifest, save_manifest
 from .triton_config import read_config
 
+# What a parameter means that older exports do not have.
+_MEANT = {"prompt_template": QWEN_TEMPLATE}
 # The parameters that clients rely on, and on which instance_group depends. The others (source, revision, size,
 # precision, where to find the tokenizer) may change from version to version.
 _SHARED = (
@@ -28,6 +31,7 @@ _SHARED = (
     "default_instruction",
     "query_prompt",
     "document_prompt",
+    "prompt_template",
 )
 
 
@@ -67,6 +71,8 @@ def check_fits(model: Path, parameters: Mapping[str, str]) -> None:
     config = read_config(model / "config.pbtxt")
     for key in _SHARED:
         has = config.parameters[key].string_value if key in config.parameters else None
+        if has is None and key in parameters:
+            has = _MEANT.get(key)
         if has != parameters.get(key):
             raise ExportError(
                 f"this export cannot be a version of {model}: its {key} is {parameters.get(key)!r}, but that of the "

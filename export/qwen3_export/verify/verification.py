@@ -91,6 +91,7 @@ def verify_model(
     if runner is None:
         _require_device(model)
 
+    from .prompt_reference import prompt_fault
     from .reference import Reference, tokenizer_faults
 
     reference = Reference(checkpoint, kind=model.kind)
@@ -99,6 +100,7 @@ def verify_model(
     cases = make_cases(tokenizer, max_tokens=min(max_tokens, reference.max_tokens))
     _check_vocabulary(cases, reference.vocabulary, checkpoint.name_or_path)
     differences = tokenizer_faults(tokenizer, checkpoint, kind=model.kind)
+    prompts = None if model.kind == "embedding" or differences is None else prompt_fault(model.path, checkpoint)
     expected = reference.compute(cases, tokenizer=tokenizer, progress=progress)
 
     # The exported weights are loaded only now, after those of the reference were freed.
@@ -115,7 +117,11 @@ def verify_model(
     )
     card = _card((model.source, checkpoint.name_or_path), cases, alone, bounds)
     # Faults that may explain the others come first.
-    faults = [*(differences or ()), *([] if saturation is None else [saturation])]
+    faults = [
+        *(differences or ()),
+        *([] if prompts is None else [prompts]),
+        *([] if saturation is None else [saturation]),
+    ]
     faults += [f"{c.name!r} ({c.tokens} tokens): {fault}" for c in comparisons for fault in c.faults]
     if shared == 0:
         faults.append("the server ran every text alone, so batches were not compared; let it batch (dynamic_batching)")

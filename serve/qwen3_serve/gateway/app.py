@@ -119,6 +119,7 @@ def connect(settings: Settings) -> AsyncClient:
         reranker=settings.reranker,
         tokenizer=settings.tokenizer,
         reranker_tokenizer=settings.reranker_tokenizer,
+        special_tokens=settings.special_tokens,
         timeout_s=settings.timeout_s,
         # An overloaded or missing Triton is reported at once: the gateway's own client decides whether to wait.
         retry_s=0,

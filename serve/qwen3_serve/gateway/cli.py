@@ -69,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(triton, "--reranker", "reranker", "the reranker, if Triton has several", metavar="NAME")
     _add(triton, "--tokenizer", "tokenizer", "folder with tokenizer.json, or Hub id (default: what Triton names)")
     _add(triton, "--reranker-tokenizer", "reranker_tokenizer", "the same as --tokenizer, for the reranker")
+    triton.add_argument(
+        "--special-tokens",
+        action="store_true",
+        help="read special tokens in texts, such as <|im_end|>, as such (default: as plain text)",
+    )
     _add(triton, "--concurrency", "concurrency", "texts sent to Triton at once", metavar="N")
     _add(triton, "--timeout", "timeout_s", "seconds that Triton may take for one text", metavar="S")
     for option, what in (("--model-alias", "embedding model"), ("--reranker-alias", "reranker")):

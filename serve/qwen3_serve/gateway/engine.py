@@ -268,7 +268,12 @@ class Engine:
             )
             reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
             if self._offset_tokenizer is None:
-                self._offset_tokenizer = await asyncio.to_thread(OffsetTokenizer, info, source=self._settings.tokenizer)
+                self._offset_tokenizer = await asyncio.to_thread(
+                    OffsetTokenizer,
+                    info,
+                    source=self._settings.tokenizer,
+                    special_tokens=self._settings.special_tokens,
+                )
             # A query prompt of None stands for an instruction.
             has_prompt = info.query_prompt != "" if kind == "query" else info.document_prompt != ""
             return await asyncio.to_thread(self._offset_tokenizer.tokens_of_all, texts, rows, has_prompt=has_prompt)

@@ -32,6 +32,7 @@ class Settings:
         reranker: Name of the reranker on Triton; None for the only one there.
         tokenizer: Folder with the embedding model's tokenizer.json, or Hub id; None for the one that Triton names.
         reranker_tokenizer: The same for the reranker.
+        special_tokens: Whether special tokens in texts are read as such, instead of as plain text.
         model_aliases: Further names that requests may use for the embedding model.
         reranker_aliases: Further names that requests may use for the reranker.
         calibration: File with the value range of each dimension, for int8 and uint8 vectors; None to refuse these.
@@ -62,6 +63,7 @@ class Settings:
     reranker: str | None = None
     tokenizer: str | None = None
     reranker_tokenizer: str | None = None
+    special_tokens: bool = False
     model_aliases: tuple[str, ...] = ()
     reranker_aliases: tuple[str, ...] = ()
     calibration: str | None = None

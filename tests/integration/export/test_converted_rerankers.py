@@ -9,9 +9,9 @@ import pytest
 import safetensors.numpy
 import torch
 from google.protobuf import text_format
-from qwen3_client import prompts
+from qwen3_client.pair_template import QWEN_TEMPLATE
 from qwen3_export import ExportError, export
-from qwen3_export.checkpoint import chat_template
+from qwen3_export.checkpoint import pair_prompt
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.cross_encoder.modules import Dense
 from support.checkpoints import Shape, make_checkpoint
@@ -32,6 +32,10 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 # transformers takes the last token that is not the pad token. A reranker's prompt never ends with that one.
 PROMPTS = [ids[:-1] for ids in random_texts([2, 3, 8, 8, 34, 101, 258, 301])]
+ROLE = {
+    role: f'{{{{ messages | selectattr("role", "eq", "{role}") | map(attribute="content") | first }}}}'
+    for role in ("query", "document")
+}
 PAIRS = [("red planet", "Mars"), ("red planet", "Venus is hot"), ("火星", "x")]
 
 
@@ -49,10 +53,7 @@ def parameters_of(directory: Path) -> dict[str, str]:
 
 def official_ids(folder: Path, instruction: str) -> list[Ids]:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    texts = [
-        prompts.RERANKER_PREFIX + prompts.pair_prompt(pair, instruction=instruction) + prompts.RERANKER_SUFFIX
-        for pair in PAIRS
-    ]
+    texts = [QWEN_TEMPLATE.format(instruction=instruction, query=query, document=text) for query, text in PAIRS]
     return [np.array(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts]
 
 
@@ -181,16 +182,43 @@ def test_the_default_prompt_of_a_cross_encoder_is_its_instruction(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("template", "message"),
+    ("template", "expected", "default"),
     [
-        ("<|im_start|>system\n{{ messages[0].content }}<|im_end|>\n{{ messages[1].content }}", "makes another prompt"),
-        (TEMPLATE.replace("<think>\n\n</think>\n\n", ""), "makes another prompt"),
+        (TEMPLATE, QWEN_TEMPLATE, "Find the passage"),
+        (TEMPLATE.replace("<think>\n\n</think>\n\n\n", ""), None, "Find the passage"),
+        (f"{ROLE['document']} | {ROLE['query']} {{}}", "{document} | {query} {}", None),
+        # With an instruction the form is another one, which is not what predict makes by default.
+        (
+            "{% if messages[0].role == 'system' %}Do {{ messages[0].content }}. {% endif %}"
+            f"{ROLE['query']}: {ROLE['document']}",
+            "{query}: {document}",
+            None,
+        ),
     ],
 )
-def test_another_prompt_is_refused(tmp_path: Path, template: str, message: str) -> None:
+def test_a_template_becomes_one_with_placeholders(
+    tmp_path: Path, template: str, expected: str | None, default: str | None
+) -> None:
     checkpoint = make_classifier(tmp_path / "checkpoint", template=template)
-    with pytest.raises(ExportError, match=message):
-        export(str(checkpoint), repository=tmp_path)
+    parameters = parameters_of(export(str(checkpoint), repository=tmp_path).directory)
+    assert parameters["prompt_template"] == (expected or QWEN_TEMPLATE.removesuffix("\n<think>\n\n</think>\n\n"))
+    assert parameters.get("default_instruction") == default
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        f"{ROLE['query']} {ROLE['document'].replace('first', 'first | trim')}",
+        f"{ROLE['query']} {ROLE['document'].replace('first', 'first | truncate(1000)')}",
+        f"{ROLE['query']} {ROLE['document'].replace('first', 'first | escape')}",
+        f"{ROLE['query']} {ROLE['query']} {ROLE['document']}",
+        f"{ROLE['query']} {ROLE['document']} {{instruction}}",
+    ],
+)
+def test_a_template_that_placeholders_cannot_express_is_refused(tmp_path: Path, template: str) -> None:
+    checkpoint = make_classifier(tmp_path / "checkpoint", template=template)
+    with pytest.raises(ExportError, match=r"the chat template in .* (does more than|another number of times)"):
+        export(str(checkpoint), repository=tmp_path / "repository")
 
 
 def test_a_prompt_without_a_template_is_refused(tmp_path: Path) -> None:
@@ -209,8 +237,7 @@ def test_a_template_for_chats_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_the_prompt_is_the_clients() -> None:
-    assert chat_template.PREFIX == prompts.RERANKER_PREFIX
-    assert chat_template.SUFFIX == prompts.RERANKER_SUFFIX
+    assert pair_prompt.QWEN_TEMPLATE == QWEN_TEMPLATE
 
 
 def test_kinds_that_sentence_transformers_saved_are_told_apart(tmp_path: Path) -> None:

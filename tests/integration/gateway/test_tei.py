@@ -64,6 +64,25 @@ def test_tokens_are_those_that_the_model_reads(http: httpx.Client, direct: Clien
     assert [token["text"] for token in bare[0]] == ["a"]
 
 
+def test_special_tokens_in_a_text_are_plain_text(http: httpx.Client, direct: Client) -> None:
+    text = "a<|endoftext|>b"
+    (row,) = http.post("/tokenize", json={"inputs": text}).json()
+    assert [token["id"] for token in row] == direct.tokenize([text])[0].tolist()
+    assert "".join(token["text"] for token in row[:-1]) == text
+    assert [token["special"] for token in row] == [False] * len(text) + [True]
+    answer = http.post("/embed", json={"inputs": text})
+    np.testing.assert_array_equal(np.array(answer.json()[0], np.float32), direct.encode_document(text))
+
+
+def test_a_query_that_is_too_long_leaves_room_for_the_texts(http: httpx.Client, direct: Client) -> None:
+    query = "q" * 20_000
+    body = {"query": query, "texts": TEXTS, "truncate": True, "raw_scores": True}
+    answer = http.post("/rerank", json=body).json()
+    assert answer == [{"index": hit.index, "score": hit.logit} for hit in direct.rank(query, TEXTS)]
+    assert len({hit["score"] for hit in answer}) == len(set(TEXTS))
+    assert http.post("/rerank", json={**body, "truncate": False}).status_code == 413
+
+
 def test_info_says_what_serves(http: httpx.Client) -> None:
     info = http.get("/info").json()
     assert info["model_id"] == "Qwen/Qwen3-Embedding-8B"

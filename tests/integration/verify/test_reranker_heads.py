@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from qwen3_export import export
-from support.cross_encoders import edit_json, make_classifier, save_cross_encoder, save_logit_score
+from support.cross_encoders import TEMPLATE, edit_json, make_classifier, save_cross_encoder, save_logit_score
 
 Run = Callable[..., Any]
 
@@ -31,10 +31,27 @@ def test_a_cross_encoder_of_sentence_transformers_passes(tmp_path: Path, run: Ru
 
 @pytest.mark.parametrize("tokens", [{}, {"true_token_id": 30, "false_token_id": None}], ids=["two", "one"])
 def test_tokens_of_its_own_pass(tmp_path: Path, run: Run, tokens: dict[str, int | None]) -> None:
-    folder = save_logit_score(tmp_path, **tokens)
+    folder = save_logit_score(tmp_path, template=TEMPLATE, **tokens)
     export(str(folder), repository=tmp_path / "repository")
     done = run(tmp_path / "repository", "--max-tokens", "512")
     assert (done.code, done.err) == (0, ""), done.out
+
+
+def test_another_prompt_template_passes_and_a_wrong_one_fails(tmp_path: Path, run: Run) -> None:
+    template = (
+        "{% for m in messages %}{% if m.role in ('query', 'document') %}[{{ m.role }}: {{ m.content }}]"
+        "{% endif %}{% endfor %}?"
+    )
+    folder = save_cross_encoder(tmp_path, template=template)
+    config = export(str(folder), repository=tmp_path / "repository").directory / "config.pbtxt"
+    done = run(tmp_path / "repository", "--max-tokens", "512")
+    assert (done.code, done.err) == (0, ""), done.out
+    text = config.read_text("utf-8")
+    assert "[query: {query}][document: {document}]?" in text
+    config.write_text(text.replace("[query: {query}]", "[query:{query}]"), "utf-8")
+    done = run(tmp_path / "repository", "--max-tokens", "512", "--tuned-configs")
+    assert done.code == 1
+    assert "prompt_template in config.pbtxt makes" in done.out
 
 
 def test_the_wrong_label_fails(tmp_path: Path, run: Run) -> None:

@@ -13,6 +13,7 @@ from qwen3_client.bounded_tokenizer import SEAM, BoundedTokenizer, has_seams
 from qwen3_client.options import Truncate
 from qwen3_client.tokenizer import TextTokenizer
 from qwen3_export.checkpoint.tiny import write_byte_tokenizer
+from support.prompts import encode
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tokenizers import AddedToken, Encoding, Regex, Tokenizer, normalizers, pre_tokenizers
 
@@ -119,9 +120,9 @@ def test_a_row_is_cut_to_what_the_model_takes(tokenizer: Tokenizer, texts: list[
     too_long = [index for index, body in enumerate(bodies) if len(body) > 19]
     if truncate is False and too_long:
         with pytest.raises(InvalidInputError, match=f"^text {too_long[0]}: more than the 20 tokens"):
-            rows_of.encode(texts, truncate=truncate).all("text")
+            encode(rows_of, texts, truncate=truncate).all("text")
         return
-    rows = rows_of.encode(texts, truncate=truncate).all("text")
+    rows = encode(rows_of, texts, truncate=truncate).all("text")
     kept = slice(-19, None) if truncate == "start" else slice(19)
     assert [row.tolist() for row in rows] == [[*body[kept], 7] for body in bodies]
 
@@ -133,7 +134,7 @@ def text_tokenizer(tokenizer: Tokenizer, *, max_tokens: int) -> TextTokenizer:
     """The product's, over the same file; made once, because the genuine one takes a second to read."""
     if id(tokenizer) not in _MADE:
         content = tokenizer.to_str().encode()
-        _MADE[id(tokenizer)] = TextTokenizer(content, max_tokens=max_tokens, eos_token_id=7)
+        _MADE[id(tokenizer)] = TextTokenizer(content, max_tokens=max_tokens, eos_token_id=7, special_tokens=True)
     return _MADE[id(tokenizer)]
 
 

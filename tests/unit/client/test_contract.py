@@ -66,10 +66,27 @@ def test_a_missing_parameter_is_named(config: dict[str, Any], key: str) -> None:
         ModelInfo.from_config(config)
 
 
-@pytest.mark.parametrize("key", parameters_of(RerankerInfo))
+@pytest.mark.parametrize("key", [key for key in parameters_of(RerankerInfo) if key != "prompt_template"])
 def test_a_reranker_s_missing_parameter_is_named(reranker_config: dict[str, Any], key: str) -> None:
     del reranker_config["parameters"][key]
     with pytest.raises(ContractMismatchError, match=f"no parameter '{key}'.*qwen3-triton export"):
+        RerankerInfo.from_config(reranker_config)
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{query}", r"\{document\} 0 times"),
+        ("{query}{query}{document}", r"\{query\} 2 times"),
+        ("{instruction}{instruction}{query}{document}", r"\{instruction\} 2 times"),
+        ("", "is empty"),
+    ],
+)
+def test_a_template_without_its_placeholders_is_refused(
+    reranker_config: dict[str, Any], template: str, fault: str
+) -> None:
+    reranker_config["parameters"]["prompt_template"] = {"string_value": template}
+    with pytest.raises(ContractMismatchError, match=f"parameter 'prompt_template' .*{fault}.*qwen3-triton export"):
         RerankerInfo.from_config(reranker_config)
 
 

@@ -49,6 +49,7 @@ def test_the_public_surface_is_pinned() -> None:
         "dequantize",
         "quantize",
         "similarity",
+        "text_tokenizer",
     ]
     assert transports.__all__ == ["FakeRequest", "FakeTransport", "Outputs", "Transport"]
     for client in (qwen3_client.Client, qwen3_client.AsyncClient):

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qwen3_client import Client, InferenceError, InvalidInputError, RankedDocument
-from qwen3_client.prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
-from qwen3_client.ranking import Judgement, checked_top_k, ranked
+from qwen3_client.pair_template import QWEN_TEMPLATE
+from qwen3_client.ranking import JudgedPair, Judgement, checked_top_k, ranked
 from tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from unit.client.conftest import SlowTransport
 
 MakeClient = Callable[..., Client]
+SUFFIX = QWEN_TEMPLATE.partition("{document}")[2]
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 # Some scores saturate, some are equal throughout.
 JUDGEMENTS = st.sampled_from([-200.0, -120.0, -3.0, 0.0, 0.5, 3.0, 120.0, 200.0]).map(
@@ -91,8 +92,7 @@ def test_the_server_gets_the_whole_template(
     client.score([("Кто?", "北京 🙂")])
     client.rank("Кто?", ["北京 🙂"], instruction="Sort")
     for prompt, task in zip(seen, ("Find it", "Sort"), strict=True):
-        body = f"<Instruct>: {task}\n<Query>: Кто?\n<Document>: 北京 🙂"
-        assert prompt == RERANKER_PREFIX + body + RERANKER_SUFFIX
+        assert prompt == QWEN_TEMPLATE.format(instruction=task, query="Кто?", document="北京 🙂")
 
 
 def test_a_long_document_loses_its_end_and_nothing_else(
@@ -109,8 +109,10 @@ def test_a_long_document_loses_its_end_and_nothing_else(
     client = make_client()
     client.rank("q", ["x" * 100_000])
     (prompt,) = seen
-    assert prompt.startswith(RERANKER_PREFIX + "<Instruct>: Find it\n<Query>: q\n<Document>: xxx")
-    assert prompt.endswith("xxx" + RERANKER_SUFFIX)
+    assert prompt.startswith(
+        QWEN_TEMPLATE.format(instruction="Find it", query="q", document="xxx").removesuffix(SUFFIX)
+    )
+    assert prompt.endswith("xxx" + SUFFIX)
     with pytest.raises(InvalidInputError, match=r"^document 2: more than the 512 tokens that the model takes"):
         client.rank("q", ["x", "x", "x" * 1000], truncate=False)
     with pytest.raises(InvalidInputError, match=r"^pair 1: more than the 512 tokens"):
@@ -122,18 +124,20 @@ def test_a_long_document_loses_its_end_and_nothing_else(
 
 @given(st.lists(JUDGEMENTS, max_size=20), st.none() | st.integers(1, 25))
 def test_the_order_is_total_and_top_k_is_its_beginning(judgements: list[Judgement], top_k: int | None) -> None:
-    places = ranked(judgements, documents=None, top_k=None)
+    places = ranked([JudgedPair(judgement) for judgement in judgements], documents=None, top_k=None)
     assert sorted(place.index for place in places) == list(range(len(judgements)))
     keys = [(-place.score, -place.logit, place.index) for place in places]
     assert keys == sorted(keys)
     for place in places:
         assert judgements[place.index] == (place.score, place.logit)
-    assert ranked(judgements, documents=None, top_k=top_k) == places[:top_k]
+    assert ranked([JudgedPair(judgement) for judgement in judgements], documents=None, top_k=top_k) == places[:top_k]
 
 
 def test_saturated_scores_go_by_the_logit_and_equals_by_their_order() -> None:
     judgements = [Judgement(1.0, 90.0), Judgement(1.0, 95.0), Judgement(0.0, -95.0), Judgement(1.0, 95.0)]
-    assert [place.index for place in ranked(judgements, documents=None, top_k=None)] == [1, 3, 0, 2]
+    assert [
+        place.index for place in ranked([JudgedPair(judgement) for judgement in judgements], documents=None, top_k=None)
+    ] == [1, 3, 0, 2]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -203,7 +207,7 @@ def test_a_bad_pair_is_named_before_anything_is_sent(make_client: MakeClient, tr
 def test_an_answer_that_is_not_finite_is_an_error_for_its_document(
     make_client: MakeClient, transport: SlowTransport, bad: tuple[float, float]
 ) -> None:
-    short = len((RERANKER_PREFIX + pair_prompt(("q", "a"), instruction="Find it") + RERANKER_SUFFIX).encode())
+    short = len(QWEN_TEMPLATE.format(instruction="Find it", query="q", document="a").encode())
     transport.judge = lambda input_ids: (0.5, 0.0) if input_ids.shape[1] == short else bad
     client = make_client()
     said = "not finite: the model did not admit this text .empty, over max_tokens, or a token id outside"
@@ -215,7 +219,7 @@ def test_an_answer_that_is_not_finite_is_an_error_for_its_document(
 
 
 def test_the_first_error_in_order_is_raised(make_client: MakeClient, transport: SlowTransport) -> None:
-    plain = len((RERANKER_PREFIX + pair_prompt(("q", "a"), instruction="Find it") + RERANKER_SUFFIX).encode())
+    plain = len(QWEN_TEMPLATE.format(instruction="Find it", query="q", document="a").encode())
 
     def judge(input_ids: NDArray[np.int64]) -> tuple[float, float]:
         if input_ids.shape[1] > plain:
@@ -235,4 +239,6 @@ def test_a_ranked_document_is_plain_data(make_client: MakeClient) -> None:
         "score": place.score,
         "logit": place.logit,
         "document": "a",
+        "is_query_cut": False,
+        "is_document_cut": False,
     }

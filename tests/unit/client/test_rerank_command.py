@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import pytest
 from qwen3_client import Client
 from qwen3_client.cli.main import main
 from qwen3_client.cli.rerank import shown
-from qwen3_client.prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
+from qwen3_client.pair_template import QWEN_TEMPLATE
 
 if TYPE_CHECKING:
     from unit.client.conftest import SlowTransport
@@ -27,7 +28,7 @@ def rerank(*arguments: str) -> int:
 def test_the_best_comes_first_in_a_table(transport: SlowTransport, capsys: pytest.CaptureFixture[str]) -> None:
     # A token per byte, so that the shortest document comes first. A control character is not handed to the terminal.
     transport.judge = lambda input_ids: (1 - input_ids.shape[1] / 1000, 0.0)
-    tokens = len((RERANKER_PREFIX + pair_prompt(("q", ""), instruction="Find it") + RERANKER_SUFFIX).encode())
+    tokens = len(QWEN_TEMPLATE.format(instruction="Find it", query="q", document="").encode())
     assert rerank("q", "ccc", "a\n  a\x1b[31m", "b") == 0
     output = capsys.readouterr()
     assert output.out.splitlines() == [
@@ -53,9 +54,17 @@ def test_json_lines_are_the_client_s_ranks(
     with Client() as client:
         best = client.rank("q", documents, instruction="Sort", top_k=2)
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
-        {"index": place.index, "score": place.score, "logit": place.logit, "document": documents[place.index]}
-        for place in best
+        {**asdict(place), "document": documents[place.index]} for place in best
     ]
+
+
+def test_what_was_cut_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert rerank("q" * 5000, "a", "x" * 1000) == 0
+    output = capsys.readouterr()
+    assert "cut the end of 1 of these 2 documents" in output.err
+    assert "cut the end of the query for 2 of these 2 documents, to leave room for the document" in output.err
+    assert rerank("q", "a") == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_terminal_s_lines_are_cut_and_a_file_s_are_not(

@@ -8,14 +8,9 @@ from hypothesis import strategies as st
 from qwen3_client import EmptyTextError, InvalidInputError
 from qwen3_client.contract import ModelInfo
 from qwen3_client.inputs import as_documents, as_pairs, as_texts, checked_text
-from qwen3_client.prompts import (
-    RERANKER_PREFIX,
-    RERANKER_SUFFIX,
-    pair_prompt,
-    prefix_of,
-    query_prompt,
-    task,
-)
+from qwen3_client.pair_template import QWEN_TEMPLATE
+from qwen3_client.prompts import pair_prompt, prefix_of, query_prompt, task
+from support.prompts import text_of
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)
 
@@ -106,8 +101,8 @@ def test_the_query_template_is_the_model_card_s() -> None:
 
 
 def test_the_reranker_s_template_is_the_model_card_s() -> None:
-    body = pair_prompt(("What is the capital of China?", "The capital of China is Beijing."), instruction="Find")
-    assert RERANKER_PREFIX + body + RERANKER_SUFFIX == (
+    pair = ("What is the capital of China?", "The capital of China is Beijing.")
+    assert text_of(pair_prompt(pair, template=QWEN_TEMPLATE, instruction="Find")) == (
         "<|im_start|>system\n"
         "Judge whether the Document meets the requirements based on the Query and the Instruct provided. "
         'Note that the answer can only be "yes" or "no".<|im_end|>\n'
@@ -122,10 +117,9 @@ def test_the_reranker_s_template_is_the_model_card_s() -> None:
 
 @given(TEXTS, TEXTS, TEXTS)
 def test_the_reranker_s_template_never_alters_what_it_carries(query: str, document: str, task: str) -> None:
-    body = pair_prompt((query, document), instruction=task)
-    assert body.startswith(f"<Instruct>: {task}\n<Query>: {query}\n<Document>: ")
-    assert body.endswith(document)
-    assert len(body) == len(query) + len(document) + len(task) + len("<Instruct>: \n<Query>: \n<Document>: ")
+    whole = text_of(pair_prompt((query, document), template=QWEN_TEMPLATE, instruction=task))
+    before, after = QWEN_TEMPLATE.split("<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}")
+    assert whole == f"{before}<Instruct>: {task}\n<Query>: {query}\n<Document>: {document}{after}"
 
 
 @given(TEXTS, TEXTS)

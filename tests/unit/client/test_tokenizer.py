@@ -11,7 +11,6 @@ import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,20 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from qwen3_client import ContractMismatchError, ModelInfo, RerankerInfo, TextTooLongError, TokenizerUnavailableError
-from qwen3_client.prompts import RERANKER_PREFIX, RERANKER_SUFFIX, pair_prompt
+from qwen3_client import (
+    ContractMismatchError,
+    InvalidInputError,
+    ModelInfo,
+    RerankerInfo,
+    TextTooLongError,
+    TokenizerUnavailableError,
+)
+from qwen3_client.frame import Frame, Part, Prompt
+from qwen3_client.options import Truncate
+from qwen3_client.pair_template import QWEN_TEMPLATE
+from qwen3_client.prompts import pair_prompt
 from qwen3_client.tokenizer import TextTokenizer
+from support.prompts import encode, text_of
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tokenizers import Tokenizer
 
@@ -42,7 +52,7 @@ def tokenizer(tokenizer_folder: Path) -> TextTokenizer:
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60), max_size=20))
 def test_ids_are_the_body_and_one_end_of_text(tokenizer: TextTokenizer, texts: list[str]) -> None:
-    rows = tokenizer.encode(texts, truncate=True).results
+    rows = encode(tokenizer, texts, truncate=True).results
     assert len(rows) == len(texts)
     for text, row in zip(texts, rows, strict=True):
         assert row.dtype == np.int64
@@ -53,19 +63,19 @@ def test_ids_are_the_body_and_one_end_of_text(tokenizer: TextTokenizer, texts: l
 
 def test_ids_decode_to_the_text(tokenizer: TextTokenizer, tokenizer_folder: Path) -> None:
     text = "NUL \0, emoji 🙂, Привет, 北京"
-    (row,) = tokenizer.encode([text], truncate=False).results
+    (row,) = encode(tokenizer, [text], truncate=False).results
     decoder = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
     assert decoder.decode(row[:-1].tolist()) == text
 
 
 def test_the_file_s_own_truncation_and_padding_are_off(tokenizer: TextTokenizer) -> None:
     # It says: cut to 7, pad to 9.
-    assert [row.size for row in tokenizer.encode(["a", "b" * 100], truncate=False).results] == [2, 101]
+    assert [row.size for row in encode(tokenizer, ["a", "b" * 100], truncate=False).results] == [2, 101]
 
 
 @pytest.mark.parametrize("length", [126, 127, 128, 129, 100_000])
 def test_truncation_cuts_the_body_and_keeps_the_end_of_text(tokenizer: TextTokenizer, length: int) -> None:
-    (row,) = tokenizer.encode(["x" * length], truncate=True).results
+    (row,) = encode(tokenizer, ["x" * length], truncate=True).results
     assert row.shape == (min(length, 127) + 1,)
     assert row[-1] == EOS
     assert EOS not in row[:-1]
@@ -73,31 +83,40 @@ def test_truncation_cuts_the_body_and_keeps_the_end_of_text(tokenizer: TextToken
 
 def test_a_text_may_lose_its_beginning_instead(tokenizer: TextTokenizer) -> None:
     text = "".join(chr(ord("a") + i % 26) for i in range(200))
-    (row,) = tokenizer.encode([text], truncate="start").results
-    (end,) = tokenizer.encode([text[-127:]], truncate=False).results
+    (row,) = encode(tokenizer, [text], truncate="start").results
+    (end,) = encode(tokenizer, [text[-127:]], truncate=False).results
     assert row.tolist() == end.tolist()
-    (short,) = tokenizer.encode(["abc"], truncate="start").results
-    assert short.tolist() == tokenizer.encode(["abc"], truncate="end").results[0].tolist()
+    (short,) = encode(tokenizer, ["abc"], truncate="start").results
+    assert short.tolist() == encode(tokenizer, ["abc"], truncate="end").results[0].tolist()
 
 
 def test_without_truncation_a_long_text_is_named(tokenizer: TextTokenizer) -> None:
-    assert tokenizer.encode(["x" * 127], truncate=False).results[0].shape == (128,)
-    outcome = tokenizer.encode(["x", "x" * 128, "x"], truncate=False)
+    assert encode(tokenizer, ["x" * 127], truncate=False).results[0].shape == (128,)
+    outcome = encode(tokenizer, ["x", "x" * 128, "x"], truncate=False)
     assert [row.size for row in outcome.results] == [2]  # those before it
     with pytest.raises(TextTooLongError, match=r"^text 1: more than the 128 tokens that the model takes"):
         outcome.all("text")
 
 
-# --- a reranker's: prefix, text, suffix --------------------------------------------------------------------
+# --- a reranker's: template, instruction, query, document -----------------------------------------------------
 
-FRAME = len((RERANKER_PREFIX + RERANKER_SUFFIX).encode())
+ROOM = 100  # tokens, which are bytes, for query and document
+FRAME = len(QWEN_TEMPLATE.format(instruction="Find", query="", document="").encode())
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=200)
+
+
+def pair_of(query: str, document: str, *, template: str = QWEN_TEMPLATE) -> Prompt:
+    return pair_prompt((query, document), template=template, instruction="Find")
+
+
+def first_bytes(text: str, count: int) -> bytes:
+    return text.encode()[:count]
 
 
 @pytest.fixture(scope="module")
 def framed(tokenizer_folder: Path) -> TextTokenizer:
     content = (tokenizer_folder / "tokenizer.json").read_bytes()
-    return TextTokenizer(content, max_tokens=FRAME + 100, prefix=RERANKER_PREFIX, suffix=RERANKER_SUFFIX)
+    return TextTokenizer(content, max_tokens=FRAME + ROOM)
 
 
 @pytest.fixture(scope="module")
@@ -109,41 +128,85 @@ def plain(tokenizer_folder: Path) -> Tokenizer:
 
 
 @given(TEXTS, TEXTS)
-def test_only_the_body_is_cut_and_only_at_its_end(
+def test_a_pair_is_cut_only_if_it_does_not_fit_and_the_document_keeps_half_of_the_room(
     framed: TextTokenizer, plain: Tokenizer, query: str, document: str
 ) -> None:
-    body = pair_prompt((query, document), instruction="Find")
-    (row,) = framed.encode([body], truncate=True).results
-    prefix, whole, suffix = (
-        plain.encode(text, add_special_tokens=False).ids for text in (RERANKER_PREFIX, body, RERANKER_SUFFIX)
+    (row,) = framed.encode([pair_of(query, document)], truncate=True).results
+    lengths = len(query.encode()), len(document.encode())
+    if sum(lengths) <= ROOM:
+        kept_query, kept_document = query, document.encode()
+    else:
+        kept_query = query if lengths[0] <= ROOM // 2 else first_bytes(query, ROOM // 2).decode(errors="ignore")
+        kept_document = first_bytes(document, ROOM - len(kept_query.encode()))
+    before, after = QWEN_TEMPLATE.split("{document}")
+    prefix, suffix = (
+        plain.encode(text.format(instruction="Find", query=kept_query), add_special_tokens=False).ids
+        for text in (before, after)
     )
-    assert row.tolist() == [*prefix, *whole[:100], *suffix]  # the whole body wherever it fits, and no end of text
+    # The bytes of a document are its tokens, but a character may be cut in two.
+    body = row.ids[len(prefix) : row.ids.size - len(suffix)].tolist()
+    assert row.ids.tolist() == [*prefix, *body, *suffix]
+    assert body == plain.encode(document, add_special_tokens=False).ids[: len(kept_document)]
+    assert (row.is_query_cut, row.is_cut) == (kept_query != query, kept_document != document.encode())
 
 
-def test_a_reranker_s_ids_decode_to_its_prompt(framed: TextTokenizer, tokenizer_folder: Path) -> None:
-    body = pair_prompt(("Привет 🙂", "北京"), instruction="Find")
-    (row,) = framed.encode([body], truncate=False).results
-    decoder = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
-    assert decoder.decode(row.tolist()) == RERANKER_PREFIX + body + RERANKER_SUFFIX
+def test_a_query_that_would_leave_no_room_leaves_half_of_it(framed: TextTokenizer, plain: Tokenizer) -> None:
+    rows = framed.encode([pair_of("q" * 5000, document) for document in ("a", "b", "x" * 99)], truncate=True).results
+    texts = [plain.decode(row.ids.tolist()) for row in rows]
+    assert texts[0] == QWEN_TEMPLATE.format(instruction="Find", query="q" * 50, document="a")
+    assert texts[2] == QWEN_TEMPLATE.format(instruction="Find", query="q" * 50, document="x" * 50)
+    assert [(row.is_query_cut, row.is_cut) for row in rows] == [(True, False), (True, False), (True, True)]
+    assert len(set(texts)) == 3
+
+
+@pytest.mark.parametrize("truncate", [True, "start", "end"])
+def test_the_document_may_come_first(framed: TextTokenizer, plain: Tokenizer, truncate: Truncate) -> None:
+    template = "Document {document} does it answer {query}?"
+    room = FRAME + ROOM - len("Document  does it answer ?")
+    (row,) = framed.encode([pair_of("q" * 5000, "d" * 5000, template=template)], truncate=truncate).results
+    query, document = room // 2, room - room // 2
+    assert plain.decode(row.ids.tolist()) == template.format(query="q" * query, document="d" * document)
+
+
+def test_an_instruction_that_leaves_too_little_room_is_refused(tokenizer: TextTokenizer, framed: TextTokenizer) -> None:
+    parts = (Part("Instruct: ", "template"), Part("i" * 60, "instruction"), Part("\nQuery:", "template"))
+    for truncate in (True, False, "start"):
+        with pytest.raises(InvalidInputError, match=r"more than 55 tokens, half of .*: shorten it"):
+            tokenizer.encode([Prompt("text", Frame(before=parts))], truncate=truncate)
+    prompt = pair_prompt(("q", "d"), template=QWEN_TEMPLATE, instruction="i" * 1000)
+    with pytest.raises(InvalidInputError, match=r"more than 52 tokens"):
+        framed.encode([prompt], truncate=True)
+    fits = Frame(before=(parts[0], parts[1]._replace(text="i" * 55), parts[2]))
+    (row,) = tokenizer.encode([Prompt("x" * 500, fits)], truncate=True).results
+    assert row.ids.size == 128
+
+
+def test_a_text_that_loses_its_beginning_keeps_its_instruction(tokenizer: TextTokenizer, plain: Tokenizer) -> None:
+    frame = Frame(before=(Part("Instruct: Find\nQuery:", "template"),))
+    (row,) = tokenizer.encode([Prompt("x" * 500 + "end", frame)], truncate="start").results
+    assert plain.decode(row.ids.tolist()) == "Instruct: Find\nQuery:" + "x" * (127 - 21 - 3) + "end"
+
+
+def test_a_reranker_s_ids_decode_to_its_prompt(framed: TextTokenizer, plain: Tokenizer) -> None:
+    prompt = pair_of("Привет 🙂", "北京")
+    (row,) = framed.encode([prompt], truncate=False).results
+    assert plain.decode(row.ids.tolist()) == text_of(prompt)
 
 
 def test_a_reranker_s_long_pair_is_named_and_counted_whole(framed: TextTokenizer) -> None:
-    assert framed.encode(["x" * 100], truncate=False).results[0].shape == (FRAME + 100,)
-    said = rf"pair 1: more than the {FRAME + 100} tokens that the model takes"
+    fits = pair_of("q", "x" * (ROOM - 1))
+    assert framed.encode([fits], truncate=False).results[0].ids.shape == (FRAME + ROOM,)
+    said = rf"pair 1: more than the {FRAME + ROOM} tokens that the model takes"
     with pytest.raises(TextTooLongError, match=said) as caught:
-        framed.encode(["x", "x" * 101], truncate=False).all("pair")
+        framed.encode([fits, pair_of("q", "x" * ROOM)], truncate=False).all("pair")
     assert (caught.value.index, caught.value.noun) == (1, "pair")
 
 
-def test_a_model_too_small_for_its_template_is_refused(
-    reranker_config: dict[str, Any],
-) -> None:
-    info = RerankerInfo.from_config(reranker_config)
-    load = partial(TextTokenizer.load, prefix=RERANKER_PREFIX, suffix=RERANKER_SUFFIX)
-    (row,) = load(replace(info, max_tokens=FRAME + 1)).encode(["xyz"], truncate=True).results
-    assert row.shape == (FRAME + 1,)
-    with pytest.raises(ContractMismatchError, match=rf"takes {FRAME} tokens, and its template alone has {FRAME}"):
-        load(replace(info, max_tokens=FRAME))
+def test_a_model_too_small_for_its_template_is_refused(reranker_config: dict[str, Any]) -> None:
+    info, least = RerankerInfo.from_config(reranker_config), FRAME - len("Find")
+    TextTokenizer.load(replace(info, max_tokens=least + 1))
+    with pytest.raises(ContractMismatchError, match=rf"takes {least} tokens, and its template alone has {least}"):
+        TextTokenizer.load(replace(info, max_tokens=least))
 
 
 def test_a_reranker_s_missing_tokenizer_names_its_own_option(reranker_config: dict[str, Any]) -> None:
@@ -154,16 +217,16 @@ def test_a_reranker_s_missing_tokenizer_names_its_own_option(reranker_config: di
 
 def test_threads_may_share_it(tokenizer: TextTokenizer) -> None:
     texts = [str(i) * (i % 50 + 1) for i in range(200)]
-    alone = [row.tolist() for row in tokenizer.encode(texts, truncate=True).results]
+    alone = [row.tolist() for row in encode(tokenizer, texts, truncate=True).results]
     with ThreadPoolExecutor(8) as pool:
-        for rows in pool.map(lambda _: tokenizer.encode(texts, truncate=True).results, range(16)):
+        for rows in pool.map(lambda _: encode(tokenizer, texts, truncate=True).results, range(16)):
             assert [row.tolist() for row in rows] == alone
 
 
 def test_the_server_s_folder_is_used_by_default_and_another_copy_will_do(info: ModelInfo, tmp_path: Path) -> None:
     shutil.copy(Path(info.tokenizer) / "tokenizer.json", tmp_path)
     for place in (None, tmp_path, str(tmp_path)):
-        assert TextTokenizer.load(info, tokenizer=place).encode(["a"], truncate=True).results[0].shape == (2,)
+        assert encode(TextTokenizer.load(info, tokenizer=place), ["a"], truncate=True).results[0].shape == (2,)
 
 
 def test_another_tokenizer_is_refused_with_both_hashes(info: ModelInfo, tmp_path: Path) -> None:
@@ -272,9 +335,9 @@ def test_the_characters_that_are_cut_are_counted(
 ) -> None:
     vocabulary, tokenizers = genuine
     tokenizer = tokenizers[which]
-    (row,) = tokenizer.encode([text], truncate=True).results
+    (row,) = tokenizer.encode([Prompt(text)], truncate=True).results
     normal = unicodedata.normalize("NFC", text)
     # A byte-level token has a character for each of its bytes.
-    kept_bytes = sum(len(vocabulary.id_to_token(token) or "") for token in row[:-1].tolist())
+    kept_bytes = sum(len(vocabulary.id_to_token(token) or "") for token in row.ids[:-1].tolist())
     kept = len(normal.encode()[:kept_bytes].decode(errors="ignore"))
-    assert tokenizer.characters_cut(text, row) == len(normal) - kept
+    assert tokenizer.characters_cut(Prompt(text), row) == len(normal) - kept
