@@ -46,6 +46,9 @@ class Client(BaseClient):
         tokenizer: folder with the embedding model's tokenizer.json, or a Hub id; None for the tokenizer that the
             server names. A tokenizer that the model was not exported with is refused.
         reranker_tokenizer: the same for the reranker.
+        expected_fingerprint: the fingerprint that the embedding model must have, such as that of the vectors in an
+            index: `info().fingerprint`. A model that has another one is refused. None for any model.
+        expected_reranker_fingerprint: the same for the reranker.
         timeout_s: seconds that each request may take from the moment it is first sent, including its wait in the
             server's queue and all retries.
         retry_s: seconds for which a failed request is retried; 0 to never retry.

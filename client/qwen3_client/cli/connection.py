@@ -34,6 +34,9 @@ def add_server_arguments(parser: argparse.ArgumentParser, *, noun: str) -> None:
         "--tokenizer", help="folder with tokenizer.json, or Hub id (default: the one that the server names)"
     )
     parser.add_argument(
+        "--expected-fingerprint", metavar="HEX", help=f"refuse to use a {noun} that has another fingerprint"
+    )
+    parser.add_argument(
         "--timeout", type=float, default=300.0, metavar="S", help="seconds that each request may take (%(default)g)"
     )
 
@@ -105,8 +108,17 @@ def open_client(args: argparse.Namespace, *, noun: str) -> "Client":
         raise UsageError(f"--model must not be empty: leave it out to use the only {noun} there")
     options = replace(options_of(args), timeout_s=args.timeout)
     if noun == "reranker":
-        return Client.from_options(replace(options, reranker=args.model, reranker_tokenizer=args.tokenizer))
-    return Client.from_options(replace(options, model=args.model, tokenizer=args.tokenizer))
+        return Client.from_options(
+            replace(
+                options,
+                reranker=args.model,
+                reranker_tokenizer=args.tokenizer,
+                expected_reranker_fingerprint=args.expected_fingerprint,
+            )
+        )
+    return Client.from_options(
+        replace(options, model=args.model, tokenizer=args.tokenizer, expected_fingerprint=args.expected_fingerprint)
+    )
 
 
 def dimensions_of(args: argparse.Namespace, info: "ModelInfo") -> int:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 _OPTIONS = {
     "ca": "--ca",
     "certificate": "--certificate",
+    "expected_fingerprint": "--expected-fingerprint",
+    "expected_reranker_fingerprint": "--expected-fingerprint",
     "headers": "--header-file",
     "key": "--key",
     "model": "--model",

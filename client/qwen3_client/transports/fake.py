@@ -198,6 +198,7 @@ def _config(name: str, outputs: Mapping[str, int], parameters: Mapping[str, str]
         "max_tokens": str(max_tokens),
         "tokenizer": str(_TOKENIZER),
         "tokenizer_sha256": hashlib.sha256(tokenizer).hexdigest(),
+        "model_sha256": hashlib.sha256(b"fake").hexdigest(),
     }
     return {
         "name": name,
