@@ -218,7 +218,7 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
     values: dict[str, Any] = {}
     for field in fields(kind):
         key = field.name
-        if key == "name":
+        if key in ("name", "fingerprint"):
             continue
         parameter = parameters.get(key)
         if parameter is None and field.default is not MISSING:
@@ -242,11 +242,10 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
     values["tokenizer_sha256"] = values["tokenizer_sha256"].lower()
     if not re.fullmatch(r"[0-9a-f]{64}", values["tokenizer_sha256"]):
         raise _UnfitError(f"parameter 'tokenizer_sha256' is {values['tokenizer_sha256']!r}, not a sha256")
-    stated = values.get("fingerprint")
-    values["fingerprint"] = fingerprint_of(
-        {key: str(value.get("string_value", "")) for key, value in parameters.items() if isinstance(value, Mapping)}
-    )
-    if stated not in (None, values["fingerprint"]):
+    texts = {key: str(value.get("string_value", "")) for key, value in parameters.items() if isinstance(value, Mapping)}
+    values["fingerprint"] = fingerprint_of(texts)
+    stated = texts.get("fingerprint")
+    if stated and stated != values["fingerprint"]:
         _log.warning(
             "the parameters of the model %r were changed after it was exported: its fingerprint is %s, not %s as its "
             "config.pbtxt still says",

@@ -79,15 +79,16 @@ def test_a_reranker_has_one_too(reranker_config: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "use"),
+    ("options", "use"),
     [
-        ("expected_fingerprint", lambda client: client.encode_document("text")),
-        ("expected_reranker_fingerprint", lambda client: client.rank("query", ["text"])),
+        (ClientOptions(expected_fingerprint="0" * 16), lambda client: client.encode_document("text")),
+        (ClientOptions(expected_reranker_fingerprint="0" * 16), lambda client: client.rank("query", ["text"])),
     ],
 )
-def test_a_client_refuses_another_model_before_it_sends_anything(option: str, use: Callable[[Client], Any]) -> None:
+def test_a_client_refuses_another_model_before_it_sends_anything(
+    options: ClientOptions, use: Callable[[Client], Any]
+) -> None:
     transport = FakeTransport(dimensions=64)
-    options = ClientOptions(**{option: "0" * 16})
     with (
         Client.from_options(options, transport=transport) as client,
         pytest.raises(ContractMismatchError, match="but 0000000000000000 is expected"),

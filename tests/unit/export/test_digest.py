@@ -113,7 +113,7 @@ def test_pooling_normalisation_and_dense_layers_change_it(checkpoint: Path) -> N
         sizes = {"in_features": 64, "out_features": 32, "bias": False}
         return "Dense", folder, {**sizes, "activation_function": f"torch.nn.modules.activation.{activation}"}
 
-    normalize = ("Normalize", "9_Normalize", {})
+    normalize: tuple[str, str, dict[str, Any]] = ("Normalize", "9_Normalize", {})
     plain = digest(checkpoint)
     assert save(pooling("lasttoken"), normalize) == plain
     found = [
