@@ -57,6 +57,7 @@ class ServedInfo:
         tokenizer: Hub id, or folder with the tokenizer.json.
         tokenizer_sha256: sha256 of the bytes of the tokenizer.json, 64 lower-case hexadecimal digits.
         default_instruction: the instruction that is used when the caller gives none.
+        device: "cpu", "cuda" or "tensorrt"; "" if the model does not state it.
         fingerprint: the short name of the space of its vectors or scores, which follows from the other parameters (see
             `fingerprint`); None for a model that was exported before there were fingerprints.
     """
@@ -78,6 +79,7 @@ class ServedInfo:
     tokenizer: str
     tokenizer_sha256: str
     default_instruction: str
+    device: str = ""
     fingerprint: str | None = None
 
     @property

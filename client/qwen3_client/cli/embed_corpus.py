@@ -17,6 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..bulk.corpus import Corpus
+from ..bulk.description import arithmetic_of
 from ..bulk.output import OUTPUT_SUFFIXES, VECTOR_COLUMN, BulkOutput
 from ..bulk.parts import Parts, open_parts
 from ..bulk.pipeline import embed_blocks
@@ -67,6 +68,8 @@ def embed_corpus(
         about = _about(args, info, dtype=dtype, dimensions=dimensions)
         source = _source(corpus)
         job = {**source, **about, "block_rows": args.block_rows, "calibration": _digest(calibration)}
+        arithmetic = arithmetic_of(client, info)
+        cuts.take()  # the probe is none of the corpus's texts
         folder = output.with_name(f"{output.name}.parts")
         with open_parts(folder, job=job, restarts=args.restart) as parts:
             if not parts.is_empty:
@@ -83,6 +86,7 @@ def embed_corpus(
                 dimensions=dimensions,
                 calibration=calibration,
                 about=about,
+                arithmetic=arithmetic,
                 saves_calibration=args.calibration is None or not is_same_file(Path(args.calibration), beside),
             )
             if args.no_truncate and (before := result.cuts).texts:
@@ -93,7 +97,7 @@ def embed_corpus(
             blocks = corpus.blocks(start=parts.next_row)
             first = list(itertools.islice(blocks, 1))  # its start is where the progress bar begins
             begin = first[0].begin if first else corpus.size
-            with _kept_in(parts) as unfinished, _Progress(corpus.size, begin=begin) as progress:
+            with _kept_in(parts, arithmetic=arithmetic) as unfinished, _Progress(corpus.size, begin=begin) as progress:
                 embedded = embed_blocks(
                     client,
                     itertools.chain(first, blocks),
@@ -121,13 +125,13 @@ def embed_corpus(
 
 
 @contextlib.contextmanager
-def _kept_in(parts: Parts) -> Iterator[UnfinishedBlocks]:
+def _kept_in(parts: Parts, *, arithmetic: str | None) -> Iterator[UnfinishedBlocks]:
     """Provide the keeper of finished texts. When the run is stopped, commit them and print how many rows are kept.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, with the text to print as its argument.
     """
-    unfinished = UnfinishedBlocks(parts)
+    unfinished = UnfinishedBlocks(parts, arithmetic=arithmetic)
     try:
         yield unfinished
     except (KeyboardInterrupt, Qwen3ClientError, OSError) as stop:
@@ -176,6 +180,7 @@ def _about(args: argparse.Namespace, info: ModelInfo, *, dtype: Dtype, dimension
         "source": info.source,
         "revision": info.revision,
         "precision": info.precision,
+        "fingerprint": info.fingerprint,
         "tokenizer_sha256": info.tokenizer_sha256,
         "max_tokens": info.max_tokens,
         "kind": args.kind,

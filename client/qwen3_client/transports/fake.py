@@ -194,6 +194,7 @@ def _config(name: str, outputs: Mapping[str, int], parameters: Mapping[str, str]
         "revision": "",
         "model_size": "fake",
         "precision": "fp32",
+        "device": "cpu",
         "vocabulary": str(_VOCABULARY),
         "max_tokens": str(max_tokens),
         "tokenizer": str(_TOKENIZER),
