@@ -23,6 +23,7 @@ from ..durable_file import durable_file
 from ..quantization import Calibration, Dtype, needs_calibration, quantize, stored_as
 from ..vector_files import calibration_beside, vector_file
 from .description import METADATA_KEY, as_json, description_beside
+from .existing import ExistingVectors
 from .parts import Parts
 
 OUTPUT_SUFFIXES = (".npy", ".parquet")
@@ -47,6 +48,7 @@ class BulkOutput:
         calibration: the ranges for int8 and uint8; None to make them from the first rows of the corpus.
         about: description of the vectors, for the metadata of a .parquet file or the sidecar of a .npy file.
         arithmetic: what `arithmetic_of` returned for the server, which may be another one than in an earlier run.
+        existing: the vectors of the file, which the new ones follow; None to replace the file.
         saves_calibration: whether the calibration is written beside the file; not necessary if it was read from there.
     """
 
@@ -61,6 +63,7 @@ class BulkOutput:
         calibration: Calibration | None,
         about: Mapping[str, object],
         arithmetic: str | None,
+        existing: ExistingVectors | None = None,
         saves_calibration: bool = True,
     ) -> None:
         self.path = path
@@ -72,6 +75,7 @@ class BulkOutput:
         self._calibrates = calibration is None and needs_calibration(dtype)
         self._about = about
         self._arithmetic = arithmetic
+        self._existing = existing
         self._saves_calibration = saves_calibration
 
     def add(self, keys: pa.Array, vectors: NDArray[np.float32], *, stop: int, cuts: Cuts) -> None:
@@ -101,7 +105,7 @@ class BulkOutput:
         """Join the parts in one file, write the calibration beside it, and remove the parts.
 
         Returns:
-            The number of vectors.
+            The number of vectors in the file.
 
         Raises:
             InvalidInputError: there are too few vectors to make a calibration from.
@@ -112,6 +116,9 @@ class BulkOutput:
             calibration.save(calibration_beside(self.path))
         count = 0
         with self._npy() if self.path.suffix == ".npy" else self._parquet() as write:
+            for table in () if self._existing is None else self._existing.tables():
+                write(table)
+                count += table.num_rows
             for table in self._parts.tables():
                 vectors = _vectors(table)
                 write(table if vectors.dtype == self.stored else self._table(table[0], self._quantized(vectors)))
@@ -122,7 +129,11 @@ class BulkOutput:
     def _description(self) -> dict[str, object]:
         """Return the description of the vectors. They have an arithmetic if it is the same for all of them."""
         made = {(table.schema.metadata or {}).get(ARITHMETIC_KEY, b"").decode() for table in self._parts.tables()}
-        return {**self._about, "arithmetic": made.pop() or None if len(made) == 1 else None}
+        appended: dict[str, object] = {}
+        if self._existing is not None:
+            made.add(self._existing.arithmetic or "")
+            appended = {"appended_to": self._existing.identity}
+        return {**self._about, **appended, "arithmetic": made.pop() or None if len(made) == 1 else None}
 
     def _ranges(self) -> Calibration | None:
         if self._calibrates and self._calibration is None:

@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from ..bulk.corpus import Corpus
 from ..bulk.description import arithmetic_of
+from ..bulk.existing import ExistingVectors
 from ..bulk.output import OUTPUT_SUFFIXES, VECTOR_COLUMN, BulkOutput
-from ..bulk.parts import Parts, open_parts
+from ..bulk.parts import JOB, Parts, open_parts
 from ..bulk.pipeline import embed_blocks
 from ..bulk.unfinished import UnfinishedBlocks
 from ..contract import ModelInfo
@@ -67,11 +68,18 @@ def embed_corpus(
         checked_dtype(dtype, dimensions=dimensions)
         about = _about(args, info, dtype=dtype, dimensions=dimensions)
         source = _source(corpus)
+        existing = None
+        if args.append_to is not None:
+            existing = ExistingVectors(output, key=corpus.key, vector_column=VECTOR_COLUMN, about=about)
+            corpus.known, calibration = existing.keys, existing.calibration
         job = {**source, **about, "block_rows": args.block_rows, "calibration": _digest(calibration)}
+        if existing is not None:
+            job["append_to"] = existing.identity
         arithmetic = arithmetic_of(client, info)
         cuts.take()  # the probe is none of the corpus's texts
         folder = output.with_name(f"{output.name}.parts")
-        with open_parts(folder, job=job, restarts=args.restart) as parts:
+        restarts = args.restart or (existing is not None and existing.has_taken(folder / JOB))
+        with open_parts(folder, job=job, restarts=restarts) as parts:
             if not parts.is_empty:
                 print(
                     f"resuming: the vectors of {parts.texts:,} rows of {path} are kept",
@@ -87,7 +95,9 @@ def embed_corpus(
                 calibration=calibration,
                 about=about,
                 arithmetic=arithmetic,
-                saves_calibration=args.calibration is None or not is_same_file(Path(args.calibration), beside),
+                existing=existing,
+                saves_calibration=existing is None
+                and (args.calibration is None or not is_same_file(Path(args.calibration), beside)),
             )
             if args.no_truncate and (before := result.cuts).texts:
                 raise InvalidInputError(
@@ -113,6 +123,9 @@ def embed_corpus(
                     for done in embedded:
                         result.add(done.block.keys, done.vectors, stop=done.block.stop, cuts=done.cuts)
                         unfinished.finished(done.block)
+            if not parts and existing is not None:
+                print(f"{output} has the vectors of all texts of {path} already", file=sys.stderr)
+                return
             if not parts:
                 raise InvalidInputError(f"{path} holds no texts")
             if _source(corpus) != source:
