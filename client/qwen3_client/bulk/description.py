@@ -6,7 +6,7 @@ A .parquet file has it in the metadata of its schema, as JSON, a .npy file in a 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,15 +19,15 @@ from ..errors import InvalidInputError
 
 METADATA_KEY = b"qwen3_triton"  # in the schema of a .parquet file
 
-# Long enough that another order of summation, in any layer, changes some bits of the vector.
-_PROBE = "Which numbers does a processor make of one and the same text? 0123456789 äöü 三 " * 4
+# Of several lengths, and long: on a small model, one of two texts is the same to the bit on two kinds of processors.
+_PROBE = [f"Which numbers does a processor make of one and the same text? {n} äöü 三 " * n for n in range(1, 9)]
 
 
 class TextEmbedder(Protocol):
     """The method of `Client` that the probe needs."""
 
-    def encode_document(self, texts: str) -> NDArray[np.float32]:
-        """Embed one text, float32 `[dimensions]`."""
+    def encode_document(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts, float32 `[n, dimensions]`."""
 
 
 def description_beside(path: Path) -> Path:
@@ -62,7 +62,7 @@ def as_json(description: Mapping[str, object]) -> str:
 
 
 def arithmetic_of(client: TextEmbedder, info: ModelInfo) -> str | None:
-    """Return a short digest of the bits that the server makes of a fixed text.
+    """Return a short digest of the bits that the server makes of a few fixed texts.
 
     Processors of other kinds sum in another order, which changes the last bits of a vector. Where the digest and the
     fingerprint of the model are the same, the server makes the same bits of every text.

@@ -16,6 +16,7 @@ _OPTIONS = {
     "expected_reranker_fingerprint": "--expected-fingerprint",
     "headers": "--header-file",
     "key": "--key",
+    "least_cosine": "--least-cosine",
     "model": "--model",
     "reranker": "--model",
     "reranker_tokenizer": "--tokenizer",
