@@ -16,7 +16,7 @@ STATED = {
     "tokenizer_sha256": "b" * 64,
     "precision": "int8",
     "eos_token_id": "256",
-    "default_instruction": "Finde Passendes für die Frage",
+    "default_instruction": "Suche Passendes für die Frage",
 }
 
 
@@ -27,7 +27,7 @@ def with_parameters(config: dict[str, Any], **values: str) -> dict[str, Any]:
 
 def test_it_follows_the_formula_of_the_contract() -> None:
     text = (
-        '{"default_instruction":"Finde Passendes für die Frage","eos_token_id":"256","model_sha256":"' + "a" * 64 + '",'
+        '{"default_instruction":"Suche Passendes für die Frage","eos_token_id":"256","model_sha256":"' + "a" * 64 + '",'
         '"precision":"int8","tokenizer_sha256":"' + "b" * 64 + '","version":1}'
     )
     assert json.loads(text) == {**STATED, "version": 1}
