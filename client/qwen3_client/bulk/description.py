@@ -20,7 +20,7 @@ from ..errors import InvalidInputError
 METADATA_KEY = b"qwen3_triton"  # in the schema of a .parquet file
 
 # Of several lengths, and long: on a small model, one of two texts is the same to the bit on two kinds of processors.
-_PROBE = [f"Which numbers does a processor make of one and the same text? {n} äöü 三 " * n for n in range(1, 9)]
+PROBE = [f"Which numbers does a processor make of one and the same text? {n} äöü 三 " * n for n in range(1, 9)]
 
 
 class TextEmbedder(Protocol):
@@ -75,4 +75,4 @@ def arithmetic_of(client: TextEmbedder, info: ModelInfo) -> str | None:
     """
     if info.device != "cpu":
         return None
-    return hashlib.sha256(client.encode_document(_PROBE).astype("<f4").tobytes()).hexdigest()[:16]
+    return hashlib.sha256(client.encode_document(PROBE).astype("<f4").tobytes()).hexdigest()[:16]

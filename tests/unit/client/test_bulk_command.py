@@ -539,7 +539,7 @@ def test_too_few_rows_to_calibrate(here: Path, capsys: pytest.CaptureFixture[str
     [
         (["--output", "v.jsonl"], 2, "for a corpus the name must end in .npy or .parquet"),
         (["--output", "nowhere/v.npy"], 2, "there is no folder nowhere"),
-        ([], 2, "--text-column needs --output x.parquet or --output x.npy"),
+        ([], 2, "--text-column needs --output x.parquet, --output x.npy or --append-to x.parquet"),
         (["c.txt", "--output", "v.npy"], 2, "give exactly one argument, the file of the corpus"),
         (["--file", "c.txt", "--output", "v.npy"], 2, "give exactly one argument, the file of the corpus"),
         (
