@@ -48,12 +48,19 @@ class AsyncClient(BaseClient):
 
     def _open(self, options: ClientOptions, transport: Transport | None) -> None:
         self._session = Session(options, transport=transport)
-        self._embedding_model = ServedModel(self._session, ModelInfo, name=options.model, tokenizer=options.tokenizer)
+        self._embedding_model = ServedModel(
+            self._session,
+            ModelInfo,
+            name=options.model,
+            tokenizer=options.tokenizer,
+            fingerprint=options.expected_fingerprint,
+        )
         self._reranker = ServedModel(
             self._session,
             RerankerInfo,
             name=options.reranker,
             tokenizer=options.reranker_tokenizer,
+            fingerprint=options.expected_reranker_fingerprint,
         )
 
     async def __aenter__(self) -> "AsyncClient":

@@ -48,6 +48,9 @@ class Client(BaseClient):
         reranker_tokenizer: the same for the reranker.
         special_tokens: whether special tokens in texts, such as `<|im_end|>`, are read as such, as
             sentence-transformers and vLLM do. By default they are plain text, so that no text can forge a prompt.
+        expected_fingerprint: the fingerprint that the embedding model must have, such as that of the vectors in an
+            index: `info().fingerprint`. A model that has another one is refused. None for any model.
+        expected_reranker_fingerprint: the same for the reranker.
         timeout_s: seconds that each request may take from the moment it is first sent, including its wait in the
             server's queue and all retries.
         retry_s: seconds for which a failed request is retried; 0 to never retry.

@@ -5,12 +5,14 @@ module checks the tensors, which also shows whether a model is an embedding mode
 parameters. It knows nothing about how the config reached the client.
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from .errors import ContractMismatchError
+from .fingerprint import fingerprint_of
 from .pair_template import QWEN_TEMPLATE, fault_of
 
 INPUT_NAME = "input_ids"  # [n]: the token ids of one prompt, never padded
@@ -25,6 +27,8 @@ _LEAST = {"eos_token_id": 0}  # the lowest allowed value; that of every other nu
 _MAY_BE_EMPTY = {"revision", "query_prompt", "document_prompt"}
 
 InfoT = TypeVar("InfoT", bound="ServedInfo")
+
+_log = logging.getLogger("qwen3_client")
 
 
 class _UnfitError(Exception):
@@ -54,6 +58,9 @@ class ServedInfo:
         tokenizer: Hub id, or folder with the tokenizer.json.
         tokenizer_sha256: sha256 of the bytes of the tokenizer.json, 64 lower-case hexadecimal digits.
         default_instruction: the instruction that is used when the caller gives none.
+        device: "cpu", "cuda" or "tensorrt"; "" if the model does not state it.
+        fingerprint: the short name of the space of its vectors or scores, which follows from the other parameters (see
+            `fingerprint`); None for a model that was exported before there were fingerprints.
     """
 
     NOUN: ClassVar[str]
@@ -73,11 +80,35 @@ class ServedInfo:
     tokenizer: str
     tokenizer_sha256: str
     default_instruction: str
+    device: str = ""
+    fingerprint: str | None = None
 
     @property
     def output_width(self) -> int:
         """The length of each output for one prompt."""
         return 1
+
+    def check_fingerprint(self, expected: str | None) -> None:
+        """Make sure that this is the model whose vectors or scores the caller has already.
+
+        Args:
+            expected: its fingerprint; None to take any model.
+
+        Raises:
+            ContractMismatchError: it is another model, or was exported before there were fingerprints.
+        """
+        if expected in (None, self.fingerprint):
+            return
+        if self.fingerprint is None:
+            raise ContractMismatchError(
+                f"the served model {self.name!r} has no fingerprint, but {expected} is expected: it was exported by an "
+                "older version; export it again with `qwen3-triton export --force`"
+            )
+        raise ContractMismatchError(
+            f"the served model {self.name!r} has the fingerprint {self.fingerprint}, but {expected} is expected: what "
+            f"the two models compute cannot be compared; name the model with that fingerprint with {self.OPTION}=, or "
+            f"compute everything again with this one and expect {self.fingerprint}"
+        )
 
     @classmethod
     def fits(cls, config: Mapping[str, Any]) -> bool:
@@ -202,7 +233,7 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
     values: dict[str, Any] = {}
     for field in fields(kind):
         key = field.name
-        if key == "name":
+        if key in ("name", "fingerprint"):
             continue
         parameter = parameters.get(key)
         if parameter is None and field.default is not MISSING:
@@ -229,4 +260,15 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
     values["tokenizer_sha256"] = values["tokenizer_sha256"].lower()
     if not re.fullmatch(r"[0-9a-f]{64}", values["tokenizer_sha256"]):
         raise _UnfitError(f"parameter 'tokenizer_sha256' is {values['tokenizer_sha256']!r}, not a sha256")
+    texts = {key: str(value.get("string_value", "")) for key, value in parameters.items() if isinstance(value, Mapping)}
+    values["fingerprint"] = fingerprint_of(texts)
+    stated = texts.get("fingerprint")
+    if stated and stated != values["fingerprint"]:
+        _log.warning(
+            "the parameters of the model %r were changed after it was exported: its fingerprint is %s, not %s as its "
+            "config.pbtxt still says",
+            config.get("name"),
+            values["fingerprint"],
+            stated,
+        )
     return values

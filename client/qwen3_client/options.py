@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 from .address import Address, parse_address
 from .errors import InvalidInputError, RefusedError
+from .fingerprint import DIGITS, is_fingerprint
 from .inputs import checked_text
 
 Kind: TypeAlias = Literal["query", "document"]
@@ -100,6 +101,9 @@ class ClientOptions:
         reranker_tokenizer: the same for the reranker.
         special_tokens: whether special tokens in texts, such as `<|im_end|>`, are read as such, as
             sentence-transformers and vLLM do. By default they are plain text, so that no text can forge a prompt.
+        expected_fingerprint: the fingerprint that the embedding model must have, such as that of the vectors in an
+            index: `info().fingerprint`. A model that has another one is refused. None for any model.
+        expected_reranker_fingerprint: the same for the reranker.
         timeout_s: seconds that each request may take from the moment it is first sent, including its wait in the
             server's queue and all retries.
         retry_s: seconds for which a request is retried that fails because the server is restarting or its queue is
@@ -121,6 +125,8 @@ class ClientOptions:
     tokenizer: str | os.PathLike[str] | None = None
     reranker_tokenizer: str | os.PathLike[str] | None = None
     special_tokens: bool = False
+    expected_fingerprint: str | None = None
+    expected_reranker_fingerprint: str | None = None
     timeout_s: float = 300.0
     retry_s: float = 60.0
     concurrency: int = 64
@@ -139,6 +145,12 @@ class ClientOptions:
         for option, name in (("model", self.model), ("reranker", self.reranker)):
             if name is not None:
                 checked_text(name, what=option)
+        for option in ("expected_fingerprint", "expected_reranker_fingerprint"):
+            expected = getattr(self, option)
+            if expected is not None and not (isinstance(expected, str) and is_fingerprint(expected)):
+                raise InvalidInputError(
+                    f"give {DIGITS} hexadecimal digits, as info().fingerprint has, for {option}=, not {expected!r}"
+                )
         if self.tls is not None and not address.is_secure:
             raise InvalidInputError(
                 f"tls= needs an encrypted URL: {address.protocol}s://{address.host_and_port} instead of {address}"

@@ -94,6 +94,7 @@ class ServedModel(Generic[InfoT]):
         kind: the class of the model's description, which also names its outputs.
         name: its name on the server; None for the only model of its kind there.
         tokenizer: folder with its tokenizer.json, or a Hub id; None for the tokenizer that the server names.
+        fingerprint: the fingerprint that the model must have; None for any.
 
     Attributes:
         name: its name on the server; None until it is known.
@@ -107,10 +108,12 @@ class ServedModel(Generic[InfoT]):
         *,
         name: str | None,
         tokenizer: str | os.PathLike[str] | None,
+        fingerprint: str | None = None,
     ) -> None:
         self._session = session
         self._kind = kind
         self.name = name
+        self._fingerprint = fingerprint
         self._most_texts = 1  # in one request
         self._info = Once(self._ask_info, create_task=session.create_task)
         self._tokenizer = Once(self._get_tokenizer, create_task=session.create_task)
@@ -124,7 +127,7 @@ class ServedModel(Generic[InfoT]):
 
         Raises:
             ContractMismatchError: there is no such model, or more than one and none was named, or it is of another
-                kind.
+                kind, or its fingerprint is not the one that is expected.
             Qwen3ClientError: the server could not be asked.
         """
         return await self._info.get()
@@ -226,6 +229,7 @@ class ServedModel(Generic[InfoT]):
     async def _ask_info(self) -> InfoT:
         config = await (self._choose() if self.name is None else self._named(self.name))
         info = self._kind.from_config(config)
+        info.check_fingerprint(self._fingerprint)
         self._most_texts = _most_texts(config)
         self.name = info.name
         return info

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from .checkpoint.adapter import merge_adapter, stated_base
 from .checkpoint.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from .checkpoint.digest import model_digest
 from .checkpoint.modules import MODULES, PLAIN
 from .checkpoint.tiny import TINY, write_tiny_checkpoint
 from .errors import ExportError
 from .kind import MODEL_NAMES, DetectedKind, Kind, detect_kind
 from .model_directory.repository import is_exported, model_around
 from .model_directory.versions import add_version, check_version
-from .packed_directory import FIRST_VERSION, start_directory, write_directory
+from .packed_directory import FIRST_VERSION, stamped, start_directory, write_directory
 from .precision import Precision
 from .target import Attention, Device, Target, choose_precision, choose_target
 
@@ -253,14 +254,18 @@ def _export_for_tensorrt(
                 f"{model} holds an exported model; --force replaces it, and --name writes another model beside it"
             )
     with _scratch_beside(padding_front) as scratch:
+        digest = model_digest(checkpoint, kind)
         front_parameters, plan_parameters = (
-            start_directory(
-                checkpoint,
-                scratch / model.name,
-                final=model.resolve(),
-                kind=kind,
-                device="tensorrt",
-                precision=precision,
+            stamped(
+                start_directory(
+                    checkpoint,
+                    scratch / model.name,
+                    final=model.resolve(),
+                    kind=kind,
+                    device="tensorrt",
+                    precision=precision,
+                ),
+                digest=digest,
             )
             for model in (padding_front, plan_model)
         )

@@ -6,12 +6,15 @@ This module writes the files into a folder that it is given; `exporter` moves th
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from qwen3_client.fingerprint import fingerprint_of
 
 from .checkpoint.adapter import WEIGHTS
 from .checkpoint.chat_template import pair_prompt
 from .checkpoint.checkpoint import Checkpoint
+from .checkpoint.digest import model_digest
 from .checkpoint.equalise import equalise
 from .checkpoint.reranker_head import read_head
 from .checkpoint.text_prompts import has_prompts, prompt_parameters
@@ -48,7 +51,7 @@ def start_directory(
         precision: How products are computed.
 
     Returns:
-        The parameters of the model's configuration, which tell clients about the model.
+        The parameters of the model's configuration, which tell clients about the model; all but those of `stamped`.
 
     Raises:
         ExportError: The tokenizer does not fit the model.
@@ -81,6 +84,12 @@ def start_directory(
         folder = next(saved, checkpoint.folder)
         return parameters | prompt_parameters(folder, default_instruction=DEFAULT_INSTRUCTION)
     return parameters | pair_prompt(checkpoint.folder).parameters(default_instruction=DEFAULT_INSTRUCTION)
+
+
+def stamped(parameters: Mapping[str, str], *, digest: str) -> dict[str, str]:
+    """Add a model's digest, from `model_digest`, and the fingerprint that follows from it, to its parameters."""
+    known = {**parameters, "model_sha256": digest}
+    return known | {"fingerprint": fingerprint_of(known) or ""}
 
 
 def write_directory(
@@ -123,6 +132,7 @@ def write_directory(
 
     if version is not None:
         check_fits(final, parameters)
+    parameters = stamped(parameters, digest=model_digest(checkpoint, kind))  # last, because it reads every weight
     folder = directory / str(version or FIRST_VERSION)
     folder.mkdir()
     write_model(model, folder / "model.onnx", progress=progress)

@@ -4,7 +4,7 @@ A block is embedded and kept as a unit. Where it ends depends only on the file a
 has the same blocks as an uninterrupted one. This module knows nothing about tokens or vectors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,9 @@ class Corpus:
         block_rows: maximum number of texts in a block.
         skips_empty: whether rows without a text are left out; False to raise an error instead.
 
+    Attributes:
+        known: keys whose rows are left out.
+
     Raises:
         InvalidInputError: there is no such column, it has another type, or the file is not what its suffix says.
         OSError: the file cannot be read.
@@ -69,6 +72,7 @@ class Corpus:
         self.id_column = id_column
         self._block_rows = block_rows
         self._skips_empty = skips_empty
+        self.known: Collection[object] = ()
         self._file = open_corpus_file(path)
         for column in (text_column, id_column):
             if column is not None:
@@ -119,6 +123,8 @@ class Corpus:
                 begin = position
                 continue
             end = position
+            if (row if self.id_column is None else values[-1]) in self.known:
+                continue
             text = self._text(row, values[0])
             if text is None:
                 continue

@@ -22,11 +22,13 @@ from ..cuts import Cuts
 from ..durable_file import durable_file
 from ..quantization import Calibration, Dtype, needs_calibration, quantize, stored_as
 from ..vector_files import calibration_beside, vector_file
+from .description import METADATA_KEY, as_json, description_beside
+from .existing import ExistingVectors
 from .parts import Parts
 
 OUTPUT_SUFFIXES = (".npy", ".parquet")
 VECTOR_COLUMN = "embedding"
-_METADATA_KEY = b"qwen3_triton"  # in the schema of a .parquet file: a description of the vectors, as JSON
+ARITHMETIC_KEY = b"arithmetic"  # in the schema of a part: `arithmetic_of` the server that made it, or nothing
 _CUTS_KEY = b"cuts"  # in the schema of a part: what was cut off from its texts, as JSON
 
 # A calibration is made from the blocks that begin before this row. If the corpus is in random order, one number in
@@ -44,7 +46,9 @@ class BulkOutput:
         dtype: the dtype in which the vectors are written.
         dimensions: length of the vectors.
         calibration: the ranges for int8 and uint8; None to make them from the first rows of the corpus.
-        about: description of the vectors, for the metadata of a .parquet file.
+        about: description of the vectors, for the metadata of a .parquet file or the sidecar of a .npy file.
+        arithmetic: what `arithmetic_of` returned for the server, which may be another one than in an earlier run.
+        existing: the vectors of the file, which the new ones follow; None to replace the file.
         saves_calibration: whether the calibration is written beside the file; not necessary if it was read from there.
     """
 
@@ -58,6 +62,8 @@ class BulkOutput:
         dimensions: int,
         calibration: Calibration | None,
         about: Mapping[str, object],
+        arithmetic: str | None,
+        existing: ExistingVectors | None = None,
         saves_calibration: bool = True,
     ) -> None:
         self.path = path
@@ -68,6 +74,8 @@ class BulkOutput:
         self._calibration = calibration
         self._calibrates = calibration is None and needs_calibration(dtype)
         self._about = about
+        self._arithmetic = arithmetic
+        self._existing = existing
         self._saves_calibration = saves_calibration
 
     def add(self, keys: pa.Array, vectors: NDArray[np.float32], *, stop: int, cuts: Cuts) -> None:
@@ -84,7 +92,8 @@ class BulkOutput:
         """
         is_sample = self._calibrates and self._parts.next_row < _CALIBRATION_ROWS
         table = self._table(keys, vectors if is_sample else self._quantized(vectors))
-        self._parts.add(table.replace_schema_metadata({_CUTS_KEY: json.dumps(asdict(cuts))}), stop=stop)
+        metadata = {_CUTS_KEY: json.dumps(asdict(cuts)), ARITHMETIC_KEY: self._arithmetic or ""}
+        self._parts.add(table.replace_schema_metadata(metadata), stop=stop)
 
     @property
     def cuts(self) -> Cuts:
@@ -96,7 +105,7 @@ class BulkOutput:
         """Join the parts in one file, write the calibration beside it, and remove the parts.
 
         Returns:
-            The number of vectors.
+            The number of vectors in the file.
 
         Raises:
             InvalidInputError: there are too few vectors to make a calibration from.
@@ -107,12 +116,24 @@ class BulkOutput:
             calibration.save(calibration_beside(self.path))
         count = 0
         with self._npy() if self.path.suffix == ".npy" else self._parquet() as write:
+            for table in () if self._existing is None else self._existing.tables():
+                write(table)
+                count += table.num_rows
             for table in self._parts.tables():
                 vectors = _vectors(table)
                 write(table if vectors.dtype == self.stored else self._table(table[0], self._quantized(vectors)))
                 count += len(vectors)
         self._parts.remove()
         return count
+
+    def _description(self) -> dict[str, object]:
+        """Return the description of the vectors. They have an arithmetic if it is the same for all of them."""
+        made = {(table.schema.metadata or {}).get(ARITHMETIC_KEY, b"").decode() for table in self._parts.tables()}
+        appended: dict[str, object] = {}
+        if self._existing is not None:
+            made.add(self._existing.arithmetic or "")
+            appended = {"appended_to": self._existing.identity}
+        return {**self._about, **appended, "arithmetic": made.pop() or None if len(made) == 1 else None}
 
     def _ranges(self) -> Calibration | None:
         if self._calibrates and self._calibration is None:
@@ -130,6 +151,8 @@ class BulkOutput:
     @contextmanager
     def _npy(self) -> Iterator[Callable[[pa.Table], None]]:
         partial = self._parts.partial(self.path.name)
+        with durable_file(description_beside(self.path)) as file:
+            file.write(as_json(self._description()).encode())
         with vector_file(self.path, width=self.width, dtype=self.stored, partial=partial) as write:
             yield lambda table: write(_vectors(table))
 
@@ -137,7 +160,7 @@ class BulkOutput:
     def _parquet(self) -> Iterator[Callable[[pa.Table], None]]:
         schema = pa.schema(
             [self._key, pa.field(VECTOR_COLUMN, pa.list_(pa.from_numpy_dtype(self.stored), self.width))],
-            metadata={_METADATA_KEY: json.dumps(self._about, ensure_ascii=False)},
+            metadata={METADATA_KEY: as_json(self._description())},
         )
         partial = self._parts.partial(self.path.name)
         with (

@@ -22,7 +22,7 @@ import pyarrow as pa
 from ..durable_file import durable_file
 from ..errors import InvalidInputError
 
-_JOB = "job.json"
+JOB = "job.json"
 _LOCK = "lock"
 _NAME = re.compile(r"rows-(\d{12,})-(\d{12,})\.arrow")
 _PIECE_NAME = re.compile(r"texts-(\d{12,})-(\d{4,})\.arrow")
@@ -102,7 +102,7 @@ class Parts:
     def remove(self) -> None:
         """Remove the folder and everything that the job keeps there."""
         # The description goes first. Without it, files that are left if the process is killed here are not used again.
-        (self.folder / _JOB).unlink(missing_ok=True)
+        (self.folder / JOB).unlink(missing_ok=True)
         _remove_parts(self.folder)
         (self.folder / _LOCK).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # the folder holds other files too
@@ -155,14 +155,14 @@ def open_parts(folder: Path, *, job: Mapping[str, object], restarts: bool = Fals
             ) from None
         for left in folder.glob("*.part"):
             left.unlink()
-        job_path = folder / _JOB
+        job_path = folder / JOB
         if restarts:
             job_path.unlink(missing_ok=True)
         if job_path.exists():
             _check_same(folder, job)
         else:
             _remove_parts(folder)
-            with durable_file(job_path, partial=folder / f"{_JOB}.part") as file:
+            with durable_file(job_path, partial=folder / f"{JOB}.part") as file:
                 file.write(json.dumps(job, indent=2, ensure_ascii=False).encode())
         parts = Parts(folder)
         try:
@@ -179,11 +179,11 @@ def _read(path: Path) -> pa.Table:
 
 def _check_same(folder: Path, job: Mapping[str, object]) -> None:
     try:
-        kept = json.loads((folder / _JOB).read_bytes())
+        kept = json.loads((folder / JOB).read_bytes())
     except ValueError:
         kept = None
     if not isinstance(kept, dict):
-        raise InvalidInputError(f"{folder / _JOB} is damaged; add --restart to start over")
+        raise InvalidInputError(f"{folder / JOB} is damaged; add --restart to start over")
     names = [*kept, *(name for name in job if name not in kept)]
     changes = [
         f"{name} was {kept.get(name)!r}, is {job.get(name)!r}" for name in names if kept.get(name) != job.get(name)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .corpus import Block
+from .output import ARITHMETIC_KEY
 from .parts import Parts
 
 COMMIT_S = 25.0  # together with the seconds between two calls of `commit_if_due`, less than 30
@@ -26,14 +27,22 @@ class UnfinishedBlocks:
 
     Args:
         parts: the parts of the job.
+        arithmetic: what `arithmetic_of` returned for the server. Pieces that another server made are not used, so that
+            a block is of one.
         commit_s: seconds after which the vectors in memory are written to the disk.
         clock: returns the time in seconds.
     """
 
     def __init__(
-        self, parts: Parts, *, commit_s: float = COMMIT_S, clock: Callable[[], float] = time.monotonic
+        self,
+        parts: Parts,
+        *,
+        arithmetic: str | None = None,
+        commit_s: float = COMMIT_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._parts = parts
+        self._arithmetic = (arithmetic or "").encode()
         self._commit_s = commit_s
         self._clock = clock
         self._committed = clock()
@@ -44,6 +53,8 @@ class UnfinishedBlocks:
         indices = {row: index for index, row in enumerate(block.rows)}
         found: dict[int, NDArray[np.float32]] = {}
         for table in self._parts.pieces(block.start):
+            if (table.schema.metadata or {}).get(ARITHMETIC_KEY, b"") != self._arithmetic:
+                continue
             vectors = table[_VECTOR].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
             found |= {indices[row]: vector for row, vector in zip(table[_ROW].to_pylist(), vectors, strict=True)}
         return found
@@ -82,6 +93,7 @@ class UnfinishedBlocks:
             vectors = np.concatenate([vectors for _, vectors in kept])
             column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
             rows = pa.array([row for rows, _ in kept for row in rows], pa.int64())
-            self._parts.add_piece(pa.table([rows, column], names=[_ROW, _VECTOR]), start=start)
+            table = pa.table([rows, column], names=[_ROW, _VECTOR])
+            self._parts.add_piece(table.replace_schema_metadata({ARITHMETIC_KEY: self._arithmetic}), start=start)
             del self._waiting[start]
         self._committed = self._clock()

@@ -39,6 +39,9 @@ def add_server_arguments(parser: argparse.ArgumentParser, *, noun: str) -> None:
         help="read special tokens in texts, such as <|im_end|>, as such (default: as plain text)",
     )
     parser.add_argument(
+        "--expected-fingerprint", metavar="HEX", help=f"refuse to use a {noun} that has another fingerprint"
+    )
+    parser.add_argument(
         "--timeout", type=float, default=300.0, metavar="S", help="seconds that each request may take (%(default)g)"
     )
 
@@ -110,8 +113,17 @@ def open_client(args: argparse.Namespace, *, noun: str) -> "Client":
         raise UsageError(f"--model must not be empty: leave it out to use the only {noun} there")
     options = replace(options_of(args), timeout_s=args.timeout, special_tokens=args.special_tokens)
     if noun == "reranker":
-        return Client.from_options(replace(options, reranker=args.model, reranker_tokenizer=args.tokenizer))
-    return Client.from_options(replace(options, model=args.model, tokenizer=args.tokenizer))
+        return Client.from_options(
+            replace(
+                options,
+                reranker=args.model,
+                reranker_tokenizer=args.tokenizer,
+                expected_reranker_fingerprint=args.expected_fingerprint,
+            )
+        )
+    return Client.from_options(
+        replace(options, model=args.model, tokenizer=args.tokenizer, expected_fingerprint=args.expected_fingerprint)
+    )
 
 
 def dimensions_of(args: argparse.Namespace, info: "ModelInfo") -> int:

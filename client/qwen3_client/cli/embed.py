@@ -62,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     corpus.add_argument(
         "--text-column", metavar="NAME", help='TEXT is a file, and this is its column with the texts ("text" in a .txt)'
     )
+    corpus.add_argument(
+        "--append-to",
+        metavar="PATH",
+        help="x.parquet that this command wrote, in place of --output: only texts whose ids it lacks are embedded",
+    )
     corpus.add_argument("--id-column", metavar="NAME", help="column with the ids of the texts (default: row numbers)")
     corpus.add_argument("--skip-empty", action="store_true", help="leave out rows without a text")
     corpus.add_argument("--restart", action="store_true", help="discard what an unfinished run left, and start over")
@@ -164,12 +169,20 @@ def _checked_arguments(args: argparse.Namespace) -> Path | None:
         raise UsageError("--instruction is for queries: add --query")
     if args.calibration is not None and not needs_calibration(args.dtype):
         raise UsageError("--calibration is for --dtype int8 and uint8")
+    if args.append_to is not None:
+        if args.output is not None:
+            raise UsageError("--append-to and --output contradict each other: give one of them")
+        if Path(args.append_to).suffix != ".parquet" or not Path(args.append_to).is_file():
+            raise UsageError(f"cannot append to {args.append_to}: it is not an existing .parquet file; use --output")
+        if args.calibration is not None:
+            raise UsageError("--append-to uses the calibration beside the file: leave out --calibration")
+        args.output = args.append_to
     if args.text_column is None:
         _check_arguments_of_texts(args)
     elif len(args.texts) != 1 or args.file is not None:
         raise UsageError("with --text-column, give exactly one argument, the file of the corpus, and no --file")
     elif args.output is None:
-        raise UsageError("--text-column needs --output x.parquet or --output x.npy")
+        raise UsageError("--text-column needs --output x.parquet, --output x.npy or --append-to x.parquet")
     inputs = _inputs(args)
     if args.output is None:
         refuse_appending_to_input(inputs)
@@ -208,6 +221,7 @@ def _check_arguments_of_texts(args: argparse.Namespace) -> None:
     from ..vector_files import SUFFIXES
 
     for option, is_given in (
+        ("--append-to", args.append_to is not None),
         ("--id-column", args.id_column is not None),
         ("--skip-empty", args.skip_empty),
         ("--restart", args.restart),

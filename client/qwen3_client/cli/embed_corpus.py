@@ -17,8 +17,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..bulk.corpus import Corpus
+from ..bulk.description import arithmetic_of
+from ..bulk.existing import ExistingVectors
 from ..bulk.output import OUTPUT_SUFFIXES, VECTOR_COLUMN, BulkOutput
-from ..bulk.parts import Parts, open_parts
+from ..bulk.parts import JOB, Parts, open_parts
 from ..bulk.pipeline import embed_blocks
 from ..bulk.unfinished import UnfinishedBlocks
 from ..contract import ModelInfo
@@ -66,9 +68,18 @@ def embed_corpus(
         checked_dtype(dtype, dimensions=dimensions)
         about = _about(args, info, dtype=dtype, dimensions=dimensions)
         source = _source(corpus)
+        existing = None
+        if args.append_to is not None:
+            existing = ExistingVectors(output, key=corpus.key, vector_column=VECTOR_COLUMN, about=about)
+            corpus.known, calibration = existing.keys, existing.calibration
         job = {**source, **about, "block_rows": args.block_rows, "calibration": _digest(calibration)}
+        if existing is not None:
+            job["append_to"] = existing.identity
+        arithmetic = arithmetic_of(client, info)
+        cuts.take()  # the probe is none of the corpus's texts
         folder = output.with_name(f"{output.name}.parts")
-        with open_parts(folder, job=job, restarts=args.restart) as parts:
+        restarts = args.restart or (existing is not None and existing.has_taken(folder / JOB))
+        with open_parts(folder, job=job, restarts=restarts) as parts:
             if not parts.is_empty:
                 print(
                     f"resuming: the vectors of {parts.texts:,} rows of {path} are kept",
@@ -83,7 +94,10 @@ def embed_corpus(
                 dimensions=dimensions,
                 calibration=calibration,
                 about=about,
-                saves_calibration=args.calibration is None or not is_same_file(Path(args.calibration), beside),
+                arithmetic=arithmetic,
+                existing=existing,
+                saves_calibration=existing is None
+                and (args.calibration is None or not is_same_file(Path(args.calibration), beside)),
             )
             if args.no_truncate and (before := result.cuts).texts:
                 raise InvalidInputError(
@@ -93,7 +107,7 @@ def embed_corpus(
             blocks = corpus.blocks(start=parts.next_row)
             first = list(itertools.islice(blocks, 1))  # its start is where the progress bar begins
             begin = first[0].begin if first else corpus.size
-            with _kept_in(parts) as unfinished, _Progress(corpus.size, begin=begin) as progress:
+            with _kept_in(parts, arithmetic=arithmetic) as unfinished, _Progress(corpus.size, begin=begin) as progress:
                 embedded = embed_blocks(
                     client,
                     itertools.chain(first, blocks),
@@ -109,6 +123,9 @@ def embed_corpus(
                     for done in embedded:
                         result.add(done.block.keys, done.vectors, stop=done.block.stop, cuts=done.cuts)
                         unfinished.finished(done.block)
+            if not parts and existing is not None:
+                print(f"{output} has the vectors of all texts of {path} already", file=sys.stderr)
+                return
             if not parts:
                 raise InvalidInputError(f"{path} holds no texts")
             if _source(corpus) != source:
@@ -121,13 +138,13 @@ def embed_corpus(
 
 
 @contextlib.contextmanager
-def _kept_in(parts: Parts) -> Iterator[UnfinishedBlocks]:
+def _kept_in(parts: Parts, *, arithmetic: str | None) -> Iterator[UnfinishedBlocks]:
     """Provide the keeper of finished texts. When the run is stopped, commit them and print how many rows are kept.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, with the text to print as its argument.
     """
-    unfinished = UnfinishedBlocks(parts)
+    unfinished = UnfinishedBlocks(parts, arithmetic=arithmetic)
     try:
         yield unfinished
     except (KeyboardInterrupt, Qwen3ClientError, OSError) as stop:
@@ -176,6 +193,7 @@ def _about(args: argparse.Namespace, info: ModelInfo, *, dtype: Dtype, dimension
         "source": info.source,
         "revision": info.revision,
         "precision": info.precision,
+        "fingerprint": info.fingerprint,
         "tokenizer_sha256": info.tokenizer_sha256,
         "max_tokens": info.max_tokens,
         "kind": args.kind,

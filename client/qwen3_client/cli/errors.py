@@ -12,8 +12,11 @@ from collections.abc import Callable
 _OPTIONS = {
     "ca": "--ca",
     "certificate": "--certificate",
+    "expected_fingerprint": "--expected-fingerprint",
+    "expected_reranker_fingerprint": "--expected-fingerprint",
     "headers": "--header-file",
     "key": "--key",
+    "least_cosine": "--least-cosine",
     "model": "--model",
     "reranker": "--model",
     "reranker_tokenizer": "--tokenizer",

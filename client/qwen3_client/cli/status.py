@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..fingerprint import fingerprint_of
 from .connection import add_connection_arguments, options_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 HELP = "print which models a running server has, and whether they are ready"
 EXTRA: str | None = None
 
-_HEAD = ("model", "version", "checkpoint", "precision", "dimensions", "max_tokens", "state")
+_HEAD = ("model", "version", "checkpoint", "precision", "dimensions", "max_tokens", "fingerprint", "state")
 _NONE = "-"
 _SHORT = 40  # a reason with fewer characters is printed in the table
 
@@ -103,6 +104,7 @@ async def _status(transport: "Transport", *, timeout_s: float) -> Status:
                 about.get("precision", _NONE),
                 about.get("dimensions", _NONE),
                 about.get("max_tokens", _NONE),
+                fingerprint_of(about) or _NONE,
                 state or "not loaded",
             )
         )

@@ -194,10 +194,12 @@ def _config(name: str, outputs: Mapping[str, int], parameters: Mapping[str, str]
         "revision": "",
         "model_size": "fake",
         "precision": "fp32",
+        "device": "cpu",
         "vocabulary": str(_VOCABULARY),
         "max_tokens": str(max_tokens),
         "tokenizer": str(_TOKENIZER),
         "tokenizer_sha256": hashlib.sha256(tokenizer).hexdigest(),
+        "model_sha256": hashlib.sha256(b"fake").hexdigest(),
     }
     return {
         "name": name,

@@ -10,7 +10,18 @@ from typing import Any
 from ..errors import ExportError
 
 MANIFEST = "manifest.json"
-_SOURCE_FACTS = ("model_family", "model_size", "source", "revision", "adapter", "adapter_sha256", "device", "precision")
+_SOURCE_FACTS = (
+    "model_family",
+    "model_size",
+    "source",
+    "revision",
+    "adapter",
+    "adapter_sha256",
+    "device",
+    "precision",
+    "model_sha256",
+    "fingerprint",
+)
 
 
 def source_facts(parameters: Mapping[str, str]) -> dict[str, str]:

@@ -200,6 +200,7 @@ class Engine:
             )
             reservation.record_answer()
         self._record_answer(info)
+        exchange.fingerprint = info.fingerprint or ""
         return EmbeddingResult(info=info, vectors=np.concatenate(slices), tokens=exchange.tokens)
 
     async def rerank(
@@ -242,6 +243,7 @@ class Engine:
             slices = await _in_slices(rows, self._client.score_tokens)
             reservation.record_answer()
         self._record_answer(info)
+        exchange.fingerprint = info.fingerprint or ""
         judgements = [judgement for some in slices for judgement in some]
         return RerankingResult(info=info, judgements=judgements, tokens=exchange.tokens)
 

@@ -23,6 +23,7 @@ class Exchange:
         tokens: The number of tokens in all of them.
         status: The HTTP status of the response; 0 before there is one, 499 if the client closed the connection first.
         cause: The cause of an error response; "" for a success.
+        fingerprint: The fingerprint of the model that answered; "" if none did, or if it has none.
         started: When the request arrived, in seconds of `perf_counter`.
     """
 
@@ -32,6 +33,7 @@ class Exchange:
     tokens: int = 0
     status: int = 0
     cause: str = ""
+    fingerprint: str = ""
     started: float = field(default_factory=perf_counter)
 
 

@@ -108,6 +108,8 @@ def test_options_are_written_without_secrets_and_read(tmp_path: Path) -> None:
         reranker="r",
         tokenizer=tmp_path,
         reranker_tokenizer="Qwen/Qwen3-Reranker-0.6B",
+        expected_fingerprint="0123456789abcdef",
+        expected_reranker_fingerprint="fedcba9876543210",
         timeout_s=7.0,
         retry_s=0.0,
         concurrency=32,

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from qwen3_client import Client
+from qwen3_client.bulk.description import PROBE
 from qwen3_client.quantization import DTYPES, Calibration, Dtype, quantize
 from qwen3_serve import Triton
 from support.wire import Wire
@@ -126,7 +127,7 @@ def test_kill_9_in_the_middle_loses_and_repeats_nothing(
     said = embed(triton, *arguments, cwd=tmp_path)
     resumed = f"resuming: the vectors of {stops[1]} rows of c.parquet are kept\n"
     assert said.startswith(f"{resumed}wrote {output}: {dtype} [{rows}, 64] in ")
-    assert texts_done(triton) - before == rows - stops[1]
+    assert texts_done(triton) - before == rows - stops[1] + len(PROBE)
     left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert f"{output}.parts" not in left
 
@@ -167,7 +168,7 @@ def test_ctrl_c_in_the_middle_of_a_block_keeps_what_is_finished(triton: Triton, 
         time.sleep(0.3)
     said = embed(triton, *arguments, cwd=tmp_path)
     assert said.startswith(f"resuming: the vectors of {interrupted[1]} rows of c.parquet are kept\nwrote v.parquet: ")
-    assert texts_done(triton) - before == rows - kept
+    assert texts_done(triton) - before == rows - kept + len(PROBE)
     left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert sorted(left) == ["c.parquet", "v.calibration.npz", "v.parquet"]
     for name in left.keys() - {"c.parquet"}:

@@ -1,5 +1,7 @@
 """The commands and code of the README and of the pages that it leads to, run as written against the tiny model."""
 
+import hashlib
+import json
 import re
 import shlex
 import subprocess
@@ -9,6 +11,7 @@ from pathlib import Path
 import pyarrow
 import pytest
 from pyarrow import parquet
+from qwen3_client.fingerprint import VERSION, fingerprint_of
 from qwen3_export.verify import texts
 from qwen3_serve import Triton
 
@@ -55,6 +58,7 @@ def test_the_client_s_page_runs(triton: Triton, tmp_path: Path, code: str) -> No
     printed = run_python(code.replace("localhost:8001", triton.grpc_url), tmp_path)
     assert printed in (
         "(64,)\n" * 3,
+        "(64,)\n",
         "qwen3_embedding\n",
         "(2, 64) 1\ntext 0: the queue is full\n",
         "64000 8000 True\n",
@@ -66,6 +70,15 @@ def test_the_prompts_of_the_contract_are_what_the_models_read() -> None:
     query, pair = blocks("text", "docs/contract.md")
     assert query == texts.QUERY_PROMPT + "\n"
     assert pair == texts.RERANKER_PREFIX + texts.RERANKER_BODY + texts.RERANKER_SUFFIX
+
+
+def test_the_fingerprint_of_the_contract_follows_from_its_example() -> None:
+    (example,) = blocks("json", "docs/contract.md")
+    parameters = json.loads(example)
+    assert parameters.pop("version") == VERSION
+    found = fingerprint_of(parameters)
+    assert found == hashlib.sha256(example.strip().encode()).hexdigest()[:16]
+    assert f"This one gives `{found}`" in (ROOT / "docs/contract.md").read_text("utf-8")
 
 
 def embed_commands() -> list[str]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 from qwen3_client import Client, InferenceError
 from qwen3_client.bulk import output as output_module
+from qwen3_client.bulk.description import read_description
 from qwen3_client.cli.subcommands import parse, run
 from qwen3_client.quantization import DTYPES, Calibration, Dtype, quantize
 from unit.client.conftest import vector_of
@@ -79,6 +80,11 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("c."))
 
 
+def described(output: str) -> list[str]:
+    """An output and, if its format has no room for a description, the file that has it."""
+    return ["v.about.json", output] if output == "v.npy" else [output]
+
+
 @pytest.mark.parametrize("name", ["c.parquet", "c.csv", "c.jsonl"])
 @pytest.mark.parametrize("block_rows", ["7", "100", "4096"])
 def test_every_format_gives_every_row_once_and_in_order(
@@ -87,7 +93,7 @@ def test_every_format_gives_every_row_once_and_in_order(
     arguments = [name, "--text-column", "text", "--block-rows", block_rows]
     assert embed(*arguments, "--id-column", "id", "--output", "v.parquet") == 0
     assert embed(*arguments, "--output", "v.npy") == 0
-    assert names(here) == ["v.npy", "v.parquet"]
+    assert names(here) == ["v.about.json", "v.npy", "v.parquet"]
     table = parquet.read_table("v.parquet")
     assert table.schema.types == [pa.string(), pa.list_(pa.float32(), 64)]
     assert table["id"].to_pylist() == IDS
@@ -130,9 +136,9 @@ def test_every_dtype_with_fewer_dimensions_too(
                 sample = client.encode_document(TEXTS, dimensions=dimensions)
             left = Calibration.load("v.calibration.npz")
             np.testing.assert_array_equal([left.low, left.high], [sample.min(axis=0), sample.max(axis=0)])
-            assert names(here) == ["v.calibration.npz", output]
+            assert names(here) == [*described(output)[:-1], "v.calibration.npz", output]
         else:
-            assert names(here) == [output]
+            assert names(here) == described(output)
 
 
 def test_a_calibration_is_made_from_the_first_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,24 +167,58 @@ def test_queries_are_quantized_with_the_calibration_that_a_corpus_left(capsys: p
     np.testing.assert_array_equal(Calibration.load("small.calibration.npz").low, loaded.low)
 
 
-def test_a_parquet_says_what_its_vectors_are() -> None:
-    options = ["--query", "--dimensions", "32", "--dtype", "binary", "--output", "v.parquet"]
+@pytest.mark.parametrize("output", ["v.npy", "v.parquet"])
+def test_a_file_says_what_its_vectors_are(output: str, transport: SlowTransport) -> None:
+    transport.configs["qwen3_embedding"]["parameters"]["model_sha256"] = {"string_value": "a" * 64}
+    options = ["--query", "--dimensions", "32", "--dtype", "binary", "--output", output]
     assert embed("c.parquet", "--text-column", "text", *options) == 0
-    about = json.loads(parquet.read_schema("v.parquet").metadata[b"qwen3_triton"])
+    about = read_description(Path(output))
     with Client() as client:
         info = client.info()
-        np.testing.assert_array_equal(read("v.parquet"), quantize(client.encode_query(TEXTS, dimensions=32), "binary"))
+        np.testing.assert_array_equal(read(output), quantize(client.encode_query(TEXTS, dimensions=32), "binary"))
     assert about == {
         "source": info.source,
         "revision": info.revision,
         "precision": info.precision,
+        "fingerprint": info.fingerprint,
         "tokenizer_sha256": info.tokenizer_sha256,
         "max_tokens": info.max_tokens,
         "kind": "query",
         "instruction": info.default_instruction,
         "dimensions": 32,
         "dtype": "binary",
+        "arithmetic": None,  # of a model that does not say that it runs on a CPU
     }
+    assert info.fingerprint is not None
+
+
+def test_the_arithmetic_is_stated_if_one_server_made_all(transport: SlowTransport) -> None:
+    def stated() -> object:
+        return (read_description(Path("v.parquet")) or {})["arithmetic"]
+
+    transport.configs["qwen3_embedding"]["parameters"]["device"] = {"string_value": "cpu"}
+    assert embed(*JOB, "--output", "v.parquet") == 0
+    first = stated()
+    assert re.fullmatch("[0-9a-f]{16}", str(first))
+    fail_at(transport, 200)
+    assert embed(*JOB, "--output", "v.parquet") == 1
+    transport.answer = lambda ids: vector_of(ids)[:, ::-1]  # another processor, let us say
+    assert embed(*JOB, "--output", "v.parquet") == 0
+    assert stated() is None
+    assert embed(*JOB, "--output", "v.parquet") == 0
+    assert stated() not in (None, first)
+
+
+def test_a_run_is_not_resumed_with_another_model(transport: SlowTransport, capsys: pytest.CaptureFixture[str]) -> None:
+    parameters = transport.configs["qwen3_embedding"]["parameters"]
+    parameters["model_sha256"] = {"string_value": "a" * 64}
+    fail_at(transport, 200)
+    assert embed(*JOB, "--output", "v.parquet") == 1
+    transport.answer = vector_of
+    parameters["model_sha256"] = {"string_value": "b" * 64}
+    capsys.readouterr()
+    assert embed(*JOB, "--output", "v.parquet") == 1
+    assert re.search(r"another job: fingerprint was '\w{16}', is '\w{16}'\. Run", capsys.readouterr().err)
 
 
 # Going on.
@@ -265,7 +305,7 @@ def test_a_failure_while_joining_embeds_nothing_again(here: Path, transport: Slo
     assert embed(*JOB[:3], "--output", "v.npy") == 0
     assert transport.count - before == len(TEXTS)
     np.testing.assert_array_equal(read("v.npy"), expected())
-    assert names(here) == ["v.npy"]
+    assert names(here) == described("v.npy")
 
 
 @pytest.mark.parametrize(
@@ -499,7 +539,7 @@ def test_too_few_rows_to_calibrate(here: Path, capsys: pytest.CaptureFixture[str
     [
         (["--output", "v.jsonl"], 2, "for a corpus the name must end in .npy or .parquet"),
         (["--output", "nowhere/v.npy"], 2, "there is no folder nowhere"),
-        ([], 2, "--text-column needs --output x.parquet or --output x.npy"),
+        ([], 2, "--text-column needs --output x.parquet, --output x.npy or --append-to x.parquet"),
         (["c.txt", "--output", "v.npy"], 2, "give exactly one argument, the file of the corpus"),
         (["--file", "c.txt", "--output", "v.npy"], 2, "give exactly one argument, the file of the corpus"),
         (

@@ -271,6 +271,7 @@ def test_memory_is_that_of_a_few_blocks(tmp_path: Path) -> None:
             dimensions=DIMENSIONS,
             calibration=None,
             about={},
+            arithmetic=None,
         )
         embedder.before_answer = lambda _: held.append(embedder.count - parts.next_row)
         unfinished = UnfinishedBlocks(parts)

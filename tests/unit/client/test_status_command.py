@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from qwen3_client import ModelInfo
 from qwen3_client.cli import reload
 from qwen3_client.cli.main import main
 
@@ -24,7 +25,9 @@ def index(transport: "SlowTransport", monkeypatch: pytest.MonkeyPatch) -> list[d
     return entries
 
 
-def test_a_table_of_the_models(index: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_of_the_models(
+    index: list[dict[str, Any]], transport: "SlowTransport", capsys: pytest.CaptureFixture[str]
+) -> None:
     index += [
         {"name": "qwen3_reranker", "version": "2", "state": "READY"},
         {"name": "qwen3_embedding", "version": "1", "state": "READY"},
@@ -32,18 +35,21 @@ def test_a_table_of_the_models(index: list[dict[str, Any]], capsys: pytest.Captu
         {"name": "gone", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"},
         {"name": "broken", "version": "1", "state": "UNAVAILABLE", "reason": "no such file\n" * 10},
     ]
+    parameters = transport.configs["qwen3_embedding"]["parameters"]
+    parameters["model_sha256"] = {"string_value": "a" * 64}
+    fingerprint = ModelInfo.from_config(transport.configs["qwen3_embedding"]).fingerprint
     assert main(["status"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert " ".join(lines[0]).startswith(
         "Triton 2.51.0 (fake) at grpc://localhost:8001 is ready; this is qwen3-triton "
     )
     assert lines[2:] == [
-        ["model", "version", "checkpoint", "precision", "dimensions", "max_tokens", "state"],
-        ["broken", "1", "-", "-", "-", "-", "unavailable,", "see", "below"],
-        ["fresh", "-", "-", "-", "-", "-", "not", "loaded"],
-        ["gone", "1", "-", "-", "-", "-", "unavailable:", "unloaded"],
-        ["qwen3_embedding", "1", "Qwen3-Embedding", "tiny", "fp32", "64", "128", "ready"],
-        ["qwen3_reranker", "2", "Qwen3-Reranker", "tiny", "fp32", "-", "512", "ready"],
+        ["model", "version", "checkpoint", "precision", "dimensions", "max_tokens", "fingerprint", "state"],
+        ["broken", "1", "-", "-", "-", "-", "-", "unavailable,", "see", "below"],
+        ["fresh", "-", "-", "-", "-", "-", "-", "not", "loaded"],
+        ["gone", "1", "-", "-", "-", "-", "-", "unavailable:", "unloaded"],
+        ["qwen3_embedding", "1", "Qwen3-Embedding", "tiny", "fp32", "64", "128", fingerprint, "ready"],
+        ["qwen3_reranker", "2", "Qwen3-Reranker", "tiny", "fp32", "-", "512", "-", "ready"],
         [],
         ["broken,", "version", "1:", *["no", "such", "file"] * 10],
     ]

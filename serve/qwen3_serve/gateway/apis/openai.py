@@ -84,6 +84,7 @@ class EmbeddingResponse(BaseModel):
     data: list[Embedding]
     model: str
     usage: Usage
+    system_fingerprint: str | None
 
 
 class Model(BaseModel):
@@ -160,6 +161,8 @@ async def embeddings(request: Request) -> Response:
             "data": [{"object": "embedding", "index": i, "embedding": row} for i, row in enumerate(rows)],
             "model": body.model or public_name(embedded.info),
             "usage": {"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens},
+            # OpenAI's name for it in other responses; its client and LangChain's keep or ignore further fields.
+            "system_fingerprint": embedded.info.fingerprint,
         }
     )
 

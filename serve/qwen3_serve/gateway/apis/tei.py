@@ -141,6 +141,7 @@ async def info(request: Request) -> Response:
             "model_id": served.source,
             "model_sha": served.revision or None,
             "model_dtype": served.precision,
+            "model_fingerprint": served.fingerprint,
             "model_type": model_type,
             "max_concurrent_requests": settings.max_requests,
             "max_input_length": served.max_tokens,

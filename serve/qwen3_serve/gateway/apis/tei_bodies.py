@@ -108,6 +108,7 @@ class Info(BaseModel):
     model_id: str
     model_sha: str | None
     model_dtype: str
+    model_fingerprint: str | None
     model_type: dict[str, Any]
     max_concurrent_requests: int
     max_input_length: int

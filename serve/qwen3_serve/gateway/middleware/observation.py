@@ -40,6 +40,8 @@ class Observation:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", exchange.request_id.encode())]
+                if exchange.fingerprint:
+                    message["headers"].append((b"x-model-fingerprint", exchange.fingerprint.encode()))
             await send(message)
 
         self._metrics.requests_in_progress.inc()
