@@ -46,7 +46,7 @@ helm.sh/chart: {{ (index . 0).Chart.Name }}-{{ (index . 0).Chart.Version }}
 {{/* The file that says that a model was exported with its present options. Takes (list $ "embedding"). */}}
 {{- define "qwen3.marker" -}}
 {{- $model := index (index . 0).Values.models (index . 1) -}}
-/models/{{ $model.name }}/exported-{{ include "qwen3.exportOptions" . | sha256sum | trunc 12 }}
+/exports/{{ $model.name }}-{{ include "qwen3.exportOptions" . | sha256sum | trunc 12 }}
 {{- end -}}
 
 {{/* What all pods have in common. */}}
@@ -77,7 +77,8 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* The volume of the models. */}}
+{{/* The volume of the models: the folder "models" is the model repository, where Triton takes every folder for a model; in
+"exports" there is a file for each export that is complete. */}}
 {{- define "qwen3.modelsVolume" -}}
 - name: models
   {{- if .Values.models.volume.source }}
@@ -110,7 +111,7 @@ initContainers:
       - wait-for-models
       {{- toYaml . | nindent 6 }}
     volumeMounts:
-      - {name: models, mountPath: /models, subPath: {{ $.Values.models.volume.folder | quote }}, readOnly: true}
+      - {name: models, mountPath: /exports, subPath: exports, readOnly: true}
     resources:
       requests: {cpu: 10m, memory: 16Mi}
       limits: {memory: 64Mi}
