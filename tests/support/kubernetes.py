@@ -17,6 +17,7 @@ KUBECTL = ROOT / "build" / "kubernetes" / "kubectl" / "kubectl"
 Object = dict[str, Any]
 
 _SELECTOR = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component")
+_SELECTING = ("Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service")
 _END_S = 5  # that a process may take to end after draining: `qwen3-triton serve` kills Triton then
 
 
@@ -86,10 +87,14 @@ def problems(objects: list[Object], *, version: str) -> list[str]:
         objects: what helm made.
         version: of Kubernetes, such as `1.35`.
     """
-    found = [f"{each['kind']} {each['metadata']['name']}: {error}" for each in objects for error in _schema(each, version)]
+    found = [
+        f"{each['kind']} {each['metadata']['name']}: {error}" for each in objects for error in _schema(each, version)
+    ]
+    if found:
+        return found  # the checks below read the objects as the schemas describe them
     names = [(each["kind"], each["metadata"]["name"]) for each in objects]
-    found += [f"there are two of {kind} {name}" for kind, name in set(names) if names.count((kind, name)) > 1]
-    found += [f"the name {name} is too long" for _, name in names if len(name) > 63]  # noqa: PLR2004 - a DNS label
+    found = [f"there are two of {kind} {name}" for kind, name in set(names) if names.count((kind, name)) > 1]
+    found += [f"the name {name} is too long" for _, name in names if len(name) > 63]
     for pod in pods(objects):
         found += [f"{pod.owner}: {error}" for error in (*_confinement(pod), *_volumes(pod, objects), *_life(pod))]
     return [*found, *_selections(objects), *_scaling(objects), *_isolation(objects)]
@@ -171,7 +176,7 @@ def _volumes(pod: Pod, objects: list[Object]) -> Iterator[str]:
         if claim and claim not in claims and claim.startswith("search"):
             yield f"nobody makes the claim {claim}"
     for container in pod.spec["containers"]:
-        if "/tmp" not in {mount["mountPath"] for mount in container.get("volumeMounts", [])}:  # noqa: S108
+        if "/tmp" not in {mount["mountPath"] for mount in container.get("volumeMounts", [])}:
             yield f"{container['name']} has no /tmp"
     is_export = pod.labels[_SELECTOR[2]] == "export"
     if any(mount["name"] == "models" and bool(mount.get("readOnly")) == is_export for mount in mounts):
@@ -187,6 +192,8 @@ def drain_s(container: Object) -> int:
 def _life(pod: Pod) -> Iterator[str]:
     """Probes, and time to stop, of what serves."""
     if pod.owner.startswith("Job"):
+        if pod.spec.get("restartPolicy") not in ("Never", "OnFailure"):
+            yield "a Job may not restart always"
         return
     (container,) = pod.spec["containers"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -204,12 +211,8 @@ def _selections(objects: list[Object]) -> Iterator[str]:
     """Selectors that select nothing, and ports that nothing has."""
     for each in objects:
         kind, name, spec = each["kind"], each["metadata"]["name"], each.get("spec", {})
-        selector: dict[str, str] | None = {
-            "Service": lambda: spec["selector"],
-            "Deployment": lambda: spec["selector"]["matchLabels"],
-            "PodDisruptionBudget": lambda: spec["selector"]["matchLabels"],
-            "NetworkPolicy": lambda: spec["podSelector"]["matchLabels"],
-        }.get(kind, lambda: None)()
+        selector = spec.get("podSelector") or spec.get("selector")
+        selector = selector.get("matchLabels", selector) if kind in _SELECTING else None
         if selector is None:
             continue
         chosen = [pod for pod in pods(objects) if selector.items() <= pod.labels.items()]
@@ -226,12 +229,14 @@ def _selections(objects: list[Object]) -> Iterator[str]:
         offered = {port["name"] for service in services for port in service["spec"]["ports"]}
         if len(services) != 1 or not {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= offered:
             yield f"ServiceMonitor {monitor['metadata']['name']} finds no port"
-    services = {
-        f"{each['metadata']['name']}:{port['port']}" for each in of_kind(objects, "Service") for port in each["spec"]["ports"]
+    addresses = {
+        f"{each['metadata']['name']}:{port['port']}"
+        for each in of_kind(objects, "Service")
+        for port in each["spec"]["ports"]
     }
     for pod in pods(objects):
         for address in re.findall(r"--triton=(\S+)", "\n".join(map(str, pod.spec["containers"][0]["args"]))):
-            if address not in services:
+            if address not in addresses:
                 yield f"{pod.owner} asks {address}, which is no Service"
 
 
@@ -253,7 +258,11 @@ def _isolation(objects: list[Object]) -> Iterator[str]:
     """Pods that a NetworkPolicy leaves open, where there are policies at all."""
     policies = of_kind(objects, "NetworkPolicy")
     for pod in pods(objects) if policies else []:
-        own = [each["spec"] for each in policies if each["spec"]["podSelector"]["matchLabels"].items() <= pod.labels.items()]
+        own = [
+            each["spec"]
+            for each in policies
+            if each["spec"]["podSelector"]["matchLabels"].items() <= pod.labels.items()
+        ]
         if not any(set(spec["policyTypes"]) == {"Ingress", "Egress"} for spec in own):
             yield f"{pod.owner} is under no NetworkPolicy"
         rules = [rule for spec in own for rule in spec.get("ingress", [])]

@@ -21,25 +21,33 @@ VARIANTS = {
     **{path.stem: ["--values", str(path)] for path in FILES},
     "both models": ["--set", "models.reranker.enabled=true"],
     "a reranker alone": ["--set", "models.embedding.enabled=false,models.reranker.enabled=true"],
-    "models that are there": ["--set", "models.embedding.source=,models.volume.source.nfs.server=nas,models.volume.source.nfs.path=/m"],
+    "models that are there": [
+        "--set",
+        "models.embedding.source=,models.volume.source.nfs.server=nas,models.volume.source.nfs.path=/m",
+    ],
     "hpa": ["--set", "autoscaling.kind=hpa"],
     "keda": ["--set", "autoscaling.kind=keda,monitoring.enabled=true"],
     "nothing optional": ["--set", "networkPolicy.enabled=false,podDisruptionBudget.enabled=false"],
     "placement": [
         *("--set", "triton.nodeSelector.pool=cpu,gateway.nodeSelector.pool=web,triton.runtimeClassName=nvidia"),
-        *("--set-json", 'triton.affinity={"podAntiAffinity":{}}', "--set-json", 'gateway.tolerations=[{"operator":"Exists"}]'),
+        *(
+            "--set-json",
+            'triton.affinity={"podAntiAffinity":{}}',
+            "--set-json",
+            'gateway.tolerations=[{"operator":"Exists"}]',
+        ),
     ],
     "closed": [
         *("--set-json", 'networkPolicy.tritonFrom=[{"podSelector":{"matchLabels":{"app":"indexer"}}}]'),
         *("--set-json", "networkPolicy.metricsFrom=[]"),
     ],
-    "a long name": ["--set", "fullnameOverride=" + "a" * 40],
+    "a long name": ["--set", "fullnameOverride=" + "a" * 36],
 }
 
 
 @pytest.fixture(params=VARIANTS)
 def options(request: pytest.FixtureRequest) -> list[str]:
-    """helm's options for each way to install the chart."""
+    """Helm's options for each way to install the chart."""
     return VARIANTS[request.param]
 
 
@@ -72,7 +80,12 @@ def settings(values: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[s
     found = []
     for key, value in values.items():
         at = (*path, key)
-        is_group = isinstance(value, dict) and value and key not in ("requests", "limits") and not key.lower().endswith("resources")
+        is_group = (
+            isinstance(value, dict)
+            and value
+            and key not in ("requests", "limits")
+            and not key.lower().endswith("resources")
+        )
         found += settings(value, at) if is_group else [at]
     return found
 
@@ -91,7 +104,11 @@ def test_the_schema_has_the_settings_and_no_others() -> None:
 
     def paths(node: dict[str, Any], at: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
         node = schema["definitions"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
-        if node.get("type") != "object" or "properties" not in node or at[-1:] and at[-1].lower().endswith("resources"):
+        if (
+            node.get("type") != "object"
+            or "properties" not in node
+            or (at[-1:] and at[-1].lower().endswith("resources"))
+        ):
             return {at}
         assert node["additionalProperties"] is False, at
         return set().union(*(paths(value, (*at, key)) for key, value in node["properties"].items()))
@@ -112,7 +129,9 @@ def parsed(cli: Any, arguments: list[str]) -> argparse.Namespace:  # noqa: ANN40
 
 def test_the_commands_know_their_options(options: list[str]) -> None:
     objects = render(*options)
-    command, *arguments = component(objects, "Deployment", "gateway")["spec"]["template"]["spec"]["containers"][0]["args"]
+    command, *arguments = component(objects, "Deployment", "gateway")["spec"]["template"]["spec"]["containers"][0][
+        "args"
+    ]
     assert command == "gateway"
     gateway = parsed(gateway_cli, arguments)
     gateway_cli.check(gateway) if gateway.api_key_file is None else None

@@ -1,7 +1,7 @@
 {{/* The beginning of all names: short enough for the longest suffix. */}}
 {{- define "qwen3.name" -}}
 {{- $name := .Values.fullnameOverride | default (contains .Chart.Name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name)) -}}
-{{- $name | trunc 40 | trimSuffix "-" -}}
+{{- $name | trunc 36 | trimSuffix "-" -}}
 {{- end -}}
 
 {{/* The labels that select the pods of a component. Takes (list $ "triton"). */}}
@@ -88,13 +88,18 @@ securityContext:
   {{- end }}
 {{- end -}}
 
+{{/* The enabled models that a Job exports, as a JSON list. */}}
+{{- define "qwen3.exports" -}}
+{{- $kinds := list -}}
+{{- range $kind := include "qwen3.kinds" . | fromJsonArray -}}
+{{- if (index $.Values.models $kind).source -}}{{- $kinds = append $kinds $kind -}}{{- end -}}
+{{- end -}}
+{{- $kinds | toJson -}}
+{{- end -}}
+
 {{/* The init container that waits for the exports; nothing if none is made. */}}
 {{- define "qwen3.waitForModels" -}}
-{{- $markers := list -}}
-{{- range $kind := include "qwen3.kinds" . | fromJsonArray -}}
-{{- if (index $.Values.models $kind).source -}}{{- $markers = append $markers (include "qwen3.marker" (list $ $kind)) -}}{{- end -}}
-{{- end -}}
-{{- with $markers }}
+{{- with include "qwen3.exports" . | fromJsonArray }}
 initContainers:
   - name: wait-for-models
     image: {{ include "qwen3.cpuImage" $ }}
@@ -109,7 +114,9 @@ initContainers:
           done
         done
       - wait-for-models
-      {{- toYaml . | nindent 6 }}
+      {{- range . }}
+      - {{ include "qwen3.marker" (list $ .) }}
+      {{- end }}
     volumeMounts:
       - {name: models, mountPath: /exports, subPath: exports, readOnly: true}
     resources:
