@@ -21,7 +21,7 @@ _CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_receive_message_length", -1),
     # A server that has been restarted is found within seconds; by default, gRPC's backoff grows to two minutes.
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # A name may have several addresses, such as those of a headless Service of Kubernetes; by default, gRPC stays with one.
+    # A name may have several addresses, as a headless Service of Kubernetes has; by default, gRPC stays with one.
     ("grpc.lb_policy_name", "round_robin"),
     # A server that came back with another address is found as soon as the connection to the old one is lost.
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qwen3_client import Client, ServerUnavailableError
+from qwen3_client.address import Address
 from qwen3_export import export
 from qwen3_serve import Triton
 
@@ -39,7 +40,7 @@ def url_of(tritons: list[Triton], protocol: str) -> str:
 
 def requests(triton: Triton) -> int:
     """Requests that a server has answered."""
-    with urllib.request.urlopen(f"{triton.http_url}/v2/models/qwen3_embedding/stats", timeout=10) as answer:
+    with urllib.request.urlopen(f"{triton.http_url}/v2/models/qwen3_embedding/stats", timeout=10) as answer:  # noqa: S310
         return int(json.load(answer)["model_stats"][0]["inference_stats"]["success"]["count"])
 
 
@@ -52,6 +53,22 @@ def test_requests_are_spread_evenly(tritons: list[Triton], protocol: str) -> Non
         np.testing.assert_array_equal(client.encode_document(TEXTS), expected)
     answered = [requests(triton) - count for triton, count in zip(tritons, before, strict=True)]
     assert max(answered) - min(answered) <= 2, answered
+
+
+def test_a_name_with_several_addresses_is_spread_over(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The addresses are given in place of a name, because no name has them on every machine."""
+    with contextlib.ExitStack() as stack:
+        tritons = [stack.enter_context(Triton(repository, host="127.0.0.1", threads=1))]
+        port = int(tritons[0].grpc_url.rpartition(":")[2])
+        tritons.append(stack.enter_context(Triton(repository, host="127.0.0.2", grpc_port=port, threads=1)))
+        monkeypatch.setattr(Address, "host_and_port", f"ipv4:127.0.0.1:{port},127.0.0.2:{port}")
+        before = [requests(triton) for triton in tritons]
+        with Client(f"triton-headless:{port}") as client:
+            client.encode_document(TEXTS)
+            answered = [requests(triton) - count for triton, count in zip(tritons, before, strict=True)]
+            assert min(answered) > len(TEXTS) / 4, answered
+            os.kill(tritons[0].pid, signal.SIGKILL)
+            assert client.encode_document(TEXTS).shape == (len(TEXTS), 64)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])

@@ -86,7 +86,7 @@ def test_several_servers(url: str, addresses: list[str]) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("a,", "names no host"),
+        ("a,", "is empty"),
         ("a:1,a:1", "a server twice"),
         ("a,http://b", "different protocols"),
         ("http://a,b/v2", "more than a host"),

@@ -54,7 +54,11 @@ def test_each_server_has_its_turn(servers: list[Server]) -> None:
 
 
 @pytest.mark.parametrize("error", [ServerUnavailableError("gone"), ServerOverloadedError("full")])
-def test_a_request_goes_elsewhere_and_the_server_is_left_out(servers: list[Server], error: Qwen3ClientError) -> None:
+def test_a_request_goes_elsewhere_and_the_server_is_left_out(
+    servers: list[Server], monkeypatch: pytest.MonkeyPatch, error: Qwen3ClientError
+) -> None:
+    for name in ("_UNAVAILABLE_S", "_OVERLOADED_S"):
+        monkeypatch.setattr(f"qwen3_client.transports.spread.{name}", 600.0)
     servers[1].error = error
     first, failing, third = run(servers, 4)
     assert failing == 1
