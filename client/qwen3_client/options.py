@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from .address import Address, parse_address
+from .address import Address, parse_addresses
 from .errors import InvalidInputError, RefusedError
 from .fingerprint import DIGITS, is_fingerprint
 from .inputs import checked_text
@@ -94,6 +94,8 @@ class ClientOptions:
 
     Attributes:
         url: `host:8001` or `grpc://host:8001` for gRPC, `http://host:8000` for HTTP; `grpcs://` and `https://` for TLS.
+            Several servers with the same models are a list, `a:8001,b:8001`, or a name with several addresses, over
+            which gRPC spreads requests.
         model: name of the embedding model on the server; None for the only one there.
         reranker: name of the reranker on the server; None for the only one there.
         tokenizer: folder with the embedding model's tokenizer.json, or a Hub id; None for the tokenizer that the
@@ -159,8 +161,13 @@ class ClientOptions:
 
     @property
     def address(self) -> Address:
-        """The protocol, host and port of the URL."""
-        return parse_address(self.url)
+        """The protocol, host and port of the URL; of the first server, if it names several."""
+        return self.addresses[0]
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The addresses that the URL names, at least one."""
+        return parse_addresses(self.url)
 
     def request_headers(self) -> dict[str, str]:
         """Return the headers of every request, including the token, by their names in lower case.

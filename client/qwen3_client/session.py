@@ -11,6 +11,7 @@ import random
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,7 +34,7 @@ _grpc_process: int | None = None  # id of the process that used gRPC first
 
 
 def connect(options: ClientOptions) -> Transport:
-    """Return the transport to a server, for the running event loop. Nothing is sent yet.
+    """Return the transport to the servers that the options name, for the running event loop. Nothing is sent yet.
 
     Raises:
         Qwen3ClientError: the URL is for gRPC, which a parent process used before it forked this one.
@@ -47,12 +48,14 @@ def connect(options: ClientOptions) -> Transport:
                 "start the process with multiprocessing's 'spawn'"
             )
         _grpc_process = os.getpid()
-        from .transports.grpc import GrpcTransport
+        from .transports.grpc import GrpcTransport as OneServer
+    else:
+        from .transports.http import HttpTransport as OneServer  # type: ignore[assignment]
+    if len(options.addresses) == 1:
+        return OneServer(options)
+    from .transports.spread import SpreadTransport
 
-        return GrpcTransport(options)
-    from .transports.http import HttpTransport
-
-    return HttpTransport(options)
+    return SpreadTransport([OneServer(replace(options, url=str(address))) for address in options.addresses])
 
 
 def pause_s(tries: int) -> float:

@@ -16,11 +16,15 @@ from ..options import PRIORITY_LEVELS, ClientOptions, Priority, Tls
 from .base import Outputs, ready_models
 from .failures import error_for, misfit
 
-_CHANNEL_OPTIONS: list[tuple[str, int]] = [
+_CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_send_message_length", -1),  # no limit; the default is 4 MiB
     ("grpc.max_receive_message_length", -1),
     # A server that has been restarted is found within seconds; by default, gRPC's backoff grows to two minutes.
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A name may have several addresses, as a headless Service of Kubernetes has; by default, gRPC stays with one.
+    ("grpc.lb_policy_name", "round_robin"),
+    # A server that came back with another address is found as soon as the connection to the old one is lost.
+    ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     # The clients of one process must not share a connection: a failure would affect all of them.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),  # proxy settings in the environment are meant for the Internet, not for this server

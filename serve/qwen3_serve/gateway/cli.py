@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--triton",
         default=os.environ.get(_URL_VARIABLE) or _DEFAULT.triton,
         metavar="URL",
-        help="host:port of gRPC, grpcs://host:port, or http(s)://host:port (default: the value of "
-        f"{_URL_VARIABLE}, or else {_DEFAULT.triton})",
+        help="host:port of gRPC, grpcs://host:port, or http(s)://host:port; several hosts after commas (default: the "
+        f"value of {_URL_VARIABLE}, or else {_DEFAULT.triton})",
     )
     triton.add_argument(
         "--triton-token-file", type=Path, metavar="FILE", help="file with the bearer token to send to Triton"

@@ -2,7 +2,7 @@
 
 import pytest
 from qwen3_client import InvalidInputError
-from qwen3_client.address import parse_address
+from qwen3_client.address import parse_address, parse_addresses
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,33 @@ def test_tls(url: str, protocol: str, port: int) -> None:
     address = parse_address(url)
     assert (address.protocol, address.port, address.is_secure) == (protocol, port, True)
     assert str(address).startswith(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses"),
+    [
+        ("host", ["grpc://host:8001"]),
+        ("a:1,b:2,[::1]", ["grpc://a:1", "grpc://b:2", "grpc://[::1]:8001"]),
+        ("https://a,b:2", ["https://a:443", "https://b:2"]),
+        ("http://a,http://b", ["http://a:8000", "http://b:8000"]),
+        ("dns:///triton-headless:8001", ["grpc://triton-headless:8001"]),
+        ("dns:///a,b", ["grpc://a:8001", "grpc://b:8001"]),
+    ],
+)
+def test_several_servers(url: str, addresses: list[str]) -> None:
+    assert [str(address) for address in parse_addresses(url)] == addresses
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("a,", "is empty"),
+        ("a:1,a:1", "a server twice"),
+        ("a,http://b", "different protocols"),
+        ("http://a,b/v2", "more than a host"),
+        ("dns://8.8.8.8/a", "dns:// is not supported"),
+    ],
+)
+def test_lists_that_are_refused(url: str, reason: str) -> None:
+    with pytest.raises(InvalidInputError, match=reason):
+        parse_addresses(url)
