@@ -5,6 +5,9 @@ one of them needs is in `padded_attention` and `paged_attention`.
 
 Admission: Triton runs the texts of many clients in one call, so one bad text must not make the call fail. A text that
 is empty, too long, or holds an id outside the vocabulary is replaced by a single row of id 0, and its result by NaN.
+
+On a GPU, integers that decide about shapes are computed on the processor: read back from the GPU, each would make the
+processor wait for it. `on_host` anchors them there.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ class RaggedBatch:
         even_rows: Whether products need an even number of rows, for which `even` lengthens indices of rows.
         text_index: `[rows]`: which text each row belongs to.
         position: `[rows]`: each row's index among its text's rows, from 0.
+        numbers: `[tokens + batch]`: 0, 1, 2 and so on, on the processor of a machine with a GPU; None on CPUs.
         prefix_lengths: `[batch, 1]`: tokens of each text's prefix, whose keys and values come from earlier runs; None
             if the graph does not share prefixes.
     """
@@ -43,6 +47,7 @@ class RaggedBatch:
     even_rows: bool
     text_index: ir.Value
     position: ir.Value
+    numbers: ir.Value | None
     prefix_lengths: ir.Value | None
 
 
@@ -56,6 +61,7 @@ def ragged_batch(
     max_tokens: int,
     even_rows: bool,
     pools_first: bool = False,
+    host_indices: bool = False,
 ) -> RaggedBatch:
     """Admit the texts and assign rows to them.
 
@@ -68,7 +74,10 @@ def ragged_batch(
         max_tokens: Longest text admitted, its prefix included.
         even_rows: Whether every product must see an even number of rows.
         pools_first: Whether a text's first row is pooled instead of its last one.
+        host_indices: Whether the graph runs on a GPU, and what is computed here is to stay on the processor.
     """
+    if host_indices:
+        input_ids, lengths = on_host(op, input_ids, lengths)
     tokens = op.Cast(lengths, to=ir.DataType.INT64)  # [batch, 1], like all values down to `row_starts`
     ends = op.CumSum(tokens, 0)
     starts = op.Sub(ends, tokens)
@@ -87,10 +96,18 @@ def ragged_batch(
     flat = [-1]
     flat_starts = op.Reshape(row_starts, flat)
     total = op.ReduceSum(rows, keepdims=0)
-    ones = op.ConstantOfShape(op.Shape(flat_starts), value=_int64(1))
-    zeros = op.ConstantOfShape(op.Reshape(total, [1]), value=_int64(0))
+    numbers = every_row = None
+    if host_indices:
+        numbers = host_numbers(op, input_ids, lengths)
+        every_row = op.Compress(numbers, op.Less(numbers, total))
+        ones, zeros = op.Add(op.Mul(flat_starts, 0), 1), op.Mul(every_row, 0)
+    else:
+        ones = op.ConstantOfShape(op.Shape(flat_starts), value=_int64(1))
+        zeros = op.ConstantOfShape(op.Reshape(total, [1]), value=_int64(0))
     text_index = op.Sub(op.CumSum(op.ScatterElements(zeros, flat_starts, ones, axis=0), 0), 1)
-    position = op.Sub(op.Range(0, total, 1), op.Gather(flat_starts, text_index))
+    if every_row is None:
+        every_row = op.Range(0, total, 1)
+    position = op.Sub(every_row, op.Gather(flat_starts, text_index))
 
     # Each row takes its own token. The row of a text that is not admitted takes the zero appended to the ids below.
     token_index = op.Where(
@@ -110,8 +127,29 @@ def ragged_batch(
         even_rows=even_rows,
         text_index=text_index,
         position=position,
+        numbers=numbers,
         prefix_lengths=None if prefix_lengths is None else op.Where(admitted, prefix_lengths, 0),
     )
+
+
+def on_host(op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Return the graph's inputs unchanged, as values that a GPU's provider leaves on the processor.
+
+    ONNX Runtime keeps an operator on the processor if all its inputs are there: results of Shape, what was computed
+    from them, small constants and the graph's inputs. It does not for operators that read an input on the processor
+    anyway, such as Range and ConstantOfShape. Source: core/framework/fallback_cpu_capability.cc.
+    """
+    # The anchor is the shape of `lengths`, because what Shape reads is copied to the GPU, and lengths are few. No
+    # length is below it, and what a negative id becomes is still negative.
+    anchor = op.Neg(op.Shape(lengths, start=0, end=1))
+    return op.Max(input_ids, anchor), op.Max(lengths, op.Cast(anchor, to=ir.DataType.INT32))
+
+
+def host_numbers(op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> ir.Value:
+    """Return INT64 `[0, 1, ..., tokens + batch - 1]` on the processor, where Range would compute on the GPU."""
+    ones_of_tokens = op.Add(op.Mul(input_ids, 0), 1)
+    ones_of_texts = op.Add(op.Mul(op.Cast(op.Reshape(lengths, [-1]), to=ir.DataType.INT64), 0), 1)
+    return op.Sub(op.CumSum(op.Concat(ones_of_tokens, ones_of_texts, axis=0), 0), 1)
 
 
 def even(op: OpBuilder, index: ir.Value, *, filler: ir.Value | list[int] = [0]) -> ir.Value:  # noqa: B006

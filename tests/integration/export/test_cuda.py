@@ -38,6 +38,7 @@ COSINE: dict[Precision, float] = {"bf16": 0.999, "fp16": 0.99999}  # on a tiny r
 FORMS: dict[str, dict[str, Any]] = {
     "paged": {},
     "paged, norms inside": {"ort_version": "1.29"},
+    "paged, norms inside, SiLU": {"ort_version": "1.31"},
     "gqa": {"attention": "gqa"},
 }
 
@@ -209,7 +210,8 @@ def test_each_release_gets_the_inputs_that_it_knows(tmp_path: Path) -> None:
     always = ["key_cache", "value_cache", "cumulative_sequence_length", "past_seqlens", "block_table"]
     tables = ["cos_cache", "sin_cache"]
     assert given("1.27") == ["query", "key", "value", *always, *tables]
-    assert given("1.29.1") == ["query", *always, *tables, "q_norm_weight", "k_norm_weight"]
+    inside = ["query", *always, *tables, "q_norm_weight", "k_norm_weight", "attention_metadata"]
+    assert given("1.29.1") == given("1.30") == inside
 
 
 def test_key_and_value_cache_cannot_become_one(tmp_path: Path) -> None:
