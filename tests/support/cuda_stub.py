@@ -1,4 +1,4 @@
-"""Builds CUDA libraries that need no GPU, for one release of onnxruntime-gpu: `tests/integration/cuda/stub`.
+"""CUDA libraries that need no GPU, for one release of onnxruntime-gpu; sources in `tests/integration/cuda/stub`.
 
 The functions that the provider's decisions depend on are written in C. All others that it is linked with are generated
 here from its list of undefined symbols: they do nothing, record their name, and return success.
@@ -9,11 +9,18 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 
+INSTALLED = Path(__file__).parents[2] / "build" / "cuda"
 SOURCES = Path(__file__).parents[1] / "integration" / "cuda" / "stub"
 _DRIVER = "libcuda.so.1"  # its symbols have no version
 _CUDNN = "libcudnn.so"
 _CREATE = re.compile(r"(cudnn|cublasLt|curand)Create\w*")  # these hand out a handle
 _FLAGS = ["-shared", "-fPIC", "-O1", "-fno-builtin"]
+
+
+def installed_releases() -> list[str]:
+    """Return the releases that `make test-cuda` has installed, such as `1.27.0`, the oldest first."""
+    found = [path.name for path in INSTALLED.glob("*") if re.fullmatch(r"\d+(\.\d+)+", path.name)]
+    return sorted(found, key=lambda release: tuple(map(int, release.split("."))))
 
 
 def build_stubs(provider: Path, headers: list[Path], folder: Path) -> None:
