@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from gpu_model import layer_kernels
+from qwen3_export.checkpoint.geometry import Geometry
+from qwen3_export.checkpoint.random_checkpoint import published_config
 from qwen3_export.kind import Kind
 from qwen3_export.precision import FOR_CUDA, Precision
 from qwen3_export.target import ATTENTIONS, Attention, choose_target
@@ -99,6 +102,9 @@ def test_every_batch_keeps_its_budget(
     for lengths, shapes, batch in zip(BATCHES.values(), found["shapes"], read_traces(trace), strict=True):
         assert shapes == [[len(lengths), rows]] * (2 if kind == "reranker" else 1)
         check(batch, lengths, BUDGETS[attention, newer], attention, outputs=len(shapes))
+        if attention == "paged":
+            geometry = Geometry.from_config(published_config(size))
+            assert batch.launches_per_layer == len(layer_kernels(geometry, target, sum(lengths), max(lengths)))
 
 
 def check(batch: Trace, lengths: list[int], budget: Budget, attention: Attention, *, outputs: int) -> None:
