@@ -17,7 +17,7 @@ from qwen3_export.kind import Kind
 from qwen3_export.precision import Precision
 from qwen3_export.target import Target
 
-LAYERS = 3  # the first, the last, and one like all others
+LAYERS = 4  # the first, the last, and two like all others, so that one lies between two attentions
 _ZEROS = "zeros.bin"
 
 

@@ -45,9 +45,9 @@ class Trace:
 
     @property
     def launches_per_layer(self) -> int:
-        """Launches from the first layer's attention to the second's."""
-        first, second, *_ = self._attention_indices
-        return Trace(self.events[first:second]).launches
+        """Launches from the second layer's attention to the third's; what follows the first prepares for all."""
+        _, second, third, *_ = self._attention_indices
+        return Trace(self.events[second:third]).launches
 
     @property
     def _attention_indices(self) -> list[int]:

@@ -96,18 +96,12 @@ def ragged_batch(
     flat = [-1]
     flat_starts = op.Reshape(row_starts, flat)
     total = op.ReduceSum(rows, keepdims=0)
-    numbers = every_row = None
     if host_indices:
-        numbers = host_numbers(op, input_ids, lengths)
-        every_row = op.Compress(numbers, op.Less(numbers, total))
-        ones, zeros = op.Add(op.Mul(flat_starts, 0), 1), op.Mul(every_row, 0)
-    else:
-        ones = op.ConstantOfShape(op.Shape(flat_starts), value=_int64(1))
-        zeros = op.ConstantOfShape(op.Reshape(total, [1]), value=_int64(0))
+        return _host_batch(op, input_ids, lengths, starts, admitted, rows, row_starts, row_ends, total, pools_first)
+    ones = op.ConstantOfShape(op.Shape(flat_starts), value=_int64(1))
+    zeros = op.ConstantOfShape(op.Reshape(total, [1]), value=_int64(0))
     text_index = op.Sub(op.CumSum(op.ScatterElements(zeros, flat_starts, ones, axis=0), 0), 1)
-    if every_row is None:
-        every_row = op.Range(0, total, 1)
-    position = op.Sub(every_row, op.Gather(flat_starts, text_index))
+    position = op.Sub(op.Range(0, total, 1), op.Gather(flat_starts, text_index))
 
     # Each row takes its own token. The row of a text that is not admitted takes the zero appended to the ids below.
     token_index = op.Where(
@@ -127,7 +121,7 @@ def ragged_batch(
         even_rows=even_rows,
         text_index=text_index,
         position=position,
-        numbers=numbers,
+        numbers=None,
         prefix_lengths=None if prefix_lengths is None else op.Where(admitted, prefix_lengths, 0),
     )
 
@@ -145,11 +139,57 @@ def on_host(op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> tuple[ir.V
     return op.Max(input_ids, anchor), op.Max(lengths, op.Cast(anchor, to=ir.DataType.INT32))
 
 
-def host_numbers(op: OpBuilder, input_ids: ir.Value, lengths: ir.Value) -> ir.Value:
-    """Return INT64 `[0, 1, ..., tokens + batch - 1]` on the processor, where Range would compute on the GPU."""
-    ones_of_tokens = op.Add(op.Mul(input_ids, 0), 1)
-    ones_of_texts = op.Add(op.Mul(op.Cast(op.Reshape(lengths, [-1]), to=ir.DataType.INT64), 0), 1)
-    return op.Sub(op.CumSum(op.Concat(ones_of_tokens, ones_of_texts, axis=0), 0), 1)
+def _host_batch(
+    op: OpBuilder,
+    input_ids: ir.Value,
+    lengths: ir.Value,
+    starts: ir.Value,
+    admitted: ir.Value,
+    rows: ir.Value,
+    row_starts: ir.Value,
+    row_ends: ir.Value,
+    total: ir.Value,
+    pools_first: bool,  # noqa: FBT001
+) -> RaggedBatch:
+    """Assign rows to the texts with operators that stay on the processor, and with few of them.
+
+    Range and ConstantOfShape would compute on the GPU, Gather takes 20 ns for an element. So each index is the running
+    sum of a vector that is as long as all tokens and texts, with steps at the first rows of texts. What is beyond the
+    last row is cut off at the end, on the GPU.
+    """
+    flat = [-1]
+    flat_starts = op.Reshape(row_starts, flat)
+    ones_of_texts = op.Add(op.Mul(op.Cast(op.Reshape(lengths, flat), to=ir.DataType.INT64), 0), 1)
+    ones = op.Concat(op.Add(op.Mul(input_ids, 0), 1), ones_of_texts, axis=0)  # [tokens + batch]
+    numbers = op.Sub(op.CumSum(ones, 0), 1)
+
+    def rows_of(values: ir.Value) -> ir.Value:
+        return op.Slice(values, [0], op.Reshape(total, [1]), [0])
+
+    def differences(values: ir.Value) -> ir.Value:
+        """Return each value minus the one before it, the first minus 0; `[batch]`."""
+        before = op.Gather(op.Concat([0], values, axis=0), op.Sub(op.CumSum(ones_of_texts, 0), 1))
+        return op.Sub(values, before)
+
+    # Each row takes its own token. The row of a text that is not admitted takes the zero appended to the ids.
+    appended = op.Shape(input_ids)
+    shift = op.Sub(op.Reshape(op.Where(admitted, starts, appended), flat), flat_starts)
+    steps = op.ScatterElements(op.Mul(numbers, 0), flat_starts, differences(shift), axis=0)
+    token_index = op.Min(op.Add(numbers, op.CumSum(steps, 0)), appended)
+    firsts = op.ScatterElements(op.Mul(numbers, 0), flat_starts, ones_of_texts, axis=0)
+    text_index = op.Sub(op.CumSum(firsts, 0), 1)
+    return RaggedBatch(
+        ids=rows_of(op.Gather(op.Concat(input_ids, [0], axis=0), token_index)),
+        admitted=admitted,
+        lengths=rows,
+        starts=row_starts,
+        pooled_rows=flat_starts if pools_first else op.Reshape(op.Sub(row_ends, 1), flat),
+        even_rows=False,
+        text_index=rows_of(text_index),
+        position=rows_of(op.Sub(numbers, op.Gather(flat_starts, text_index))),
+        numbers=numbers,
+        prefix_lengths=None,
+    )
 
 
 def even(op: OpBuilder, index: ir.Value, *, filler: ir.Value | list[int] = [0]) -> ir.Value:  # noqa: B006
