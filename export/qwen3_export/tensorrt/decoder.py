@@ -136,7 +136,7 @@ def _attend(
         The attended values, `[batch, seq, heads, head_dim]`, and None instead of the attention weights.
     """
     dtype: torch.dtype = module.o_proj.weight.dtype
-    attended: Tensor = CausalAttention.apply(query.to(dtype), key.to(dtype), value.to(dtype), scaling)
+    attended: Tensor = CausalAttention.apply(query.to(dtype), key.to(dtype), value.to(dtype), scaling)  # type: ignore[no-untyped-call]
     return attended.transpose(1, 2), None
 
 
