@@ -15,11 +15,14 @@ KUBERNETES := build/kubernetes
 # pip with the versions that CI tests; `make lock` renews them. hatchling builds our own package, also at a known version.
 PIP_INSTALL := bin/pip install -q --disable-pip-version-check
 # The tests that need nothing but the environment, and minutes.
-ORDINARY := not full and not huge and not compiler and not emulator and not environments and not tensorrt and not containers and not deploy
+ORDINARY := not full and not huge and not compiler and not cuda and not emulator and not environments and not tensorrt \
+	and not containers and not deploy
+# The releases of onnxruntime-gpu for `make test-cuda`: that of Triton's container, and the newest.
+CUDA_RELEASES := 1.27.0 1.31.1
 COMPOSE := docker compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-processors test-tensorrt test-environments test-batching test-full test-8b test-containers test-deploy coverage \
+.PHONY: help demo test test-unit test-processors test-tensorrt test-cuda test-environments test-batching test-full test-8b test-containers test-deploy coverage \
 	measurements fidelity bench bench-quick docs check format hooks lock images dist clean
 
 help: ## list the targets
@@ -43,6 +46,10 @@ test-processors: $(VENV)/.dev ## what must hold on every processor, on this one 
 
 test-tensorrt: $(TENSORRT)/.dev ## the tests of TensorRT's lane, in an environment of their own with transformers 4
 	$(TENSORRT)/bin/pytest -n 2 -m tensorrt $$(grep -rl 'mark.tensorrt' tests --include=test_*.py)
+
+test-cuda: $(VENV)/.dev $(CUDA_RELEASES:%=build/cuda/%/.installed) build/cuda/headers/.installed ## CUDA exports in genuine onnxruntime-gpu without a GPU, over stub libraries; needs gcc and 700 MB
+	$(BIN)/pytest -n 2 -m cuda tests/integration/cuda
+	@echo "NOT covered, because nothing is computed: results, times, and whether kernels run. make test has the results."
 
 test-environments: $(VENV)/.dev ## what users install: the client alone, newest, lowest, other Pythons; prints a table (half an hour)
 	$(BIN)/pytest -m environments -s --timeout 5400 tests/integration/environments
@@ -132,6 +139,15 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints/dev.txt
 	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[dev]'
 	$(VENV)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@ $(VENV)/.runtime $(VENV)/.unit
+
+# Only the CUDA provider itself: the libraries that it is linked with are the stubs.
+build/cuda/%/.installed: | $(VENV)/.dev
+	$(VENV)/$(PIP_INSTALL) --no-deps --target build/cuda/$* onnxruntime-gpu==$*
+	@touch $@
+
+build/cuda/headers/.installed: | $(VENV)/.dev
+	$(VENV)/$(PIP_INSTALL) --no-deps --target build/cuda/headers nvidia-cuda-runtime==13.0.96 nvidia-cuda-crt==13.0.88
+	@touch $@
 
 $(TENSORRT)/.dev: $(TENSORRT)/bin/python pyproject.toml constraints/tensorrt.txt
 	$(TENSORRT)/$(PIP_INSTALL) -c constraints/tensorrt.txt hatchling editables

@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device",
         choices=DEVICES,
         default="cpu",
-        help="what will run the model (%(default)s); tensorrt needs the extra of that name, and afterwards "
-        "`qwen3-triton build-engine`",
+        help="what will run the model (%(default)s); tensorrt is experimental, and needs the extra of that name and "
+        "afterwards `qwen3-triton build-engine`",
     )
     parser.add_argument(
         "--ort-version",

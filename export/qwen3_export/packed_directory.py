@@ -34,6 +34,9 @@ FIRST_VERSION = 1
 # Source: the model cards' default task.
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 
+# Settings of Triton's onnxruntime backend for GPUs: the memory arena would round the sizes of weights up.
+_GPU_SETTINGS = {"session.use_device_allocator_for_initializers": "1"}
+
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -141,7 +144,8 @@ def write_directory(
     for file in ("config.pbtxt",) if gpu else ("config.pbtxt", "configs/embedded.pbtxt"):
         # A new version keeps what the operator has written above the marked line of the existing configuration.
         template = (TEMPLATES / MODEL_NAMES[kind] if version is None else final) / file
-        write_config(template, directory / file, outputs=outputs, gpu=gpu, parameters=parameters)
+        settings = _GPU_SETTINGS if gpu else {}
+        write_config(template, directory / file, outputs=outputs, gpu=gpu, parameters=parameters | settings)
     if not gpu:  # both kinds have the same host
         shutil.copyfile(TEMPLATES / "model.py", folder / "model.py")
     runtime = {"onnxruntime": target.ort_version, "attention": target.attention}

@@ -24,7 +24,9 @@ _FIRST_RELEASE: dict[str, Release] = {
     "RMSNormalization": (1, 23),
     "PagedAttention": (1, 23),
     "PagedAttention before Ampere": (1, 26),  # without flash attention; fp16 is the precision for such GPUs
-    "PagedAttention with q/k norm": (1, 29),
+    "PagedAttention with q/k norm": (1, 29),  # and with bounds on the lengths, as metadata
+    "PagedAttention with a lower bound": (1, 30),
+    "ScaledSiLU on CUDA": (1, 31),
 }
 # For CPUs, the oldest release that can run the graph; for CUDA, the release in Triton's container 26.07.
 _DEFAULT_RELEASE: dict[Device, Release] = {"cpu": (1, 23), "cuda": (1, 27)}
@@ -50,6 +52,18 @@ class Target:
     def norms_inside(self) -> bool:
         """Whether the attention operator normalises queries and keys itself."""
         return self.attention == "paged" and self.release >= _FIRST_RELEASE["PagedAttention with q/k norm"]
+
+    @property
+    def metadata_size(self) -> int:
+        """How many bounds on the texts' lengths PagedAttention takes; 0 if none."""
+        if not self.norms_inside:
+            return 0
+        return 3 if self.release >= _FIRST_RELEASE["PagedAttention with a lower bound"] else 2
+
+    @property
+    def has_silu(self) -> bool:
+        """Whether SiLU is one operator that computes in half precisions."""
+        return self.device == "cuda" and self.release >= _FIRST_RELEASE["ScaledSiLU on CUDA"]
 
     @property
     def ort_version(self) -> str:

@@ -88,6 +88,9 @@ class PagedAttention(OpRun):
         head_sink: None = None,
         q_gain: Array | None = None,
         k_gain: Array | None = None,
+        k_scale: None = None,
+        v_scale: None = None,
+        metadata: Array | None = None,
         num_heads: int = 0,
         kv_num_heads: int = 0,
         do_rotary: int = 0,
@@ -109,6 +112,11 @@ class PagedAttention(OpRun):
         assert block_table.shape[0] == batch
         assert block_table.min() >= 0
         assert block_table.max() < blocks
+        if metadata is not None:
+            assert metadata.dtype == np.int32
+            assert metadata.tolist() == [np.diff(cumulative_sequence_length).max()] * metadata.size
+            assert metadata.size in (2, 3)
+            assert k_scale is v_scale is None
         self.calls.append({"cumulative": cumulative_sequence_length, "past": past_seqlens, "table": block_table,
                            "cache": np.array(key_cache.shape)})  # fmt: skip
 
@@ -136,12 +144,24 @@ class PagedAttention(OpRun):
         return (output,)
 
 
+class ScaledSiLU(OpRun):
+    """`x * sigmoid(x)`; the sigmoid is rounded to the type of the input, as the operator's description says."""
+
+    op_domain = "com.microsoft"
+
+    def _run(self, x: Array, alpha: float = 1.0) -> tuple[Array]:
+        assert alpha == 1
+        sigmoid = (1 / (1 + np.exp(-x.astype(np.float32)))).astype(x.dtype)
+        return ((x.astype(np.float32) * sigmoid.astype(np.float32)).astype(x.dtype),)
+
+
 class HalfSession:
     """A CUDA graph on the CPU: :class:`support.packed.PackedSession` for what ONNX Runtime's CPU kernels lack."""
 
     def __init__(self, graph: Path) -> None:
         self._evaluator = ReferenceEvaluator(
-            onnx.load(graph), new_ops=[GroupQueryAttention, PagedAttention, SkipSimplifiedLayerNormalization]
+            onnx.load(graph),
+            new_ops=[GroupQueryAttention, PagedAttention, ScaledSiLU, SkipSimplifiedLayerNormalization],
         )
 
     def run(self, texts: Sequence[npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.float32]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,22 +20,18 @@ class PaddedSession:
             str(model_directory / "1" / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
 
-    def run(
-        self, texts: Sequence[npt.NDArray[np.int64]], *, side: Literal["left", "right"] = "right", spare: int = 0
-    ) -> dict[str, npt.NDArray[np.float32]]:
+    def run(self, texts: Sequence[npt.NDArray[np.int64]], *, spare: int = 0) -> dict[str, npt.NDArray[np.float32]]:
         """Run texts as one padded batch; returns every output by name, ``[n, size]``.
 
         Args:
             texts: Token ids.
-            side: Where the padding goes.
             spare: Columns of padding that every row has.
         """
         width = max(ids.size for ids in texts) + spare
         input_ids = np.full((len(texts), width), PAD, np.int64)
         attention_mask = np.zeros((len(texts), width), np.int64)
         for row, ids in enumerate(texts):
-            real = slice(0, ids.size) if side == "right" else slice(width - ids.size, width)
-            input_ids[row, real], attention_mask[row, real] = ids, 1
+            input_ids[row, : ids.size], attention_mask[row, : ids.size] = ids, 1
         names = [output.name for output in self.session.get_outputs()]
         rows = self.session.run(names, {"input_ids": input_ids, "attention_mask": attention_mask})
         return dict(zip(names, (np.asarray(row, np.float32) for row in rows), strict=True))

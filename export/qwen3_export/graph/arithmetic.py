@@ -9,7 +9,7 @@ from onnxscript import OpBuilder
 
 from ..checkpoint.stored_tensor import StoredTensor
 from ..precision import Precision
-from .products import BLOCK_BITS, HALF, Products, products
+from .products import BLOCK_BITS, HALF, FloatProduct, Products, products
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,10 @@ class Arithmetic:
     def products(self, *parts: StoredTensor) -> Products:
         """Return the products of one input with each matrix; inputs and outputs have the working type."""
         return products(self.precision, *parts)
+
+    def joined_product(self, *parts: StoredTensor) -> FloatProduct:
+        """Return the product of one input with all matrices, whose results lie side by side; half precisions only."""
+        return FloatProduct(*parts, dtype=HALF[self.precision])
 
     def enter(self, op: OpBuilder, x: ir.Value) -> ir.Value:
         """Convert from float32 to the working type."""

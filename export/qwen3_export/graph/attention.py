@@ -12,7 +12,7 @@ from .full_attention import FullAttention
 from .norms import Gain, RMSNorm
 from .padded_attention import PaddedAttention
 from .paged_attention import PagedAttention
-from .products import Scaled, SideBySide
+from .products import Scaled
 
 AttentionForm = PaddedAttention | PagedAttention | FullAttention
 
@@ -32,7 +32,8 @@ class Attention(nn.Module):
         g = self.geometry = checkpoint.geometry
         self.arithmetic, self.norms_inside = arithmetic, norms_inside
         query_size, key_size = g.heads * g.head_dim, g.kv_heads * g.head_dim
-        self.qkv_proj = arithmetic.products(
+        # An operator with the norms inside takes queries, keys and values side by side.
+        self.qkv_proj = (arithmetic.joined_product if norms_inside else arithmetic.products)(
             checkpoint.tensor(f"{prefix}.q_proj.weight", query_size, g.hidden),
             checkpoint.tensor(f"{prefix}.k_proj.weight", key_size, g.hidden),
             checkpoint.tensor(f"{prefix}.v_proj.weight", key_size, g.hidden),
@@ -64,10 +65,7 @@ class Attention(nn.Module):
     def _inputs(self, op: OpBuilder, x: ir.Value) -> AttentionInputs:
         g = self.geometry
         if self.norms_inside:
-            # Only half precisions have the operator, and their products are side by side.
-            assert isinstance(self.qkv_proj, SideBySide)  # noqa: S101
-            joined = self.qkv_proj.joined(op, Scaled(x))
-            return AttentionInputs(joined, gains=(self.q_norm(op), self.k_norm(op)), eps=g.rms_eps)
+            return AttentionInputs(self.qkv_proj(op, x), gains=(self.q_norm(op), self.k_norm(op)), eps=g.rms_eps)
         query_size, key_size = g.heads * g.head_dim, g.kv_heads * g.head_dim
         q, k, v = self.qkv_proj(op, Scaled(x))
         # A norm cancels a factor that a whole row has, so queries and keys need not be multiplied by their row scales.

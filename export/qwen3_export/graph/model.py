@@ -24,11 +24,11 @@ from .attention import Attention, AttentionForm
 from .dense import Dense
 from .each_text import stacked_rows
 from .full_attention import FullAttention
-from .norms import AddRMSNorm, RMSNorm
+from .norms import AddRMSNorm, RMSNorm, UnitNorm
 from .padded_attention import PaddedAttention
 from .paged_attention import PagedAttention
 from .prefixes import PrefixInputs
-from .products import Scaled
+from .products import MICROSOFT, Scaled
 from .ragged_batch import RaggedBatch, ragged_batch
 from .rotary import Rotary
 
@@ -36,10 +36,10 @@ from .rotary import Rotary
 class MLP(nn.Module):
     """SwiGLU: `down(silu(gate(x)) * up(x))`."""
 
-    def __init__(self, checkpoint: Checkpoint, prefix: str, arithmetic: Arithmetic) -> None:
+    def __init__(self, checkpoint: Checkpoint, prefix: str, arithmetic: Arithmetic, *, has_silu: bool) -> None:
         super().__init__()
         g = checkpoint.geometry
-        self.arithmetic = arithmetic
+        self.arithmetic, self.has_silu = arithmetic, has_silu
         self.gate_up_proj = arithmetic.products(
             checkpoint.tensor(f"{prefix}.gate_proj.weight", g.intermediate, g.hidden),
             checkpoint.tensor(f"{prefix}.up_proj.weight", g.intermediate, g.hidden),
@@ -50,10 +50,14 @@ class MLP(nn.Module):
         """Map `x [rows, hidden]` to `[rows, hidden]`, both float32."""
         enter, leave = self.arithmetic.enter, self.arithmetic.leave
         gate, up = self.gate_up_proj(op, Scaled(enter(op, x)))
-        # ONNX Runtime fuses the sigmoid with its product and computes both in the type of the input. In a half
-        # precision every step of 1 / (1 + exp(-x)) would be rounded, so this part is float32.
-        gate = leave(op, gate.multiplied(op))
-        silu = enter(op, op.Mul(gate, op.Sigmoid(gate)))
+        if self.has_silu:
+            silu = op.ScaledSiLU(gate.multiplied(op), alpha=1.0, _domain=MICROSOFT, _version=1)
+            silu.type = up.value.type  # onnxscript does not infer the types of ONNX Runtime's own operators
+        else:
+            # ONNX Runtime fuses the sigmoid with its product and computes both in the type of the input. In a half
+            # precision every step of 1 / (1 + exp(-x)) would be rounded, so this part is float32.
+            gate = leave(op, gate.multiplied(op))
+            silu = enter(op, op.Mul(gate, op.Sigmoid(gate)))
         (output,) = self.down_proj(op, Scaled(op.Mul(silu, up.value), up.row_scale))
         return leave(op, output.multiplied(op))
 
@@ -76,7 +80,7 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = AddRMSNorm(
             checkpoint.tensor(f"{prefix}.post_attention_layernorm.weight", g.hidden), eps=g.rms_eps
         )
-        self.mlp = MLP(checkpoint, f"{prefix}.mlp", arithmetic)
+        self.mlp = MLP(checkpoint, f"{prefix}.mlp", arithmetic, has_silu=target.has_silu)
         self.pooled_only = pooled_only
 
     def forward(
@@ -113,7 +117,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.pooling = pooling
         g = self.geometry = checkpoint.geometry
-        self.paged = target.attention == "paged"
+        self.target = target
         self.even_rows = arithmetic.even_rows
         # The table keeps the checkpoint's type, which is exact, and for bfloat16 half the size of float32.
         table = checkpoint.tensor("embed_tokens.weight", g.vocabulary, g.hidden)
@@ -159,13 +163,14 @@ class Decoder(nn.Module):
             max_tokens=g.max_tokens,
             even_rows=self.even_rows,
             pools_first=self.pooling == "cls",
+            host_indices=self.target.device == "cuda",
         )
         rotary = self.rotary(op)
         attention: AttentionForm
         if not g.is_causal:
             attention = FullAttention.of(op, batch, g, rotary)
-        elif self.paged:
-            attention = PagedAttention.of(op, batch, g, rotary)
+        elif self.target.attention == "paged":
+            attention = PagedAttention.of(op, batch, g, rotary, metadata_size=self.target.metadata_size)
         else:
             attention = PaddedAttention.of(op, batch, g, rotary, prefixes)
         residual = op.Cast(op.Gather(self.embed_tokens, batch.ids), to=ir.DataType.FLOAT)
@@ -194,6 +199,7 @@ class EmbeddingModel(nn.Module):
         self.model = Decoder(checkpoint, arithmetic, target, pooling=modules.pooling)
         self.dense = nn.ModuleList([Dense(checkpoint.folder, layer) for layer in modules.dense])
         self.is_normalized = modules.is_normalized
+        self.unit_norm = UnitNorm(checkpoint.dimensions) if target.device == "cuda" else None
 
     def forward(
         self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
@@ -206,7 +212,9 @@ class EmbeddingModel(nn.Module):
         vector, admitted, kept = self.model(op, input_ids, lengths, prefixes)
         for layer in self.dense:
             vector = layer(op, vector)
-        if self.is_normalized:
+        if self.is_normalized and self.unit_norm is not None:
+            vector = self.unit_norm(op, vector)
+        elif self.is_normalized:
             # Like torch.nn.functional.normalize: the lower bound keeps a zero vector zero.
             vector = op.Div(vector, op.Max(op.ReduceL2(vector, [-1], keepdims=1), 1e-12))
         return {"embedding": op.Where(admitted, vector, math.nan)}, kept

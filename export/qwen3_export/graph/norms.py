@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 from onnxscript import OpBuilder, nn
 
@@ -38,6 +39,21 @@ class RMSNorm(Gain):
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:  # type: ignore[override]
         """Normalise `x [..., size]`."""
         return op.RMSNormalization(x, self.weight, axis=-1, epsilon=self.eps)
+
+
+class UnitNorm(nn.Module):
+    """Division by the Euclidean norm, in one operator: `x / |x|` is x's RMS normalisation times `1 / sqrt(size)`.
+
+    For GPUs, where ONNX Runtime's reductions take several launches and load cuDNN.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter([size], data=ir.tensor(np.full(size, size**-0.5, np.float32)))
+
+    def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+        """Normalise `x [batch, size]`, float32. A vector of zeros stays zero."""
+        return op.RMSNormalization(x, self.scale, axis=-1, epsilon=1e-24)
 
 
 class AddRMSNorm(Gain):

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript import GraphBuilder
 
 from ..checkpoint.checkpoint import Checkpoint
@@ -66,13 +67,16 @@ def build_graph(
         value.shape = ir.Shape(["batch", size])
     if kept is not None:
         builder.add_output(kept, "kept")
-    return ir.Model(
+    finished = ir.Model(
         graph,
         ir_version=IR_VERSION,
         producer_name="qwen3-triton",
         producer_version=version("qwen3-triton"),
         metadata_props={} if shares_prefixes else {"shared_prefixes": "none"},
     )
+    if target.device == "cuda":  # indices that only one of both forms of attention reads
+        RemoveUnusedNodesPass()(finished)
+    return finished
 
 
 def write_model(model: ir.Model, path: Path, *, progress: Callable[[int, int], None] | None = None) -> None:

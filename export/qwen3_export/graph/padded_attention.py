@@ -66,7 +66,8 @@ class PaddedAttention:
         before = batch.prefix_lengths
         last_row = op.Sub(batch.lengths, 1)  # [batch, 1], counted from the text's first row
         last_position = last_row if before is None else op.Add(last_row, before)
-        columns = op.Add(op.ReduceMax(last_position, keepdims=0), 2)  # scalar
+        # CUDA's kernels have no such blocks, so there the column would be spare in the other sense.
+        columns = op.Add(op.ReduceMax(last_position, keepdims=0), 2 if batch.numbers is None else 1)  # scalar
         column = op.Unsqueeze(op.Range(0, columns, 1), [0])  # [1, columns]
         own_row = column if before is None else op.Max(op.Sub(column, before), 0)
         from_padded = op.Add(op.Mul(batch.text_index, columns), batch.position)

@@ -10,6 +10,9 @@ cache outputs are left out: the operator insists that they share memory with the
 
 Source: ONNX Runtime's contrib_ops/cuda/bert/paged_attention.cc and paged_attention_helper.h. A block holds a multiple
 of 256 rows. A batch has at most 256 texts: releases from 1.26 on refuse more, earlier ones give wrong results.
+
+The operator has to know the longest text on the processor, to choose a kernel and its grid. Releases from 1.29 on take
+it as an input; without it, and in earlier releases, every layer copies the lengths back from the GPU and waits.
 """
 
 from __future__ import annotations
@@ -43,6 +46,9 @@ class PagedAttention:
             blocks repeats its last one.
         keys: The cache of keys, `[blocks, 256, kv_heads, head_dim]`, in the working type.
         values: The cache of values, likewise.
+        metadata: `[2]` or `[3]`, on the processor: bounds on the new rows of a text, on all rows that it has in the
+            cache, and from below on the rows of the longest text. All are that text's. None if the release does not
+            take them.
     """
 
     geometry: Geometry
@@ -53,19 +59,33 @@ class PagedAttention:
     block_table: ir.Value
     keys: ir.Value
     values: ir.Value
+    metadata: ir.Value | None
 
     @classmethod
-    def of(cls, op: OpBuilder, batch: RaggedBatch, geometry: Geometry, rotary: RotaryTables) -> PagedAttention:
-        """Assign blocks of the cache to the texts, in order."""
+    def of(
+        cls, op: OpBuilder, batch: RaggedBatch, geometry: Geometry, rotary: RotaryTables, *, metadata_size: int
+    ) -> PagedAttention:
+        """Assign blocks of the cache to the texts, in order.
+
+        Args:
+            op: Builder of the graph.
+            batch: The rows of each text.
+            geometry: The model's sizes.
+            rotary: Tables of the rotary embedding.
+            metadata_size: Numbers in the operator's input `attention_metadata`; 0 if the release does not have it.
+        """
         assert not batch.even_rows  # noqa: S101 - the row added for it would be taken for the last text's
+        assert batch.numbers is not None  # noqa: S101 - the graph runs on CUDA
         blocks = op.Div(op.Add(batch.lengths, BLOCK_ROWS - 1), BLOCK_ROWS)  # [batch, 1]
         ends = op.CumSum(blocks, 0)
-        column = op.Unsqueeze(op.Range(0, op.ReduceMax(blocks, keepdims=0), 1), [0])
+        most_blocks = op.ReduceMax(blocks, keepdims=0)
+        column = op.Unsqueeze(op.Compress(batch.numbers, op.Less(batch.numbers, most_blocks)), [0])
         block_table = op.Add(op.Sub(ends, blocks), op.Min(column, op.Sub(blocks, 1)))
 
         flat = [-1]
         starts = op.Reshape(batch.starts, flat)
-        cumulative_lengths = op.Concat(starts, op.Shape(batch.ids), axis=0)
+        cumulative_lengths = op.Concat([0], op.Add(starts, op.Reshape(batch.lengths, flat)), axis=0)
+        longest = op.Cast(op.Reshape(op.ReduceMax(batch.lengths), flat), to=ir.DataType.INT32)  # [1]
         cache_shape = op.Concat(
             op.Reshape(op.ReduceSum(blocks, keepdims=0), flat),
             [BLOCK_ROWS, geometry.kv_heads, geometry.head_dim],
@@ -80,12 +100,13 @@ class PagedAttention:
             rotary,
             pooled_rows=batch.pooled_rows,
             cumulative_lengths=op.Cast(cumulative_lengths, to=ir.DataType.INT32),
-            past_lengths=op.ConstantOfShape(op.Shape(starts), value=ir.Tensor(np.array([0], np.int32))),
+            past_lengths=op.Cast(op.Mul(starts, 0), to=ir.DataType.INT32),
             block_table=op.Cast(block_table, to=ir.DataType.INT32),
             # The kernel multiplies parts of the cache that no row was written to by zero, so they must be finite.
             # Keys and values start with different numbers, because ONNX Runtime merges two identical constants.
             keys=filled(0),
             values=filled(1),
+            metadata=op.Concat(*[longest] * metadata_size, axis=0) if metadata_size else None,
         )
 
     def attend(self, op: OpBuilder, inputs: AttentionInputs, *, pooled_only: bool) -> ir.Value:
@@ -113,8 +134,8 @@ class PagedAttention:
         ]
         attributes: dict[str, float] = {}
         if inputs.gains is not None:
-            slot_mapping, head_sink = None, None
-            operands += [slot_mapping, head_sink, *inputs.gains]
+            slot_mapping = head_sink = key_scale = value_scale = None
+            operands += [slot_mapping, head_sink, *inputs.gains, key_scale, value_scale, self.metadata]
             attributes["qk_norm_epsilon"] = inputs.eps
         attended = op.PagedAttention(
             *operands,

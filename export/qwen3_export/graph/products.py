@@ -212,27 +212,46 @@ class SideBySide(nn.Module):
 
     def forward(self, op: OpBuilder, x: Scaled) -> tuple[Scaled, ...]:
         """Multiply `x [rows, in]` by each matrix; returns one `[rows, out_i]` per matrix."""
-        joined = self.joined(op, x)
+        joined = self.product(op, x.multiplied(op))
         parts = (joined,) if len(self.sizes) == 1 else op.Split(joined, self.sizes, axis=-1, _outputs=len(self.sizes))
         return tuple(Scaled(part) for part in parts)
 
-    def joined(self, op: OpBuilder, x: Scaled) -> ir.Value:
-        """Multiply `x [rows, in]` by all matrices; returns `[rows, sum(out_i)]`."""
-        return self.product(op, x.multiplied(op))
+
+class OneByOne(nn.Module):
+    """Products of one input with several matrices, each computed by itself.
+
+    On a GPU, splitting a joined result costs more than reading the input again: the results are written and read once
+    more, and they are wider than the input.
+
+    Args:
+        parts: Matrices `[out_i, in]`.
+        dtype: BFLOAT16 or FLOAT16.
+    """
+
+    def __init__(self, *parts: StoredTensor, dtype: ir.DataType) -> None:
+        super().__init__()
+        self.products = nn.ModuleList([FloatProduct(part, dtype=dtype) for part in parts])
+
+    def forward(self, op: OpBuilder, x: Scaled) -> tuple[Scaled, ...]:
+        """Multiply `x [rows, in]` by each matrix; returns one `[rows, out_i]` per matrix."""
+        multiplied = x.multiplied(op)
+        return tuple(Scaled(product(op, multiplied)) for product in self.products)
 
 
-Products = Int8Products | SideBySide
+Products = Int8Products | SideBySide | OneByOne
 
 
 def products(precision: Precision, *parts: StoredTensor) -> Products:
     """Return the products of one input with each of `parts`, from and to float32 or the half precision."""
     if precision == "int8":
         return Int8Products(*parts)
+    if precision in HALF:
+        return OneByOne(*parts, dtype=HALF[precision])
     product: FloatProduct | BlockProduct
     if precision in BLOCK_BITS:
         product = BlockProduct(*parts, bits=BLOCK_BITS[precision])
     else:
-        product = FloatProduct(*parts, dtype=HALF.get(precision, ir.DataType.FLOAT))
+        product = FloatProduct(*parts, dtype=ir.DataType.FLOAT)
     return SideBySide(product, [part.shape[0] for part in parts])
 
 

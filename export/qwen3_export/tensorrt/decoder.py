@@ -2,7 +2,7 @@
 
 Three of its parts are replaced. None of the changes alters the result in float32:
 
-- Attention scales the queries before their product with the keys, because TensorRT recognises attention in this form.
+- Attention is one operator, causal and with grouped heads, which `traced_graph` makes ONNX's own of.
 - The rotary embedding multiplies positions by frequencies element by element. transformers uses a matrix product, which
   in TF32 would round the positions.
 - In half precisions, linear maps convert from and to float32. The residual stream, the norms and the rotary embedding
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Graph, Tensor, Value, nn
 from transformers import AttentionInterface, Qwen3Config, Qwen3Model
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
 
@@ -25,6 +25,8 @@ from ..checkpoint.stored_tensor import StoredTensor
 from ..precision import Precision
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+TRACED = "qwen3_traced"  # the domain of operators that torch's tracer does not know
 
 _ATTENTION = "qwen3_portable"
 
@@ -115,7 +117,7 @@ def _attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor,
+    attention_mask: None,  # noqa: ARG001 - transformers' call
     *,
     scaling: float,
     **_: object,  # what transformers passes to every attention: dropout, a sliding window, positions in a cache
@@ -127,25 +129,40 @@ def _attend(
         query: `[batch, heads, seq, head_dim]`.
         key: `[batch, kv_heads, seq, head_dim]`.
         value: `[batch, kv_heads, seq, head_dim]`.
-        attention_mask: What is added to the scores, float32 `[batch, 1, seq, seq]`.
+        attention_mask: None: padding comes after all tokens.
         scaling: The factor of the scores.
 
     Returns:
         The attended values, `[batch, seq, heads, head_dim]`, and None instead of the attention weights.
     """
     dtype: torch.dtype = module.o_proj.weight.dtype
-    groups = query.shape[1] // key.shape[1]
-    query = (query * scaling).to(dtype)
-    key, value = (_repeated(x.to(dtype), groups) for x in (key, value))
-    scores = query @ key.transpose(2, 3) + attention_mask.to(dtype)
-    return (scores.softmax(dim=-1) @ value).transpose(1, 2), None
+    attended: Tensor = CausalAttention.apply(query.to(dtype), key.to(dtype), value.to(dtype), scaling)  # type: ignore[no-untyped-call]
+    return attended.transpose(1, 2), None
 
 
-def _repeated(x: Tensor, groups: int) -> Tensor:
-    """Repeat each key/value head `groups` times: `[batch, kv_heads * groups, seq, head_dim]`."""
-    if groups == 1:
-        return x
-    return x[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2)
+class CausalAttention(torch.autograd.Function):
+    """Causal attention with grouped heads, traced as one operator.
+
+    torch's tracer knows operators up to opset 20, and Attention came with 23. So it is traced as an operator of the
+    domain `TRACED`, with the attributes of ONNX's.
+    """
+
+    @staticmethod
+    def forward(_context: object, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """Attend: `[batch, heads, seq, head_dim]`."""
+        # Written out, because Optimum replaces scaled_dot_product_attention by a form without grouped heads.
+        groups = query.shape[1] // key.shape[1]
+        keys, values = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+        scores = query @ keys.transpose(2, 3) * scale
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(diagonal=1)
+        return scores.masked_fill(later, -torch.inf).softmax(dim=-1) @ values
+
+    @staticmethod
+    def symbolic(graph: Graph, query: Value, key: Value, value: Value, scale: float) -> Value:
+        """Return the operator that the tracer writes."""
+        attended: Value = graph.op(f"{TRACED}::Attention", query, key, value, is_causal_i=1, scale_f=scale)  # type: ignore[attr-defined]
+        attended.setType(query.type())
+        return attended
 
 
 def _stored_type(stored: StoredTensor, dtype: torch.dtype) -> torch.dtype:

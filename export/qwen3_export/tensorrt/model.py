@@ -1,7 +1,8 @@
-"""The portable embedding model and reranker: the decoder with its mask and positions, pooling, and outputs.
+"""The portable embedding model and reranker: the decoder with its positions, pooling, and outputs.
 
-The input may be padded on either side. Everything is derived from the attention mask and nothing from the id of the pad
-token, because in this family the same token ends a text.
+The input is padded on the right. Causal attention then keeps padding out of all tokens, since it comes after them, and
+no mask is needed. The attention mask says which tokens are pooled, and the id of the pad token nothing, because in this
+family the same token ends a text.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from transformers import Qwen3Config, Qwen3Model
-
-_MASKED = -30_000.0  # far below any score, and finite in float16
 
 
 class _LastTokenPooling(nn.Module):
@@ -30,18 +29,15 @@ class _LastTokenPooling(nn.Module):
 
         Args:
             input_ids: INT64 `[batch, seq]`.
-            attention_mask: INT64 `[batch, seq]`: 1 for a token, 0 for padding.
+            attention_mask: INT64 `[batch, seq]`: 1 for a token, 0 for the padding after it.
         """
-        # Positions count a row's tokens without padding, so that padding on the left does not shift them. They are
-        # float32, because TensorRT has no cumulative sum of integers, and float32 is exact for all of them.
-        positions = attention_mask.float().cumsum(dim=-1) - 1
+        columns = torch.arange(input_ids.shape[1])
         hidden: Tensor = self.decoder(
             input_ids=input_ids,
-            attention_mask={"full_attention": _additive_mask(attention_mask)},
-            position_ids=positions,
+            attention_mask={"full_attention": None},
+            position_ids=columns[None].float(),
             use_cache=False,
         ).last_hidden_state
-        columns = torch.arange(input_ids.shape[1])
         last = (attention_mask * columns).amax(dim=-1)
         return hidden.gather(1, last[:, None, None].expand(-1, 1, hidden.shape[2]))[:, 0]
 
@@ -86,15 +82,3 @@ class PortableReranker(_LastTokenPooling):
         yes, no = ((pooled * row).sum(dim=-1, keepdim=True) for row in (self.yes, self.no))
         logit = yes - no + self.bias if self.bias else yes - no
         return logit.sigmoid(), logit
-
-
-def _additive_mask(attention_mask: Tensor) -> Tensor:
-    """Return what is added to the scores of attention, float32 `[batch, 1, seq, seq]`: 0 where a token may attend.
-
-    Padding on the left may attend to nothing. As the mask's other value is finite, all its scores are equally low then
-    and its output is finite; nothing reads it.
-    """
-    columns = torch.arange(attention_mask.shape[1])
-    causal = columns[None, :] <= columns[:, None]
-    visible = causal[None, None] & (attention_mask[:, None, None, :] != 0)
-    return torch.where(visible, 0.0, _MASKED)

@@ -12,7 +12,7 @@ from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
 
 from .model import PortableEmbedding, PortableReranker
 
-OPSET = 18  # standard operators that every TensorRT 10 and 11 parses; see docs/tensorrt.md
+TRACED_OPSET = 18  # none of the operators traced means anything else in the graph's own opset, traced_graph.OPSET
 
 Axes = dict[str, dict[int, str]]
 
@@ -60,4 +60,4 @@ def trace(model: PortableEmbedding | PortableReranker, path: Path) -> None:
         warnings.simplefilter("ignore")
         # Optimum's correction of dynamic axes runs the graph in ONNX Runtime, which has no bfloat16 on CPUs.
         # traced_graph states the shapes instead.
-        export(model, outputs(model.config), path, opset=OPSET, disable_dynamic_axes_fix=True)
+        export(model, outputs(model.config), path, opset=TRACED_OPSET, disable_dynamic_axes_fix=True)

@@ -10,6 +10,9 @@ import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from ..errors import ExportError
+from .decoder import TRACED
+
+OPSET = 23  # the first with Attention, which TensorRT takes from 10.14 on; see docs/tensorrt.md
 
 
 def read_traced(path: Path, outputs: Mapping[str, int]) -> ir.Model:
@@ -25,6 +28,11 @@ def read_traced(path: Path, outputs: Mapping[str, int]) -> ir.Model:
     model = ir.load(path)
     # TensorRT requires axes and similar inputs to be initializers.
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    for node in model.graph:
+        if node.domain == TRACED:
+            node.domain = ""
+    model.opset_imports.clear()
+    model.opset_imports[""] = OPSET
     model.producer_name, model.producer_version = "qwen3-triton", version("qwen3-triton")
     _strip(model)
     _check(model)

@@ -7,6 +7,7 @@ numpy (``support.contrib_operators``); what they are given is held against the o
 import argparse
 import functools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from google.protobuf import text_format
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 from qwen3_export import ExportError, cli, export
@@ -30,6 +32,7 @@ from qwen3_serve import ServeError, Triton
 from support.checkpoints import Shape, make_checkpoint
 from support.contrib_operators import HalfSession, PagedAttention
 from support.oracle import random_texts, reference_embeddings, reference_logits
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 MakeSession = Callable[[Precision, str], HalfSession]
 LENGTHS = [1, 2, 3, 7, 7, 16, 256, 257, 600]
@@ -38,6 +41,7 @@ COSINE: dict[Precision, float] = {"bf16": 0.999, "fp16": 0.99999}  # on a tiny r
 FORMS: dict[str, dict[str, Any]] = {
     "paged": {},
     "paged, norms inside": {"ort_version": "1.29"},
+    "paged, norms inside, SiLU": {"ort_version": "1.31"},
     "gqa": {"attention": "gqa"},
 }
 
@@ -209,7 +213,8 @@ def test_each_release_gets_the_inputs_that_it_knows(tmp_path: Path) -> None:
     always = ["key_cache", "value_cache", "cumulative_sequence_length", "past_seqlens", "block_table"]
     tables = ["cos_cache", "sin_cache"]
     assert given("1.27") == ["query", "key", "value", *always, *tables]
-    assert given("1.29.1") == ["query", *always, *tables, "q_norm_weight", "k_norm_weight"]
+    inside = ["query", *always, *tables, "q_norm_weight", "k_norm_weight", "attention_metadata"]
+    assert given("1.29.1") == given("1.30") == inside
 
 
 def test_key_and_value_cache_cannot_become_one(tmp_path: Path) -> None:
@@ -235,6 +240,20 @@ def test_onnx_runtime_finds_every_operator_but_the_kernels_of_cuda(tmp_path: Pat
         ort.InferenceSession(str(exported("tiny", tmp_path)), providers=["CPUExecutionProvider"])
 
 
+def parsed(config: str) -> ModelConfig:
+    return text_format.Parse(config, ModelConfig())
+
+
+@pytest.mark.parametrize("kind", ["embedding", "reranker"])
+def test_memory_settings_are_parameters_of_the_model(tmp_path: Path, kind: Kind) -> None:
+    """Triton's onnxruntime backend overwrites those of execution_accelerators, since our models have parameters."""
+    config = (export("tiny", repository=tmp_path, device="cuda", kind=kind).directory / "config.pbtxt").read_text()
+    uncommented = parsed(re.sub(r"^# (?=parameters \{)", "", config, flags=re.MULTILINE))
+    assert {"arena_extend_strategy", "gpu_mem_limit"} <= set(uncommented.parameters)
+    assert uncommented.parameters["arena_extend_strategy"].string_value in "01"
+    assert not uncommented.HasField("optimization")
+
+
 def test_the_directory_says_what_it_is_for(tmp_path: Path) -> None:
     directory = export("tiny", repository=tmp_path, device="cuda").directory
     manifest = json.loads((directory / "manifest.json").read_text())
@@ -243,6 +262,7 @@ def test_the_directory_says_what_it_is_for(tmp_path: Path) -> None:
     config = (directory / "config.pbtxt").read_text()
     assert "kind: KIND_GPU" in config
     assert 'key: "device"\n  value {\n    string_value: "cuda"' in config
+    assert parsed(config).parameters["session.use_device_allocator_for_initializers"].string_value == "1"
     assert not (directory / "configs").exists(), "the embedded host has no kernels for it"
     assert not (directory / "1" / "model.py").exists()
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,16 +28,15 @@ pytestmark = pytest.mark.tensorrt
 
 LENGTHS = [1, 2, 3, 7, 7, 7, 16, 33, 100, 257]
 YES, NO = 258, 259  # of the byte tokenizer
-SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 
 # What TensorRT's ONNX parser takes an operator's first input to be, of those that the graph uses.
-# Source: onnx-tensorrt, docs/operators.md for TensorRT 10.15.
+# Source: onnx-tensorrt, docs/operators.md for TensorRT 10.15; Attention is there from 10.14 on.
 FLOATS: set[int] = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 NUMBERS: set[int] = FLOATS | {TensorProto.INT32, TensorProto.INT64}
 TRUTHS: set[int] = {TensorProto.BOOL}
 ANY = NUMBERS | TRUTHS
 TENSORRT: dict[str, set[int]] = {
-    **dict.fromkeys(("Clip", "Cos", "CumSum", "MatMul", "Sigmoid", "Sin", "Softmax", "Sqrt"), FLOATS),
+    **dict.fromkeys(("Attention", "Clip", "Cos", "MatMul", "Sigmoid", "Sin", "Sqrt"), FLOATS),
     **dict.fromkeys(("Add", "Div", "Equal", "LessOrEqual", "Mul", "Neg", "Pow", "Range", "Sub"), NUMBERS),
     **dict.fromkeys(("ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum"), NUMBERS),
     **dict.fromkeys(("Cast", "Concat", "ConstantOfShape", "Expand", "Gather", "GatherElements", "Identity"), ANY),
@@ -87,7 +86,7 @@ def test_the_graph_is_portable(exported: Path) -> None:
     path = exported / "1" / "model.onnx"
     onnx.checker.check_model(str(path), full_check=True)
     model = onnx.load(str(path), load_external_data=False)
-    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 18)]
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 23)]
     assert not model.functions
     assert {node.domain for node in model.graph.node} == {""}
     assert not any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute)
@@ -141,11 +140,15 @@ def test_half_precision_is_for_products_and_attention_alone(exported: Path) -> N
     found = collections.defaultdict(set)
     for node in inferred.node:
         found[node.op_type].add(types[node.output[0]])
-    assert found["MatMul"] == found["Softmax"] == {work}
+    assert found["MatMul"] == found["Attention"] == {work}
     for operator in ("Pow", "ReduceMean", "Sqrt", "Cos", "Sin", "Sigmoid", "ReduceL2"):
         assert found[operator] == {TensorProto.FLOAT}, operator
-    # Seven maps and two products of attention a layer: the rotary embedding is no matrix product, which may be TF32.
-    assert sum(node.op_type == "MatMul" for node in inferred.node) == 2 * (7 + 2)
+    # Seven maps a layer: the rotary embedding is no matrix product, which may be TF32.
+    assert sum(node.op_type == "MatMul" for node in inferred.node) == 2 * 7
+    for node in inferred.node:
+        if node.op_type == "Attention":
+            assert [name for name in node.input if name] == list(node.input[:3]), "no mask"
+            assert {a.name: a.i for a in node.attribute if a.name == "is_causal"} == {"is_causal": 1}
     tables = [tensor.data_type for tensor in inferred.initializer if list(tensor.dims) == [260, 64]]
     assert tables == [TensorProto.BFLOAT16 if precision == "bf16" else TensorProto.FLOAT]
 
@@ -160,7 +163,7 @@ def test_tensorrts_parser_knows_every_operator_and_its_types(exported: Path, rer
         for node in inferred.node:
             assert types[node.input[0]] in TENSORRT[node.op_type], (node.op_type, types[node.input[0]])
             # "must be an initializer", "must be a build-time constant"
-            if node.op_type.startswith("Reduce") or node.op_type in ("CumSum", "Unsqueeze"):
+            if node.op_type.startswith("Reduce") or node.op_type == "Unsqueeze":
                 assert node.input[1] in constants, node.op_type
 
 
@@ -174,15 +177,14 @@ def test_two_exports_are_the_same_bytes(fp32: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_padding_on_either_side_gives_the_packed_graphs_vectors(tmp_path: Path, shape: Shape) -> None:
+def test_a_padded_batch_gives_the_packed_graphs_vectors(tmp_path: Path, shape: Shape) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", shape)
     padded = PaddedSession(plan_model(checkpoint, tmp_path / "portable"))
     packed = PackedSession(export(str(checkpoint), repository=tmp_path / "packed").directory)
     texts = random_texts(LENGTHS)
     together, reference = packed.embed(texts), reference_embeddings(checkpoint, texts)
     for batch in (slice(None), slice(3, 6), slice(0, 1), slice(9, 10)):  # unequal, equal, one token, long
-        right, left = padded.run(texts[batch]), padded.run(texts[batch], side="left")
-        for rows in (right["pooled"], left["pooled"], padded.run(texts[batch], side="left", spare=5)["pooled"]):
+        for rows in (padded.run(texts[batch])["pooled"], padded.run(texts[batch], spare=5)["pooled"]):
             np.testing.assert_allclose(rows, together[batch], atol=2e-6)
             np.testing.assert_allclose(rows, reference[batch], atol=2e-6)
 
@@ -194,7 +196,7 @@ def test_the_rerankers_logits_are_those_of_the_packed_graph(tmp_path: Path, shap
     packed = PackedSession(export(str(checkpoint), repository=tmp_path / "packed", kind="reranker").directory)
     prompts = random_texts(LENGTHS)
     together, reference = packed.run(prompts), reference_logits(checkpoint, prompts, yes=YES, no=NO)
-    for rows in (padded.run(prompts), padded.run(prompts, side="left", spare=3)):
+    for rows in (padded.run(prompts), padded.run(prompts, spare=3)):
         assert set(rows) == {"score", "logit"}
         for name in rows:
             assert rows[name].shape == (len(prompts), 1)
@@ -206,9 +208,8 @@ def test_a_long_text_keeps_its_positions(fp32: Path, tmp_path: Path) -> None:
     """Positions are float32 factors: rounding them would show at the end of a long text."""
     packed = PackedSession(export("tiny", repository=tmp_path).directory)
     texts = random_texts([2048, 1500])
-    for side in SIDES:
-        rows = PaddedSession(fp32).run(texts, side=side)["pooled"]
-        np.testing.assert_allclose(rows, packed.embed(texts), atol=5e-6)
+    rows = PaddedSession(fp32).run(texts)["pooled"]
+    np.testing.assert_allclose(rows, packed.embed(texts), atol=5e-6)
 
 
 def test_float16_stays_close(tmp_path: Path) -> None:
@@ -217,10 +218,9 @@ def test_float16_stays_close(tmp_path: Path) -> None:
     padded = PaddedSession(plan_model(checkpoint, tmp_path, precision="fp16"))
     texts = random_texts(LENGTHS)
     reference = reference_embeddings(checkpoint, texts)
-    for side in SIDES:
-        rows = padded.run(texts, side=side)["pooled"]
-        assert (rows * reference).sum(axis=1).min() > 0.9999
-        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+    rows = padded.run(texts)["pooled"]
+    assert (rows * reference).sum(axis=1).min() > 0.9999
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
 
 
 def test_activations_beyond_float16_survive(tmp_path: Path) -> None:

@@ -1,0 +1,176 @@
+"""A model of the time that a CUDA export takes: bytes, operations and launches of every kernel. Nothing is measured.
+
+    python bench/gpu_model.py
+
+prints predictions for the published shapes on an H100 and an L4, for `bench/gpu.py` to confirm or refute on a GPU. The
+kernels of a layer are those that ONNX Runtime's CUDA provider launches; `make test-cuda` compares their number with its
+trace. Each takes the longest of three times: its bytes at the memory's rate, its operations at the tensor cores' rate,
+and its launch. Transfers between caches are ignored, and so is everything that overlaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from qwen3_export.checkpoint.geometry import Geometry
+from qwen3_export.checkpoint.random_checkpoint import published_config
+from qwen3_export.target import Target, choose_target
+
+HALF, FLOAT = 2, 4  # bytes
+SIZES = ("0.6B", "4B", "8B")
+RELEASES = ("1.27", "1.31")
+TOKENS = (4096, 16_384, 65_536)  # of a batch
+TEXT, QUERY = 512, 16  # tokens of one text
+AROUND = 12  # launches before the first layer and after the last one, with copies
+WAIT_S = 12e-6  # the processor copies a few bytes back and waits for them
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One kind of GPU.
+
+    Attributes:
+        name: Its name.
+        peak_flops: Operations of bfloat16 tensor cores per second, dense. Source: NVIDIA's data sheets.
+        bytes_per_s: The memory's rate, from the same source.
+        product_share: The share of `peak_flops` that large matrix products reach; an assumption.
+        memory_share: The share of `bytes_per_s` that elementwise kernels reach; an assumption.
+        launch_s: The processor's time for one launch through ONNX Runtime; an assumption.
+    """
+
+    name: str
+    peak_flops: float
+    bytes_per_s: float
+    product_share: float = 0.65
+    memory_share: float = 0.85
+    launch_s: float = 4e-6
+
+
+H100 = Gpu("H100 SXM", peak_flops=989e12, bytes_per_s=3.35e12)
+L4 = Gpu("L4", peak_flops=121e12, bytes_per_s=300e9)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One launch.
+
+    Attributes:
+        name: What it computes.
+        bytes: What it reads and writes.
+        flops: Multiplications and additions on tensor cores.
+    """
+
+    name: str
+    bytes: float
+    flops: float = 0.0
+
+    def seconds(self, gpu: Gpu) -> float:
+        """Return its time."""
+        computing = self.flops / (gpu.peak_flops * gpu.product_share)
+        return max(computing, self.bytes / (gpu.bytes_per_s * gpu.memory_share), gpu.launch_s)
+
+
+def layer_kernels(g: Geometry, target: Target, rows: int, longest: int) -> list[Kernel]:
+    """Return the kernels of one layer of paged attention in a half precision, in their order.
+
+    Args:
+        g: The model's sizes.
+        target: For the release of ONNX Runtime.
+        rows: Tokens of the batch.
+        longest: Tokens of each of its texts.
+    """
+    query, key, hidden, inner = g.heads * g.head_dim, g.kv_heads * g.head_dim, g.hidden, g.intermediate
+
+    def elementwise(name: str, *elements: tuple[int, int]) -> Kernel:
+        return Kernel(name, rows * sum(width * size for width, size in elements))
+
+    def product(name: str, width_in: int, width_out: int) -> Kernel:
+        moved = HALF * (rows * (width_in + width_out) + width_in * width_out)
+        return Kernel(name, moved, 2.0 * rows * width_in * width_out)
+
+    def norm() -> Iterator[Kernel]:
+        yield elementwise("update to float32", (hidden, HALF), (hidden, FLOAT))
+        yield elementwise("addition and norm", (4 * hidden, FLOAT))
+        yield elementwise("normed to half", (hidden, FLOAT), (hidden, HALF))
+
+    def attention() -> Iterator[Kernel]:
+        if target.norms_inside:
+            yield product("q, k, v", hidden, query + 2 * key)
+        else:
+            yield from (product("q", hidden, query), product("k", hidden, key), product("v", hidden, key))
+            yield elementwise("norm of q", (2 * query, HALF))
+            yield elementwise("norm of k", (2 * key, HALF))
+        yield Kernel("lengths", 0.0)
+        yield elementwise("rotary of q", (2 * query, HALF))
+        yield elementwise("rotary of k", (2 * key, HALF))
+        yield elementwise("cache", (4 * key, HALF))
+        pairs = rows * (longest + 1) / 2  # of a query and a key that it attends to
+        yield Kernel("attention", rows * HALF * 2 * (query + key), 4.0 * pairs * query)
+        yield product("output", query, hidden)
+
+    def mlp() -> Iterator[Kernel]:
+        yield product("gate", hidden, inner)
+        yield product("up", hidden, inner)
+        if target.has_silu:
+            yield elementwise("SiLU", (2 * inner, HALF))
+        else:
+            yield elementwise("gate to float32", (inner, HALF), (inner, FLOAT))
+            yield elementwise("SiLU", (2 * inner, FLOAT))
+            yield elementwise("SiLU to half", (inner, FLOAT), (inner, HALF))
+        yield elementwise("SiLU times up", (3 * inner, HALF))
+        yield product("down", inner, hidden)
+
+    return [*norm(), *attention(), *norm(), *mlp()]
+
+
+def batch_seconds(g: Geometry, target: Target, gpu: Gpu, *, rows: int, longest: int) -> float:
+    """Return the time of a batch of `rows` tokens in texts of `longest` tokens."""
+    layer = sum(kernel.seconds(gpu) for kernel in layer_kernels(g, target, rows, longest))
+    waits = 0.0 if target.metadata_size else WAIT_S  # each layer reads the lengths back
+    return g.layers * (layer + waits) + AROUND * gpu.launch_s
+
+
+def utilisation(g: Geometry, gpu: Gpu, *, rows: int, seconds: float) -> float:
+    """Return the share of the GPU's peak that the products with weights make up (MFU), attention not counted."""
+    weights = g.parameters - g.vocabulary * g.hidden
+    return 2.0 * weights * rows / seconds / gpu.peak_flops
+
+
+def report(gpus: Sequence[Gpu] = (H100, L4)) -> str:
+    """Return all predictions as Markdown."""
+    lines = ["Predictions by the model of `bench/gpu_model.py`. **None was measured on a GPU.**", ""]
+    columns = [f"{tokens:,} tokens" for tokens in TOKENS]
+    lines.append(f"| GPU | model | ONNX Runtime | {' | '.join(columns)} | one query of {QUERY} tokens |")
+    lines.append("|---|---|---|" + "---|" * (len(TOKENS) + 1))
+    for gpu in gpus:
+        for size in SIZES:
+            g = Geometry.from_config(published_config(size))
+            for release in RELEASES:
+                target = choose_target(device="cuda", precision="bf16", ort_version=release)
+                cells = []
+                for rows in TOKENS:
+                    seconds = batch_seconds(g, target, gpu, rows=rows, longest=TEXT)
+                    share = utilisation(g, gpu, rows=rows, seconds=seconds)
+                    cells.append(f"{seconds * 1e3:.0f} ms ({share:.0%})")
+                query = batch_seconds(g, target, gpu, rows=QUERY, longest=QUERY)
+                lines.append(f"| {gpu.name} | {size} | {release} | {' | '.join(cells)} | {query * 1e3:.1f} ms |")
+    lines += ["", f"Batches are texts of {TEXT} tokens; in brackets, the share of the tensor cores' peak."]
+    return "\n".join(lines)
+
+
+def layer_table(size: str, release: str, gpu: Gpu, *, rows: int) -> str:
+    """Return each kernel of one layer as Markdown."""
+    target = choose_target(device="cuda", precision="bf16", ort_version=release)
+    lines = [f"One layer of {size} with {release}, {rows:,} tokens, {gpu.name}:", ""]
+    lines += ["| kernel | MB | GFLOP | µs |", "|---|---|---|---|"]
+    for kernel in layer_kernels(Geometry.from_config(published_config(size)), target, rows, TEXT):
+        numbers = (kernel.bytes / 1e6, kernel.flops / 1e9, kernel.seconds(gpu) * 1e6)
+        lines.append(f"| {kernel.name} | " + " | ".join(f"{number:.0f}" for number in numbers) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(report())
+    print()
+    print(layer_table("0.6B", RELEASES[-1], H100, rows=TOKENS[1]))

@@ -1,0 +1,42 @@
+"""The model of a GPU's time, by what must hold whatever its assumptions are."""
+
+import gpu_model
+import pytest
+from qwen3_export.checkpoint.geometry import Geometry
+from qwen3_export.checkpoint.random_checkpoint import published_config
+from qwen3_export.target import Target, choose_target
+
+
+def target(release: str) -> Target:
+    return choose_target(device="cuda", precision="bf16", ort_version=release)
+
+
+@pytest.mark.parametrize("size", gpu_model.SIZES)
+@pytest.mark.parametrize("release", gpu_model.RELEASES)
+def test_products_multiply_by_every_weight_once(size: str, release: str) -> None:
+    g = Geometry.from_config(published_config(size))
+    kernels = gpu_model.layer_kernels(g, target(release), 1000, 1000)
+    flops = sum(kernel.flops for kernel in kernels if kernel.name != "attention")
+    weights = g.hidden * g.head_dim * 2 * (g.heads + g.kv_heads) + 3 * g.hidden * g.intermediate
+    assert flops == 2 * 1000 * weights
+
+
+def test_a_newer_release_is_faster_and_no_batch_beats_the_peak() -> None:
+    for size in gpu_model.SIZES:
+        g = Geometry.from_config(published_config(size))
+        for gpu in (gpu_model.H100, gpu_model.L4):
+            for rows in (16, 16_384):
+                older, newer = (
+                    gpu_model.batch_seconds(g, target(release), gpu, rows=rows, longest=16)
+                    for release in gpu_model.RELEASES
+                )
+                assert newer < older
+                assert gpu_model.utilisation(g, gpu, rows=rows, seconds=newer) < gpu.product_share
+
+
+def test_the_report_says_that_nothing_was_measured() -> None:
+    report = gpu_model.report()
+    assert "None was measured" in report
+    assert report.count("\n| H100") == report.count("\n| L4") == len(gpu_model.SIZES) * len(gpu_model.RELEASES)
+    table = gpu_model.layer_table("0.6B", "1.31", gpu_model.H100, rows=16_384)
+    assert table.count("\n") == 3 + 18
