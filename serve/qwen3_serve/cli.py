@@ -27,8 +27,9 @@ _SATURATES = (
 )
 
 _EXPOSED = (
-    "qwen3-triton serve: warning: other machines can reach Triton on {host}, which checks neither keys nor rights{known}. "
-    "Expose the gateway instead: leave --host out and add --gateway --gateway-host {host} --gateway-api-key-file KEYS"
+    "qwen3-triton serve: warning: other machines can reach Triton on {host}, which checks neither keys nor "
+    "rights{known}. Expose the gateway instead: leave --host out and add --gateway --gateway-host {host} "
+    "--gateway-api-key-file KEYS"
 )
 # The wheel carries Triton 24.10. Source: NVIDIA's security bulletins, which docs/operate.md names.
 _KNOWN = ", and this Triton lacks the fixes of published vulnerabilities (docs/operate.md)"

@@ -11,7 +11,7 @@ from qwen3_serve.triton.ports import is_loopback
         ("127.8.0.1", True),
         ("::1", True),
         ("localhost", True),
-        ("0.0.0.0", False),
+        ("0.0.0.0", False),  # noqa: S104
         ("::", False),
         ("192.168.1.7", False),
         ("server.example", False),
