@@ -1,8 +1,9 @@
 """The packages' borders: what each exports, what importing it costs, and which of them imports which.
 
-The gateway is an application of the client, and uses what any application may. Whatever runs a graph asks
-`qwen3_export.cpu` or `qwen3_export.cuda` how, all hosts share `qwen3_export.triton_tensors` and
-`qwen3_export.triton_requests`, and `qwen3_export.model_directory` is the one reader of what an export wrote. Nothing imports the serving package.
+The gateway is an application of the client, and uses what any application may. Whatever runs a graph
+asks `qwen3_export.cpu` or `qwen3_export.cuda` how, all hosts share `qwen3_export.triton_tensors` and
+`qwen3_export.triton_requests`, and `qwen3_export.model_directory` is the one reader of what an export wrote. Nothing
+imports the serving package.
 """
 
 import ast
