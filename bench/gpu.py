@@ -4,10 +4,10 @@
     python bench/gpu.py build/gpu                    # ten minutes on an H100
     python bench/gpu.py build/gpu --rehearse         # tiny models, on whatever there is: a CPU is enough
 
-The sections, in order of worth, are in `SECTIONS`. Each is a process of its own with a deadline, and writes every result
-to `build/gpu/SECTION.jsonl` as soon as it has it, so that a section that fails, hangs or is stopped takes nothing else
-with it. The page `build/gpu/gpu.md` is written again after each. Weights are random, of the published shapes, because
-speed does not depend on their values.
+The sections, in order of worth, are in `SECTIONS`. Each is a process of its own with a deadline, and writes every
+result to `build/gpu/SECTION.jsonl` as soon as it has it, so that one that fails, hangs or is stopped takes nothing
+else with it. The page `build/gpu/gpu.md` is written again after each. Weights are random, of the published shapes,
+because speed does not depend on their values.
 
 Besides these packages nothing is needed: no network, no plots. Arms whose library is missing, such as flash-attn, are
 left out, and the page says so. It has not been run on a GPU yet.
