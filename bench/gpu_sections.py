@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib.util
 import json
 import sys
 import time
@@ -179,6 +180,9 @@ def profile(run: Run) -> None:
 
 def serving(run: Run) -> None:
     """Triton with the embedded host, by clients at once, and the gateway."""
+    if importlib.util.find_spec("pytriton") is None:
+        run.note("left out: nvidia-pytriton is not installed")
+        return
     from qwen3_client import Client
     from qwen3_serve import Triton
     from qwen3_serve.gateway_options import gateway_options
@@ -202,6 +206,9 @@ def serving(run: Run) -> None:
                         return timed(lambda: client.encode_tokens(batch), requests)
 
                 concurrent(run, f"{work}, gRPC", clients, sum(ids.size for ids in batch), call)
+        if importlib.util.find_spec("fastapi") is None:
+            run.note("the gateway is left out: its extra is not installed")
+            return
         options = gateway_options(
             [f"--model={directory.name}", f"--tokenizer={directory}", "--port=0", "--no-access-log"],
             host="127.0.0.1",
