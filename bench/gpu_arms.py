@@ -1,14 +1,13 @@
-"""The ways of embedding that `gpu.py` compares, called arms, with the same random weights on one GPU.
+"""The ways of embedding that `gpu.py` compares, called arms, with the same random weights on one device.
 
-Each takes texts and returns unit vectors in the processor's memory, so that all of them include the same transfers. The
-graph gets token ids through IO binding. transformers gets padded token ids, padded on the left as in the model card.
-sentence-transformers gets strings, as its users pass them.
+Each takes token ids and returns unit vectors in the processor's memory, so that all of them include the same transfers.
+The graph runs in the embedded host's own engine. transformers gets padded ids, padded on the left as in the model card.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from tokenizers import Tokenizer
+from qwen3_export.cuda import has_provider, open_cuda_session
+from qwen3_serve.host.cuda_engine import CudaEngine
+from qwen3_serve.host.packed_engine import PackedEngine, Settings
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
-import onnxruntime as ort
-
+Ids = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
-ARMS = ("ours", "transformers sdpa", "transformers flash", "sentence-transformers")
+_ALL_TOKENS = 1 << 20  # no batch here is divided
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,125 +30,100 @@ class Arm:
     """One way of embedding.
 
     Attributes:
-        name: One of `ARMS`.
-        embed: From texts to unit vectors.
-        prepare: What has to be done before a series of calls; not timed.
+        name: What the page calls it.
+        embed: From the ids of texts to unit vectors.
     """
 
     name: str
-    embed: Callable[[Sequence[str]], Vectors]
-    prepare: Callable[[], None]
+    embed: Callable[[Sequence[Ids]], Vectors]
 
 
-class Texts:
-    """Random texts of given numbers of tokens, and their ids."""
-
-    def __init__(self, checkpoint: Path) -> None:
-        self._tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-
-    def of(self, lengths: Sequence[int], *, seed: int = 0) -> list[str]:
-        """Return one text for each length, including the end token."""
-        random = np.random.default_rng(seed)
-        alphabet = np.array(list("abcdefghijklm"))  # no pair of these is one token
-        texts = ["".join(random.choice(alphabet, length - 1)) for length in lengths]
-        found = [ids.size for ids in map(self.ids, texts)]
-        if found != list(lengths):
-            raise AssertionError(f"texts came out with {found} tokens, not {list(lengths)}")
-        return texts
-
-    def ids(self, text: str) -> npt.NDArray[np.int64]:
-        """Return the token ids of a text."""
-        return np.array(self._tokenizer.encode(text).ids, np.int64)
+def torch_device() -> str:
+    """Return the device that torch runs on: `cuda`, or `cpu` where there is no GPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-class Graph:
-    """The exported graph in ONNX Runtime's CUDA provider."""
-
-    def __init__(self, directory: Path, texts: Texts) -> None:
-        self._texts = texts
-        self._session: Any = ort.InferenceSession(
-            str(directory / "1" / "model.onnx"), providers=["CUDAExecutionProvider", "CPUExecutionProvider"]
-        )
-        if "CUDAExecutionProvider" not in self._session.get_providers():
-            raise SystemExit("bench/gpu.py: ONNX Runtime could not start its CUDA provider; see its message above")
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Embed one packed batch."""
-        ids = [self._texts.ids(text) for text in texts]
-        binding = self._session.io_binding()
-        # On the processor, where the graph computes with them before it needs the GPU.
-        binding.bind_cpu_input("input_ids", np.concatenate(ids))
-        binding.bind_cpu_input("lengths", np.array([[row.size] for row in ids], np.int32))
-        binding.bind_output("embedding", "cuda", 0)
-        self._session.run_with_iobinding(binding)
-        (rows,) = binding.copy_outputs_to_cpu()
-        return np.asarray(rows, np.float32)
+def export_device() -> str:
+    """Return the device to export for: `cuda` if the installed ONNX Runtime has it, else `cpu`."""
+    return "cuda" if has_provider() else "cpu"
 
 
-class Padded:
-    """transformers on one left-padded batch.
-
-    Args:
-        model: A `Qwen3Model` on the GPU.
-        texts: Gives the ids of texts.
-    """
-
-    def __init__(self, model: Any, texts: Texts) -> None:  # noqa: ANN401
-        self._model, self._texts = model, texts
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Embed one padded batch."""
-        ids = [self._texts.ids(text) for text in texts]
-        columns = max(row.size for row in ids)
-        padded = np.zeros((len(ids), columns), np.int64)
-        mask = np.zeros_like(padded)
-        for row, (values, kept) in zip(ids, zip(padded, mask, strict=True), strict=True):
-            values[columns - row.size :] = row
-            kept[columns - row.size :] = 1
-        with torch.inference_mode():
-            hidden = self._model(
-                input_ids=torch.from_numpy(padded).cuda(),
-                attention_mask=torch.from_numpy(mask).cuda(),
-                use_cache=False,
-            ).last_hidden_state[:, -1]
-            rows: Vectors = torch.nn.functional.normalize(hidden.float(), dim=-1).cpu().numpy()
-        return rows
+def open_engine(directory: Path) -> CudaEngine | PackedEngine:
+    """Load an export with the embedded host's engine for its device."""
+    model = directory / "1" / "model.onnx"
+    if export_device() == "cuda":
+        return CudaEngine(open_cuda_session(model), max_batch_tokens=_ALL_TOKENS)
+    settings = Settings(max_batch_tokens=_ALL_TOKENS, max_slots_per_token=1e9, prefix_cache_tokens=0)
+    return PackedEngine(model, settings, threads=0)
 
 
-def make_arms(checkpoint: Path, directory: Path, texts: Texts, *, skip: Sequence[str]) -> list[Arm]:
-    """Load the graph, and the torch weights, which three arms share.
+def graph_arm(directory: Path) -> Arm:
+    """Return the arm of the exported graph."""
+    engine = open_engine(directory)
+    return Arm("ours", lambda texts: engine.run(texts)[0])
 
-    Args:
-        checkpoint: The random checkpoint.
-        directory: What was exported from it.
-        texts: Gives the ids of texts.
-        skip: Names of arms to leave out.
-    """
+
+def load_torch(checkpoint: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - transformers has no types
+    """Load the checkpoint's `Qwen3Model` in a type, on the device."""
+    from transformers import AutoModel
+
+    return AutoModel.from_pretrained(str(checkpoint), dtype=dtype).to(torch_device()).eval()
+
+
+def hidden_states(model: Any, texts: Sequence[Ids]) -> torch.Tensor:  # noqa: ANN401
+    """Return the last token's normed hidden state of each text, float32 `[texts, hidden]`: one left-padded batch."""
+    columns = max(ids.size for ids in texts)
+    padded = np.zeros((len(texts), columns), np.int64)
+    mask = np.zeros_like(padded)
+    for row, (ids, kept) in zip(texts, zip(padded, mask, strict=True), strict=True):
+        ids[columns - row.size :] = row
+        kept[columns - row.size :] = 1
+    device = torch_device()
+    with torch.inference_mode():
+        output: torch.Tensor = model(
+            input_ids=torch.from_numpy(padded).to(device),
+            attention_mask=torch.from_numpy(mask).to(device),
+            use_cache=False,
+        ).last_hidden_state[:, -1]
+    return output.float()
+
+
+def torch_arms(model: Any) -> list[Arm]:  # noqa: ANN401
+    """Return the arms of transformers: sdpa, and flash attention where its package is installed."""
+
+    def arm(kernel: str, name: str) -> Arm:
+        def embed(texts: Sequence[Ids]) -> Vectors:
+            model.set_attn_implementation(kernel)
+            vectors: Vectors = torch.nn.functional.normalize(hidden_states(model, texts), dim=-1).cpu().numpy()
+            return vectors
+
+        return Arm(name, embed)
+
+    flash = importlib.util.find_spec("flash_attn") is not None and torch_device() == "cuda"
+    kernels = {"sdpa": "transformers sdpa"} | ({"flash_attention_2": "transformers flash"} if flash else {})
+    return [arm(kernel, name) for kernel, name in kernels.items()]
+
+
+def sentence_transformers_arm(checkpoint: Path) -> Arm:
+    """Return the arm of sentence-transformers, which gets strings, as its users pass them: one byte is one token."""
     from sentence_transformers import SentenceTransformer
 
     _write_sentence_transformers_files(checkpoint)
-    encoder = SentenceTransformer(str(checkpoint), device="cuda", model_kwargs={"dtype": torch.bfloat16})
-    model: Any = encoder[0].auto_model.eval()
+    dtype = torch.bfloat16 if torch_device() == "cuda" else torch.float32
+    encoder = SentenceTransformer(str(checkpoint), device=torch_device(), model_kwargs={"dtype": dtype})
 
-    def encode(batch: Sequence[str]) -> Vectors:
-        return np.asarray(encoder.encode(list(batch), convert_to_numpy=True), np.float32)
+    def embed(texts: Sequence[Ids]) -> Vectors:
+        strings = ["a" * (ids.size - 1) for ids in texts]
+        rows = encoder.encode(strings, batch_size=32, convert_to_numpy=True)
+        return np.asarray(rows, np.float32)
 
-    def attention(kernel: str) -> Callable[[], None]:
-        return lambda: model.set_attn_implementation(kernel)
-
-    arms = [
-        Arm(ARMS[0], Graph(directory, texts).embed, prepare=lambda: None),
-        Arm(ARMS[1], Padded(model, texts).embed, prepare=attention("sdpa")),
-        Arm(ARMS[2], Padded(model, texts).embed, prepare=attention("flash_attention_2")),
-        Arm(ARMS[3], encode, prepare=attention("sdpa")),
-    ]
-    return [arm for arm in arms if arm.name not in skip]
+    return Arm("sentence-transformers", embed)
 
 
 def _write_sentence_transformers_files(checkpoint: Path) -> None:
     """Write the files that sentence-transformers needs, as in the published checkpoints."""
     end = "<|endoftext|>"
-    pooling = {"word_embedding_dimension": json.loads((checkpoint / "config.json").read_text())["hidden_size"]}
+    size = json.loads((checkpoint / "config.json").read_text())["hidden_size"]
     files: dict[str, object] = {
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -163,7 +137,11 @@ def _write_sentence_transformers_files(checkpoint: Path) -> None:
             {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
             {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
         ],
-        "1_Pooling/config.json": {**pooling, "pooling_mode_mean_tokens": False, "pooling_mode_lasttoken": True},
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": size,
+            "pooling_mode_mean_tokens": False,
+            "pooling_mode_lasttoken": True,
+        },
     }
     for name, content in files.items():
         (checkpoint / name).parent.mkdir(exist_ok=True)

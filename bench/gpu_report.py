@@ -1,6 +1,6 @@
-"""The report of the GPU measurements: statistics, utilisation, a page with tables, and plots.
+"""The report of the GPU measurements: statistics, utilisation, and a page with tables.
 
-`gpu.py` measures; this module knows nothing about GPUs, models or clocks.
+`gpu_sections.py` measures; this module knows nothing about GPUs, models or clocks.
 """
 
 from __future__ import annotations
@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+Record = Mapping[str, Any]  # one result, a line of a section's file
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +59,6 @@ class Agreement:
     difference: float
     same_bits: int
     texts: int
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """Everything that one run measured.
-
-    Attributes:
-        environment: Names and versions of what was used.
-        matmul_flops: Rate of one large bfloat16 matrix product, in operations per second.
-        parameters: For each size, the number of parameters that every token is multiplied by.
-        agreements: Agreement with transformers, and batch invariance.
-        timings: Throughput, skewed batches and latency.
-    """
-
-    environment: Mapping[str, str]
-    matmul_flops: float
-    parameters: Mapping[str, int]
-    agreements: Sequence[Agreement]
-    timings: Sequence[Timing]
 
 
 def non_embedding_parameters(config: Mapping[str, Any]) -> int:
@@ -126,48 +109,108 @@ def mixed_lengths(tokens: int, *, shortest: int = 64, longest: int = 640, seed: 
     return lengths
 
 
-def write_report(results: Results, folder: Path) -> None:
-    """Write `gpu.json`, `gpu.md` and two plots into an existing folder."""
-    (folder / "gpu.json").write_text(json.dumps(asdict(results), indent=2) + "\n", "utf-8")
-    (folder / "gpu.md").write_text(page(results), "utf-8")
-    _plot(results, folder)
+def matmul_flops(size: int, seconds: Sequence[float]) -> float:
+    """Compute the rate of a product of two square matrices, in operations per second, from the times of some runs."""
+    return 2.0 * size**3 / statistics.median(seconds)
 
 
-def page(results: Results) -> str:
+def read_records(folder: Path, sections: Sequence[str]) -> list[Record]:
+    """Read what the sections have written so far. The last line of one that was stopped may be cut off."""
+    records = []
+    for section in sections:
+        path = folder / f"{section}.jsonl"
+        for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                continue
+    return records
+
+
+def write_page(records: Sequence[Record], path: Path) -> None:
+    """Write all results as Markdown."""
+    path.write_text(page(records), "utf-8")
+
+
+def page(records: Sequence[Record]) -> str:
     """Return all results as Markdown."""
-    parts = [
-        "# GPU measurements\n",
-        *(f"- {name}: {value}" for name, value in results.environment.items()),
-        f"- one large bfloat16 product: {results.matmul_flops / 1e12:,.0f} TFLOP/s\n",
-        "## Agreement\n",
-        _table(
-            ("model", "compared", "smallest cosine", "largest difference", "same bits"),
-            (
-                (a.size, a.what, f"{a.cosine:.6f}", f"{a.difference:.1e}", f"{a.same_bits} of {a.texts}")
-                for a in results.agreements
-            ),
-        ),
-        "## Throughput\n",
-        _table(
-            ("model", "batch", "texts", "tokens", "by", "tokens/s", "utilisation", "10th to 90th percentile"),
-            (_throughput_row(t, results) for t in results.timings if t.work != "query"),
-        ),
-        "## Latency of one query\n",
-        _table(
-            ("model", "tokens", "by", "p50", "p99"),
-            ((t.size, str(t.tokens), t.arm, *_milliseconds(t, 50, 99)) for t in results.timings if t.work == "query"),
-        ),
+
+    def of(kind: str) -> list[Record]:
+        return [record for record in records if record["kind"] == kind]
+
+    facts = {k: v for record in of("environment") for k, v in record.items() if k not in ("kind", "section")}
+    flops = next((float(record["flops"]) for record in of("flops")), 0.0)
+    parameters = {record["size"]: int(record["parameters"]) for record in of("parameters")}
+    timings = [
+        Timing(*(record[key] for key in ("size", "work", "tokens", "texts", "arm", "seconds", "note")))
+        for record in of("timing")
     ]
-    return "\n".join(parts)
+    return "\n".join(
+        [
+            "# GPU measurements\n",
+            *(f"- {name}: {value}" for name, value in facts.items()),
+            f"- one large bfloat16 product: {flops / 1e12:,.0f} TFLOP/s\n",
+            "## Sections\n",
+            _table(
+                ("section", "state", "seconds"),
+                ((r["section"], r["state"], f"{r['seconds']:.0f}") for r in of("section")),
+            ),
+            *(f"- {record['section']}: {record['text']}" for record in of("note")),
+            "\n## Checks\n",
+            _table(("check", "passed"), ((r["what"], "yes" if r["passed"] else "**no**") for r in of("check"))),
+            "## Agreement\n",
+            _table(
+                ("model", "compared", "smallest cosine", "largest difference", "same bits"),
+                (
+                    (
+                        r["size"],
+                        r["what"],
+                        f"{r['cosine']:.6f}",
+                        f"{r['difference']:.1e}",
+                        f"{r['same_bits']} of {r['texts']}",
+                    )
+                    for r in of("agreement")
+                ),
+            ),
+            "## Throughput\n",
+            _table(
+                ("model", "batch", "texts", "tokens", "by", "tokens/s", "utilisation", "10th to 90th percentile"),
+                (_throughput_row(t, parameters.get(t.size, 0), flops) for t in timings if t.work != "query"),
+            ),
+            "## Latency of one query\n",
+            _table(
+                ("model", "tokens", "by", "p50", "p99"),
+                ((t.size, str(t.tokens), t.arm, *_milliseconds(t, 50, 99)) for t in timings if t.work == "query"),
+            ),
+            "## Served\n",
+            _table(
+                ("work", "clients", "tokens/s", "p50", "p99"),
+                (
+                    (
+                        r["work"],
+                        str(r["clients"]),
+                        f"{r['tokens_per_s']:,.0f}",
+                        *(f"{percentile(r['seconds'], p) * 1e3:,.1f} ms" for p in (50, 99)),
+                    )
+                    for r in of("served")
+                ),
+            ),
+            "## Kernels\n",
+            _table(
+                ("batch", "kernel", "calls", "us"),
+                ((r["work"], f"`{r['name']}`", str(r["calls"]), f"{r['us']:,.0f}") for r in of("kernel")),
+            ),
+        ]
+    )
 
 
-def _throughput_row(timing: Timing, results: Results) -> tuple[str, ...]:
+def _throughput_row(timing: Timing, parameters: int, flops: float) -> tuple[str, ...]:
     head = (timing.size, timing.work, str(timing.texts), f"{timing.tokens:,}", timing.arm)
     if not timing.seconds:
         return (*head, timing.note, "", "")
     rate = timing.tokens / statistics.median(timing.seconds)
-    share = utilisation(rate, results.parameters[timing.size], results.matmul_flops)
-    return (*head, f"{rate:,.0f}", f"{share:.0%}", " to ".join(_milliseconds(timing, 10, 90)))
+    share = f"{utilisation(rate, parameters, flops):.0%}" if flops and parameters else ""
+    return (*head, f"{rate:,.0f}", share, " to ".join(_milliseconds(timing, 10, 90)))
 
 
 def _milliseconds(timing: Timing, *percents: float) -> list[str]:
@@ -179,35 +222,3 @@ def _milliseconds(timing: Timing, *percents: float) -> list[str]:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _plot(results: Results, folder: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")  # no display
-    from matplotlib import pyplot as plt
-
-    for size in results.parameters:
-        figure, axes = plt.subplots(1, 2, figsize=(11, 4))
-        for arm in dict.fromkeys(t.arm for t in results.timings):
-            for axis, work in zip(axes, ("mixed", "equal"), strict=True):
-                points = [
-                    (t.tokens, t.tokens / statistics.median(t.seconds))
-                    for t in results.timings
-                    if (t.size, t.work, t.arm) == (size, work, arm) and t.seconds
-                ]
-                axis.plot(*zip(*points, strict=True), marker="o", label=arm) if points else None
-                axis.set(xscale="log", xlabel="tokens in the batch", ylabel="tokens/s", title=f"{size}, {work} lengths")
-        axes[0].legend()
-        figure.tight_layout()
-        figure.savefig(folder / f"throughput-{size}.png", dpi=120)
-        plt.close(figure)
-
-    queries = [t for t in results.timings if t.work == "query" and t.seconds]
-    figure, axis = plt.subplots(figsize=(8, 4))
-    axis.boxplot([[s * 1e3 for s in t.seconds] for t in queries], whis=(1, 99), showfliers=False)
-    axis.set_xticklabels([f"{t.size}\n{t.arm}" for t in queries], fontsize=7)
-    axis.set(ylabel="ms", title="One query, 1st to 99th percentile")
-    figure.tight_layout()
-    figure.savefig(folder / "latency.png", dpi=120)
-    plt.close(figure)

@@ -1,25 +1,34 @@
-# Export, embedded Triton and gateway for CPUs in one small image. From the project's root:
+# Export, Triton and gateway for CPUs: the official Triton, whose python backend runs the embedded host. From the project's root:
 #   docker build -f docker/cpu.Dockerfile -t qwen3-triton-cpu .
 
-# The embedded Triton needs glibc 2.35 (bookworm has 2.36), x86-64, and Python 3.10 to 3.12 with its shared library.
-ARG PYTHON=3.11-slim-bookworm
+# The same release as in docker/Dockerfile, so that both images share its layers. By its build.py [1], the image is Ubuntu
+# 24.04 with Python 3.12, libpython, pip and virtualenv, and its user triton-server has the number 1000.
+# [1] https://github.com/triton-inference-server/server/blob/r26.07/build.py
+ARG TRITON=26.07
 
-FROM python:${PYTHON} AS wheel
+FROM nvcr.io/nvidia/tritonserver:${TRITON}-py3 AS wheel
 WORKDIR /source
 COPY LICENSE README.md pyproject.toml ./
 COPY constraints/dev.txt /wheel/
 COPY client client
 COPY export export
 COPY serve serve
-RUN pip install --no-cache-dir -c /wheel/dev.txt hatchling \
- && pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheel .
+RUN python3 -m virtualenv /build \
+ && /build/bin/pip install --no-cache-dir -c /wheel/dev.txt hatchling \
+ && /build/bin/pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheel .
 
-FROM python:${PYTHON}
-# The last line makes the build fail if Triton or libpython is missing.
+FROM nvcr.io/nvidia/tritonserver:${TRITON}-py3
+# Without the other backends, `serve` takes the python backend, which Triton starts with the first python3 on PATH.
+# The extra `serve` is left out, because it would bring an older Triton. The last line makes the build fail if `serve`
+# does not find this one, or its worker's Python is not the environment's.
+ENV PATH=/opt/qwen3-triton/bin:${PATH}
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
-    pip install --no-cache-dir -c /wheel/dev.txt "$(echo /wheel/*.whl)[export,gateway,serve]" \
+    find /opt/tritonserver/backends -mindepth 1 -maxdepth 1 ! -name python -exec rm -r {} + \
+ && python3 -m virtualenv /opt/qwen3-triton \
+ && pip install --no-cache-dir -c /wheel/dev.txt "$(echo /wheel/*.whl)[export,gateway]" onnxruntime \
  && install -d -o 1000 -g 1000 /cache /models \
- && python -c "from qwen3_serve.triton.runtime import find_runtime; print(find_runtime())"
+ && ldd /opt/tritonserver/backends/python/triton_python_backend_stub | grep "libpython$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" \
+ && python -c "from pathlib import Path; from qwen3_serve.triton.runtime import find_runtime; assert find_runtime(Path('/opt/tritonserver/bin/tritonserver')).config_name == 'embedded'"
 COPY --chmod=755 docker/ready.sh /usr/local/bin/
 
 # /models is the model repository; /cache holds downloads of the exporter.
@@ -32,4 +41,4 @@ EXPOSE 8000 8001 8002 8080
 HEALTHCHECK --interval=10s --timeout=6s --start-period=10m --retries=3 \
   CMD ["ready.sh", "8000", "/v2/health/ready"]
 ENTRYPOINT ["qwen3-triton"]
-CMD ["serve", "--host", "0.0.0.0", "--repository", "/models"]
+CMD ["serve", "--tritonserver", "/opt/tritonserver/bin/tritonserver", "--host", "0.0.0.0", "--repository", "/models"]

@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     repository = "" if args.repository == Path("model_repository") else f" --repository {args.repository}"
     following = f"qwen3-triton serve{repository}"
     if exported.device == "cuda":
-        following = "serve it on a GPU, in Triton's container: docs/docker.md"
+        following += " on a machine with an NVIDIA GPU, or Triton's container: docs/gpu.md"
     if exported.device == "tensorrt":
         following = f"qwen3-triton build-engine {exported.directory}_trt, on the GPU that will run it: docs/tensorrt.md"
     if args.version is not None:

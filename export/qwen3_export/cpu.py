@@ -54,7 +54,7 @@ def open_session(
         providers: ONNX Runtime's execution providers, the preferred one first.
         entries: Further entries of the session's configuration.
     """
-    options = _options(threads)
+    options = session_options(threads)
     if int8_sums_saturate():
         # This turns the weights into uint8 while the graph is loaded; products of uint8 by uint8 are summed in 32 bits.
         options.add_session_config_entry("session.x64quantprecision", "1")
@@ -72,7 +72,7 @@ def int8_sums_saturate() -> bool:
     deriving the answer from the processor's name. `open_session` avoids saturation by slower kernels, but only where
     this function returns True.
     """
-    probe = runtime().InferenceSession(_PROBE, _options(threads=1), providers=["CPUExecutionProvider"])
+    probe = runtime().InferenceSession(_PROBE, session_options(threads=1), providers=["CPUExecutionProvider"])
     (total,) = probe.run(None, {"x": np.full((1, 4), 255, np.uint8)})
     return float(total.item()) != 4 * 127 * 127
 
@@ -99,7 +99,12 @@ def runtime() -> Any:  # noqa: ANN401 - a module without types
     return onnxruntime
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def session_options(threads: int) -> ort.SessionOptions:
+    """Return the options of a session on a graph of this project, on any device.
+
+    Args:
+        threads: Threads of one operator; 0 for one per core.
+    """
     options = runtime().SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only, because it warns of every input that has a default

@@ -24,7 +24,7 @@ from .graph.arithmetic import Arithmetic
 from .graph.onnx_file import build_graph, write_model
 from .kind import FAMILIES, MODEL_NAMES, Kind
 from .model_directory.manifest import sha256, source_facts, write_manifest
-from .model_directory.triton_config import write_config
+from .model_directory.triton_config import Instances, write_config
 from .model_directory.versions import check_fits
 from .precision import QUANTIZED, Precision
 from .target import Device, Target
@@ -37,6 +37,18 @@ DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that
 # Settings of Triton's onnxruntime backend for GPUs: the memory arena would round the sizes of weights up.
 _GPU_SETTINGS = {"session.use_device_allocator_for_initializers": "1"}
 
+# For each device: the configurations to write, their templates, and what the instances run on. The embedded Triton was
+# built without GPU support and refuses KIND_GPU; the host finds the GPU itself.
+_CONFIGS: dict[Device, tuple[tuple[str, str, Instances], ...]] = {
+    "cpu": (
+        ("config.pbtxt", "config.pbtxt", "KIND_CPU"),
+        ("configs/embedded.pbtxt", "configs/embedded.pbtxt", "KIND_CPU"),
+    ),
+    "cuda": (
+        ("config.pbtxt", "config.pbtxt", "KIND_GPU"),
+        ("configs/embedded.pbtxt", "configs/embedded_cuda.pbtxt", "KIND_MODEL"),
+    ),
+}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -140,14 +152,12 @@ def write_directory(
     folder.mkdir()
     write_model(model, folder / "model.onnx", progress=progress)
 
-    gpu = target.device == "cuda"  # the embedded host runs on CPUs only
-    for file in ("config.pbtxt",) if gpu else ("config.pbtxt", "configs/embedded.pbtxt"):
+    for file, template_file, instances in _CONFIGS[target.device]:
         # A new version keeps what the operator has written above the marked line of the existing configuration.
-        template = (TEMPLATES / MODEL_NAMES[kind] if version is None else final) / file
-        settings = _GPU_SETTINGS if gpu else {}
-        write_config(template, directory / file, outputs=outputs, gpu=gpu, parameters=parameters | settings)
-    if not gpu:  # both kinds have the same host
-        shutil.copyfile(TEMPLATES / "model.py", folder / "model.py")
+        settings = _GPU_SETTINGS if instances == "KIND_GPU" else {}
+        template = TEMPLATES / MODEL_NAMES[kind] / template_file if version is None else final / file
+        write_config(template, directory / file, outputs=outputs, instances=instances, parameters=parameters | settings)
+    shutil.copyfile(TEMPLATES / "model.py", folder / "model.py")  # both kinds have the same host
     runtime = {"onnxruntime": target.ort_version, "attention": target.attention}
     facts = source_facts(parameters)
     write_manifest(directory, {"kind": kind, "model_version": version or FIRST_VERSION, **facts, **runtime})

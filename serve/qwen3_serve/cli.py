@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from .gateway_options import add_gateway_options
-from .triton.ports import port_number
+from .triton.ports import is_loopback, port_number
 
 if TYPE_CHECKING:
     from .gateway_process import Gateway
@@ -25,6 +25,14 @@ _SATURATES = (
     "Triton's onnxruntime backend. Leave out --tritonserver, because the embedded host computes them exactly, or "
     "export with --precision int8-weight"
 )
+
+_EXPOSED = (
+    "qwen3-triton serve: warning: other machines can reach Triton on {host}, which checks neither keys nor "
+    "rights{known}. Expose the gateway instead: leave --host out and add --gateway --gateway-host {host} "
+    "--gateway-api-key-file KEYS"
+)
+# The wheel carries Triton 24.10. Source: NVIDIA's security bulletins, which docs/operate.md names.
+_KNOWN = ", and this Triton lacks the fixes of published vulnerabilities (docs/operate.md)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +128,9 @@ def run(args: argparse.Namespace) -> int:
             options = gateway_options(args.gateway_options, host=args.host, drain_timeout_s=args.drain_timeout)
             choose_ports(options.host, {"gateway": options.port})
         print(f"Loading {args.repository} ...", file=sys.stderr, flush=True)
+        if not is_loopback(args.host):
+            known = _KNOWN if args.tritonserver is None else ""
+            print(_EXPOSED.format(host=args.host, known=known), file=sys.stderr, flush=True)
         with triton, contextlib.ExitStack() as stack:
             gateway = None
             if args.gateway:

@@ -1,8 +1,9 @@
 """The packages' borders: what each exports, what importing it costs, and which of them imports which.
 
-The gateway is an application of the client, and uses what any application may. Whatever runs a graph on a CPU asks
-`qwen3_export.cpu` how, all hosts share `qwen3_export.triton_tensors` and `qwen3_export.triton_requests`, and
-`qwen3_export.model_directory` is the one reader of what an export wrote. Nothing imports the serving package.
+The gateway is an application of the client, and uses what any application may. Whatever runs a graph
+asks `qwen3_export.cpu` or `qwen3_export.cuda` how, all hosts share `qwen3_export.triton_tensors` and
+`qwen3_export.triton_requests`, and `qwen3_export.model_directory` is the one reader of what an export wrote. Nothing
+imports the serving package.
 """
 
 import ast
@@ -23,10 +24,16 @@ ALLOWED: dict[str, set[str]] = {
     "qwen3_export.packed_directory": {"qwen3_client.fingerprint"},  # one formula for what both state
     "qwen3_export.templates": {"qwen3_serve.host.triton_model"},  # an export's 1/model.py, which runs in Triton
     "qwen3_serve.gateway": {"qwen3_client"},
-    "qwen3_serve.host": {"qwen3_export.cpu", "qwen3_export.triton_requests", "qwen3_export.triton_tensors"},
+    "qwen3_serve.host": {
+        "qwen3_export.cpu",
+        "qwen3_export.cuda",
+        "qwen3_export.triton_requests",
+        "qwen3_export.triton_tensors",
+    },
     "qwen3_serve.cli": {"qwen3_export.cpu"},
     "qwen3_serve.triton": {
         "qwen3_export",
+        "qwen3_export.cuda",
         "qwen3_export.model_directory.manifest",
         "qwen3_export.model_directory.repository",
     },

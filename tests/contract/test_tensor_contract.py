@@ -31,6 +31,7 @@ def test_there_are_configs() -> None:
     assert {path.relative_to(TEMPLATES).as_posix() for path in CONFIGS} >= {
         "qwen3_embedding/config.pbtxt",
         "qwen3_embedding/configs/embedded.pbtxt",
+        "qwen3_embedding/configs/embedded_cuda.pbtxt",
     }
 
 

@@ -49,7 +49,9 @@ def published_config(size: str) -> dict[str, Any]:
     }
 
 
-def write_random_checkpoint(folder: Path, config: Mapping[str, Any], *, std: float = 0.02, seed: int = 0) -> None:
+def write_random_checkpoint(
+    folder: Path, config: Mapping[str, Any], *, std: float = 0.02, seed: int = 0, equal_layers: bool = False
+) -> None:
     """Write `config.json` and bfloat16 weights, one safetensors shard per layer. The caller adds a tokenizer.
 
     Args:
@@ -57,13 +59,18 @@ def write_random_checkpoint(folder: Path, config: Mapping[str, Any], *, std: flo
         config: Content of `config.json`.
         std: Standard deviation of the matrices' elements. Gains of norms have mean 1 and standard deviation 0.1.
         seed: The same seed gives the same bytes.
+        equal_layers: Whether all layers have the weights of the first one, which takes a fraction of the time.
     """
     geometry = Geometry.from_config(config)
     (folder / "config.json").write_text(json.dumps(dict(config), indent=2))
     random = np.random.default_rng(seed)
     weight_map: dict[str, str] = {}
+    shard: dict[str, npt.NDArray[np.generic]] = {}
     for number, shapes in enumerate(_shards(geometry)):
-        shard = {name: _values(random, shape, std) for name, shape in shapes.items()}
+        if equal_layers and number > 1:
+            shard = dict(zip(shapes, shard.values(), strict=True))
+        else:
+            shard = {name: _values(random, shape, std) for name, shape in shapes.items()}
         file = f"model-{number + 1:05d}-of-{geometry.layers + 1:05d}.safetensors"
         safetensors.numpy.save_file(shard, folder / file)
         weight_map |= dict.fromkeys(shapes, file)

@@ -5,17 +5,20 @@ The upper part is copied as text, so that its comments are kept for the server's
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from ..errors import ExportError
 
+Instances = Literal["KIND_CPU", "KIND_GPU", "KIND_MODEL"]
+
 _MARK = "# ---- Below this line `qwen3-triton export` writes"
 
 
 def write_config(
-    template: Path, path: Path, *, outputs: Mapping[str, int], gpu: bool, parameters: Mapping[str, str]
+    template: Path, path: Path, *, outputs: Mapping[str, int], instances: Instances, parameters: Mapping[str, str]
 ) -> None:
     """Write the config.pbtxt of one export.
 
@@ -23,7 +26,7 @@ def write_config(
         template: A hand-written config.pbtxt that holds the marked line.
         path: The file to write; its folder is created if it does not exist.
         outputs: The size of each output tensor, FP32 `[size]`.
-        gpu: Whether the model runs on a GPU.
+        instances: What the model's instances run on. `KIND_MODEL` leaves it to the model.
         parameters: The configuration's parameters, which tell clients about the model.
 
     Raises:
@@ -31,7 +34,7 @@ def write_config(
     """
     upper, _ = _split(template.read_text("utf-8"))
     facts = ModelConfig()
-    facts.instance_group.add(count=1, kind="KIND_GPU" if gpu else "KIND_CPU")
+    facts.instance_group.add(count=1, kind=instances)
     for name, size in outputs.items():
         facts.output.add(name=name, data_type="TYPE_FP32", dims=[size])
     for key, value in parameters.items():

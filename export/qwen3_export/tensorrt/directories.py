@@ -15,7 +15,7 @@ from ..checkpoint.reranker_head import read_head
 from ..graph.onnx_file import write_model
 from ..kind import Kind
 from ..model_directory.manifest import source_facts, write_manifest
-from ..model_directory.triton_config import write_config
+from ..model_directory.triton_config import Instances, write_config
 from ..precision import Precision
 from .decoder import build_decoder
 from .model import PortableEmbedding, PortableReranker
@@ -44,7 +44,7 @@ def write_padding_front(directory: Path, *, kind: Kind, parameters: Mapping[str,
         limits = {"max_batch_texts": MAX_BATCH, "max_batch_slots": slots, "max_tokens": longest}
         facts = {**parameters, "plan_model": plan_model, **{key: str(value) for key, value in limits.items()}}
         template = _TEMPLATES / f"qwen3_{kind}" / file
-        write_config(template, directory / file, outputs=outputs, gpu=False, parameters=facts)
+        write_config(template, directory / file, outputs=outputs, instances="KIND_CPU", parameters=facts)
     (directory / "1").mkdir()
     _copy_host("padding_front.py", directory / "1", modules=("triton_requests.py", "triton_tensors.py"))
     write_manifest(directory, {"kind": kind, "model_version": 1, **source_facts(parameters)})
@@ -74,9 +74,9 @@ def write_plan_model(
     """
     outputs = {"pooled": checkpoint.geometry.hidden} if kind == "embedding" else {"score": 1, "logit": 1}
     for file in ("config.pbtxt", "configs/tensorrt-ep.pbtxt", "configs/embedded.pbtxt"):
-        on_gpu = file != "configs/embedded.pbtxt"
+        instances: Instances = "KIND_CPU" if file == "configs/embedded.pbtxt" else "KIND_GPU"
         template = _TEMPLATES / f"qwen3_{kind}_trt" / file
-        write_config(template, directory / file, outputs=outputs, gpu=on_gpu, parameters=parameters)
+        write_config(template, directory / file, outputs=outputs, instances=instances, parameters=parameters)
     folder = directory / "1"
     folder.mkdir()
     with tempfile.TemporaryDirectory(dir=directory) as scratch:

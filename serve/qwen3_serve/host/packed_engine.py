@@ -7,25 +7,21 @@ knows nothing about Triton, and nothing about text, tokenizers or pooling.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from operator import add
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from qwen3_export.cpu import open_session
 
+from .numbers import number
+from .packed_batches import packed_batches
 from .prefix_cache import MIN_PREFIX, Ids, Prefix, PrefixCache, Rows, common
 
 _KEPT = "kept"  # the graph's output with the rows for the prefix cache
-_MAX_ATTENTION_RATIO = 4  # cap on (computed + prefix tokens) / max_batch_tokens of one batch
 _NO_PREFIX = Prefix(0, 0)
-_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +49,10 @@ class Settings:
         # A configuration that is older than the prefix cache has no such parameter.
         stated = {"prefix_cache_tokens": "512", **parameters}
         return cls(
-            _number(stated, "max_batch_tokens", int, least=1),
-            _number(stated, "max_slots_per_token", float, least=1),
-            _number(stated, "prefix_cache_tokens", int, least=0),
+            number(stated, "max_batch_tokens", int, least=1),
+            number(stated, "max_slots_per_token", float, least=1),
+            number(stated, "prefix_cache_tokens", int, least=0),
         )
-
-
-def _number(parameters: Mapping[str, str], name: str, convert: Callable[[str], _Number], *, least: int) -> _Number:
-    stated = parameters.get(name, "")
-    with suppress(ValueError):
-        value = convert(stated)
-        if least <= value < math.inf:
-            return value
-    raise ValueError(f"the parameter {name} must be a number of at least {least}, not {stated}")
 
 
 class PackedEngine:
@@ -201,41 +188,3 @@ class PackedEngine:
 def _starts(sizes: Iterable[int]) -> list[int]:
     """Return the start of each part when parts of these sizes follow one another."""
     return list(accumulate(sizes, initial=0))[:-1]
-
-
-def packed_batches(
-    lengths: Sequence[int],
-    prefix_lengths: Sequence[int] | None = None,
-    *,
-    max_tokens: int,
-    max_slots_per_token: float,
-) -> list[list[int]]:
-    """Divide texts into packed batches of similar lengths.
-
-    Padded attention pads all texts of a batch to the longest, so with one long text among short ones each would cost as
-    much as the long one. And small batches run faster on a CPU, because their activations stay in its cache.
-
-    Args:
-        lengths: Number of tokens of each text that are computed, at least 1.
-        prefix_lengths: Number of tokens of each text's prefix, which take part in attention only; None for no prefixes.
-        max_tokens: `Settings.max_batch_tokens`.
-        max_slots_per_token: `Settings.max_slots_per_token`.
-
-    Returns:
-        For each batch the indices of its texts, shorter texts first. Every text is in exactly one batch.
-    """
-    widths = list(lengths) if prefix_lengths is None else list(map(add, lengths, prefix_lengths))
-    batches: list[list[int]] = []
-    computed = tokens = 0  # of the last batch; `tokens` includes prefixes
-    for index in sorted(range(len(widths)), key=widths.__getitem__):
-        width = widths[index]
-        computed += lengths[index]
-        tokens += width
-        # The order is ascending, so this text is the longest so far.
-        positions = (len(batches[-1]) + 1) * width if batches else 0
-        too_many = computed > max_tokens or tokens > _MAX_ATTENTION_RATIO * max_tokens
-        if not batches or too_many or positions > max_slots_per_token * tokens:
-            batches.append([])
-            computed, tokens = lengths[index], width
-        batches[-1].append(index)
-    return batches

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from qwen3_export.cuda import open_cuda_session
 from qwen3_export.triton_requests import RequestCheck, error_response, merge_responses
 from qwen3_export.triton_tensors import as_array, as_tensor
 
+from .cuda_engine import CudaEngine, CudaSettings
 from .packed_engine import PackedEngine, Settings
 from .prefix_cache import Ids
 
@@ -24,19 +26,25 @@ class TritonPythonModel:
     """One model instance. Triton calls the three methods by these names."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the graph.
+        """Load the graph, on the device that it was exported for.
 
         Args:
-            args: From Triton: the model's directory, version, and configuration as JSON.
+            args: From Triton: the model's directory, version, instance, and configuration as JSON.
         """
         configured = json.loads(args["model_config"])["parameters"]
         parameters = {key: value["string_value"] for key, value in configured.items()}
         self._check = RequestCheck.from_parameters(parameters)
-        self._engine = PackedEngine(
-            Path(args["model_repository"]) / args["model_version"] / "model.onnx",
-            Settings.from_parameters(parameters),
-            threads=int(os.environ.get("QWEN3_TRITON_THREADS", "0")),  # `qwen3-triton serve --threads`
-        )
+        model = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
+        self._engine: PackedEngine | CudaEngine
+        if parameters["device"] == "cuda":
+            settings = CudaSettings.from_parameters(parameters)
+            # A Triton with GPUs says which of them an instance of KIND_GPU is for; the embedded one has none.
+            gpu = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else settings.gpu
+            session = open_cuda_session(model, gpu=gpu, memory_limit_bytes=settings.memory_limit_bytes)
+            self._engine = CudaEngine(session, max_batch_tokens=settings.max_batch_tokens)
+        else:
+            threads = int(os.environ.get("QWEN3_TRITON_THREADS", "0"))  # `qwen3-triton serve --threads`
+            self._engine = PackedEngine(model, Settings.from_parameters(parameters), threads=threads)
 
     def execute(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Run one batch. A request holds one text `[1, n]`, or several of equal length `[b, n]`."""

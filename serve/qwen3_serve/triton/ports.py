@@ -1,6 +1,7 @@
 """Ports to listen on, and the addresses under which a listening server is reached."""
 
 import argparse
+import ipaddress
 import socket
 
 from ..errors import ServeError
@@ -11,6 +12,17 @@ _LAST_PORT = 65535
 def reachable(host: str) -> str:
     """Return the address under which a server that listens on `host` is reached from this machine."""
     return {"::": "::1", "0.0.0.0": "127.0.0.1"}.get(host, host)  # noqa: S104
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only programs on this machine reach a server that listens on `host`.
+
+    A name other than `localhost` counts as reachable from elsewhere, because what it resolves to may change.
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def in_url(host: str) -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from qwen3_export.model_directory.manifest import read_manifest
 from qwen3_export.model_directory.repository import exported_models as models_of
 from qwen3_export.model_directory.repository import model_around
 
@@ -27,15 +28,29 @@ def exported_models(repository: Path) -> list[str]:
 
 
 def check_config(repository: Path, models: list[str], config_name: str | None) -> None:
-    """Check that every model has a configuration for this Triton.
+    """Check that every model has a configuration for this Triton, and that the embedded host can run it here.
+
+    Args:
+        repository: The model repository.
+        models: The models' names.
+        config_name: The name of the configuration that fits this Triton's backends; None for config.pbtxt.
 
     Raises:
-        ServeError: One was exported for a Triton with other backends.
+        ServeError: A model was exported by an earlier release, or for a GPU that the installed onnxruntime cannot use.
     """
+    if config_name is None:  # Triton's own backend runs them
+        return
+    from qwen3_export.cuda import INSTALL, has_provider  # imports numpy, which `--help` does without
+
     for name in models:
-        if config_name is not None and not (repository / name / "configs" / f"{config_name}.pbtxt").is_file():
+        path = repository / name / "configs" / f"{config_name}.pbtxt"
+        if not path.is_file():
             raise ServeError(
-                f"{repository / name} was exported for CUDA, and the Triton that comes with serve runs on CPUs only. "
-                "Run it in NVIDIA's container, nvcr.io/nvidia/tritonserver (see docs/docker.md), or export it "
-                "again with --device cpu"
+                f"{repository / name} has no {path.name}: an earlier release exported it; export it again with --force"
+            )
+        if read_manifest(repository / name).get("device") == "cuda" and not has_provider():
+            raise ServeError(
+                f"{repository / name} was exported for CUDA, and the installed onnxruntime runs on CPUs only. On a "
+                f"machine with an NVIDIA GPU, replace it ({INSTALL}), or run Triton's container (docs/docker.md); "
+                "without a GPU, export the model again with --device cpu"
             )

@@ -165,10 +165,10 @@ class Triton:
     def _start_checked(self) -> None:
         models = exported_models(self._repository)
         runtime = self._runtime = find_runtime(self._tritonserver)
-        check_config(self._repository, models, runtime.config_name)
         for name in models:
             self._step = f"checking the files of {name}"
             check_integrity(self._repository / name, self._check)
+        check_config(self._repository, models, runtime.config_name)
         for attempt in range(_PORT_ATTEMPTS):
             self._ports = choose_ports(self._host, self._wanted_ports)
             try:

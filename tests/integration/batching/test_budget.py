@@ -6,7 +6,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qwen3_serve.host.packed_engine import packed_batches
+from qwen3_serve.host.packed_batches import packed_batches
 from support.batching import Batcher, Plugin, PluginError, model_config
 
 pytestmark = pytest.mark.compiler

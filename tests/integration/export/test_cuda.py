@@ -8,6 +8,7 @@ import argparse
 import functools
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,11 @@ from qwen3_export.target import Attention
 from qwen3_export.verify.errors import VerifyError
 from qwen3_export.verify.verification import verify_model
 from qwen3_serve import ServeError, Triton
+from qwen3_serve.host.cuda_engine import CudaSettings
 from support.checkpoints import Shape, make_checkpoint
 from support.contrib_operators import HalfSession, PagedAttention
 from support.oracle import random_texts, reference_embeddings, reference_logits
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 MakeSession = Callable[[Precision, str], HalfSession]
 LENGTHS = [1, 2, 3, 7, 7, 16, 256, 257, 600]
@@ -263,8 +265,11 @@ def test_the_directory_says_what_it_is_for(tmp_path: Path) -> None:
     assert "kind: KIND_GPU" in config
     assert 'key: "device"\n  value {\n    string_value: "cuda"' in config
     assert parsed(config).parameters["session.use_device_allocator_for_initializers"].string_value == "1"
-    assert not (directory / "configs").exists(), "the embedded host has no kernels for it"
-    assert not (directory / "1" / "model.py").exists()
+    embedded = text_format.Parse((directory / "configs" / "embedded.pbtxt").read_text(), ModelConfig())
+    assert embedded.instance_group[0].kind == ModelInstanceGroup.KIND_MODEL, "the embedded Triton refuses KIND_GPU"
+    assert embedded.parameters["device"].string_value == "cuda"
+    assert CudaSettings.from_parameters({key: value.string_value for key, value in embedded.parameters.items()})
+    assert (directory / "1" / "model.py").is_file()
 
 
 @pytest.mark.parametrize(
@@ -319,7 +324,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_serve_and_verify_say_where_a_cuda_model_runs(checkpoint: Path, tmp_path: Path) -> None:
     directory = export(str(checkpoint), repository=tmp_path, device="cuda").directory
-    with pytest.raises(ServeError, match=r"exported for CUDA.*container.*--device cpu"):
+    with pytest.raises(ServeError, match=r"exported for CUDA.*CPUs only.*serve-gpu.*container.*--device cpu"):
         Triton(tmp_path).__enter__()
     with pytest.raises(VerifyError, match=r"exported for CUDA.*--url"):
         verify_model(directory)
+    shutil.rmtree(directory / "configs")  # as earlier releases exported
+    with pytest.raises(ServeError, match=r"no embedded\.pbtxt.*export it again with --force"):
+        Triton(tmp_path).__enter__()

@@ -205,8 +205,20 @@ def test_serve_says_what_runs_and_stops_on_a_signal(repository: Path, number: si
         _, errors = server.communicate(timeout=30)
     assert server.returncode == 0
     assert "Stopped." in errors
+    assert "warning" not in errors
     assert "Traceback" not in errors
     assert not any(process.is_running() for process in family)
+
+
+def test_serve_warns_if_other_machines_can_reach_triton(repository: Path) -> None:
+    with _serve(repository, "--host=0.0.0.0", "--threads=1") as server:
+        _until_ready(server)
+        server.send_signal(signal.SIGTERM)
+        _, errors = server.communicate(timeout=30)
+    (warning,) = [line for line in errors.splitlines() if "warning" in line]
+    assert "on 0.0.0.0" in warning
+    assert "--gateway --gateway-host 0.0.0.0" in warning
+    assert "published vulnerabilities" in warning, "this is the wheel's Triton"
 
 
 def test_serve_passes_arguments_on(repository: Path) -> None:

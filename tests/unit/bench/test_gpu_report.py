@@ -1,26 +1,23 @@
-"""The pure parts of the GPU measurements, and what the command says where there is nothing to measure with."""
+"""The pure parts of the GPU measurements."""
 
 import json
-import subprocess
-import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gpu_report import (
     Agreement,
-    Results,
-    Timing,
     agreement,
+    matmul_flops,
     mixed_lengths,
     non_embedding_parameters,
-    page,
     percentile,
+    read_records,
     utilisation,
+    write_page,
 )
 from qwen3_export.checkpoint.random_checkpoint import published_config
-
-COMMAND = Path(__file__).parents[3] / "bench" / "gpu.py"
 
 
 @pytest.mark.parametrize(("size", "billions"), [("0.6B", 0.440), ("4B", 3.633), ("8B", 6.946)])
@@ -32,6 +29,10 @@ def test_non_embedding_parameters(size: str, billions: float) -> None:
 def test_utilisation_is_one_where_every_operation_is_the_models() -> None:
     assert utilisation(1000.0, parameters=5, matmul_flops=10_000.0) == 1
     assert utilisation(500.0, parameters=5, matmul_flops=10_000.0) == 0.5
+
+
+def test_the_rate_of_a_product_is_that_of_the_median_run() -> None:
+    assert matmul_flops(100, [1.0, 2.0, 9.0]) == 1e6
 
 
 def test_percentiles() -> None:
@@ -60,34 +61,33 @@ def test_agreement_takes_the_worst_text() -> None:
     assert (found.same_bits, found.texts) == (2, 3)
 
 
-def test_the_page_says_what_was_measured_and_what_could_not_be() -> None:
-    results = Results(
-        environment={"GPU": "some GPU"},
-        matmul_flops=1e12,
-        parameters={"0.6B": 1_000_000_000},
-        agreements=[Agreement("0.6B", "ours and theirs", 0.99991, 1e-3, 3, 8)],
-        timings=[
-            Timing("0.6B", "mixed", 1000, 3, "ours", (4.0, 4.0, 5.0)),
-            Timing("0.6B", "skewed", 40_832, 64, "transformers sdpa", (), "out of memory"),
-            Timing("0.6B", "query", 32, 1, "ours", (0.002, 0.003, 0.004)),
-        ],
-    )
-    lines = page(results).splitlines()
-    assert "| 0.6B | ours and theirs | 0.999910 | 1.0e-03 | 3 of 8 |" in lines
-    assert "| 0.6B | mixed | 3 | 1,000 | ours | 250 | 50% | 4,000.0 ms to 4,800.0 ms |" in lines
-    assert "| 0.6B | skewed | 64 | 40,832 | transformers sdpa | out of memory |  |  |" in lines
-    assert "| 0.6B | 32 | ours | 3.0 ms | 4.0 ms |" in lines
-    assert json.loads(json.dumps(results.environment)) == {"GPU": "some GPU"}
-
-
-def test_the_command_ends_at_once_where_something_is_missing(tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, str(COMMAND), str(tmp_path / "report")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 1
-    assert "pip install" in result.stderr or "torch finds no GPU" in result.stderr
-    assert not (tmp_path / "report").exists()
+def test_the_page_says_what_was_measured_and_what_could_not_be(tmp_path: Path) -> None:
+    timing = {"kind": "timing", "size": "0.6B", "note": ""}
+    records = [
+        {"kind": "environment", "section": "throughput", "GPU": "some GPU"},
+        {"kind": "flops", "flops": 1e12},
+        {"kind": "parameters", "size": "0.6B", "parameters": 1_000_000_000},
+        {"kind": "agreement", **asdict(Agreement("0.6B", "ours and theirs", 0.99991, 1e-3, 3, 8))},
+        {**timing, "work": "mixed", "tokens": 1000, "texts": 3, "arm": "ours", "seconds": [4.0, 4.0, 5.0]},
+        {
+            **timing,
+            "work": "skewed",
+            "tokens": 40_832,
+            "texts": 64,
+            "arm": "sdpa",
+            "seconds": [],
+            "note": "out of memory",
+        },
+        {**timing, "work": "query", "tokens": 32, "texts": 1, "arm": "ours", "seconds": [0.002, 0.003, 0.004]},
+        {"kind": "section", "section": "throughput", "state": "stopped at its deadline", "seconds": 60.0},
+    ]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (tmp_path / "throughput.jsonl").write_text(lines + '{"kind": "timing", "si')  # stopped while it wrote
+    write_page(read_records(tmp_path, ["correct", "throughput"]), tmp_path / "gpu.md")
+    page = (tmp_path / "gpu.md").read_text().splitlines()
+    assert "- GPU: some GPU" in page
+    assert "| throughput | stopped at its deadline | 60 |" in page
+    assert "| 0.6B | ours and theirs | 0.999910 | 1.0e-03 | 3 of 8 |" in page
+    assert "| 0.6B | mixed | 3 | 1,000 | ours | 250 | 50% | 4,000.0 ms to 4,800.0 ms |" in page
+    assert "| 0.6B | skewed | 64 | 40,832 | sdpa | out of memory |  |  |" in page
+    assert "| 0.6B | 32 | ours | 3.0 ms | 4.0 ms |" in page

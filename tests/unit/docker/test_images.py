@@ -72,3 +72,11 @@ def test_the_small_image_runs_a_command_that_serve_takes() -> None:
     cli.add_arguments(parser)
     read = parser.parse_args(arguments)
     assert (read.host, read.repository) == ("0.0.0.0", Path("/models"))  # noqa: S104
+    assert read.tritonserver == Path("/opt/tritonserver/bin/tritonserver"), "the image's own; no wheel brings another"
+
+
+def test_both_images_are_built_on_one_release_of_triton() -> None:
+    releases = {
+        each.value for name in ("Dockerfile", "cpu.Dockerfile") for each in instructions(name) if each.name == "ARG"
+    }
+    assert len(releases) == 1, releases

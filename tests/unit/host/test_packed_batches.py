@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qwen3_serve.host.packed_engine import packed_batches
+from qwen3_serve.host.packed_batches import packed_batches
 
 
 @given(st.lists(st.integers(1, 5000), max_size=64), st.integers(1, 4096), st.floats(1, 10))
@@ -29,3 +29,8 @@ def test_laws(lengths: list[int], max_tokens: int, max_slots_per_token: float) -
 )
 def test_examples(lengths: list[int], expected: list[list[int]]) -> None:
     assert packed_batches(lengths, max_tokens=512, max_slots_per_token=1.25) == expected
+
+
+def test_a_batch_has_no_more_texts_than_allowed() -> None:
+    batches = packed_batches([1] * 600, max_tokens=10_000, max_slots_per_token=1, max_texts=256)
+    assert [len(batch) for batch in batches] == [256, 256, 88]

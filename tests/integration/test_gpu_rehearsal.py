@@ -1,0 +1,36 @@
+"""`bench/gpu.py` in rehearsal: the sections that need no Triton, on a CPU, with tiny models."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+COMMAND = Path(__file__).parents[2] / "bench" / "gpu.py"
+
+
+def rehearse(folder: Path, *options: str) -> list[dict[str, Any]]:
+    """Run it; return every result."""
+    command = [sys.executable, str(COMMAND), str(folder), "--rehearse", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / "gpu.md").is_file()
+    return [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
+
+
+def test_a_section_checks_and_compares(tmp_path: Path) -> None:
+    records = rehearse(tmp_path, "--sections", "correct")
+    checks = {record["what"]: record["passed"] for record in records if record["kind"] == "check"}
+    assert len(checks) == 3
+    assert all(checks.values()), checks
+    agreements = {record["what"]: record for record in records if record["kind"] == "agreement"}
+    assert len(agreements) == 3
+    assert min(record["cosine"] for record in agreements.values()) > 0.99
+    assert [record["state"] for record in records if record["kind"] == "section"] == ["ran"]
+
+
+def test_a_section_at_its_deadline_is_stopped_and_the_next_one_is_left_out(tmp_path: Path) -> None:
+    """Five seconds are not enough to load torch, write a checkpoint and time 500 rounds of three arms."""
+    records = rehearse(tmp_path, "--sections", "throughput", "query", "--seconds", "5.5")
+    states = {record["section"]: record["state"] for record in records if record["kind"] == "section"}
+    assert states == {"throughput": "stopped at its deadline", "query": "left out, for lack of time"}
