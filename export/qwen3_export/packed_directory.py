@@ -30,8 +30,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 FIRST_VERSION = 1
 # Source: the model cards' default task.
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
-
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 def start_directory(
@@ -54,7 +53,7 @@ def start_directory(
         ExportError: The tokenizer does not fit the model.
     """
     directory.mkdir(exist_ok=True)
-    for file in _TOKENIZER_FILES:
+    for file in TOKENIZER_FILES:
         if (checkpoint.folder / file).is_file():
             shutil.copyfile(checkpoint.folder / file, directory / file)
     geometry = checkpoint.geometry

@@ -99,7 +99,7 @@ def make_plan(checkpoint: Checkpoint, request: Request) -> tuple[Plan, tuple[str
     kind = detect_kind(checkpoint.folder, source=request.source, asked=request.kind)
     refusals = []
     try:
-        _check_attention_and_pooling(checkpoint, kind.kind, request.device)
+        check_device(checkpoint, kind.kind, request.device)
     except ExportError as error:
         refusals.append(str(error))
     try:
@@ -122,7 +122,7 @@ def _notes_on_adapter(request: Request) -> tuple[str, ...]:
     return (f"the adapter was trained on {stated} and is merged into {base}; make sure that they are the same model",)
 
 
-def _check_attention_and_pooling(checkpoint: Checkpoint, kind: Kind, device: Device) -> None:
+def check_device(checkpoint: Checkpoint, kind: Kind, device: Device) -> None:
     """Make sure that a device can run a checkpoint's form of attention, and that it is known how texts are pooled."""
     is_causal = checkpoint.geometry.is_causal
     if not is_causal and device != "cpu":

@@ -1,7 +1,7 @@
 """Checkpoints on the Hugging Face Hub: downloaded as a whole, or without their weights.
 
-A checkpoint without weights is a folder whose safetensors files have their true headers and sizes, and nothing but holes
-where the weights would be. So the rest of export reads it as it reads any other folder.
+A checkpoint without weights is a folder whose safetensors files have their true headers and sizes, but holes where the
+weights would be. So the rest of export reads it as it reads any other folder.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _write_header(hub_id: str, commit: str, name: str, path: Path) -> None:
 def _read(hub_id: str, commit: str, name: str, *, first: int, last: int) -> tuple[bytes, int]:
     """Read some bytes of a file on the Hub; returns them, and the size of the file."""
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
     headers = {**build_hf_headers(), "Range": f"bytes={first}-{last}", "Accept-Encoding": "identity"}
     response: Any = get_session().get(hf_hub_url(hub_id, name, revision=commit), headers=headers, timeout=_TIMEOUT_S)

@@ -130,7 +130,7 @@ def file_sizes(model: ir.Model) -> FileSizes:
     """Return the sizes of the files that `write_model` would write, without reading a weight.
 
     Args:
-        model: From `build_graph`. Its weights are replaced by others of the same size, so it cannot be written any more.
+        model: From `build_graph`. It cannot be written any more: its weights are replaced by others of this size.
     """
     end = table = 0
     for name, value in model.graph.initializers.items():
@@ -147,6 +147,6 @@ def file_sizes(model: ir.Model) -> FileSizes:
         if name == TABLE:
             table = tensor.nbytes
         value.const_value = ir.ExternalTensor(
-            "model.onnx.data", offset, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape), name=name
+            "model.onnx.data", offset, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
         )
     return FileSizes(graph=ir.to_proto(model).ByteSize(), weights=end, table=table)
