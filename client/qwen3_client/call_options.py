@@ -53,7 +53,7 @@ class Encoding:
         return replace(
             self,
             prefix=prefix_of(info, self.kind, instruction=self.instruction) if self.prefix is None else self.prefix,
-            dimensions=checked_dimensions(self.dimensions, full=info.dimensions),
+            dimensions=checked_dimensions(self.dimensions, info=info),
             priority=checked_priority(self.priority, default=_PRIORITY_OF[self.kind]),
         )
 

@@ -110,7 +110,10 @@ def open_checkpoint(source: str, *, revision: str | None = None, without_weights
         )
     if without_weights is not None:
         commit = download_without_weights(source, revision, without_weights)
-        return read_checkpoint(without_weights, source=source, revision=commit, tokenizer=source)
+        try:
+            return read_checkpoint(without_weights, source=source, revision=commit, tokenizer=source)
+        except ExportError as error:  # the folder, a temporary one, means nothing to users
+            raise ExportError(str(error).replace(str(without_weights), source)) from None
     folder = download(source, revision)
     # In the Hub's cache, the folder of a commit is named by its hash.
     return read_checkpoint(folder, source=source, revision=folder.name, tokenizer=source)

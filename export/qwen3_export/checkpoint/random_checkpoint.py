@@ -62,7 +62,7 @@ def write_random_checkpoint(folder: Path, config: Mapping[str, Any], *, std: flo
     (folder / "config.json").write_text(json.dumps(dict(config), indent=2))
     random = np.random.default_rng(seed)
     weight_map: dict[str, str] = {}
-    for number, shapes in enumerate(_shards(geometry)):
+    for number, shapes in enumerate(shards(geometry)):
         shard = {name: _values(random, shape, std) for name, shape in shapes.items()}
         file = f"model-{number + 1:05d}-of-{geometry.layers + 1:05d}.safetensors"
         safetensors.numpy.save_file(shard, folder / file)
@@ -70,7 +70,7 @@ def write_random_checkpoint(folder: Path, config: Mapping[str, Any], *, std: flo
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
-def _shards(g: Geometry) -> Iterator[dict[str, tuple[int, ...]]]:
+def shards(g: Geometry) -> Iterator[dict[str, tuple[int, ...]]]:
     """Yield the names and shapes of each shard's tensors, named as in Qwen3-Embedding's checkpoints."""
     yield {"embed_tokens.weight": (g.vocabulary, g.hidden), "norm.weight": (g.hidden,)}
     for layer in range(g.layers):

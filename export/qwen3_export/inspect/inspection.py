@@ -98,7 +98,9 @@ def inspect_source(request: Request) -> Inspection:
         ]
         refusals += [each.refusal for each in files if each.refusal and (each.device, each.precision) == asked]
     if plan is not None and plan.checkpoint.revision:  # from the Hub; the temporary folder means nothing to users
-        refusals = [reason.replace(str(plan.checkpoint.folder), request.source) for reason in refusals]
+        folder = str(plan.checkpoint.folder)
+        refusals = [reason.replace(folder, request.source) for reason in refusals]
+        files = [replace(each, refusal=each.refusal and each.refusal.replace(folder, request.source)) for each in files]
     return Inspection(
         request=request,
         plan=plan,

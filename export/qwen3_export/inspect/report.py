@@ -48,9 +48,9 @@ def as_text(inspection: Inspection) -> str:
         lines += ["", *_aligned([("device", "precision", "disk", "memory"), *map(_cells, inspection.files)])]
         tokens = min(facts["context"], LONGEST_TEXT)
         memory = (
-            f"Memory on a CPU: weights, Triton and its host, and texts of {tokens:,} tokens in computation; without the "
-            "prefix cache, and without the embedding table, which stays in the page cache. On a GPU: the weights. Disk "
-            "for tensorrt: without the plan."
+            f"Memory on a CPU: weights, Triton and its host, and texts of {tokens:,} tokens in computation; without "
+            "the prefix cache, and without the embedding table, which stays in the page cache. On a GPU: the weights. "
+            "Disk for tensorrt: without the plan."
         )
         lines += ["", *textwrap.wrap(memory, _WIDTH)]
     lines += ["", *(f"note: {note}" for note in facts["notes"])] if facts["notes"] else []
