@@ -55,7 +55,8 @@ class Mrl:
         Args:
             full: The size of the model's vectors.
         """
-        return {} if self.sizes == f"{LEAST}-{full}" else {"mrl_dimensions": self.sizes}
+        # Vectors of 32 numbers or fewer have one size anyway.
+        return {} if full <= LEAST or self.sizes == f"{LEAST}-{full}" else {"mrl_dimensions": self.sizes}
 
     def note(self) -> str | None:
         """Return a sentence for the user if the sizes are an assumption."""
