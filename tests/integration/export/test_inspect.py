@@ -75,7 +75,9 @@ def test_an_adapter_of_peft(tmp_path: Path) -> None:
     assert "adapter_config.json is missing" in missing["refusals"][0]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="datasets, which the trainer needs, comes with mteb from 3.11 on")
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="datasets, which the trainer needs, comes with mteb from 3.11 on"
+)
 @pytest.mark.filterwarnings("ignore")  # the trainer's libraries warn of each other
 @pytest.mark.parametrize("is_matryoshka", [True, False])
 def test_sizes_that_a_training_saw_hold_from_the_folder_to_the_client(tmp_path: Path, *, is_matryoshka: bool) -> None:
