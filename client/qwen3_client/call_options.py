@@ -56,7 +56,7 @@ class Encoding:
         return replace(
             self,
             frame=frame_of(info, self.kind, instruction=self.instruction, prefix=self.prefix),
-            dimensions=checked_dimensions(self.dimensions, full=info.dimensions),
+            dimensions=checked_dimensions(self.dimensions, info=info),
             priority=checked_priority(self.priority, default=_PRIORITY_OF[self.kind]),
         )
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from .errors import ContractMismatchError
 from .fingerprint import fingerprint_of
+from .mrl import MrlSizes
 from .pair_template import QWEN_TEMPLATE, fault_of
 
 INPUT_NAME = "input_ids"  # [n]: the token ids of one prompt, never padded
@@ -21,7 +22,6 @@ OUTPUT_TYPE = "FP32"
 EMBEDDING_NAME = "embedding"  # [dimensions]: unit norm
 SCORE_NAME = "score"  # [1]: P(yes), the softmax over the logits of "no" and "yes" after the prompt
 LOGIT_NAME = "logit"  # [1]: logit(yes) - logit(no); still differs where scores round to the same number
-MIN_DIMENSIONS = 32  # the fewest dimensions that the model cards of Qwen3-Embedding allow
 
 _LEAST = {"eos_token_id": 0}  # the lowest allowed value; that of every other number is 1
 _MAY_BE_EMPTY = {"revision", "query_prompt", "document_prompt"}
@@ -156,6 +156,8 @@ class ModelInfo(ServedInfo):
         query_prompt: the text before every query; None for a model whose queries name their task, as those of
             Qwen3-Embedding do. A model with a query prompt has no default instruction: it is "".
         document_prompt: the text before every document.
+        mrl_dimensions: the sizes to which the vectors may be cut: "fixed", a range such as "32-1024", or a list such as
+            "256,512,1024"; None for every size from 32 on.
     """
 
     NOUN: ClassVar[str] = "embedding model"
@@ -168,11 +170,26 @@ class ModelInfo(ServedInfo):
     eos_token_id: int
     query_prompt: str | None = None
     document_prompt: str = ""
+    mrl_dimensions: str | None = None
 
     @property
     def output_width(self) -> int:
         """The length of each output for one prompt."""
         return self.dimensions
+
+    def check_dimensions(self, dimensions: int, *, option: str = "dimensions") -> None:
+        """Make sure that the vectors may be cut to a size.
+
+        Args:
+            dimensions: the size.
+            option: what the caller calls it.
+
+        Raises:
+            InvalidInputError: they may not; the message says to which they may, and why.
+        """
+        sizes = MrlSizes.parse(self.mrl_dimensions, full=self.dimensions)
+        assert sizes is not None  # noqa: S101 - `from_config` has checked it
+        sizes.check(dimensions, option=option)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +274,9 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
             raise _UnfitError(f"parameter {key!r} is no prompt template: {fault}")
         else:
             values[key] = text
+    mrl = values.get("mrl_dimensions")
+    if mrl is not None and MrlSizes.parse(mrl, full=1) is None:
+        raise _UnfitError(f"parameter 'mrl_dimensions' is {mrl!r}, not 'fixed', a range or a list of sizes")
     values["tokenizer_sha256"] = values["tokenizer_sha256"].lower()
     if not re.fullmatch(r"[0-9a-f]{64}", values["tokenizer_sha256"]):
         raise _UnfitError(f"parameter 'tokenizer_sha256' is {values['tokenizer_sha256']!r}, not a sha256")

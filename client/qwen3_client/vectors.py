@@ -8,28 +8,27 @@ import operator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .contract import MIN_DIMENSIONS
+from .contract import ModelInfo
 from .errors import ContractMismatchError, InferenceError, InvalidInputError
 
 
-def checked_dimensions(dimensions: int | None, *, full: int) -> int:
+def checked_dimensions(dimensions: int | None, *, info: ModelInfo) -> int:
     """Return the length of the vectors to return, after checking it.
 
     Args:
-        dimensions: the length that the caller asked for; None for `full`.
-        full: length of the model's vectors.
+        dimensions: the length that the caller asked for; None for the model's.
+        info: the model.
 
     Raises:
-        InvalidInputError: `dimensions` is not an integer from 32 to `full`.
+        InvalidInputError: `dimensions` is not an integer, or the model's vectors may not be cut to it.
     """
     if dimensions is None:
-        return full
+        return info.dimensions
     try:
         wanted = operator.index(dimensions)
     except TypeError:
         raise InvalidInputError(f"dimensions must be a whole number, not {dimensions!r}") from None
-    if not MIN_DIMENSIONS <= wanted <= full:
-        raise InvalidInputError(f"dimensions must be from {MIN_DIMENSIONS} to {full}, not {wanted}")
+    info.check_dimensions(wanted)
     return wanted
 
 

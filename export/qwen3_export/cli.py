@@ -4,9 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .kind import KINDS
-from .precision import PRECISIONS
-from .target import ATTENTIONS, DEVICES
+from .options import add_source_arguments
 
 HELP = "turn a checkpoint into a Triton model directory"
 EXTRA = "export"
@@ -14,12 +12,7 @@ EXTRA = "export"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="a checkpoint folder, a Hugging Face Hub id such as Qwen/Qwen3-Embedding-0.6B, or 'tiny': "
-        "a random checkpoint that is made in a second, to try everything (its vectors have no meaning)",
-    )
+    add_source_arguments(parser)
     parser.add_argument(
         "--repository",
         type=Path,
@@ -28,41 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--name", help="the model's name in Triton (default: qwen3_embedding or qwen3_reranker, depending on its kind)"
-    )
-    parser.add_argument(
-        "--kind", choices=KINDS, help="what the checkpoint is (default: detected from its files and name)"
-    )
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        help="CPU: fp32 (the default), int8 (the fastest), int8-weight, int4-weight (the smallest). "
-        "CUDA and TensorRT: bf16 (the default), fp16 (for GPUs before Ampere). TensorRT: also fp32",
-    )
-    parser.add_argument(
-        "--device",
-        choices=DEVICES,
-        default="cpu",
-        help="what will run the model (%(default)s); tensorrt is experimental, and needs the extra of that name and "
-        "afterwards `qwen3-triton build-engine`",
-    )
-    parser.add_argument(
-        "--ort-version",
-        metavar="V",
-        help="the release of ONNX Runtime that will run the model, such as 1.27 (default with CUDA: 1.27, as in "
-        "Triton's container 26.07; with CPU: any from 1.23 on)",
-    )
-    parser.add_argument(
-        "--attention",
-        choices=ATTENTIONS,
-        help="the attention operator: paged computes no padding; gqa pads inside attention, and runs where "
-        "PagedAttention does not (default with CUDA: paged; with CPU: gqa)",
-    )
-    parser.add_argument("--revision", metavar="R", help="branch, tag or commit on the Hub (default: its main branch)")
-    parser.add_argument(
-        "--adapter",
-        type=Path,
-        metavar="FOLDER",
-        help="a LoRA adapter that PEFT saved (adapter_config.json, adapter_model.safetensors), to merge into SOURCE",
     )
     parser.add_argument(
         "--version",
@@ -111,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
                 attention=args.attention,
                 revision=args.revision,
                 adapter=args.adapter,
+                dimensions=args.dimensions,
                 version=args.version,
                 force=args.force,
                 progress=show,

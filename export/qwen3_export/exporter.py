@@ -10,18 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .checkpoint.adapter import merge_adapter, stated_base
-from .checkpoint.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from .checkpoint.checkpoint import Checkpoint
 from .checkpoint.digest import model_digest
-from .checkpoint.modules import MODULES, PLAIN
-from .checkpoint.tiny import TINY, write_tiny_checkpoint
 from .errors import ExportError
-from .kind import MODEL_NAMES, DetectedKind, Kind, detect_kind
+from .kind import MODEL_NAMES, DetectedKind, Kind
 from .model_directory.repository import is_exported, model_around
 from .model_directory.versions import add_version, check_version
 from .packed_directory import FIRST_VERSION, stamped, start_directory, write_directory
+from .plan import Request, make_plan, opened
 from .precision import Precision
-from .target import Attention, Device, Target, choose_precision, choose_target
+from .target import Attention, Device, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,7 @@ def export(
     attention: Attention | None = None,
     revision: str | None = None,
     adapter: Path | None = None,
+    dimensions: str | None = None,
     version: int | None = None,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -84,6 +83,8 @@ def export(
         attention: `paged` or `gqa`, see `Target`; None for the best that the release has for the device.
         revision: Branch, tag or commit on the Hub.
         adapter: The folder of a LoRA adapter that PEFT saved, to merge into the checkpoint.
+        dimensions: The sizes to which clients may cut the vectors: `fixed`, a range such as `32-1024`, or a list such
+            as `256,512`; None for what the checkpoint says.
         version: Write this version into an existing model, beside its other versions; None to write a model with
             version 1.
         force: Replace an existing model with all its versions; together with `version`, replace this version only.
@@ -97,16 +98,26 @@ def export(
             f"{name!r} cannot be a model's name; begin with a letter or digit, and use letters, digits, '_', '-' and "
             "'.' only"
         )
-    precision = choose_precision(device, precision)
-    target = choose_target(device=device, precision=precision, ort_version=ort_version, attention=attention)
+    request = Request(
+        source=source,
+        kind=kind,
+        device=device,
+        precision=precision,
+        ort_version=ort_version,
+        attention=attention,
+        revision=revision,
+        adapter=adapter,
+        dimensions=dimensions,
+    )
+    precision, target = request.chosen()
     if model := model_around(repository):
         raise ExportError(f"{repository} belongs to one model; give --repository {model.parent}")
-    with _opened(source, revision) as checkpoint:
-        if adapter is not None:
-            checkpoint = merge_adapter(checkpoint, adapter)
-        detected = detect_kind(checkpoint.folder, source=source, asked=kind)
-        _check_attention_and_pooling(checkpoint, detected.kind, device)
-        dimensions = checkpoint.dimensions if detected.kind == "embedding" else checkpoint.geometry.hidden
+    with opened(request) as checkpoint:
+        plan, refusals = make_plan(checkpoint, request)
+        if refusals:
+            raise ExportError(refusals[0])
+        checkpoint, detected = plan.checkpoint, plan.kind
+        size_of_vectors = checkpoint.dimensions if detected.kind == "embedding" else checkpoint.geometry.hidden
         directory = repository / (name or MODEL_NAMES[detected.kind])
         if device != "tensorrt":
             size = _export_packed(
@@ -130,53 +141,12 @@ def export(
         version=version or FIRST_VERSION,
         kind=detected,
         size=checkpoint.geometry.size,
-        dimensions=dimensions,
+        dimensions=size_of_vectors,
         device=device,
         precision=precision,
         bytes=size,
-        notes=() if adapter is None else _notes_on(adapter, base=source),
+        notes=plan.notes,
     )
-
-
-def _notes_on(adapter: Path, *, base: str) -> tuple[str, ...]:
-    stated = stated_base(adapter)
-    if not stated or stated == base or Path(stated).resolve() == Path(base).resolve():
-        return ()
-    return (f"the adapter was trained on {stated} and is merged into {base}; make sure that they are the same model",)
-
-
-@contextmanager
-def _opened(source: str, revision: str | None) -> Iterator[Checkpoint]:
-    if source != TINY:
-        yield open_checkpoint(source, revision=revision)
-        return
-    if revision is not None:
-        raise ExportError(f"--revision is for checkpoints on the Hub; leave it out for {TINY}")
-    with tempfile.TemporaryDirectory(prefix="qwen3-tiny-") as folder:
-        write_tiny_checkpoint(Path(folder))
-        yield read_checkpoint(Path(folder), source=TINY)
-
-
-def _check_attention_and_pooling(checkpoint: Checkpoint, kind: Kind, device: Device) -> None:
-    """Make sure that a device can run a checkpoint's form of attention, and that it is known how texts are pooled."""
-    is_causal = checkpoint.geometry.is_causal
-    if not is_causal and device != "cpu":
-        raise ExportError(
-            f"{checkpoint.folder} has full attention, not causal attention, which --device {device} does not support; "
-            "export it for cpu, or bring a causal model"
-        )
-    if kind != "embedding":
-        return
-    if not is_causal and not (checkpoint.folder / MODULES).is_file():
-        raise ExportError(
-            f"{checkpoint.folder} has full attention, but no {MODULES} that says how its tokens are pooled; bring the "
-            "whole folder that sentence-transformers saved"
-        )
-    if device == "tensorrt" and checkpoint.modules != PLAIN:
-        raise ExportError(
-            f"{checkpoint.folder / MODULES} asks for more than last-token pooling and Normalize, which --device "
-            "tensorrt does not support; export it for cpu or cuda"
-        )
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from .checkpoint.text_prompts import has_prompts, prompt_parameters
 from .checkpoint.tiny import TINY
 from .checkpoint.vocabulary import eos_token_id
 from .graph.arithmetic import Arithmetic
-from .graph.onnx_file import build_graph, write_model
+from .graph.onnx_file import Model, build_graph, write_model
 from .kind import FAMILIES, MODEL_NAMES, Kind
 from .model_directory.manifest import sha256, source_facts, write_manifest
 from .model_directory.triton_config import Instances, write_config
@@ -49,7 +49,7 @@ _CONFIGS: dict[Device, tuple[tuple[str, str, Instances], ...]] = {
         ("configs/embedded.pbtxt", "configs/embedded_cuda.pbtxt", "KIND_MODEL"),
     ),
 }
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 def start_directory(
@@ -72,7 +72,7 @@ def start_directory(
         ExportError: The tokenizer does not fit the model.
     """
     directory.mkdir(exist_ok=True)
-    for file in _TOKENIZER_FILES:
+    for file in TOKENIZER_FILES:
         if (checkpoint.folder / file).is_file():
             shutil.copyfile(checkpoint.folder / file, directory / file)
     geometry = checkpoint.geometry
@@ -94,6 +94,8 @@ def start_directory(
         parameters |= {"dimensions": str(checkpoint.dimensions), "eos_token_id": str(eos_token_id(checkpoint))}
         if not checkpoint.modules.is_normalized:
             parameters["normalized"] = "false"  # clients take vectors for unit vectors unless this says otherwise
+        if checkpoint.mrl is not None:
+            parameters |= checkpoint.mrl.parameters(full=checkpoint.dimensions)
         # An adapter that sentence-transformers saved has the prompts that it was trained with.
         saved = (folder for folder in (checkpoint.adapter, checkpoint.folder) if folder and has_prompts(folder))
         folder = next(saved, checkpoint.folder)
@@ -105,6 +107,17 @@ def stamped(parameters: Mapping[str, str], *, digest: str) -> dict[str, str]:
     """Add a model's digest, from `model_digest`, and the fingerprint that follows from it, to its parameters."""
     known = {**parameters, "model_sha256": digest}
     return known | {"fingerprint": fingerprint_of(known) or ""}
+
+
+def declare_model(checkpoint: Checkpoint, *, kind: Kind, target: Target, precision: Precision) -> Model:
+    """Build the packed graph of a checkpoint. The weights stay on disk until it is written.
+
+    Raises:
+        ExportError: A weight is missing or has another shape, or a reranker's head cannot be served.
+    """
+    weights = equalise(checkpoint) if precision in QUANTIZED else checkpoint
+    head = None if kind == "embedding" else read_head(checkpoint)
+    return build_graph(weights, Arithmetic(precision), head, target=target)
 
 
 def write_directory(
@@ -137,14 +150,8 @@ def write_directory(
     parameters = start_directory(
         checkpoint, directory, final=final, kind=kind, device=target.device, precision=precision
     )
-    weights = equalise(checkpoint) if precision in QUANTIZED else checkpoint
-    if kind == "embedding":
-        outputs = {"embedding": checkpoint.dimensions}
-        model = build_graph(weights, Arithmetic(precision), target=target)
-    else:
-        outputs = {"score": 1, "logit": 1}
-        model = build_graph(weights, Arithmetic(precision), read_head(checkpoint), target=target)
-
+    model = declare_model(checkpoint, kind=kind, target=target, precision=precision)
+    outputs = {"embedding": checkpoint.dimensions} if kind == "embedding" else {"score": 1, "logit": 1}
     if version is not None:
         check_fits(final, parameters)
     parameters = stamped(parameters, digest=model_digest(checkpoint, kind))  # last, because it reads every weight

@@ -137,15 +137,15 @@ def _embedded(
     *,
     dtype: "Dtype",
 ) -> Any:  # noqa: ANN401 - float32 [n, dimensions]; numpy is not imported before the command runs
-    from ..contract import MIN_DIMENSIONS
     from ..errors import InvalidInputError
 
     dimensions = sample.vectors.shape[1] * (8 if dtype in ("binary", "ubinary") else 1)
-    if not MIN_DIMENSIONS <= dimensions <= info.dimensions:
+    try:
+        info.check_dimensions(dimensions)
+    except InvalidInputError as error:
         raise InvalidInputError(
-            f"the stored vectors have {dimensions} dimensions, but those of the model {info.name!r} have from "
-            f"{MIN_DIMENSIONS} to {info.dimensions}: they are not its vectors"
-        )
+            f"the stored vectors have {dimensions} dimensions, and so are not of the model {info.name!r}: {error}"
+        ) from None
     if args.kind == "document":
         return client.encode_document(sample.texts, dimensions=dimensions)
     instruction = description.get("instruction", args.instruction)

@@ -132,11 +132,13 @@ def dimensions_of(args: argparse.Namespace, info: "ModelInfo") -> int:
     Raises:
         UsageError: the model has no vectors of that length.
     """
-    from ..contract import MIN_DIMENSIONS
+    from ..errors import InvalidInputError
 
     if args.dimensions is None:
         return info.dimensions
     dimensions: int = args.dimensions
-    if not MIN_DIMENSIONS <= dimensions <= info.dimensions:
-        raise UsageError(f"--dimensions must be from {MIN_DIMENSIONS} to {info.dimensions}, not {dimensions}")
+    try:
+        info.check_dimensions(dimensions, option="--dimensions")
+    except InvalidInputError as error:
+        raise UsageError(str(error)) from None
     return dimensions

@@ -13,9 +13,9 @@ from typing import Any, SupportsIndex, TypeVar
 
 from ..async_client import AsyncClient
 from ..client import Client
-from ..contract import MIN_DIMENSIONS
 from ..errors import InvalidInputError
 from ..inputs import checked_text
+from ..mrl import MIN_DIMENSIONS
 from ..options import ClientOptions, Tls
 
 _ConnectedT = TypeVar("_ConnectedT", bound="Connected")

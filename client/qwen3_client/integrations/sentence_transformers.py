@@ -260,7 +260,7 @@ class SentenceTransformer(Connected):
 
         client = self._server.client
         info = client.info()
-        kept = checked_dimensions(dimensions, full=info.dimensions)
+        kept = checked_dimensions(dimensions, info=info)
         # As in sentence-transformers, a cut vector is not normalised again unless the caller asks for it.
         rows = np.empty((len(texts), kept if is_normalised else info.dimensions), np.float32)
         prompts = [prefix + text for text in texts]

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from ..errors import ExportError
 from .geometry import Geometry
+from .hub import download, download_without_weights
 from .json_file import read_object
 from .modules import MODULES, Modules, read_modules
+from .mrl import Mrl
 from .sentence_config import longest_text
 from .stored_tensor import StoredTensor, read_index
 
@@ -25,7 +27,6 @@ _LAYER = (
 # The heads of language models and classifiers; and tables that old releases of transformers saved, which follow from
 # config.json.
 _ELSEWHERE = r"lm_head\.weight|score\.(weight|bias)|(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"
-_HUB_FILES = ["*.json", "*.safetensors", "*/config.json", "*.jinja", "merges.txt"]
 
 
 @dataclass(frozen=True)  # without slots, which leave no room for a cached property
@@ -40,6 +41,7 @@ class Checkpoint:
         geometry: The model's sizes.
         tensors: Every tensor by its name without the prefix `model.`.
         adapter: The folder of the LoRA adapter that is merged into them; None without one.
+        mrl: The sizes to which an embedding model's vectors may be cut; None until `read_mrl` has found them.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Checkpoint:
     geometry: Geometry
     tensors: Mapping[str, StoredTensor]
     adapter: Path | None = None
+    mrl: Mrl | None = None
 
     @cached_property
     def modules(self) -> Modules:
@@ -81,12 +84,14 @@ class Checkpoint:
         return stored
 
 
-def open_checkpoint(source: str, *, revision: str | None = None) -> Checkpoint:
+def open_checkpoint(source: str, *, revision: str | None = None, without_weights: Path | None = None) -> Checkpoint:
     """Open a local checkpoint folder or download one from the Hugging Face Hub.
 
     Args:
         source: A folder, or a Hub id such as `Qwen/Qwen3-Embedding-0.6B`.
         revision: Branch, tag or commit on the Hub; its main branch if None.
+        without_weights: An empty folder for a checkpoint from the Hub without its weights, which cannot be exported;
+            None to download the weights too.
 
     Raises:
         ExportError: There is no such checkpoint, or it cannot be read.
@@ -103,7 +108,13 @@ def open_checkpoint(source: str, *, revision: str | None = None) -> Checkpoint:
         raise ExportError(
             f"there is no folder {source}, and it is not a Hub id either; a Hub id looks like Qwen/Qwen3-Embedding-0.6B"
         )
-    folder = _download(source, revision)
+    if without_weights is not None:
+        commit = download_without_weights(source, revision, without_weights)
+        try:
+            return read_checkpoint(without_weights, source=source, revision=commit, tokenizer=source)
+        except ExportError as error:  # the folder, a temporary one, means nothing to users
+            raise ExportError(str(error).replace(str(without_weights), source)) from None
+    folder = download(source, revision)
     # In the Hub's cache, the folder of a commit is named by its hash.
     return read_checkpoint(folder, source=source, revision=folder.name, tokenizer=source)
 
@@ -161,33 +172,3 @@ def _check_names(folder: Path, tensors: Mapping[str, StoredTensor], *, layers: i
             f"{folder} holds {unknown[0]}{more}, which a Qwen3 model of {layers} layers does not have; bring a model "
             "that transformers loads without unexpected weights"
         )
-
-
-def _download(hub_id: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.constants import HF_HUB_OFFLINE
-
-    # HTTPError is that of the HTTP library which this release uses. HfHubHTTPError is one, and so is a proxy's refusal.
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]
-        HTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
-    except RepositoryNotFoundError:
-        raise ExportError(f"the Hugging Face Hub has no model {hub_id}, or you have no access to it") from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
-        if HF_HUB_OFFLINE:
-            raise ExportError(
-                f"HF_HUB_OFFLINE is set, and {hub_id} is not in the Hugging Face Hub's cache on this machine; "
-                "unset it, or name a local checkpoint folder"
-            ) from None
-        raise ExportError(
-            f"the Hugging Face Hub cannot be reached and {hub_id} is not in its local cache; "
-            "check the network, or name a local checkpoint folder"
-        ) from None
-    except (HTTPError, OSError) as error:
-        raise ExportError(f"downloading {hub_id} failed: {error}") from None

@@ -66,7 +66,7 @@ def write_random_checkpoint(
     random = np.random.default_rng(seed)
     weight_map: dict[str, str] = {}
     shard: dict[str, npt.NDArray[np.generic]] = {}
-    for number, shapes in enumerate(_shards(geometry)):
+    for number, shapes in enumerate(shards(geometry)):
         if equal_layers and number > 1:
             shard = dict(zip(shapes, shard.values(), strict=True))
         else:
@@ -77,7 +77,7 @@ def write_random_checkpoint(
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
-def _shards(g: Geometry) -> Iterator[dict[str, tuple[int, ...]]]:
+def shards(g: Geometry) -> Iterator[dict[str, tuple[int, ...]]]:
     """Yield the names and shapes of each shard's tensors, named as in Qwen3-Embedding's checkpoints."""
     yield {"embed_tokens.weight": (g.vocabulary, g.hidden), "norm.weight": (g.hidden,)}
     for layer in range(g.layers):

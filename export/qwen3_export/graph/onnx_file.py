@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript import GraphBuilder
@@ -24,10 +26,28 @@ IR_VERSION = 10  # read by every ONNX Runtime that knows opset 23
 IN_FILE_BYTES = 1024  # tensors up to this size stay inside the .onnx file
 ALIGNMENT = 4096  # bytes; tensors start at a memory page, so that they can be mapped instead of copied
 WRITERS = 4  # threads that read, quantize and write; more would only wait for each other
+TABLE = "model.embed_tokens"
 IN_FLIGHT_BYTES = 512 * 2**20  # of tensors in memory at once; a larger tensor is written alone
 
 
 CPU = Target()
+Model = ir.Model
+
+
+@dataclass(frozen=True, slots=True)
+class FileSizes:
+    """The sizes of a model's files, in bytes.
+
+    Attributes:
+        graph: Of the `.onnx` file.
+        weights: Of the file with the external data.
+        table: The part of the weights that is the embedding table. ONNX Runtime reads it where it is mapped, while it
+            copies the matrices into memory, in the layout of its kernels.
+    """
+
+    graph: int
+    weights: int
+    table: int
 
 
 def build_graph(
@@ -108,3 +128,29 @@ def write_model(model: ir.Model, path: Path, *, progress: Callable[[int, int], N
         max_workers=min(WRITERS, len(os.sched_getaffinity(0))),
         max_in_flight_bytes=IN_FLIGHT_BYTES,
     )
+
+
+def file_sizes(model: ir.Model) -> FileSizes:
+    """Return the sizes of the files that `write_model` would write, without reading a weight.
+
+    Args:
+        model: From `build_graph`. It cannot be written any more: its weights are replaced by others of this size.
+    """
+    end = table = 0
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None:
+            continue
+        if tensor.nbytes <= IN_FILE_BYTES:
+            if isinstance(tensor, ir.LazyTensor):
+                zeros = np.zeros(tensor.shape.numpy(), tensor.dtype.numpy())
+                value.const_value = ir.Tensor(zeros, dtype=tensor.dtype, name=name)
+            continue
+        offset = -(-end // ALIGNMENT) * ALIGNMENT if tensor.nbytes > ALIGNMENT else end
+        end = offset + tensor.nbytes
+        if name == TABLE:
+            table = tensor.nbytes
+        value.const_value = ir.ExternalTensor(
+            "model.onnx.data", offset, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
+        )
+    return FileSizes(graph=ir.to_proto(model).ByteSize(), weights=end, table=table)

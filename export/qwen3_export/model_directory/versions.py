@@ -23,6 +23,7 @@ _SHARED = (
     "model_family",
     "device",
     "dimensions",
+    "mrl_dimensions",
     "normalized",
     "max_tokens",
     "vocabulary",

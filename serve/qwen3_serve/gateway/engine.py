@@ -179,7 +179,7 @@ class Engine:
         """
         self._check_items(len(inputs))
         info = await self.embedding_model(model)
-        check_dimensions(dimensions, full=info.dimensions)
+        check_dimensions(dimensions, info=info)
         with self._pending.reserve(len(inputs)) as reservation:
             exchange.items = len(inputs)
             if isinstance(inputs[0], str):

@@ -8,14 +8,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from qwen3_client import ModelInfo, RerankerInfo
+from qwen3_client import InvalidInputError, ModelInfo, RerankerInfo
 
 from .errors import ApiError
 
 TokenIds = NDArray[np.int64]
 Truncate = Literal[False, "start", "end"]
-
-_MIN_DIMENSIONS = 32  # the smallest cut that the model cards of Qwen3-Embedding allow
 
 
 def token_ids(ids: Sequence[int], *, info: ModelInfo, truncate: Truncate, index: int) -> TokenIds:
@@ -50,18 +48,17 @@ def token_ids(ids: Sequence[int], *, info: ModelInfo, truncate: Truncate, index:
     return np.array([*body, info.eos_token_id], dtype=np.int64)
 
 
-def check_dimensions(dimensions: int | None, *, full: int) -> None:
-    """Refuse a number of dimensions that the model's vectors cannot be cut to.
+def check_dimensions(dimensions: int | None, *, info: ModelInfo) -> None:
+    """Refuse a number of dimensions to which the model's vectors may not be cut.
 
     Raises:
-        ApiError: It is not from 32 to `full`.
+        ApiError: It is such a number.
     """
-    if dimensions is not None and not _MIN_DIMENSIONS <= dimensions <= full:
-        raise ApiError(
-            "invalid",
-            f"dimensions must be from {_MIN_DIMENSIONS} to {full} for this model",
-            param="dimensions",
-        )
+    try:
+        if dimensions is not None:
+            info.check_dimensions(dimensions)
+    except InvalidInputError as error:
+        raise ApiError("invalid", str(error), param="dimensions") from None
 
 
 def empty_text(index: int | None, *, noun: str) -> ApiError:

@@ -66,7 +66,8 @@ def started(container: Object, volume: Path, *more: str) -> Iterator[subprocess.
     changes = {"/models": f"{volume}/models", "/exports": f"{volume}/exports", "0.0.0.0": "127.0.0.1"}  # noqa: S104
     for each in container.get("env", []):
         changes[f"$({each['name']})"] = str(container["resources"]["limits"]["cpu"])
-    arguments = [*container["args"]]
+    # The image's Triton; here, it is that of the wheel.
+    arguments = [each for each in container["args"] if each != "--tritonserver=/opt/tritonserver/bin/tritonserver"]
     arguments[1:1] = more
     for old, new in changes.items():
         arguments = [each.replace(old, new) for each in arguments]

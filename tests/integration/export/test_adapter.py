@@ -121,7 +121,7 @@ def test_another_base_is_noted(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "qwen3_client", "export", str(base), "--adapter", str(adapter)]
     command += ["--repository", str(tmp_path / "repository"), "--force"]
     same = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "note" not in same.stderr
+    assert "was trained on" not in same.stderr
     edit_json(adapter / "adapter_config.json", base_model_name_or_path="Qwen/Qwen3-Embedding-4B")
     other = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert f"note: the adapter was trained on Qwen/Qwen3-Embedding-4B and is merged into {base};" in other.stderr

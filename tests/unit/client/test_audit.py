@@ -162,7 +162,7 @@ def test_rows_without_a_direction_agree_with_nothing(bad: float, capsys: pytest.
         (["foreign.parquet", "--text-column", "passage", "--vector-column", "passage"], 1, "lists of equal length"),
         ([*FOREIGN, "--corpus", "c.parquet", "--id-column", "id"], 1, "has no column 'id'"),
         ([*FOREIGN, "--instruction", "Sort"], 2, "add --query"),
-        (["wide.parquet", *FOREIGN[1:]], 1, "they are not its vectors"),
+        (["wide.parquet", *FOREIGN[1:]], 1, "so are not of the model"),
         (["bytes.parquet", *FOREIGN[1:]], 2, "and there is no bytes.calibration.npz"),
         (["broken.parquet", *FOREIGN[1:]], 1, "damaged"),
         (["none.parquet", *FOREIGN[1:]], 1, "none.parquet"),

@@ -25,6 +25,7 @@ from qwen3_client import (
     ServerUnavailableError,
     Tls,
 )
+from qwen3_client.transports import FakeTransport
 
 if TYPE_CHECKING:
     from unit.client.conftest import SlowTransport
@@ -71,6 +72,18 @@ def test_dimensions_are_cut_to_unit_norm(make_client: MakeClient) -> None:
     for call in (client.encode_query, client.encode_document, client.encode_stream):
         with pytest.raises(InvalidInputError, match="from 32 to 64, not 65"):
             call(["a"], dimensions=65)
+
+
+def test_a_model_of_fixed_dimensions_says_so_before_texts_are_sent(config: dict[str, Any]) -> None:
+    config["parameters"]["mrl_dimensions"] = {"string_value": "fixed"}
+    transport = FakeTransport(configs=[config])
+    with Client(transport=transport) as client:
+        assert client.encode_document("a").shape == client.encode_document("a", dimensions=64).shape == (64,)
+        sent = len(transport.requests)
+        for call in (client.encode_query, client.encode_document, client.encode_stream):
+            with pytest.raises(InvalidInputError, match=r"must be 64 or left out, not 32: .* a fixed size, because"):
+                call(["a"], dimensions=32)
+        assert len(transport.requests) == sent
 
 
 @settings(

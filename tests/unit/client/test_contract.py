@@ -31,6 +31,7 @@ def test_a_reranker_says_the_same_but_what_only_vectors_have(
         "eos_token_id",
         "query_prompt",
         "document_prompt",
+        "mrl_dimensions",
     }
     assert info.tokenizer_sha256 == ModelInfo.from_config(config).tokenizer_sha256
     assert (info.output_width, ModelInfo.from_config(config).output_width) == (1, 64)
@@ -59,7 +60,9 @@ def test_json_of_grpc_is_read_too(config: dict[str, Any]) -> None:
     assert ModelInfo.from_config(config).revision == ""
 
 
-@pytest.mark.parametrize("key", [key for key in parameters_of(ModelInfo) if not key.endswith("_prompt")])
+@pytest.mark.parametrize(
+    "key", [key for key in parameters_of(ModelInfo) if not key.endswith("_prompt") and key != "mrl_dimensions"]
+)
 def test_a_missing_parameter_is_named(config: dict[str, Any], key: str) -> None:
     del config["parameters"][key]
     with pytest.raises(ContractMismatchError, match=f"no parameter '{key}'.*qwen3-triton export"):
@@ -104,6 +107,7 @@ def test_a_template_without_its_placeholders_is_refused(
         ("tokenizer", ""),
         ("tokenizer_sha256", "abc"),
         ("default_instruction", ""),
+        ("mrl_dimensions", "from 32"),
     ],
 )
 def test_an_ill_formed_parameter_is_named(config: dict[str, Any], key: str, value: str) -> None:

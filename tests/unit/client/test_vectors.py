@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from qwen3_client import ContractMismatchError, InferenceError, InvalidInputError, similarity
+from qwen3_client import ContractMismatchError, InferenceError, InvalidInputError, ModelInfo, similarity
+from qwen3_client.transports import FakeTransport
 from qwen3_client.vectors import checked_dimensions, checked_row, cut
+
+
+def model_of(dimensions: int, *, mrl_dimensions: str | None = None) -> ModelInfo:
+    config = dict(FakeTransport(dimensions=dimensions).configs["qwen3_embedding"])
+    if mrl_dimensions is not None:
+        config["parameters"] = {**config["parameters"], "mrl_dimensions": {"string_value": mrl_dimensions}}
+    return ModelInfo.from_config(config)
 
 
 def unit_vectors(seed: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -55,14 +63,38 @@ def test_nothing_left_after_the_cut_is_an_error() -> None:
 
 
 def test_dimensions_within_the_range_are_taken() -> None:
-    assert [checked_dimensions(d, full=1024) for d in (None, 32, 1024)] == [1024, 32, 1024]
-    assert checked_dimensions(int(np.int64(64)), full=64) == 64
+    info = model_of(1024)
+    assert [checked_dimensions(d, info=info) for d in (None, 32, 1024, int(np.int64(64)))] == [1024, 32, 1024, 64]
 
 
 @pytest.mark.parametrize("dimensions", [0, -1, 31, 1025, True, 64.0, "64"])
 def test_other_dimensions_are_refused(dimensions: object) -> None:
     with pytest.raises(InvalidInputError, match="dimensions must be"):
-        checked_dimensions(dimensions, full=1024)  # type: ignore[arg-type]
+        checked_dimensions(dimensions, info=model_of(1024))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("mrl", "allowed", "refused", "reason"),
+    [
+        (None, [32, 300, 1024], [31, 1025], "from 32 to 1024, not"),
+        ("64-512", [64, 100, 512, 1024], [32, 513], "from 64 to 512, or 1024, not"),
+        (
+            "256,512,1024",
+            [256, 512, 1024],
+            [300, 32],
+            "must be 256, 512 or 1024, the sizes that this model was trained",
+        ),
+        ("fixed", [1024], [256, 1023], "must be 1024 or left out, not .* nothing says .* trained .* --dimensions"),
+    ],
+)
+def test_a_model_states_to_which_sizes_its_vectors_may_be_cut(
+    mrl: str | None, allowed: list[int], refused: list[int], reason: str
+) -> None:
+    info = model_of(1024, mrl_dimensions=mrl)
+    assert [checked_dimensions(size, info=info) for size in allowed] == allowed
+    for size in refused:
+        with pytest.raises(InvalidInputError, match=reason):
+            checked_dimensions(size, info=info)
 
 
 def test_a_row_is_a_copy_of_the_answer() -> None:
