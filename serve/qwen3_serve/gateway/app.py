@@ -150,10 +150,13 @@ def connect(settings: Settings) -> AsyncClient:
 async def _unknown_route_response(request: Request, error: Exception) -> Response:
     """Answer what the router refuses: an unknown path, or a known path with another method."""
     status = error.status_code if isinstance(error, HTTPException) else _NOT_FOUND
-    headers = dict(getattr(error, "headers", None) or {})
+    headers = {name.lower(): value for name, value in (getattr(error, "headers", None) or {}).items()}
     if status == _NOT_FOUND:
         api_error = ApiError("no_route", "there is no such path; GET /docs lists all paths", headers=headers)
     else:
+        operations = request.app.openapi()["paths"]
+        methods = {method.upper() for method in operations.get(Routes(operations).of(request.scope["path"]), ())}
+        headers["allow"] = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
         api_error = ApiError(
             "no_method", "this path does not take that method; GET /docs lists the methods", headers=headers
         )

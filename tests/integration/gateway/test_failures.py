@@ -1,5 +1,6 @@
 """Bad requests of every kind: each API answers in its own form, and never with a failure of the server's."""
 
+import json
 from typing import Any
 
 import httpx
@@ -18,7 +19,23 @@ ROUTES: dict[str, dict[str, Any]] = {
     "/api/embed": {"model": "qwen3-embedding", "input": "a"},
     "/api/embeddings": {"model": "qwen3-embedding", "prompt": "a"},
     "/api/show": {"model": "qwen3-embedding"},
+    "/api/pull": {"model": "qwen3-embedding"},
+    "/decode": {"ids": [65]},
+    "/invocations": {"inputs": "a"},
+    "/v1/embed": {"texts": ["a"]},
+    "/v2/embed": {"texts": ["a"]},
+    "/v1/ranking": {"query": {"text": "q"}, "passages": [{"text": "a"}]},
+    "/score": {"text_1": "q", "text_2": "a"},
+    "/pooling": {"input": "a"},
+    "/detokenize": {"tokens": [65]},
 }
+# The second body of a route that two APIs share.
+OTHER_BODIES: dict[str, dict[str, Any]] = {
+    "/rerank": {"query": "q", "documents": ["a"]},
+    "/tokenize": {"prompt": "a"},
+    "/invocations": {"query": "q", "texts": ["a"]},
+}
+BOTH = [*ROUTES.items(), *OTHER_BODIES.items()]
 
 BODIES = {
     "nothing": b"",
@@ -31,7 +48,7 @@ BODIES = {
     "NUL bytes": b"\x00" * 100,
     "invalid UTF-8": b'{"input": "\xff\xfe", "inputs": "\xff", "query": "\xff", "prompt": "\xff", "model": "\xff"}',
     "UTF-16": '{"input": "a"}'.encode("utf-16"),
-    "a byte order mark": b'\xef\xbb\xbf{"input": "a"}',
+    "two byte order marks": b'\xef\xbb\xbf\xef\xbb\xbf{"input": "a"}',
     "a lone surrogate": b'{"input": "\\ud800", "inputs": "\\ud800", "query": "\\udc00", "prompt": "\\ud800"}',
     "deep nesting": b'{"input": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "deep objects": b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
@@ -45,9 +62,14 @@ def values() -> list[object]:
     return [5, -1, 1.5, True, "", "x", [], [None], [[]], [1, "a"], [["a"]], {}, {"a": 1}, 10**30, [-1], [2**31], [1.0]]
 
 
-@pytest.mark.parametrize("path", ROUTES)
-def test_the_route_works_to_begin_with(http: httpx.Client, path: str) -> None:
-    assert http.post(path, json=ROUTES[path]).status_code == 200
+@pytest.mark.parametrize(("path", "body"), BOTH)
+def test_the_route_works_to_begin_with(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    plain = http.post(path, json=body)
+    assert plain.status_code == 200
+    marked = http.post(path, content=b"\xef\xbb\xbf" + json.dumps(body).encode())
+    assert marked.status_code == 200, "a byte order mark is skipped"
+    slashed = http.post(f"{path}/" if path != "/" else "//", json=body)
+    assert slashed.status_code == 200, "a slash at the end changes nothing"
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -58,40 +80,49 @@ def test_a_body_that_is_no_request(http: httpx.Client, path: str, name: str) -> 
     failure_text(path, answer.json())
 
 
-@pytest.mark.parametrize("path", ROUTES)
-def test_a_value_of_another_type(http: httpx.Client, path: str) -> None:
+@pytest.mark.parametrize(("path", "body"), BOTH)
+def test_a_value_of_another_type(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
     document = http.get("/openapi.json").json()
-    reference = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-    fields = document["components"]["schemas"][reference.rpartition("/")[2]]["properties"]
-    assert set(ROUTES[path]) <= set(fields)
+    schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    kinds = [
+        document["components"]["schemas"][each["$ref"].rpartition("/")[2]] for each in schema.get("anyOf", [schema])
+    ]
+    (fields,) = [kind["properties"] for kind in kinds if set(body) <= set(kind["properties"])]
     for field in fields:
         for value in values():
-            answer = http.post(path, json={**ROUTES[path], field: value})
+            answer = http.post(path, json={**body, field: value})
             if answer.status_code != 200:
                 assert answer.status_code in (400, 404, 413, 422), (field, value, answer.text)
                 failure_text(path, answer.json())
 
 
-@pytest.mark.parametrize("path", ROUTES)
-def test_a_field_that_is_missing(http: httpx.Client, path: str) -> None:
-    for field in ROUTES[path]:
-        answer = http.post(path, json={key: value for key, value in ROUTES[path].items() if key != field})
+@pytest.mark.parametrize(("path", "body"), BOTH)
+def test_a_field_that_is_missing(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    for field in body:
+        answer = http.post(path, json={key: value for key, value in body.items() if key != field})
         if path.startswith("/api/") and field in ("input", "prompt"):
             assert answer.status_code == 200, "that loads the model"
         else:
             assert answer.status_code in (400, 422)
-            assert field in failure_text(path, answer.json())
+            named = (
+                {"documents": "texts", "prompt": "inputs"}.get(field, field) if body is not ROUTES.get(path) else field
+            )
+            assert {field, named} & set(failure_text(path, answer.json()).replace(":", "").split())
 
 
 @pytest.mark.parametrize("path", ROUTES)
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "TRACE"])
 def test_another_method(http: httpx.Client, path: str, method: str) -> None:
     answer = http.request(method, path)
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    if path == "/" and method == "GET":
+        assert answer.json()["name"] == "qwen3-triton gateway", "load balancers ask here"
+        return
+    allowed = "GET, HEAD, POST" if path == "/" else "POST"
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     failure_text(path, answer.json())
 
 
-@pytest.mark.parametrize("path", ["/v1/nonesuch", "/v2/nonesuch", "/api/generate", "/nonesuch", "/v1/embeddings/"])
+@pytest.mark.parametrize("path", ["/v1/nonesuch", "/v2/nonesuch", "/api/generate", "/nonesuch", "/v1/embeddings/x"])
 def test_a_path_that_is_not_there(http: httpx.Client, path: str) -> None:
     answer = http.post(path, json={})
     assert answer.status_code == 404
@@ -103,7 +134,7 @@ def test_a_path_that_is_not_there(http: httpx.Client, path: str) -> None:
 
 def test_messages_repeat_no_text(http: httpx.Client) -> None:
     text = "a text that stays where it is"
-    for path, body in ROUTES.items():
+    for path, body in BOTH:
         broken = {key: {text: text} for key in body}
         assert text not in http.post(path, json=broken).text
 
