@@ -80,7 +80,7 @@ async def body_of_either(
 
     Args:
         request: The request; nothing has read its body yet.
-        kind: The body of the first API; also taken if the body is neither.
+        kind: The body of the first API.
         other: The body of the second.
         telling: For each, a required field that only its body has.
 
@@ -93,11 +93,13 @@ async def body_of_either(
     except ValidationError as error:
         if not _is_missing(error, telling[0]):
             raise _api_error(error, content) from None
-        first = error
     try:
         return _validated(content, other)
     except ValidationError as error:
-        raise _api_error(first if _is_missing(error, telling[1]) else error, content) from None
+        if _is_missing(error, telling[1]):
+            message = f"{telling[0]} or {telling[1]} is required"
+            raise ApiError("malformed", message, param=telling[0]) from None
+        raise _api_error(error, content) from None
 
 
 def documented(*kinds: type[RequestBody]) -> dict[str, Any]:

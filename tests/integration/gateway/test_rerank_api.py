@@ -130,4 +130,4 @@ def test_rerank_takes_documents_too(http: httpx.Client, direct: Client, path: st
     wrong = http.post(path, json={**body, "model": "other"})
     assert (wrong.status_code, wrong.json()["detail"]) == (404, wrong.json()["message"])
     neither = http.post(path, json={"query": QUERY})
-    assert neither.json() == {"error": "texts: Field required", "error_type": "validation"}
+    assert neither.json() == {"error": "texts or documents is required", "error_type": "validation"}
