@@ -12,11 +12,11 @@ TENSORRT := .venv-tensorrt
 # pip with the versions that CI tests; `make lock` renews them. hatchling builds our own package, also at a known version.
 PIP_INSTALL := bin/pip install -q --disable-pip-version-check
 # The tests that need nothing but the environment, and minutes.
-ORDINARY := not full and not huge and not compiler and not emulator and not environments and not tensorrt and not containers
+ORDINARY := not full and not huge and not compiler and not emulator and not environments and not clients and not tensorrt and not containers
 COMPOSE := docker compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-processors test-tensorrt test-environments test-batching test-full test-8b test-containers coverage \
+.PHONY: help demo test test-unit test-processors test-tensorrt test-environments test-clients test-batching test-full test-8b test-containers coverage \
 	measurements fidelity bench bench-quick docs check format hooks lock images dist clean
 
 help: ## list the targets
@@ -43,6 +43,9 @@ test-tensorrt: $(TENSORRT)/.dev ## the tests of TensorRT's lane, in an environme
 
 test-environments: $(VENV)/.dev ## what users install: the client alone, newest, lowest, other Pythons; prints a table (half an hour)
 	$(BIN)/pytest -m environments -s --timeout 5400 tests/integration/environments
+
+test-clients: $(VENV)/.dev ## other people's clients, at their newest versions, against the gateway (needs a JDK; minutes)
+	$(BIN)/pytest -m clients -s tests/integration/clients
 
 test-batching: $(VENV)/.dev ## compile the batching plugin of docker/batching and run it in Triton; needs g++ and nlohmann-json
 	$(BIN)/pytest -m compiler

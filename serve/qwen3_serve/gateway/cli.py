@@ -21,7 +21,7 @@ HELP = "offer the APIs of OpenAI, NIM, Cohere, Jina, vLLM, TEI and Ollama in fro
 EXTRA = "gateway"
 
 _APP = "qwen3_serve.gateway.app:from_environment"
-_KEEP_ALIVE_S = 75  # above the 60 s for which most load balancers keep an idle connection, so that they close it first
+KEEP_ALIVE_S = 75  # above the 60 s for which most load balancers keep an idle connection, so that they close it first
 # Not httptools: with it, uvicorn drops the body of a request that offers `Upgrade: h2c`, as every POST of Java's own
 # client does (uvicorn#2722). h11 costs 0.1 ms more per request.
 HTTP = "h11"
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-alive",
         type=int,
-        default=_KEEP_ALIVE_S,
+        default=KEEP_ALIVE_S,
         metavar="S",
         help="seconds to keep an idle connection open; longer than your load balancer does (%(default)s)",
     )

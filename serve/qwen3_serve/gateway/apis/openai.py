@@ -66,7 +66,7 @@ async def _embed(request: Request, body: EmbeddingRequest) -> Response:
     model, kind = _model_and_kind(body, aliases=request.app.state.settings.model_aliases)
     if body.instruction is not None and kind != "query":
         raise ApiError("invalid", "an instruction goes with input_type query only", param="instruction")
-    dimensions = one_of(body, "dimensions", "output_dimension")
+    dimensions = one_of(body, "dimensions", "output_dimension") or None
     engine, embedding_type, is_base64 = engine_of(request), *_number_format(body)
     calibration = request.app.state.calibration
     if embedding_type != "float":  # refused before the vectors are computed

@@ -33,7 +33,9 @@ class EmbeddingRequest(RequestBody):
         ),
     ]
     model: str | None = Field(None, description="A name from GET /v1/models, an alias, or Ollama's name.")
-    dimensions: int | None = Field(None, ge=1, description="Length of the vectors; the model's by default.")
+    dimensions: int | None = Field(
+        None, ge=0, description="Length of the vectors; 0, which Infinity's clients send, or no value, for the model's."
+    )
     output_dimension: int | None = Field(None, ge=1, description="Voyage's and Mistral's name of dimensions.")
     encoding_format: Literal["float", "base64"] | None = Field(None, description="The default is float.")
     input_type: InputType | None = Field(

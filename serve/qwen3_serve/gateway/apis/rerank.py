@@ -152,7 +152,7 @@ async def reranked(request: Request, body: RerankRequest, *, version: str) -> Re
     return json_response(
         {
             "id": exchange.request_id,
-            "object": "list",
+            "object": "list" if body.raw_scores is None else "rerank",
             "model": body.model or public_name(result.info),
             "results": results,
             "usage": {"prompt_tokens": result.tokens, "total_tokens": result.tokens},
