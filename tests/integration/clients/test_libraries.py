@@ -256,7 +256,7 @@ def test_a_library_embeds(
     done = run(environments, requirements, program, gateway.url)
     assert done.returncode == 0, done.stderr[-4000:]
     expected = direct.encode_query(DOCUMENTS) if kind == "query" else direct.encode_document(DOCUMENTS)
-    np.testing.assert_allclose(np.float32(json.loads(done.stdout.splitlines()[-1])), expected, atol=1e-7)
+    np.testing.assert_allclose(np.array(json.loads(done.stdout.splitlines()[-1])), expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", RERANKING)
@@ -331,4 +331,4 @@ def test_javas_own_client(genuine: tuple[Gateway, Client], tmp_path: Path) -> No
     for answer in answers:
         assert answer.startswith("200 "), answer
         vectors = [item["embedding"] for item in json.loads(answer[4:])["data"]]
-        np.testing.assert_array_equal(np.float32(vectors), direct.encode_document(DOCUMENTS))
+        np.testing.assert_array_equal(np.array(vectors, np.float32), direct.encode_document(DOCUMENTS))

@@ -10,12 +10,18 @@ import numpy as np
 import ollama
 import openai
 import pytest
+from numpy.typing import ArrayLike, NDArray
 from qwen3_client import Client, quantize
 from support.gateway import MAX_TOKENS, Gateway
 
 EMBEDDING, RERANKER = "Qwen/Qwen3-Embedding-8B", "Qwen/Qwen3-Reranker-8B"
 QUERY = "Which planet is known as the Red Planet?"
 DOCUMENTS = ["Venus is the hottest planet.", "Mars is often called the Red Planet.", "Юпитер"]
+
+
+def floats(numbers: ArrayLike | None) -> NDArray[np.float32]:
+    assert numbers is not None
+    return np.array(numbers, np.float32)
 
 
 @pytest.fixture
@@ -34,22 +40,23 @@ def test_coheres_client_embeds(gateway: Gateway, plain_http: httpx.Client, direc
         answer = two.embed(
             model=EMBEDDING, texts=DOCUMENTS, input_type=input_type, embedding_types=["float", "ubinary", "base64"]
         )
-        np.testing.assert_array_equal(np.float32(answer.embeddings.float_), expected)
-        np.testing.assert_array_equal(answer.embeddings.ubinary, quantize(expected, "ubinary"))
+        np.testing.assert_array_equal(floats(answer.embeddings.float_), expected)
+        np.testing.assert_array_equal(floats(answer.embeddings.ubinary), quantize(expected, "ubinary"))
         rows = [np.frombuffer(base64.b64decode(row), "<f4") for row in answer.embeddings.base64 or []]
         np.testing.assert_array_equal(rows, expected)
     cut = two.embed(
         model=EMBEDDING,
-        inputs=[{"content": [{"type": "text", "text": DOCUMENTS[0]}]}],
+        inputs=[cohere.EmbedInput(content=[cohere.TextEmbedContent(text=DOCUMENTS[0])])],
         input_type="search_document",
         output_dimension=32,
     )
     expected = direct.encode_document(DOCUMENTS[:1], dimensions=32)
-    np.testing.assert_array_equal(np.float32(cut.embeddings.float_), expected)
+    np.testing.assert_array_equal(floats(cut.embeddings.float_), expected)
     one = cohere.Client(api_key="any", base_url=gateway.url, httpx_client=plain_http)
     plain = one.embed(texts=["long " * 2000], model=EMBEDDING, input_type="search_document")
     expected = direct.encode_document(["long " * 2000], truncate="end")
-    np.testing.assert_array_equal(np.float32(plain.embeddings), expected)
+    assert isinstance(plain.embeddings, list)
+    np.testing.assert_array_equal(floats(plain.embeddings), expected)
     with pytest.raises(cohere.BadRequestError, match="text 0 is longer"):
         one.embed(texts=["long " * 2000], model=EMBEDDING, input_type="search_document", truncate="NONE")
     with pytest.raises(cohere.BadRequestError, match="images: this route does not support it"):
@@ -63,9 +70,7 @@ def test_openais_client_at_other_addresses(gateway: Gateway, direct: Client, pat
     with openai.OpenAI(base_url=f"{gateway.url}{path}", api_key="any", max_retries=0) as client:
         answer = client.embeddings.create(model=EMBEDDING, input=DOCUMENTS)
         assert [model.id for model in client.models.list().data] == [EMBEDDING, RERANKER]
-    np.testing.assert_array_equal(
-        np.float32([item.embedding for item in answer.data]), direct.encode_document(DOCUMENTS)
-    )
+    np.testing.assert_array_equal(floats([item.embedding for item in answer.data]), direct.encode_document(DOCUMENTS))
 
 
 def test_azures_client_embeds(gateway: Gateway, http: httpx.Client, direct: Client) -> None:
@@ -75,9 +80,7 @@ def test_azures_client_embeds(gateway: Gateway, http: httpx.Client, direct: Clie
         answer = client.embeddings.create(model="qwen3_embedding", input=DOCUMENTS)
         with pytest.raises(openai.NotFoundError, match="no model 'gpt-4' here"):
             client.embeddings.create(model="gpt-4", input="a")
-    np.testing.assert_array_equal(
-        np.float32([item.embedding for item in answer.data]), direct.encode_document(DOCUMENTS)
-    )
+    np.testing.assert_array_equal(floats([item.embedding for item in answer.data]), direct.encode_document(DOCUMENTS))
     by_path = http.post("/openai/deployments/nonesuch/embeddings", json={"input": "a"})
     assert (by_path.status_code, by_path.json()["error"]["code"]) == (404, "model_not_found")
 
@@ -117,9 +120,7 @@ def test_vllm_scores(http: httpx.Client, direct: Client, path: str) -> None:
 
 def test_vllm_pools_and_tokenizes(http: httpx.Client, direct: Client) -> None:
     pooled = http.post("/pooling", json={"model": EMBEDDING, "input": DOCUMENTS, "task": "embed"}).json()
-    np.testing.assert_array_equal(
-        np.float32([item["data"] for item in pooled["data"]]), direct.encode_document(DOCUMENTS)
-    )
+    np.testing.assert_array_equal(floats([item["data"] for item in pooled["data"]]), direct.encode_document(DOCUMENTS))
     ids = direct.tokenize(["hi é"])[0].tolist()
     tokenized = http.post("/tokenize", json={"prompt": "hi é", "return_token_strs": True}).json()
     assert (tokenized["tokens"], tokenized["count"], tokenized["max_model_len"]) == (ids, len(ids), MAX_TOKENS)
@@ -140,7 +141,7 @@ def test_tei_decodes(http: httpx.Client, direct: Client) -> None:
 
 def test_sagemaker_invokes(http: httpx.Client, direct: Client) -> None:
     embedded = http.post("/invocations", json={"inputs": DOCUMENTS}).json()
-    np.testing.assert_array_equal(np.float32(embedded), direct.encode_document(DOCUMENTS))
+    np.testing.assert_array_equal(floats(embedded), direct.encode_document(DOCUMENTS))
     ranked = http.post("/invocations", json={"query": QUERY, "texts": DOCUMENTS}).json()
     assert ranked == [{"index": hit.index, "score": hit.score} for hit in direct.rank(QUERY, DOCUMENTS)]
 
@@ -158,16 +159,16 @@ def test_ollama_pulls_what_is_there_and_knows_latest(gateway: Gateway, direct: C
         assert [event.status for event in client.pull("qwen3-embedding", stream=True)] == ["success"]
         for name in ("qwen3_embedding:latest", "qwen3-embedding:latest", EMBEDDING):
             vector = client.embed(model=name, input="a").embeddings[0]
-            np.testing.assert_array_equal(np.float32(vector), direct.encode_document("a"))
+            np.testing.assert_array_equal(floats(vector), direct.encode_document("a"))
         with pytest.raises(ollama.ResponseError, match="no model 'llama3' here"):
             client.pull("llama3")
 
 
 def test_jinas_and_voyages_fields(http: httpx.Client, direct: Client) -> None:
-    def vectors(**body: object) -> object:
+    def vectors(**body: object) -> NDArray[np.float32]:
         answer = http.post("/v1/embeddings", json=body)
         assert answer.status_code == 200, answer.text
-        return np.float32([item["embedding"] for item in answer.json()["data"]])
+        return floats([item["embedding"] for item in answer.json()["data"]])
 
     queries, documents = direct.encode_query(DOCUMENTS), direct.encode_document(DOCUMENTS)
     as_objects = [{"text": text} for text in DOCUMENTS]

@@ -4,7 +4,7 @@ import gzip
 import json
 import socket
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import numpy as np
@@ -35,9 +35,10 @@ def exchange(url: str, *parts: bytes) -> list[tuple[int, bytes]]:
         with connection.makefile("rb") as stream:
             for _ in range(sum(part.count(b" HTTP/1.1\r\n") for part in parts)):
                 status = int(stream.readline().split()[1])
-                headers = dict(
-                    iter(lambda: tuple(stream.readline().rstrip().lower().partition(b": ")[::2]), (b"", b""))
-                )
+                headers = {}
+                while line := stream.readline().rstrip().lower():
+                    name, _, value = line.partition(b": ")
+                    headers[name] = value
                 answers.append((status, stream.read(int(headers[b"content-length"]))))
     return answers
 
@@ -74,11 +75,13 @@ def test_the_command_ignores_it_too(gateway_triton: Triton) -> None:
     ("encoding", "compress"),
     [("gzip", gzip.compress), ("GZIP, identity", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)],
 )
-def test_a_compressed_body_is_read(http: httpx.Client, direct: Client, encoding: str, compress: type[bytes]) -> None:
+def test_a_compressed_body_is_read(
+    http: httpx.Client, direct: Client, encoding: str, compress: Callable[[bytes], bytes]
+) -> None:
     content = compress(json.dumps(BODY).encode())
     for sent in (content, (content[i : i + 7] for i in range(0, len(content), 7))):
         answer = http.post("/v1/embeddings", content=sent, headers={"content-encoding": encoding})
-        vectors = np.float32([item["embedding"] for item in answer.json()["data"]])
+        vectors = np.array([item["embedding"] for item in answer.json()["data"]], np.float32)
         np.testing.assert_array_equal(vectors, direct.encode_document(BODY["input"]))
 
 
