@@ -64,10 +64,13 @@ def test_javas_offer_to_upgrade_is_ignored(
 
 
 def test_the_command_ignores_it_too(gateway_triton: Triton) -> None:
-    with command("--triton", gateway_triton.grpc_url) as (_, port):
+    with command("--triton", gateway_triton.grpc_url) as (process, port):
         content = json.dumps(BODY).encode()
         request = JAVA.format(path="/v1/embeddings", length=f"Content-Length: {len(content)}\r\n", host="x").encode()
         ((status, answer),) = exchange(f"http://127.0.0.1:{port}", request + content)
+        process.terminate()
+        _, log = process.communicate(timeout=30)
+    assert log == "", "a request that is answered needs no warning"
     assert (status, len(json.loads(answer)["data"])) == (200, 2)
 
 
