@@ -15,14 +15,14 @@ KUBERNETES := build/kubernetes
 # pip with the versions that CI tests; `make lock` renews them. hatchling builds our own package, also at a known version.
 PIP_INSTALL := bin/pip install -q --disable-pip-version-check
 # The tests that need nothing but the environment, and minutes.
-ORDINARY := not full and not huge and not compiler and not cuda and not emulator and not environments and not tensorrt \
-	and not containers and not deploy
+ORDINARY := not full and not huge and not compiler and not cuda and not emulator and not environments and not clients \
+	and not tensorrt and not containers and not deploy
 # The releases of onnxruntime-gpu for `make test-cuda`: that of Triton's container, and the newest.
 CUDA_RELEASES := 1.27.0 1.31.1
 COMPOSE := docker compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-processors test-tensorrt test-cuda test-environments test-batching test-full test-8b test-containers test-deploy coverage \
+.PHONY: help demo test test-unit test-processors test-tensorrt test-cuda test-environments test-clients test-batching test-full test-8b test-containers test-deploy coverage \
 	measurements fidelity bench bench-quick docs check format hooks lock images dist clean
 
 help: ## list the targets
@@ -53,6 +53,9 @@ test-cuda: $(VENV)/.dev $(CUDA_RELEASES:%=build/cuda/%/.installed) build/cuda/he
 
 test-environments: $(VENV)/.dev ## what users install: the client alone, newest, lowest, other Pythons; prints a table (half an hour)
 	$(BIN)/pytest -m environments -s --timeout 5400 tests/integration/environments
+
+test-clients: $(VENV)/.dev ## other people's clients, at their newest versions, against the gateway (needs a JDK; minutes)
+	$(BIN)/pytest -m clients -s tests/integration/clients
 
 test-batching: $(VENV)/.dev ## compile the batching plugin of docker/batching and run it in Triton; needs g++ and nlohmann-json
 	$(BIN)/pytest -m compiler

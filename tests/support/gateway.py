@@ -19,9 +19,14 @@ from fastapi import FastAPI
 from qwen3_export import export
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings, create_app
+from qwen3_serve.gateway.cli import HTTP
 
 DIMENSIONS = 64
 MAX_TOKENS = 2048
+TEI_PATHS = {
+    *("/", "/embed", "/rerank", "/similarity", "/tokenize", "/decode", "/info", "/invocations"),
+    *("/reranker/health", "/reranker/info", "/reranker/rerank"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,14 @@ def running(settings: Settings) -> Iterator[Gateway]:
     """Runs a gateway on a free port, in a thread of its own."""
     app = create_app(settings)
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=5
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        access_log=False,
+        http=HTTP,
+        ws="none",
+        timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -145,18 +157,22 @@ def failure_text(path: str, body: dict[str, Any]) -> str:
     if path.startswith("/api/"):
         assert set(body) == {"error"}
         message = body["error"]
-    elif path in ("/v1/rerank", "/v2/rerank"):
+    elif path in ("/v1/rerank", "/v2/rerank", "/v1/embed", "/v2/embed"):
         assert set(body) == {"id", "message", "detail"}
         assert body["message"] == body["detail"]
         message = body["message"]
-    elif path in ("/", "/embed", "/rerank", "/similarity", "/tokenize", "/info"):
+    elif path in TEI_PATHS and "error_type" in body:
         assert set(body) == {"error", "error_type"}
         assert body["error_type"] in ("unhealthy", "backend", "overloaded", "validation", "tokenizer", "empty")
         message = body["error"]
+    elif path in ("/rerank", "/reranker/rerank"):  # with `documents`, it is Jina's API
+        assert set(body) == {"id", "message", "detail"}
+        message = body["message"]
     else:
-        assert set(body) == {"error"}
+        assert set(body) == {"error", "detail"}
         assert set(body["error"]) == {"message", "type", "param", "code"}
-        message = body["error"]["message"]
+        assert body["detail"] == body["error"]["message"]
+        message = body["detail"]
     assert isinstance(message, str)
     assert message
     return message

@@ -7,10 +7,13 @@ from typing import Any, cast
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
+from starlette.types import Scope
 
 from .engine import Engine
 from .errors import ApiError
 from .exchange import Exchange, exchange_of
+
+_ANSWERED_AS = "qwen3_serve.gateway.api"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,22 @@ class Api:
     def has(self, path: str) -> bool:
         """Return whether a path belongs to this API."""
         return any(path == own or (own.endswith("/") and len(own) > 1 and path.startswith(own)) for own in self.paths)
+
+
+def answer_as(request: Request, api: Api) -> None:
+    """Have the errors of a request rendered as this API's, on a route that two APIs share."""
+    request.scope[_ANSWERED_AS] = api
+
+
+def api_of(scope: Scope, apis: tuple[Api, ...]) -> Api:
+    """Return the API that a request belongs to; the first one for a path that belongs to none."""
+    if _ANSWERED_AS in scope:
+        return cast(Api, scope[_ANSWERED_AS])
+    # An API that lists the path itself goes before one that lists a prefix of it: /v1/rerank is Cohere's, the rest of
+    # /v1/ OpenAI's.
+    path = scope["path"]
+    candidates = [api for api in apis if api.has(path)]
+    return next((api for api in candidates if path in api.paths), candidates[0] if candidates else apis[0])
 
 
 def engine_of(request: Request) -> Engine:

@@ -2,7 +2,8 @@
 
 A request passes, from the outside in: `Observation` (request id, log, metrics), `Tracing` where it is configured,
 `ErrorResponses` (errors become responses), `ApiKeys`, `Limits`, and then the route of the API that was asked. The
-routes share one `Engine`, and with it one connection to Triton.
+routes share one `Engine`, and with it one connection to Triton. `PlainPaths` goes before all: the others see the paths
+that the routes have.
 """
 
 import contextlib
@@ -14,16 +15,20 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from qwen3_client import AsyncClient, Tls, __version__
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
 from .api import Api
+from .apis.cohere import COHERE
+from .apis.nim import NIM
 from .apis.ollama import OLLAMA
 from .apis.openai import OPENAI
 from .apis.operation import OPERATION_PATHS
 from .apis.operation import router as operation_router
 from .apis.rerank import RERANK
 from .apis.tei import TEI
+from .apis.vllm import VLLM
 from .engine import Engine
 from .errors import ApiError
 from .middleware.access_log import configure_logging
@@ -32,13 +37,15 @@ from .middleware.error_responses import ErrorResponses, error_response
 from .middleware.limits import Limits
 from .middleware.metrics import Metrics
 from .middleware.observation import Observation
+from .middleware.paths import HeadAsGet, PlainPaths
 from .middleware.tracing import Tracing, is_configured, tracer_provider
 from .pending import PendingWork
 from .readiness import Readiness
+from .routes import Routes
 from .settings import Settings
 from .vector_types import load_calibration
 
-_APIS: tuple[Api, ...] = (OPENAI, RERANK, TEI, OLLAMA)
+_APIS: tuple[Api, ...] = (OPENAI, RERANK, COHERE, NIM, VLLM, TEI, OLLAMA)
 _NOT_FOUND = 404
 
 
@@ -74,7 +81,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="qwen3-triton gateway",
-        summary="Qwen3-Embedding and Qwen3-Reranker behind the APIs of OpenAI, Cohere, TEI and Ollama.",
+        summary="Qwen3-Embedding and Qwen3-Reranker in the APIs of OpenAI, NIM, Cohere, Jina, vLLM, TEI and Ollama.",
         version=__version__,
         lifespan=lifespan,
         redoc_url=None,
@@ -89,14 +96,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _unknown_route_response)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
 
-    routes = frozenset(path for path in _paths(app) if "{" not in path)
+    routes = Routes({*OPERATION_PATHS, *app.openapi()["paths"]})
     # Starlette makes the middleware that is added last the outermost.
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Limits, settings=chosen)
     app.add_middleware(ApiKeys, keys=chosen.api_keys)
     app.add_middleware(ErrorResponses, apis=_APIS)
+    if chosen.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=chosen.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
     if provider is not None:
         app.add_middleware(Tracing, provider=provider, routes=routes)
     app.add_middleware(Observation, metrics=metrics, routes=routes, access_log=chosen.access_log)
+    app.add_middleware(PlainPaths, root_path=chosen.root_path)
     return app
 
 
@@ -134,18 +151,17 @@ def connect(settings: Settings) -> AsyncClient:
 async def _unknown_route_response(request: Request, error: Exception) -> Response:
     """Answer what the router refuses: an unknown path, or a known path with another method."""
     status = error.status_code if isinstance(error, HTTPException) else _NOT_FOUND
-    headers = dict(getattr(error, "headers", None) or {})
+    headers = {name.lower(): value for name, value in (getattr(error, "headers", None) or {}).items()}
     if status == _NOT_FOUND:
         api_error = ApiError("no_route", "there is no such path; GET /docs lists all paths", headers=headers)
     else:
+        operations = request.app.openapi()["paths"]
+        methods = {method.upper() for method in operations.get(Routes(operations).of(request.scope["path"]), ())}
+        headers["allow"] = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
         api_error = ApiError(
             "no_method", "this path does not take that method; GET /docs lists the methods", headers=headers
         )
     return error_response(request.scope, api_error, apis=_APIS)
-
-
-def _paths(app: FastAPI) -> set[str]:
-    return {*OPERATION_PATHS, *app.openapi()["paths"]}
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -6,7 +6,7 @@ window for a request with one. This module knows nothing about HTTP or about any
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Sized
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Literal, TypeVar
@@ -25,7 +25,17 @@ from qwen3_client import (
 
 from .errors import ApiError
 from .exchange import Exchange
-from .inputs import TokenIds, Truncate, check_dimensions, empty_text, text_too_long, token_ids, unknown_model
+from .inputs import (
+    TokenIds,
+    Truncate,
+    check_dimensions,
+    check_ids,
+    cut,
+    empty_text,
+    text_too_long,
+    token_ids,
+    unknown_model,
+)
 from .names import is_name_of, public_name
 from .pending import PendingWork
 from .settings import Settings
@@ -37,6 +47,9 @@ Priority = Literal["interactive", "bulk"]
 _CONCURRENT_TOKENIZATIONS = 2  # requests
 _SLICE = 16  # items that are handed to the client in one call
 _CONCURRENT_SLICES = 8  # so at most 128 items of one request wait in the client's window, enough to keep it full
+
+# An empty document answers no query. Its logit is below any that the model gives, and its score is what that rounds to.
+_EMPTY = Judgement(score=0.0, logit=-100.0)
 
 _Result = TypeVar("_Result")
 
@@ -161,6 +174,7 @@ class Engine:
         instruction: str | None = None,
         dimensions: int | None = None,
         truncate: Truncate = False,
+        max_tokens: int | None = None,
     ) -> EmbeddingResult:
         """Embed texts, or texts that are token ids already.
 
@@ -172,6 +186,7 @@ class Engine:
             instruction: The task of queries; None for the model's default.
             dimensions: Length of the vectors; None for the model's.
             truncate: Which end a text that is too long loses; False to refuse it.
+            max_tokens: Most tokens of one text, all that the model reads of it counted; None for the model's limit.
 
         Raises:
             ApiError: An input cannot be used, or there are too many.
@@ -190,7 +205,16 @@ class Engine:
                     noun="text",
                 )
             else:
-                rows = [token_ids(ids, info=info, truncate=truncate, index=i) for i, ids in enumerate(inputs)]  # type: ignore[arg-type]
+                append = self._settings.append_end_token
+                rows = [
+                    token_ids(ids, info=info, truncate=truncate, index=i, append_end_token=append)  # type: ignore[arg-type]
+                    for i, ids in enumerate(inputs)
+                ]
+            if max_tokens is not None:
+                rows = [
+                    cut(row, max_tokens=max_tokens, truncate=truncate, index=i, noun="text")
+                    for i, row in enumerate(rows)
+                ]
             reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
             # A few texts are usually waited for by a user, even if the request does not call them queries.
             priority: Priority = "interactive" if kind == "query" or len(rows) <= _SLICE else "bulk"
@@ -205,7 +229,7 @@ class Engine:
 
     async def rerank(
         self,
-        query: str,
+        query: str | Sequence[str],
         documents: Sequence[str],
         *,
         exchange: Exchange,
@@ -216,7 +240,7 @@ class Engine:
         """Score how well each document answers a query.
 
         Args:
-            query: The query.
+            query: The query, or one for each document.
             documents: The documents.
             exchange: The record of the request.
             model: The model's name in the request.
@@ -231,20 +255,30 @@ class Engine:
         info = await self.reranker(model)
         with self._pending.reserve(len(documents)) as reservation:
             exchange.items = len(documents)
-            if not query:
+            queries = [query] * len(documents) if isinstance(query, str) else query
+            if not all(queries):
                 raise ApiError("empty", "the query is empty", param="query")
-            pairs = [(query, document) for document in documents]
+            judgements = [_EMPTY] * len(documents)
+            scored = [i for i, document in enumerate(documents) if document]
+            if len(scored) < len(documents) and self._settings.empty_documents == "refuse":
+                raise empty_text(next(i for i, document in enumerate(documents) if not document), noun="document")
+            if not scored:
+                return RerankingResult(info=info, judgements=judgements, tokens=0)
+            pairs = [(queries[i], documents[i]) for i in scored]
             rows = await self._tokenized(
                 lambda: self._client.tokenize_pairs(pairs, instruction=instruction, truncate=truncate),
                 info=info,
                 noun="document",
+                indices=scored,
             )
             reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
             slices = await _in_slices(rows, self._client.score_tokens)
             reservation.record_answer()
         self._record_answer(info)
         exchange.fingerprint = info.fingerprint or ""
-        judgements = [judgement for some in slices for judgement in some]
+        found = (judgement for some in slices for judgement in some)
+        for i, judgement in zip(scored, found, strict=True):
+            judgements[i] = judgement
         return RerankingResult(info=info, judgements=judgements, tokens=exchange.tokens)
 
     async def tokenize(self, texts: Sequence[str], *, exchange: Exchange, kind: Kind) -> list[list[dict[str, Any]]]:
@@ -269,16 +303,50 @@ class Engine:
                 noun="text",
             )
             reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
-            if self._offset_tokenizer is None:
-                self._offset_tokenizer = await asyncio.to_thread(
-                    OffsetTokenizer,
-                    info,
-                    source=self._settings.tokenizer,
-                    special_tokens=self._settings.special_tokens,
-                )
+            tokenizer = await self._offsets(info)
             # A query prompt of None stands for an instruction.
             has_prompt = info.query_prompt != "" if kind == "query" else info.document_prompt != ""
-            return await asyncio.to_thread(self._offset_tokenizer.tokens_of_all, texts, rows, has_prompt=has_prompt)
+            return await asyncio.to_thread(tokenizer.tokens_of_all, texts, rows, has_prompt=has_prompt)
+
+    async def decode(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        exchange: Exchange,
+        model: str | None = None,
+        skip_special_tokens: bool,
+    ) -> list[str]:
+        """Return the text of each list of token ids.
+
+        Args:
+            rows: For each text its token ids.
+            exchange: The record of the request.
+            model: The model's name in the request.
+            skip_special_tokens: Whether to leave out special tokens, such as the end-of-text token.
+
+        Raises:
+            ApiError: An id is outside the vocabulary, or there are too many.
+            Qwen3ClientError: Triton or the tokenizer is not available.
+        """
+        self._check_items(len(rows))
+        info = await self.embedding_model(model)
+        for index, ids in enumerate(rows):
+            check_ids(ids, info=info, index=index)
+        with self._pending.reserve(len(rows)) as reservation:
+            exchange.items = len(rows)
+            reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
+            tokenizer = await self._offsets(info)
+            return await asyncio.to_thread(tokenizer.texts_of_all, rows, skip_special_tokens=skip_special_tokens)
+
+    async def _offsets(self, info: ModelInfo) -> OffsetTokenizer:
+        if self._offset_tokenizer is None:
+            self._offset_tokenizer = await asyncio.to_thread(
+                OffsetTokenizer,
+                info,
+                source=self._settings.tokenizer,
+                special_tokens=self._settings.special_tokens,
+            )
+        return self._offset_tokenizer
 
     def _record_answer(self, info: ModelInfo | RerankerInfo) -> None:
         self._answered_at[info.name] = monotonic()
@@ -294,7 +362,7 @@ class Engine:
                 "too_many", f"{items} texts are more than the {self._settings.max_items} that one request may have"
             )
 
-    def _count_tokens(self, rows: Sequence[TokenIds], *, exchange: Exchange) -> int:
+    def _count_tokens(self, rows: Sequence[Sized], *, exchange: Exchange) -> int:
         exchange.tokens = sum(len(row) for row in rows)
         if exchange.tokens > self._settings.max_request_tokens:
             raise ApiError(
@@ -310,15 +378,23 @@ class Engine:
         *,
         info: ModelInfo | RerankerInfo,
         noun: str,
+        indices: Sequence[int] | None = None,
     ) -> list[TokenIds]:
-        """Tokenize when it is this request's turn; errors call a text what the request calls it."""
+        """Tokenize when it is this request's turn; errors call a text what the request calls it.
+
+        `indices` are those of the texts in the request, if not all of them are tokenized.
+        """
         try:
             async with self._tokenizing:
                 return await tokenize()
         except EmptyTextError as error:
-            raise empty_text(error.index, noun=noun) from error
+            raise empty_text(_index_in_request(error.index, indices), noun=noun) from error
         except TextTooLongError as error:
-            raise text_too_long(error.index, noun=noun, info=info) from error
+            raise text_too_long(_index_in_request(error.index, indices), noun=noun, info=info) from error
+
+
+def _index_in_request(index: int | None, indices: Sequence[int] | None) -> int | None:
+    return index if index is None or indices is None else indices[index]
 
 
 async def _served(question: Awaitable[_Result], *, noun: str) -> _Result:

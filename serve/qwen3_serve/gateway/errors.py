@@ -25,6 +25,7 @@ Cause = Literal[
     "too_long",  # a text with more tokens than the model takes
     "too_many",  # more items or tokens in one request than the gateway allows
     "too_large",  # a body with more bytes than the gateway allows
+    "encoding",  # a body in a content encoding that the gateway does not read
     "too_slow",  # a body that does not arrive in time
     "unauthorized",
     "no_route",
@@ -43,6 +44,7 @@ STATUS: Final[dict[Cause, int]] = {
     "too_long": 400,
     "too_many": 400,
     "too_large": 413,
+    "encoding": 415,
     "too_slow": 408,
     "unauthorized": 401,
     "no_route": 404,

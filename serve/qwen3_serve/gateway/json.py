@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,22 @@ def json_response(content: Any, *, status: int = 200, headers: dict[str, str] | 
     try:
         body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:  # documents that a rerank response returns may hold integers beyond 64 bits, and no arrays
-        body = json.dumps(content, ensure_ascii=False).encode()
+        body = json.dumps(_finite(content), ensure_ascii=False, allow_nan=False).encode()
     return Response(
         body,
         status_code=status,
         headers=headers,
         media_type="application/json",
     )
+
+
+def _finite(content: Any) -> Any:  # noqa: ANN401
+    """Return content with null in place of infinity and NaN, which JSON does not have, as orjson writes them."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    return [_finite(value) for value in content] if isinstance(content, list) else content
 
 
 def base64_rows(vectors: NDArray[Any]) -> list[str]:

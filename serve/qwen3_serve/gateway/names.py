@@ -39,11 +39,11 @@ def is_name_of(name: str, info: ModelInfo | RerankerInfo, *, aliases: tuple[str,
         _last_part(info.source).lower(),
         f"{family}-{size}",
         family,
-        f"{family}:latest",
         f"{family}:{size}",
         *(alias.lower() for alias in aliases),
     }
-    return name.lower() in known or _last_part(name).lower() in known
+    name = name.lower().removesuffix(":latest")  # Ollama's clients append it to a name without a tag
+    return name in known or _last_part(name) in known
 
 
 def _last_part(name: str) -> str:

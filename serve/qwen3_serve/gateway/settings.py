@@ -8,8 +8,11 @@ import dataclasses
 import json
 import math
 import os
+import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
+
+EmptyDocuments = Literal["lowest", "refuse"]
 
 ENVIRONMENT_VARIABLE = "QWEN3_GATEWAY_SETTINGS"
 
@@ -49,6 +52,12 @@ class Settings:
         max_pending_tokens: Most tokens that are accepted and not yet answered.
         readiness_s: Seconds for which `/ready` repeats its last result without asking Triton.
         access_log: Whether to write a line for each request.
+        append_end_token: Whether token ids that do not end in the end-of-text token are taken, with it appended.
+            False refuses them: they are probably another model's.
+        empty_documents: What becomes of an empty document of a rerank request: "lowest" gives it score 0, and "refuse"
+            refuses the request.
+        cors_origins: Origins whose web pages may read responses, such as "https://app.example"; "*" for all.
+        root_path: Path that a proxy puts before the gateway's, such as "/embeddings".
 
     Raises:
         SettingsError: An option cannot be used, or two contradict each other.
@@ -80,6 +89,10 @@ class Settings:
     max_pending_tokens: int = 4_000_000
     readiness_s: float = 1.0
     access_log: bool = True
+    append_end_token: bool = False
+    empty_documents: EmptyDocuments = "lowest"
+    cors_origins: tuple[str, ...] = ()
+    root_path: str = ""
 
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):
@@ -96,6 +109,15 @@ class Settings:
         for key in self.api_keys:
             if not key or not key.isascii() or not key.isprintable() or " " in key:
                 raise SettingsError("an API key must be printable ASCII without spaces, to fit into an HTTP header")
+        if self.empty_documents not in get_args(EmptyDocuments):
+            raise SettingsError(f"empty_documents must be lowest or refuse, not {self.empty_documents!r}")
+        if self.root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", self.root_path):
+            raise SettingsError(
+                f"root_path must look like /some/path, without a slash at its end, not {self.root_path!r}"
+            )
+        for origin in self.cors_origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise SettingsError(f"cors_origins must be like https://app.example, or *, not {origin!r}")
 
     def to_json(self) -> str:
         """Return the settings as `from_json` reads them."""

@@ -48,6 +48,10 @@ class OffsetTokenizer:
         """Return each text's tokens. See `tokens_of`."""
         return [self.tokens_of(text, ids, has_prompt=has_prompt) for text, ids in zip(texts, rows, strict=True)]
 
+    def texts_of_all(self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool) -> list[str]:
+        """Return the text of each list of token ids."""
+        return [self._tokenizer.decode(list(row), skip_special_tokens=skip_special_tokens) for row in rows]
+
     def tokens_of(self, text: str, ids: NDArray[np.int64], *, has_prompt: bool) -> list[dict[str, Any]]:
         """Return the tokens of a text in the form of TEI's API.
 

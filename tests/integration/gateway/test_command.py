@@ -299,3 +299,14 @@ def free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
+
+
+def test_an_idle_connection_is_kept_as_long_as_the_operator_says(gateway_triton: Triton) -> None:
+    with (
+        command("--triton", gateway_triton.grpc_url, "--keep-alive", "1") as (_, port),
+        socket.create_connection(("127.0.0.1", port), timeout=30) as connection,
+    ):
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))  # ends when the gateway closes the connection
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert gateway_cli.KEEP_ALIVE_S > 60, "most load balancers keep an idle connection for 60 seconds"

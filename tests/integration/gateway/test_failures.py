@@ -1,24 +1,12 @@
 """Bad requests of every kind: each API answers in its own form, and never with a failure of the server's."""
 
+import json
 from typing import Any
 
 import httpx
 import pytest
 from support.gateway import failure_text
-
-ROUTES: dict[str, dict[str, Any]] = {
-    "/v1/embeddings": {"input": "a"},
-    "/v1/rerank": {"query": "q", "documents": ["a"]},
-    "/v2/rerank": {"query": "q", "documents": ["a"]},
-    "/": {"inputs": "a"},
-    "/embed": {"inputs": "a"},
-    "/similarity": {"inputs": {"source_sentence": "a", "sentences": ["b"]}},
-    "/rerank": {"query": "q", "texts": ["a"]},
-    "/tokenize": {"inputs": "a"},
-    "/api/embed": {"model": "qwen3-embedding", "input": "a"},
-    "/api/embeddings": {"model": "qwen3-embedding", "prompt": "a"},
-    "/api/show": {"model": "qwen3-embedding"},
-}
+from support.gateway_requests import BOTH, ROUTES
 
 BODIES = {
     "nothing": b"",
@@ -31,7 +19,7 @@ BODIES = {
     "NUL bytes": b"\x00" * 100,
     "invalid UTF-8": b'{"input": "\xff\xfe", "inputs": "\xff", "query": "\xff", "prompt": "\xff", "model": "\xff"}',
     "UTF-16": '{"input": "a"}'.encode("utf-16"),
-    "a byte order mark": b'\xef\xbb\xbf{"input": "a"}',
+    "two byte order marks": b'\xef\xbb\xbf\xef\xbb\xbf{"input": "a"}',
     "a lone surrogate": b'{"input": "\\ud800", "inputs": "\\ud800", "query": "\\udc00", "prompt": "\\ud800"}',
     "deep nesting": b'{"input": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "deep objects": b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
@@ -45,9 +33,14 @@ def values() -> list[object]:
     return [5, -1, 1.5, True, "", "x", [], [None], [[]], [1, "a"], [["a"]], {}, {"a": 1}, 10**30, [-1], [2**31], [1.0]]
 
 
-@pytest.mark.parametrize("path", ROUTES)
-def test_the_route_works_to_begin_with(http: httpx.Client, path: str) -> None:
-    assert http.post(path, json=ROUTES[path]).status_code == 200
+@pytest.mark.parametrize(("path", "body"), BOTH)
+def test_the_route_works_to_begin_with(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    plain = http.post(path, json=body)
+    assert plain.status_code == 200
+    marked = http.post(path, content=b"\xef\xbb\xbf" + json.dumps(body).encode())
+    assert marked.status_code == 200, "a byte order mark is skipped"
+    slashed = http.post(f"{path}/" if path != "/" else "//", json=body)
+    assert slashed.status_code == 200, "a slash at the end changes nothing"
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -58,24 +51,26 @@ def test_a_body_that_is_no_request(http: httpx.Client, path: str, name: str) -> 
     failure_text(path, answer.json())
 
 
-@pytest.mark.parametrize("path", ROUTES)
-def test_a_value_of_another_type(http: httpx.Client, path: str) -> None:
+@pytest.mark.parametrize(("path", "body"), BOTH)
+def test_a_value_of_another_type(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
     document = http.get("/openapi.json").json()
-    reference = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-    fields = document["components"]["schemas"][reference.rpartition("/")[2]]["properties"]
-    assert set(ROUTES[path]) <= set(fields)
+    schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    kinds = [
+        document["components"]["schemas"][each["$ref"].rpartition("/")[2]] for each in schema.get("anyOf", [schema])
+    ]
+    (fields,) = [kind["properties"] for kind in kinds if set(body) <= set(kind["properties"])]
     for field in fields:
         for value in values():
-            answer = http.post(path, json={**ROUTES[path], field: value})
+            answer = http.post(path, json={**body, field: value})
             if answer.status_code != 200:
                 assert answer.status_code in (400, 404, 413, 422), (field, value, answer.text)
                 failure_text(path, answer.json())
 
 
-@pytest.mark.parametrize("path", ROUTES)
-def test_a_field_that_is_missing(http: httpx.Client, path: str) -> None:
-    for field in ROUTES[path]:
-        answer = http.post(path, json={key: value for key, value in ROUTES[path].items() if key != field})
+@pytest.mark.parametrize(("path", "body"), BOTH)
+def test_a_field_that_is_missing(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    for field in body:
+        answer = http.post(path, json={key: value for key, value in body.items() if key != field})
         if path.startswith("/api/") and field in ("input", "prompt"):
             assert answer.status_code == 200, "that loads the model"
         else:
@@ -87,11 +82,15 @@ def test_a_field_that_is_missing(http: httpx.Client, path: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "TRACE"])
 def test_another_method(http: httpx.Client, path: str, method: str) -> None:
     answer = http.request(method, path)
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    if path == "/" and method == "GET":
+        assert answer.json()["name"] == "qwen3-triton gateway", "load balancers ask here"
+        return
+    allowed = "GET, HEAD, POST" if path == "/" else "POST"
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     failure_text(path, answer.json())
 
 
-@pytest.mark.parametrize("path", ["/v1/nonesuch", "/v2/nonesuch", "/api/generate", "/nonesuch", "/v1/embeddings/"])
+@pytest.mark.parametrize("path", ["/v1/nonesuch", "/v2/nonesuch", "/api/generate", "/nonesuch", "/v1/embeddings/x"])
 def test_a_path_that_is_not_there(http: httpx.Client, path: str) -> None:
     answer = http.post(path, json={})
     assert answer.status_code == 404
@@ -103,7 +102,7 @@ def test_a_path_that_is_not_there(http: httpx.Client, path: str) -> None:
 
 def test_messages_repeat_no_text(http: httpx.Client) -> None:
     text = "a text that stays where it is"
-    for path, body in ROUTES.items():
+    for path, body in BOTH:
         broken = {key: {text: text} for key in body}
         assert text not in http.post(path, json=broken).text
 

@@ -11,9 +11,9 @@ POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.Generati
 OPERATIONS = [
     (path, method, mode)
     for path, methods in create_app().openapi()["paths"].items()
-    for method in methods
+    for method, operation in methods.items()
     # There is nothing to get wrong about a request without a body.
-    for mode in ([POSITIVE, NEGATIVE] if method == "post" else [POSITIVE])
+    for mode in ([POSITIVE, NEGATIVE] if "requestBody" in operation else [POSITIVE])
 ]
 
 

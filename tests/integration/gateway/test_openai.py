@@ -53,13 +53,29 @@ def test_floats_arrive_exactly_in_both_encodings(client: openai.OpenAI, http: ht
     np.testing.assert_array_equal(packed, expected)
 
 
-def test_token_ids_are_the_text_with_and_without_the_last_token(client: openai.OpenAI, direct: Client) -> None:
+def test_token_ids_are_the_text(client: openai.OpenAI, direct: Client) -> None:
     rows = [row.tolist() for row in direct.tokenize(TEXTS)]
     expected = direct.encode_document(TEXTS)
     np.testing.assert_array_equal(vectors(client.embeddings.create(model=MODEL, input=rows)), expected)
-    bare = [row[:-1] for row in rows]
-    np.testing.assert_array_equal(vectors(client.embeddings.create(model=MODEL, input=bare)), expected)
-    np.testing.assert_array_equal(vectors(client.embeddings.create(model=MODEL, input=bare[0])), expected[:1])
+    np.testing.assert_array_equal(vectors(client.embeddings.create(model=MODEL, input=rows[0])), expected[:1])
+
+
+def test_token_ids_without_the_last_token_are_another_models(
+    client: openai.OpenAI, direct: Client, gateway_triton: Triton
+) -> None:
+    rows = [row.tolist() for row in direct.tokenize(TEXTS)]
+    bare = [*rows[:2], rows[2][:-1]]
+    with pytest.raises(
+        openai.BadRequestError, match=r"text 2: the token ids do not end in.*ctx_length=False"
+    ) as caught:
+        client.embeddings.create(model=MODEL, input=bare)
+    assert caught.value.param == "input"
+    with (
+        running(Settings(triton=gateway_triton.grpc_url, append_end_token=True)) as gateway,
+        openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as lenient,
+    ):
+        answer = lenient.embeddings.create(model=MODEL, input=bare)
+    np.testing.assert_array_equal(vectors(answer), direct.encode_document(TEXTS[:3]))
 
 
 def test_a_query_is_told_by_input_type_or_by_the_models_name(client: openai.OpenAI, direct: Client) -> None:
@@ -83,9 +99,10 @@ def test_a_query_is_told_by_input_type_or_by_the_models_name(client: openai.Open
 
 def test_truncate_says_what_becomes_of_a_long_text(client: openai.OpenAI, direct: Client) -> None:
     long = "".join(f"{number} " for number in range(MAX_TOKENS))
-    ids = direct.tokenize([long[:5000]])[0].tolist()[:-1] * 2
+    *body, end = direct.tokenize([long[:5000]])[0].tolist()
+    ids = body * 2
     for extra in ({}, {"truncate": "NONE"}):
-        for text in (["short", long], [[1], ids]):
+        for text in (["short", long], [[1, end], [*ids, end]]):
             with pytest.raises(
                 openai.BadRequestError, match=f"text 1 is longer than the {MAX_TOKENS} tokens"
             ) as caught:
@@ -94,8 +111,8 @@ def test_truncate_says_what_becomes_of_a_long_text(client: openai.OpenAI, direct
     for truncate, side, kept in (("END", "end", ids[: MAX_TOKENS - 1]), ("START", "start", ids[-MAX_TOKENS + 1 :])):
         response = client.embeddings.create(model=MODEL, input=long, extra_body={"truncate": truncate})
         np.testing.assert_array_equal(vectors(response)[0], direct.encode_document(long, truncate=side))  # type: ignore[arg-type]
-        of_ids = client.embeddings.create(model=MODEL, input=ids, extra_body={"truncate": truncate})
-        alone = client.embeddings.create(model=MODEL, input=kept)
+        of_ids = client.embeddings.create(model=MODEL, input=[*ids, end], extra_body={"truncate": truncate})
+        alone = client.embeddings.create(model=MODEL, input=[*kept, end])
         np.testing.assert_array_equal(vectors(of_ids), vectors(alone))
 
 
@@ -153,8 +170,13 @@ def test_failures_are_those_that_the_client_knows(client: openai.OpenAI) -> None
     with pytest.raises(openai.NotFoundError, match="no model 'text-embedding-3-small' here") as caught:
         client.embeddings.create(model="text-embedding-3-small", input="a")
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
-    for nothing in ("", [], ["a", ""]):
-        with pytest.raises(openai.BadRequestError):
+    empty: list[tuple[str | list[str], str]] = [
+        ("", "text 0 is empty"),
+        (["a", ""], "text 1 is empty"),
+        ([], "the request has no text"),
+    ]
+    for nothing, message in empty:
+        with pytest.raises(openai.BadRequestError, match=message):
             client.embeddings.create(model=MODEL, input=nothing)
     for dimensions in (31, DIMENSIONS + 1, 10**30):
         with pytest.raises(openai.BadRequestError, match="dimensions must be from 32 to 64"):
@@ -163,8 +185,9 @@ def test_failures_are_those_that_the_client_knows(client: openai.OpenAI) -> None
         client.embeddings.create(model=MODEL, input=[1, 2**31 - 1])
 
 
-def test_a_bad_token_id_is_named_by_the_index_of_its_text(http: httpx.Client) -> None:
-    rows = [[1, 2]] * 26
+def test_a_bad_token_id_is_named_by_the_index_of_its_text(http: httpx.Client, direct: Client) -> None:
+    end = direct.info().eos_token_id
+    rows = [[1, 2, end]] * 26
     rows[20] = [10**6]
     answer = http.post("/v1/embeddings", json={"input": rows})
     assert answer.status_code == 400

@@ -86,16 +86,23 @@ def test_every_answer_names_its_request(http: httpx.Client) -> None:
 def test_the_document_describes_every_route(http: httpx.Client) -> None:
     document = http.get("/openapi.json").json()
     assert set(document["paths"]) == {
-        "/", "/embed", "/health", "/info", "/metrics", "/ready", "/rerank", "/similarity", "/tokenize",
-        "/api/embed", "/api/embeddings", "/api/ps", "/api/show", "/api/tags", "/api/version",
-        "/v1/embeddings", "/v1/models", "/v1/models/{name}", "/v1/rerank", "/v2/rerank",
+        "/", "/health", "/metrics", "/ready",
+        "/decode", "/embed", "/info", "/invocations", "/rerank", "/similarity", "/tokenize",
+        "/reranker/health", "/reranker/info", "/reranker/rerank",
+        "/api/embed", "/api/embeddings", "/api/ps", "/api/pull", "/api/show", "/api/tags", "/api/version",
+        "/embeddings", "/models", "/v1/embeddings", "/v1/models", "/v1/models/{name}",
+        "/openai/deployments/{deployment}/embeddings", "/openai/v1/embeddings", "/openai/v1/models",
+        "/v1/embed", "/v2/embed", "/v1/rerank", "/v2/rerank",
+        "/v1/health/live", "/v1/health/ready", "/v1/metadata", "/v1/ranking", "/v1/retrieval/{model}/reranking",
+        "/detokenize", "/ping", "/pooling", "/score", "/v1/score", "/version",
     }  # fmt: skip
-    bodies = [
-        operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    schemas = [
+        operation["requestBody"]["content"]["application/json"]["schema"]
         for methods in document["paths"].values()
         for operation in methods.values()
         if "requestBody" in operation
     ]
+    bodies = [each["$ref"] for schema in schemas for each in schema.get("anyOf", [schema])]
     assert all(body.rpartition("/")[2] in document["components"]["schemas"] for body in bodies)
     assert http.get("/docs").status_code == 200
 

@@ -1,7 +1,7 @@
 """The part of Ollama's API that embeddings need: `POST /api/embed`, `POST /api/embeddings`, and the lists of models.
 
 https://github.com/ollama/ollama/blob/main/docs/api.md. As there, a request without a text gets an empty response:
-clients send one to have a model loaded.
+clients send one to have a model loaded. `POST /api/pull` of a served model succeeds at once.
 """
 
 from time import perf_counter_ns
@@ -17,16 +17,25 @@ from ..api import Api, engine_of, exchange_for
 from ..body import RequestBody, body_of, documented
 from ..errors import ApiError
 from ..json import json_response
+from ..known_fields import EMBEDDING
 from ..middleware.disconnect import while_connected
 from ..names import ollama_name
+from .options import Texts
 
 _EPOCH = "1970-01-01T00:00:00Z"
 
-Texts = Annotated[list[str], Field(fail_fast=True)]
+
+class OllamaOptions(RequestBody):
+    """The options of a request. All but this one concern text generation."""
+
+    num_ctx: int | None = Field(None, ge=1, description="Most tokens of one text.")
 
 
 class OllamaEmbedRequest(RequestBody):
     """The body of `POST /api/embed`."""
+
+    changing = EMBEDDING
+    harmless = frozenset({"keep_alive"})
 
     model: str = Field(min_length=1)
     input: Annotated[str | Texts | None, Field(union_mode="left_to_right", description="A text, or texts.")] = None
@@ -34,21 +43,24 @@ class OllamaEmbedRequest(RequestBody):
         None, description="Whether to cut the end of a text that is too long; true by default."
     )
     dimensions: int | None = Field(None, ge=0, description="Length of the vectors; 0, or no value, for the model's.")
-    keep_alive: str | float | None = Field(None, description="Accepted and ignored: models stay loaded.")
-    options: dict[str, Any] | None = Field(None, description="Accepted and ignored: they concern text generation.")
+    options: OllamaOptions | None = None
 
 
 class OllamaEmbeddingsRequest(RequestBody):
     """The body of `POST /api/embeddings`, which `/api/embed` supersedes."""
 
+    changing = EMBEDDING
+    harmless = frozenset({"keep_alive"})
+
     model: str = Field(min_length=1)
     prompt: str | None = Field(None, description="A text.")
-    keep_alive: str | float | None = Field(None, description="Accepted and ignored: models stay loaded.")
-    options: dict[str, Any] | None = Field(None, description="Accepted and ignored: they concern text generation.")
+    options: OllamaOptions | None = None
 
 
-class OllamaShowRequest(RequestBody):
-    """The body of `POST /api/show`; `name` is the older name of `model`."""
+class OllamaModelRequest(RequestBody):
+    """The body of `POST /api/show` and `POST /api/pull`; `name` is the older name of `model`."""
+
+    harmless = frozenset({"insecure", "stream", "system", "template", "verbose"})
 
     model: str | None = None
     name: str | None = None
@@ -101,6 +113,7 @@ async def embed(request: Request) -> Response:
                 model=body.model,
                 dimensions=body.dimensions or None,
                 truncate=False if body.truncate is False else "end",
+                max_tokens=body.options.num_ctx if body.options else None,
             ),
         )
         vectors = embedded.vectors
@@ -132,7 +145,13 @@ async def embeddings(request: Request) -> Response:
         return json_response({"embedding": []})
     embedded = await while_connected(
         request.receive,
-        engine.embed([body.prompt], exchange=exchange_for(request), model=body.model, truncate="end"),
+        engine.embed(
+            [body.prompt],
+            exchange=exchange_for(request),
+            model=body.model,
+            truncate="end",
+            max_tokens=body.options.num_ctx if body.options else None,
+        ),
     )
     return json_response({"embedding": embedded.vectors[0]})
 
@@ -156,20 +175,11 @@ async def loaded(request: Request) -> Response:
     return await tags(request)
 
 
-@router.post("/api/show", summary="Describe a model", openapi_extra=documented(OllamaShowRequest))
+@router.post("/api/show", summary="Describe a model", openapi_extra=documented(OllamaModelRequest))
 async def show(request: Request) -> Response:
     """Describe one of the served models."""
-    body = await body_of(request, OllamaShowRequest)
-    name = body.model or body.name
-    if not name:
-        raise ApiError("malformed", "model: the name of a model is required", param="model")
-    info: ModelInfo | RerankerInfo
-    try:
-        info = await engine_of(request).embedding_model(name)
-        facts: dict[str, Any] = {"qwen3.embedding_length": info.dimensions}
-    except ApiError:
-        info = await engine_of(request).reranker(name)
-        facts = {}
+    info = await _named(request)
+    facts: dict[str, Any] = {"qwen3.embedding_length": info.dimensions} if isinstance(info, ModelInfo) else {}
     return json_response(
         {
             "license": "",
@@ -184,10 +194,29 @@ async def show(request: Request) -> Response:
     )
 
 
+@router.post("/api/pull", summary="Have a model downloaded", openapi_extra=documented(OllamaModelRequest))
+async def pull(request: Request) -> Response:
+    """Answer that a served model is there. One line of JSON is also a stream of one event."""
+    await _named(request)
+    return json_response({"status": "success"})
+
+
 @router.get("/api/version", summary="Return the version")
 async def version() -> Response:
     """Return the version of qwen3-triton."""
     return json_response({"version": __version__})
+
+
+async def _named(request: Request) -> ModelInfo | RerankerInfo:
+    """Return the served model that a request's body names."""
+    body = await body_of(request, OllamaModelRequest)
+    name = body.model or body.name
+    if not name:
+        raise ApiError("malformed", "model: the name of a model is required", param="model")
+    try:
+        return await engine_of(request).embedding_model(name)
+    except ApiError:
+        return await engine_of(request).reranker(name)
 
 
 def _listed(info: ModelInfo | RerankerInfo) -> dict[str, Any]:
@@ -220,6 +249,6 @@ OLLAMA = Api(
     router=router,
     paths=("/api/",),
     render_error=_render_error,
-    schemas=(OllamaEmbedRequest, OllamaEmbeddingsRequest, OllamaShowRequest),
+    schemas=(OllamaEmbedRequest, OllamaEmbeddingsRequest, OllamaModelRequest),
     error_schema=OllamaErrorResponse,
 )

@@ -1,160 +1,98 @@
-"""OpenAI's API: `POST /v1/embeddings` and `GET /v1/models`, with the fields that NVIDIA's NIM adds to it.
+"""OpenAI's API: `POST /v1/embeddings` and `GET /v1/models`, with the fields that NIM, Jina, vLLM and Voyage add to it.
 
-A text is embedded as it is, unless `input_type` is "query": programs that follow the model card put the instruction
-before their queries themselves.
+A text is embedded as it is, unless `input_type` or `task` says that it is a query: programs that follow the model card
+put the instruction before their queries themselves. Azure's paths, and those of servers without `/v1`, do the same.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
 from qwen3_client import ModelInfo, RerankerInfo
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ..api import Api, engine_of, exchange_for
-from ..body import RequestBody, body_of, documented
+from ..body import body_of, documented
 from ..engine import Kind
 from ..errors import ApiError, Cause
-from ..inputs import Truncate
 from ..json import base64_rows, json_response
 from ..middleware.disconnect import while_connected
 from ..names import public_name
 from ..vector_types import EmbeddingType, check_type, to_type
+from .openai_bodies import (
+    EmbeddingRequest,
+    EmbeddingResponse,
+    Model,
+    ModelsResponse,
+    OpenAIErrorResponse,
+    TextObject,
+)
+from .options import kind_of, one_of, truncate_of
 
-_MAX_ID = 2**31 - 1
-_TRUNCATE: dict[str, Truncate] = {"NONE": False, "START": "start", "END": "end"}
 # NIM also takes the kind of text as a suffix of the model's name, for clients that cannot send input_type.
-_KINDS: dict[str, Kind] = {"query": "query", "passage": "document"}
+_SUFFIXES: dict[str, Kind] = {"query": "query", "passage": "document"}
 
-TokenId = Annotated[int, Field(ge=0, le=_MAX_ID)]
-Texts = Annotated[list[str], Field(fail_fast=True)]
-TokenIds = Annotated[list[TokenId], Field(fail_fast=True)]
-TokenIdLists = Annotated[list[TokenIds], Field(fail_fast=True)]
-
-
-class EmbeddingRequest(RequestBody):
-    """The body of `POST /v1/embeddings`."""
-
-    input: Annotated[
-        str | Texts | TokenIds | TokenIdLists,
-        Field(
-            union_mode="left_to_right",
-            description="A text, a list of texts, the token ids of a text, or a list of these.",
-        ),
-    ]
-    model: str | None = Field(None, description="A name from GET /v1/models, an alias, or Ollama's name.")
-    dimensions: int | None = Field(None, ge=1, description="Length of the vectors; the model's by default.")
-    encoding_format: Literal["float", "base64"] | None = Field(None, description="The default is float.")
-    user: str | None = Field(None, description="Accepted and ignored.")
-    input_type: Literal["query", "passage"] | None = Field(
-        None, description="NIM: query puts the instruction for queries before the texts; the default is passage."
-    )
-    instruction: str | None = Field(
-        None, min_length=1, description="The task of queries, in one sentence; only with input_type query."
-    )
-    truncate: Literal["NONE", "START", "END"] | None = Field(
-        None, description="NIM: which end a text that is too long loses; the default NONE refuses it."
-    )
-    embedding_type: EmbeddingType | None = Field(
-        None,
-        description="NIM: type of the numbers, float by default; int8 and uint8 only if the gateway has a calibration.",
-    )
-
-
-class Embedding(BaseModel):
-    """One vector of the response."""
-
-    object: Literal["embedding"]
-    index: int
-    embedding: list[float] | str
-
-
-class Usage(BaseModel):
-    """The number of tokens that the model read."""
-
-    prompt_tokens: int
-    total_tokens: int
-
-
-class EmbeddingResponse(BaseModel):
-    """The response of `POST /v1/embeddings`."""
-
-    object: Literal["list"]
-    data: list[Embedding]
-    model: str
-    usage: Usage
-    system_fingerprint: str | None
-
-
-class Model(BaseModel):
-    """One served model."""
-
-    id: str
-    object: Literal["model"]
-    created: int
-    owned_by: str
-
-
-class ModelsResponse(BaseModel):
-    """The response of `GET /v1/models`."""
-
-    object: Literal["list"]
-    data: list[Model]
-
-
-class OpenAIError(BaseModel):
-    """An error."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class OpenAIErrorResponse(BaseModel):
-    """The body of an error response."""
-
-    error: OpenAIError
-
+_Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 router = APIRouter(tags=["OpenAI"])
 
 
-@router.post(
-    "/v1/embeddings",
-    summary="Embed texts",
-    openapi_extra=documented(EmbeddingRequest),
-    responses={200: {"model": EmbeddingResponse}},
-)
+def _embeddings_route(path: str) -> Callable[[_Handler], _Handler]:
+    return router.post(
+        path,
+        summary="Embed texts",
+        openapi_extra=documented(EmbeddingRequest),
+        responses={200: {"model": EmbeddingResponse}},
+    )
+
+
+@_embeddings_route("/v1/embeddings")
+@_embeddings_route("/embeddings")
+@_embeddings_route("/openai/v1/embeddings")
 async def embeddings(request: Request) -> Response:
     """Embed a text or several, as strings or as token ids."""
+    return await _embed(request, await body_of(request, EmbeddingRequest))
+
+
+@_embeddings_route("/openai/deployments/{deployment}/embeddings")
+async def azure_embeddings(request: Request, deployment: str) -> Response:
+    """Embed texts as Azure's clients ask for it: the path names the model."""
     body = await body_of(request, EmbeddingRequest)
+    return await _embed(request, body.model_copy(update={"model": body.model or deployment}))
+
+
+async def _embed(request: Request, body: EmbeddingRequest) -> Response:
     model, kind = _model_and_kind(body, aliases=request.app.state.settings.model_aliases)
     if body.instruction is not None and kind != "query":
         raise ApiError("invalid", "an instruction goes with input_type query only", param="instruction")
-    inputs = body.input
-    if inputs and (isinstance(inputs, str) or isinstance(inputs[0], int)):
-        inputs = [inputs]  # type: ignore[assignment]
-    engine, embedding_type = engine_of(request), body.embedding_type or "float"
+    dimensions = one_of(body, "dimensions", "output_dimension") or None
+    engine, embedding_type, is_base64 = engine_of(request), *_number_format(body)
     calibration = request.app.state.calibration
     if embedding_type != "float":  # refused before the vectors are computed
         full = (await engine.embedding_model(model)).dimensions
-        check_type(embedding_type, dimensions=body.dimensions or full, calibration=calibration)
+        check_type(embedding_type, dimensions=dimensions or full, calibration=calibration)
+    max_tokens = body.truncate_prompt_tokens
+    if max_tokens == 0:
+        raise ApiError("invalid", "truncate_prompt_tokens: no token would be left", param="truncate_prompt_tokens")
+    cuts = {truncate_of(wanted) for wanted in (body.truncate, body.truncation) if wanted is not None}
+    if len(cuts) > 1:
+        raise ApiError("invalid", "truncate and truncation contradict each other: give one of them", param="truncate")
     embedded = await while_connected(
         request.receive,
         engine.embed(
-            inputs,  # type: ignore[arg-type]
+            _inputs(body),
             exchange=exchange_for(request),
             model=model,
             kind=kind,
             instruction=body.instruction,
-            dimensions=body.dimensions,
-            truncate=_TRUNCATE[body.truncate or "NONE"],
+            dimensions=dimensions,
+            truncate=cuts.pop() if cuts else truncate_of(max_tokens is not None),
+            max_tokens=None if max_tokens == -1 else max_tokens,
         ),
     )
     vectors = to_type(embedded.vectors, embedding_type, calibration=calibration)
-    rows = base64_rows(vectors) if body.encoding_format == "base64" else vectors
+    rows = base64_rows(vectors) if is_base64 else vectors
     return json_response(
         {
             "object": "list",
@@ -167,6 +105,8 @@ async def embeddings(request: Request) -> Response:
     )
 
 
+@router.get("/models", summary="List the served models", responses={200: {"model": ModelsResponse}})
+@router.get("/openai/v1/models", summary="List the served models", responses={200: {"model": ModelsResponse}})
 @router.get("/v1/models", summary="List the served models", responses={200: {"model": ModelsResponse}})
 async def models(request: Request) -> Response:
     """List the embedding model and the reranker, or the one that is served."""
@@ -202,15 +142,38 @@ def _listed(info: ModelInfo | RerankerInfo) -> dict[str, Any]:
     return {"id": public_name(info), "object": "model", "created": 0, "owned_by": "qwen3-triton"}
 
 
+def _inputs(body: EmbeddingRequest) -> Any:  # noqa: ANN401
+    """Return the texts, or for each text its token ids."""
+    given = body.input
+    if isinstance(given, str) or (given and isinstance(given[0], int)):
+        return [given]
+    return [each.text if isinstance(each, TextObject) else each for each in given]
+
+
+def _number_format(body: EmbeddingRequest) -> tuple[EmbeddingType, bool]:
+    """Return the type of the numbers, and whether they are wanted in base64."""
+    if body.embedding_type == "base64":
+        if body.encoding_format == "float":
+            raise ApiError(
+                "invalid", "encoding_format float contradicts embedding_type base64", param="encoding_format"
+            )
+        return body.output_dtype or "float", True
+    wanted: EmbeddingType | None = one_of(body, "embedding_type", "output_dtype")
+    return wanted or "float", body.encoding_format == "base64"
+
+
 def _model_and_kind(body: EmbeddingRequest, *, aliases: tuple[str, ...]) -> tuple[str | None, Kind]:
     """Return the model's name in the request and the kind of its texts, which may be a suffix of the name."""
-    if body.input_type is not None:
-        return body.model, _KINDS[body.input_type]
+    kinds = [kind_of(wanted) for wanted in (body.input_type, body.task) if wanted is not None]
+    if len(set(kinds)) > 1:
+        raise ApiError("invalid", "input_type and task contradict each other: give one of them", param="task")
+    if kinds:
+        return body.model, kinds[0]
     name, _, suffix = (body.model or "").rpartition("-")
-    if not name or suffix not in _KINDS:
+    if not name or suffix not in _SUFFIXES:
         return body.model, "document"
     is_alias = (body.model or "").lower() in (alias.lower() for alias in aliases)  # an alias may end like a suffix
-    return (body.model if is_alias else name), _KINDS[suffix]
+    return (body.model if is_alias else name), _SUFFIXES[suffix]
 
 
 _TYPES: dict[Cause, str] = {
@@ -231,21 +194,23 @@ _CODES: dict[Cause, str] = {
 }
 
 
-def _render_error(error: ApiError, _request_id: str) -> tuple[int, dict[str, Any]]:
+def render_openai_error(error: ApiError, _request_id: str) -> tuple[int, dict[str, Any]]:
+    """Return the status and the JSON of an error, as OpenAI's clients read it, with Jina's `detail`."""
     return error.status, {
         "error": {
             "message": error.message,
             "type": _TYPES.get(error.cause, "invalid_request_error"),
             "param": error.param,
             "code": _CODES.get(error.cause),
-        }
+        },
+        "detail": error.message,
     }
 
 
 OPENAI = Api(
     router=router,
-    paths=("/v1/",),
-    render_error=_render_error,
-    schemas=(EmbeddingRequest,),
+    paths=("/v1/", "/embeddings", "/models", "/openai/"),
+    render_error=render_openai_error,
+    schemas=(EmbeddingRequest, TextObject),
     error_schema=OpenAIErrorResponse,
 )

@@ -1,9 +1,10 @@
-"""Routes for probes and scrapers: `GET /health`, `/ready` and `/metrics`."""
+"""Routes for probes and scrapers: `GET /`, `/health`, `/ready` and `/metrics`."""
 
 from typing import cast
 
 from fastapi import APIRouter
 from pydantic import BaseModel
+from qwen3_client import __version__
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,7 +12,7 @@ from ..json import json_response
 from ..middleware.metrics import CONTENT_TYPE, Metrics
 from ..readiness import Readiness
 
-OPERATION_PATHS = ("/health", "/ready", "/metrics", "/docs", "/openapi.json")
+OPERATION_PATHS = ("/", "/health", "/ready", "/metrics", "/docs", "/openapi.json")
 
 
 class Health(BaseModel):
@@ -26,7 +27,22 @@ class Ready(BaseModel):
     ready: bool
 
 
+class Root(BaseModel):
+    """What answers here."""
+
+    name: str
+    version: str
+    documentation: str
+
+
 router = APIRouter(tags=["Operation"])
+
+
+@router.get("/", summary="Say what answers here", responses={200: {"model": Root}})
+async def root(request: Request) -> Response:
+    """Answer as long as the process works: load balancers and clients ask here whether there is a server."""
+    documentation = f"{request.app.state.settings.root_path}/docs"
+    return json_response({"name": "qwen3-triton gateway", "version": __version__, "documentation": documentation})
 
 
 @router.get("/health", summary="Liveness: whether the process runs", responses={200: {"model": Health}})

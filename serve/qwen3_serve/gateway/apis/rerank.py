@@ -1,13 +1,16 @@
-"""The rerank API of Cohere and Jina: `POST /v1/rerank` and `POST /v2/rerank`.
+"""The rerank API of Cohere, Jina, vLLM and Infinity: `POST /v1/rerank` and `POST /v2/rerank`, and `POST /rerank`.
 
 Their requests do not differ in the fields that are used here, and the fields of their responses do not conflict, so
-each response has the fields of both.
+each response has the fields of all. The exception is a returned document: Infinity's is a string, the others' is an
+object. `raw_scores`, which Infinity's clients always send and the others' never do, tells them apart.
+
+`POST /rerank` is TEI's too, whose requests have `texts`; `tei` decides by the body.
 """
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,20 +18,23 @@ from ..api import Api, engine_of, exchange_for
 from ..body import RequestBody, body_of, documented
 from ..errors import ApiError
 from ..json import json_response
+from ..known_fields import RERANKING
 from ..middleware.disconnect import while_connected
 from ..names import public_name
+from .options import one_of
 
 
 class RerankDocument(RequestBody):
     """A document: its text, and any further fields, which the response returns."""
 
-    model_config = ConfigDict(extra="allow")
-
     text: str
 
 
 class RerankRequest(RequestBody):
-    """The body of `POST /v1/rerank` and `POST /v2/rerank`."""
+    """The body of `POST /v1/rerank` and `POST /v2/rerank`, and of `POST /rerank` with documents."""
+
+    changing = RERANKING
+    harmless = frozenset({"max_chunks_per_doc", "overlap_tokens", "priority", "request_id", "user"})
 
     query: str = Field(description="The query.")
     documents: list[Annotated[str | RerankDocument, Field(union_mode="left_to_right")]] = Field(
@@ -36,6 +42,7 @@ class RerankRequest(RequestBody):
     )
     model: str | None = Field(None, description="A name from GET /v1/models, or an alias.")
     top_n: int | None = Field(None, ge=1, description="How many results to return, the best first; all by default.")
+    top_k: int | None = Field(None, ge=1, description="Voyage's name of top_n.")
     return_documents: bool | None = Field(None, description="Whether to return the documents; false by default.")
     instruction: str | None = Field(
         None, min_length=1, description="The task, in one sentence; the model's by default."
@@ -43,10 +50,15 @@ class RerankRequest(RequestBody):
     truncate: bool | None = Field(
         None, description="Whether to cut the end of a document that is too long, the default, or to refuse it."
     )
+    truncation: bool | None = Field(None, description="Voyage's name of truncate.")
+    raw_scores: bool | None = Field(
+        None,
+        description="Infinity's: whether to return logits instead of scores from 0 to 1. With this field, returned "
+        "documents are strings.",
+    )
     max_tokens_per_doc: int | None = Field(
         None, ge=1, description="Cohere's; a number below the model's own limit is not supported and refused."
     )
-    max_chunks_per_doc: int | None = Field(None, ge=1, description="Cohere's, for older models; accepted and ignored.")
 
 
 class RerankResult(BaseModel):
@@ -54,12 +66,13 @@ class RerankResult(BaseModel):
 
     index: int
     relevance_score: float
-    document: dict[str, Any] | None = None
+    document: dict[str, Any] | str | None = None
 
 
 class RerankUsage(BaseModel):
     """The number of tokens that the model read."""
 
+    prompt_tokens: int
     total_tokens: int
 
 
@@ -93,7 +106,7 @@ router = APIRouter(tags=["Cohere and Jina"])
 )
 async def rerank_v1(request: Request) -> Response:
     """Order documents by how well they answer a query."""
-    return await _rerank(request, version="1")
+    return await reranked(request, await body_of(request, RerankRequest), version="1")
 
 
 @router.post(
@@ -104,11 +117,12 @@ async def rerank_v1(request: Request) -> Response:
 )
 async def rerank_v2(request: Request) -> Response:
     """Order documents by how well they answer a query."""
-    return await _rerank(request, version="2")
+    return await reranked(request, await body_of(request, RerankRequest), version="2")
 
 
-async def _rerank(request: Request, *, version: str) -> Response:
-    body = await body_of(request, RerankRequest)
+async def reranked(request: Request, body: RerankRequest, *, version: str) -> Response:
+    """Answer a request for which the body has been read; `version` is that of Cohere's API."""
+    top_n = one_of(body, "top_n", "top_k")
     exchange = exchange_for(request)
     engine = engine_of(request)
     if body.max_tokens_per_doc is not None:
@@ -119,7 +133,7 @@ async def _rerank(request: Request, *, version: str) -> Response:
                 f"max_tokens_per_doc below the model's {info.max_tokens} is not supported: shorten the documents",
                 param="max_tokens_per_doc",
             )
-    reranked = await while_connected(
+    result = await while_connected(
         request.receive,
         engine.rerank(
             body.query,
@@ -127,33 +141,39 @@ async def _rerank(request: Request, *, version: str) -> Response:
             exchange=exchange,
             model=body.model,
             instruction=body.instruction,
-            truncate=body.truncate is not False,
+            truncate=one_of(body, "truncate", "truncation") is not False,
         ),
     )
     results: list[dict[str, Any]] = []
-    for index in reranked.order()[: body.top_n]:
-        result: dict[str, Any] = {"index": index, "relevance_score": reranked.judgements[index].score}
-        if body.return_documents:
-            document = body.documents[index]
-            result["document"] = {"text": document} if isinstance(document, str) else document.model_dump()
-        results.append(result)
+    for index in result.order()[:top_n]:
+        judgement = result.judgements[index]
+        hit = {"index": index, "relevance_score": judgement.logit if body.raw_scores else judgement.score}
+        results.append({**hit, "document": _returned(body, index)} if body.return_documents else hit)
     return json_response(
         {
             "id": exchange.request_id,
-            "object": "list",
-            "model": body.model or public_name(reranked.info),
+            "object": "list" if body.raw_scores is None else "rerank",
+            "model": body.model or public_name(result.info),
             "results": results,
-            "usage": {"total_tokens": reranked.tokens},
+            "usage": {"prompt_tokens": result.tokens, "total_tokens": result.tokens},
             "meta": {
                 "api_version": {"version": version},
                 "billed_units": {"search_units": 1},
-                "tokens": {"input_tokens": reranked.tokens},
+                "tokens": {"input_tokens": result.tokens},
             },
         }
     )
 
 
-def _render_error(error: ApiError, request_id: str) -> tuple[int, dict[str, Any]]:
+def _returned(body: RerankRequest, index: int) -> dict[str, Any] | str:
+    document = body.documents[index]
+    if body.raw_scores is not None:
+        return document if isinstance(document, str) else document.text
+    return {"text": document} if isinstance(document, str) else document.model_dump()
+
+
+def render_cohere_error(error: ApiError, request_id: str) -> tuple[int, dict[str, Any]]:
+    """Return the status and the JSON of an error, as Cohere's clients and Jina's read it."""
     # Cohere answers 422 if the body is JSON and one of its fields is wrong.
     status = 422 if error.cause == "malformed" and error.param is not None else error.status
     return status, {"id": request_id, "message": error.message, "detail": error.message}
@@ -161,8 +181,8 @@ def _render_error(error: ApiError, request_id: str) -> tuple[int, dict[str, Any]
 
 RERANK = Api(
     router=router,
-    paths=("/v1/rerank", "/v2/"),
-    render_error=_render_error,
+    paths=("/v1/rerank", "/v2/rerank"),
+    render_error=render_cohere_error,
     schemas=(RerankRequest, RerankDocument),
     error_schema=RerankErrorResponse,
 )

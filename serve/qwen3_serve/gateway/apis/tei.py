@@ -1,4 +1,7 @@
-"""Hugging Face's Text Embeddings Inference: `/embed`, `/rerank`, `/similarity`, `/tokenize` and `/info`.
+"""Hugging Face's Text Embeddings Inference: `/embed`, `/rerank`, `/similarity`, `/tokenize`, `/decode` and `/info`.
+
+One TEI serves one model, so a client that wants both has two addresses. Here the second is `/reranker`: below it,
+`/reranker/info` describes the reranker. `/rerank` and `/tokenize` are shared with other servers; the body decides.
 
 `POST /` does what `/embed` and `/similarity` do, because `huggingface_hub.InferenceClient` uses no other path. Fields,
 defaults, status codes and errors are those of TEI's OpenAPI document:
@@ -8,18 +11,20 @@ https://huggingface.github.io/text-embeddings-inference
 from typing import Any
 
 from fastapi import APIRouter
-from qwen3_client import __version__, similarity
+from qwen3_client import ModelInfo, RerankerInfo, __version__, similarity
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..api import Api, engine_of, exchange_for
-from ..body import body_of, documented
+from ..api import Api, answer_as, engine_of, exchange_for
+from ..body import body_of, body_of_either, documented
 from ..engine import Kind
 from ..errors import ApiError, Cause
 from ..inputs import Truncate
 from ..json import json_response
 from ..middleware.disconnect import while_connected
+from .rerank import RERANK, RerankRequest, RerankResponse, reranked
 from .tei_bodies import (
+    DecodeRequest,
     Direction,
     EmbedRequest,
     Info,
@@ -33,6 +38,10 @@ from .tei_bodies import (
     Token,
     TokenizeRequest,
 )
+from .vllm import VLLM, VllmTokenizeRequest, tokenized
+
+_EMBEDDING: dict[str, Any] = {"embedding": {"pooling": "last_token"}}
+_RERANKER: dict[str, Any] = {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}
 
 router = APIRouter(tags=["Text Embeddings Inference"])
 
@@ -57,6 +66,11 @@ async def embed(request: Request) -> Response:
 async def root(request: Request) -> Response:
     """Do what `/embed` does, or what `/similarity` does if the inputs are for that."""
     body = await body_of(request, RootRequest)
+    is_similarity = isinstance(body.inputs, SimilarityInputs)
+    for name in ("dimensions", "prompt_name", "truncate", "truncation_direction") if is_similarity else ("parameters",):
+        if getattr(body, name) is not None:
+            where = "into parameters" if is_similarity else "beside inputs, without parameters"
+            raise ApiError("invalid", f"{name}: with such inputs, write the options {where}", param=name)
     if isinstance(body.inputs, SimilarityInputs):
         return await _similarity(request, body.inputs, body.parameters)
     return await _embed(request, body)
@@ -75,21 +89,46 @@ async def similarities(request: Request) -> Response:
 
 
 @router.post(
+    "/reranker/rerank",
+    summary="Rerank texts",
+    openapi_extra=documented(TeiRerankRequest, RerankRequest),
+    responses={200: {"model": list[Rank] | RerankResponse}},
+)
+@router.post(
     "/rerank",
     summary="Rerank texts",
-    openapi_extra=documented(TeiRerankRequest),
-    responses={200: {"model": list[Rank]}},
+    openapi_extra=documented(TeiRerankRequest, RerankRequest),
+    responses={200: {"model": list[Rank] | RerankResponse}},
 )
 async def rerank(request: Request) -> Response:
-    """Order texts by how well they answer a query, the best first."""
-    body = await body_of(request, TeiRerankRequest)
+    """Order texts by how well they answer a query, the best first; with `documents`, do what `/v1/rerank` does."""
+    body = await body_of_either(request, TeiRerankRequest, RerankRequest, telling=("texts", "documents"))
+    if isinstance(body, RerankRequest):
+        answer_as(request, RERANK)
+        return await reranked(request, body, version="1")
+    return await _rerank(request, body)
+
+
+@router.post(
+    "/invocations",
+    summary="Embed or rerank texts, as SageMaker asks for it",
+    openapi_extra=documented(EmbedRequest, TeiRerankRequest),
+    responses={200: {"model": list[list[float]] | list[Rank]}},
+)
+async def invocations(request: Request) -> Response:
+    """Do what `/embed` does, or with `texts` what `/rerank` does."""
+    body = await body_of_either(request, EmbedRequest, TeiRerankRequest, telling=("inputs", "texts"))
+    return await (_rerank(request, body) if isinstance(body, TeiRerankRequest) else _embed(request, body))
+
+
+async def _rerank(request: Request, body: TeiRerankRequest) -> Response:
     if body.truncate and _truncate(body.truncate, body.truncation_direction) == "start":
         raise ApiError(
             "invalid",
             "truncation_direction: rerank can only cut the end of a document, so it must be Right",
             param="truncation_direction",
         )
-    reranked = await while_connected(
+    result = await while_connected(
         request.receive,
         engine_of(request).rerank(
             body.query,
@@ -99,8 +138,8 @@ async def rerank(request: Request) -> Response:
         ),
     )
     ranks = []
-    for index in reranked.order():
-        judgement = reranked.judgements[index]
+    for index in result.order():
+        judgement = result.judgements[index]
         rank: dict[str, Any] = {"index": index, "score": judgement.logit if body.raw_scores else judgement.score}
         ranks.append({**rank, "text": body.texts[index]} if body.return_text else rank)
     return json_response(ranks)
@@ -109,20 +148,50 @@ async def rerank(request: Request) -> Response:
 @router.post(
     "/tokenize",
     summary="Tokenize texts",
-    openapi_extra=documented(TokenizeRequest),
+    openapi_extra=documented(TokenizeRequest, VllmTokenizeRequest),
     responses={200: {"model": list[list[Token]]}},
 )
 async def tokenize(request: Request) -> Response:
-    """Return the tokens of a text or several; the response is always a list of lists."""
-    body = await body_of(request, TokenizeRequest)
+    """Return the tokens of a text or several, as a list of lists; with `prompt`, what vLLM returns."""
+    body = await body_of_either(request, TokenizeRequest, VllmTokenizeRequest, telling=("inputs", "prompt"))
+    if isinstance(body, VllmTokenizeRequest):
+        answer_as(request, VLLM)
+        return await tokenized(request, body)
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
     tokens = await while_connected(
         request.receive,
         engine_of(request).tokenize(texts, exchange=exchange_for(request), kind=_kind(body.prompt_name)),
     )
-    if not body.add_special_tokens:
+    if body.add_special_tokens is False:
         tokens = [row[:-1] for row in tokens]
     return json_response(tokens)
+
+
+@router.post(
+    "/decode",
+    summary="Turn token ids into texts",
+    openapi_extra=documented(DecodeRequest),
+    responses={200: {"model": list[str]}},
+)
+async def decode(request: Request) -> Response:
+    """Return the texts of token ids."""
+    body = await body_of(request, DecodeRequest)
+    rows: Any = [body.ids] if body.ids and isinstance(body.ids[0], int) else body.ids
+    skip = body.skip_special_tokens is not False
+    texts = await engine_of(request).decode(rows, exchange=exchange_for(request), skip_special_tokens=skip)
+    return json_response(texts)
+
+
+@router.get("/reranker/info", summary="Describe the served reranker", responses={200: {"model": Info}})
+async def reranker_info(request: Request) -> Response:
+    """Describe the reranker."""
+    return _info(request, await engine_of(request).reranker(), _RERANKER)
+
+
+@router.get("/reranker/health", summary="Liveness: whether the process runs")
+async def reranker_health() -> Response:
+    """Answer what `/health` answers."""
+    return json_response({"status": "ok"})
 
 
 @router.get("/info", summary="Describe the served model", responses={200: {"model": Info}})
@@ -130,11 +199,12 @@ async def info(request: Request) -> Response:
     """Describe the embedding model, or the reranker if there is no embedding model."""
     engine = engine_of(request)
     try:
-        served = await engine.embedding_model()
-        model_type: dict[str, Any] = {"embedding": {"pooling": "last_token"}}
+        return _info(request, await engine.embedding_model(), _EMBEDDING)
     except ApiError:
-        served = await engine.reranker()  # type: ignore[assignment]
-        model_type = {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}
+        return _info(request, await engine.reranker(), _RERANKER)
+
+
+def _info(request: Request, served: ModelInfo | RerankerInfo, model_type: dict[str, Any]) -> Response:
     settings = request.app.state.settings
     return json_response(
         {
@@ -158,8 +228,6 @@ async def info(request: Request) -> Response:
 
 
 async def _embed(request: Request, body: EmbedRequest) -> Response:
-    if body.normalize is False:
-        raise ApiError("invalid", "normalize: vectors always have norm 1, so false is not supported", param="normalize")
     inputs: Any = body.inputs
     if isinstance(inputs, str) or (inputs and isinstance(inputs[0], int)):
         inputs = [inputs]
@@ -182,6 +250,7 @@ async def _similarity(request: Request, inputs: SimilarityInputs, parameters: Si
     if not inputs.sentences:
         raise ApiError("empty", "sentences: the list is empty; send at least one to compare with", param="sentences")
     chosen = parameters or SimilarityParameters()
+    chosen.refuse_ignored()
     embedded = await while_connected(
         request.receive,
         engine_of(request).embed(
@@ -198,10 +267,10 @@ def _kind(prompt_name: str | None) -> Kind:
     return "query" if prompt_name == "query" else "document"
 
 
-def _truncate(wanted: bool | None, direction: Direction) -> Truncate:  # noqa: FBT001 - the value of a field
+def _truncate(wanted: bool | None, direction: Direction | None) -> Truncate:  # noqa: FBT001 - the value of a field
     if not wanted:
         return False
-    return "start" if direction.lower() == "left" else "end"
+    return "start" if direction in ("Left", "left") else "end"
 
 
 # Error types and their status codes; source: `router/src/http/server.rs` of text-embeddings-inference.
@@ -227,9 +296,10 @@ def _render_error(error: ApiError, _request_id: str) -> tuple[int, dict[str, Any
 
 TEI = Api(
     router=router,
-    paths=("/", "/embed", "/rerank", "/similarity", "/tokenize", "/info"),
+    paths=("/", "/embed", "/rerank", "/similarity", "/tokenize", "/decode", "/info", "/invocations", "/reranker/"),
     render_error=_render_error,
     schemas=(
+        DecodeRequest,
         EmbedRequest,
         RootRequest,
         SimilarityRequest,

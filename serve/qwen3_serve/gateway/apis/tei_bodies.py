@@ -5,14 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from ..body import RequestBody
+from ..known_fields import EMBEDDING, RERANKING, TOKENIZING
+from .options import Texts, TokenIdLists, TokenIds
 
-_MAX_ID = 2**31 - 1
-
-TokenId = Annotated[int, Field(ge=0, le=_MAX_ID)]
-TokenIds = Annotated[list[TokenId], Field(fail_fast=True)]
 Item = Annotated[str | TokenIds, Field(union_mode="left_to_right")]
 Items = Annotated[list[Item], Field(fail_fast=True)]
-Texts = Annotated[list[str], Field(fail_fast=True)]
 Direction = Literal["Left", "Right", "left", "right"]
 Prompt = Annotated[
     Literal["query", "document"] | None,
@@ -23,14 +20,16 @@ Prompt = Annotated[
 class EmbedRequest(RequestBody):
     """The body of `POST /embed`."""
 
+    changing = EMBEDDING
+    harmless = frozenset({"normalize"})
+
     inputs: Annotated[
         str | TokenIds | Items,
         Field(union_mode="left_to_right", description="A text or its token ids, or a list of these."),
     ]
-    normalize: bool | None = Field(None, description="Vectors always have norm 1; false is refused.")
     prompt_name: Prompt = None
     truncate: bool | None = Field(None, description="Whether to cut texts that are too long; false by default.")
-    truncation_direction: Direction = Field("Right", description="Which end of a text to cut.")
+    truncation_direction: Direction | None = Field(None, description="Which end of a text to cut; Right by default.")
     dimensions: int | None = Field(None, ge=1, description="Length of the vectors; the model's by default.")
 
 
@@ -44,13 +43,17 @@ class SimilarityInputs(RequestBody):
 class SimilarityParameters(RequestBody):
     """How to embed the texts."""
 
+    changing = EMBEDDING
+
     prompt_name: Prompt = None
     truncate: bool | None = None
-    truncation_direction: Direction = "Right"
+    truncation_direction: Direction | None = None
 
 
 class SimilarityRequest(RequestBody):
     """The body of `POST /similarity`."""
+
+    changing = EMBEDDING
 
     inputs: SimilarityInputs
     parameters: SimilarityParameters | None = None
@@ -66,22 +69,37 @@ class RootRequest(EmbedRequest):
 
 
 class TeiRerankRequest(RequestBody):
-    """The body of `POST /rerank`."""
+    """The body of `POST /rerank` with texts."""
+
+    changing = RERANKING
 
     query: str
     texts: Texts
-    raw_scores: bool = Field(default=False, description="Whether to return logits instead of scores from 0 to 1.")
-    return_text: bool = False
+    raw_scores: bool | None = Field(None, description="Whether to return logits instead of scores from 0 to 1.")
+    return_text: bool | None = None
     truncate: bool | None = Field(None, description="Whether to cut texts that are too long; false by default.")
-    truncation_direction: Direction = "Right"
+    truncation_direction: Direction | None = None
 
 
 class TokenizeRequest(RequestBody):
-    """The body of `POST /tokenize`."""
+    """The body of `POST /tokenize` with inputs."""
+
+    changing = TOKENIZING
 
     inputs: Annotated[str | Texts, Field(union_mode="left_to_right")]
-    add_special_tokens: bool = Field(default=True, description="Whether to include the end-of-text token.")
+    add_special_tokens: bool | None = Field(
+        None, description="Whether to include the end-of-text token; true by default."
+    )
     prompt_name: Prompt = None
+
+
+class DecodeRequest(RequestBody):
+    """The body of `POST /decode`."""
+
+    changing = TOKENIZING
+
+    ids: Annotated[TokenIds | TokenIdLists, Field(union_mode="left_to_right")]
+    skip_special_tokens: bool | None = Field(None, description="Whether to leave out special tokens; true by default.")
 
 
 class Rank(BaseModel):

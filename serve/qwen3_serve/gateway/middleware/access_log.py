@@ -10,6 +10,8 @@ from ..exchange import Exchange
 
 _access = logging.getLogger("qwen3_serve.gateway.access")
 
+_UPGRADE_WARNINGS = ("Unsupported upgrade request", "No supported WebSocket library")
+
 
 def log_exchange(exchange: Exchange, *, route: str, seconds: float) -> None:
     """Write the line of a request that is finished."""
@@ -39,3 +41,5 @@ def configure_logging() -> None:
     errors.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().handlers = [errors]
     logging.getLogger().setLevel(logging.WARNING)
+    # Java's own client offers an upgrade with every request. It is ignored, and uvicorn would warn each time.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not record.getMessage().startswith(_UPGRADE_WARNINGS))

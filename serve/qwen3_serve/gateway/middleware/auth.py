@@ -15,7 +15,17 @@ from ..errors import ApiError
 from ..settings import SettingsError
 
 KEYS_VARIABLE = "QWEN3_GATEWAY_API_KEYS"
-_NO_KEY_NEEDED = {"/health", "/ready", "/metrics", "/docs", "/openapi.json"}
+_NO_KEY_NEEDED = {
+    "/",
+    "/health",
+    "/ready",
+    "/metrics",
+    "/docs",
+    "/openapi.json",
+    "/ping",
+    "/v1/health/live",
+    "/v1/health/ready",
+}  # with GET and HEAD
 _HEADERS = (b"api-key", b"x-api-key")
 
 
@@ -36,7 +46,7 @@ class ApiKeys:
         if (
             scope["type"] == "http"
             and self._keys
-            and scope["path"] not in _NO_KEY_NEEDED
+            and not (scope["path"] in _NO_KEY_NEEDED and scope["method"] in ("GET", "HEAD"))
             and not self._has_valid_key(scope)
         ):
             raise ApiError(

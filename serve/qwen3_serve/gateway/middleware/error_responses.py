@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..api import Api
+from ..api import Api, api_of
 from ..errors import ApiError, api_error_for
 from ..exchange import exchange_of
 from ..json import json_response
@@ -85,10 +85,7 @@ def error_response(scope: Scope, error: ApiError, *, apis: tuple[Api, ...]) -> R
     """Make the response for an error, in the form of the API that the path belongs to."""
     exchange = exchange_of(scope)
     exchange.cause = error.cause
-    # An API that lists the path itself goes before one that lists a prefix of it: /v1/rerank is Cohere's, the rest of
-    # /v1/ OpenAI's.
-    candidates = [api for api in apis if api.has(scope["path"])]
-    api = next((api for api in candidates if scope["path"] in api.paths), candidates[0] if candidates else apis[0])
+    api = api_of(scope, apis)
     status, content = api.render_error(error, exchange.request_id)
     headers = dict(error.headers)
     if error.retry_after_s is not None:

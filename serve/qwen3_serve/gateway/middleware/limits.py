@@ -1,17 +1,26 @@
 """Limits on incoming requests: how many at once, the bytes of one body and of all, and the time one may take to arrive.
 
-They apply to bytes, before these are parsed; `pending` limits the work that the parsed requests ask for.
+They apply to bytes, before these are parsed; `pending` limits the work that the parsed requests ask for. A compressed
+body is decompressed here, as it arrives, because the limits are about the bytes that come out of it.
 """
 
 import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..content_encoding import Decoder, decoder_for
 from ..errors import ApiError
 from ..settings import Settings
 
 _RETRY_S = 1
-_UNLIMITED = {"/health", "/ready", "/metrics"}  # so that an overloaded gateway can still be probed
+_UNLIMITED = {
+    "/health",
+    "/ready",
+    "/metrics",
+    "/ping",
+    "/v1/health/live",
+    "/v1/health/ready",
+}  # so that an overloaded gateway can still be probed
 
 
 class Limits:
@@ -30,14 +39,16 @@ class Limits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, as ASGI defines it."""
-        if scope["type"] != "http" or scope["path"] in _UNLIMITED:
+        if scope["type"] != "http" or (scope["path"] in _UNLIMITED and scope["method"] in ("GET", "HEAD")):
             await self._app(scope, receive, send)
             return
         settings = self._settings
         if self._requests >= settings.max_requests:
             raise _too_busy()
         self._check_size(_content_length(scope))
-        body = _Body(self, receive, deadline=asyncio.get_running_loop().time() + settings.body_timeout_s)
+        decoder = decoder_for(scope["headers"])
+        deadline = asyncio.get_running_loop().time() + settings.body_timeout_s
+        body = _Body(self, receive, decoder=decoder, max_bytes=settings.max_body_bytes, deadline=deadline)
         self._requests += 1
         try:
             await self._app(scope, body.receive, send)
@@ -69,9 +80,13 @@ class Limits:
 class _Body:
     """One request's body while it arrives."""
 
-    def __init__(self, limits: Limits, receive: Receive, *, deadline: float) -> None:
+    def __init__(
+        self, limits: Limits, receive: Receive, *, decoder: Decoder | None, max_bytes: int, deadline: float
+    ) -> None:
         self._limits = limits
         self._receive = receive
+        self._decoder = decoder
+        self._max_bytes = max_bytes
         self._deadline = deadline
         self._is_complete = False
         self.size = 0
@@ -86,10 +101,15 @@ class _Body:
         except asyncio.TimeoutError:
             raise ApiError("too_slow", "the body did not arrive in time") from None
         if message["type"] == "http.request":
-            more = len(message.get("body", b""))
-            self._limits.hold(self.size, more=more)
-            self.size += more
-            self._is_complete = not message.get("more_body", False)
+            content, self._is_complete = message.get("body", b""), not message.get("more_body", False)
+            if self._decoder is not None:
+                # One byte beyond the limit is enough to see that the body is too large.
+                content = self._decoder.decode(
+                    content, max_bytes=self._max_bytes - self.size + 1, is_last=self._is_complete
+                )
+                message = {**message, "body": content}
+            self._limits.hold(self.size, more=len(content))
+            self.size += len(content)
         return message
 
 

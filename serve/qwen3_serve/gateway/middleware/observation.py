@@ -5,11 +5,10 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..exchange import open_exchange
+from ..routes import Routes
 from .access_log import log_exchange
 from .error_responses import CLIENT_GONE
 from .metrics import Metrics
-
-_OTHER = "other"
 
 
 class Observation:
@@ -18,11 +17,11 @@ class Observation:
     Args:
         app: The application within.
         metrics: Counts the requests.
-        routes: All paths of the gateway.
+        routes: All routes of the gateway.
         access_log: Whether to log each request.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: frozenset[str], access_log: bool) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: Routes, access_log: bool) -> None:
         self._app = app
         self._metrics = metrics
         self._routes = routes
@@ -34,7 +33,7 @@ class Observation:
             await self._app(scope, receive, send)
             return
         exchange = open_exchange(scope)
-        route = route_of(scope["path"], self._routes)
+        route = self._routes.of(scope["path"])
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -54,10 +53,3 @@ class Observation:
             self._metrics.record(exchange, route=route, seconds=seconds)
             if self._access_log:
                 log_exchange(exchange, route=route, seconds=seconds)
-
-
-def route_of(path: str, routes: frozenset[str]) -> str:
-    """Return the route of a path; "other" for an unknown path, which may be long, secret, or one of millions."""
-    if path in routes:
-        return path
-    return "/v1/models/{name}" if path.startswith("/v1/models/") else _OTHER

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..exchange import exchange_of
+from ..routes import Routes
 from ..settings import SettingsError
-from .observation import route_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -72,10 +72,10 @@ class Tracing:
     Args:
         app: The application within.
         provider: Exports the spans.
-        routes: All paths of the gateway.
+        routes: All routes of the gateway.
     """
 
-    def __init__(self, app: ASGIApp, *, provider: "TracerProvider", routes: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, *, provider: "TracerProvider", routes: Routes) -> None:
         self._app = app
         self._routes = routes
         self._tracer = provider.get_tracer("qwen3_serve.gateway")
@@ -89,7 +89,7 @@ class Tracing:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         exchange = exchange_of(scope)
-        route = route_of(scope["path"], self._routes)
+        route = self._routes.of(scope["path"])
         carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         context = TraceContextTextMapPropagator().extract(carrier)
         attributes = {"http.request.method": exchange.method, "http.route": route}
