@@ -103,7 +103,7 @@ def export(
     with _opened(source, revision) as checkpoint:
         if adapter is not None:
             checkpoint = merge_adapter(checkpoint, adapter)
-        detected = detect_kind(checkpoint.folder, source=source, asked=kind)
+        detected = detect_kind(checkpoint.folder, source=source, asked=kind, saved_folder=checkpoint.saved_folder)
         _check_attention_and_pooling(checkpoint, detected.kind, device)
         dimensions = checkpoint.dimensions if detected.kind == "embedding" else checkpoint.geometry.hidden
         directory = repository / (name or MODEL_NAMES[detected.kind])
@@ -166,14 +166,19 @@ def _check_attention_and_pooling(checkpoint: Checkpoint, kind: Kind, device: Dev
         )
     if kind != "embedding":
         return
-    if not is_causal and not (checkpoint.folder / MODULES).is_file():
+    if "score.weight" in checkpoint.tensors:
+        raise ExportError(
+            f"{checkpoint.folder} holds score.weight, the head of a classifier, which an embedding model does not use; "
+            "add --kind reranker if it is a reranker, and else save the model without its head"
+        )
+    if not is_causal and not (checkpoint.saved_folder / MODULES).is_file():
         raise ExportError(
             f"{checkpoint.folder} has full attention, but no {MODULES} that says how its tokens are pooled; bring the "
             "whole folder that sentence-transformers saved"
         )
     if device == "tensorrt" and checkpoint.modules != PLAIN:
         raise ExportError(
-            f"{checkpoint.folder / MODULES} asks for more than last-token pooling and Normalize, which --device "
+            f"{checkpoint.saved_folder / MODULES} asks for more than last-token pooling and Normalize, which --device "
             "tensorrt does not support; export it for cpu or cuda"
         )
 

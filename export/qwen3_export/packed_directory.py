@@ -14,7 +14,7 @@ from .checkpoint.chat_template import templated_instruction
 from .checkpoint.checkpoint import Checkpoint
 from .checkpoint.equalise import equalise
 from .checkpoint.reranker_head import read_head
-from .checkpoint.text_prompts import has_prompts, prompt_parameters
+from .checkpoint.text_prompts import prompt_parameters
 from .checkpoint.tiny import TINY
 from .checkpoint.vocabulary import eos_token_id
 from .graph.arithmetic import Arithmetic
@@ -55,8 +55,8 @@ def start_directory(
     """
     directory.mkdir(exist_ok=True)
     for file in _TOKENIZER_FILES:
-        if (checkpoint.folder / file).is_file():
-            shutil.copyfile(checkpoint.folder / file, directory / file)
+        if (checkpoint.tokenizer_folder / file).is_file():
+            shutil.copyfile(checkpoint.tokenizer_folder / file, directory / file)
     geometry = checkpoint.geometry
     parameters = {
         "model_family": FAMILIES[kind],
@@ -76,11 +76,8 @@ def start_directory(
         parameters |= {"dimensions": str(checkpoint.dimensions), "eos_token_id": str(eos_token_id(checkpoint))}
         if not checkpoint.modules.is_normalized:
             parameters["normalized"] = "false"  # clients take vectors for unit vectors unless this says otherwise
-        # An adapter that sentence-transformers saved has the prompts that it was trained with.
-        saved = (folder for folder in (checkpoint.adapter, checkpoint.folder) if folder and has_prompts(folder))
-        folder = next(saved, checkpoint.folder)
-        return parameters | prompt_parameters(folder, default_instruction=DEFAULT_INSTRUCTION)
-    instruction = templated_instruction(checkpoint.folder)
+        return parameters | prompt_parameters(checkpoint.saved_folder, default_instruction=DEFAULT_INSTRUCTION)
+    instruction = templated_instruction(checkpoint.saved_folder, tokenizer_folder=checkpoint.tokenizer_folder)
     return parameters | {"default_instruction": instruction or DEFAULT_INSTRUCTION}
 
 

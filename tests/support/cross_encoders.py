@@ -64,12 +64,12 @@ def save_cross_encoder(folder: Path, *, template: str | None = TEMPLATE, **optio
     return folder / "saved"
 
 
-def save_logit_score(folder: Path, **tokens: int | None) -> Path:
+def save_logit_score(folder: Path, *, template: str = TEMPLATE, **tokens: int | None) -> Path:
     """Save a causal reranker with a `LogitScore` as sentence-transformers does, and return its folder."""
     from sentence_transformers.cross_encoder.modules import LogitScore, Transformer
 
     plain = make_checkpoint(folder / "plain", Shape(dtype="float32", tied=False))
-    write_tokenizer(plain, template=TEMPLATE)
+    write_tokenizer(plain, template=template)
     score = LogitScore(**{"true_token_id": 258, "false_token_id": 259, **tokens})
     modules = [Transformer(str(plain), transformer_task="text-generation"), score]
     CrossEncoder(modules=modules, device="cpu").save_pretrained(str(folder / "saved"))

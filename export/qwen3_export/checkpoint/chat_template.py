@@ -9,15 +9,14 @@ model cards show the official one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
-
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import Any
 
 from ..errors import ExportError
 from .json_file import read_object_if_there
+from .modules import MODULES
+from .rendering import chosen_template, render, special_tokens
 from .sentence_config import MODEL_CONFIG, TRANSFORMER_CONFIG
 
 # Source: the code of the Qwen3-Reranker model cards.
@@ -30,16 +29,20 @@ SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 _QUERY, _DOCUMENT = "the-text-of-the-query", "the-text-of-the-document"
 
 
-def templated_instruction(folder: Path) -> str | None:
+def templated_instruction(folder: Path, *, tokenizer_folder: Path) -> str | None:
     """Return the instruction that a reranker's chat template gives by default; None without a template for pairs.
 
+    Args:
+        folder: The folder that sentence-transformers saved, or the checkpoint.
+        tokenizer_folder: The folder with the tokenizer and its chat template.
+
     Raises:
-        ExportError: The template makes another prompt than the official one.
+        ExportError: The template makes another prompt than the official one, or cannot be rendered.
     """
     saved = read_object_if_there(folder / MODEL_CONFIG)
     name = saved.get("default_prompt_name")
     instruction = (saved.get("prompts") or {}).get(name) if name is not None else None
-    rendered = _rendered_pair(folder, instruction or None)
+    rendered = _rendered_pair(folder, tokenizer_folder, instruction or None)
     if rendered is None:
         if instruction:
             raise ExportError(
@@ -52,21 +55,43 @@ def templated_instruction(folder: Path) -> str | None:
     match = re.fullmatch(official, rendered)
     if match is None:
         raise ExportError(
-            f"the chat template in {folder} makes another prompt than Qwen3-Reranker's, which clients send: "
+            f"the chat template in {tokenizer_folder} makes another prompt than Qwen3-Reranker's, which clients send: "
             f"{rendered!r}; remove the template from the folder to export the model for the official prompt"
         )
     return match.group(1)
 
 
-def _rendered_pair(folder: Path, instruction: str | None) -> str | None:
-    """Return the prompt of a pair; None if there is no template, or none that takes pairs."""
+def _rendered_pair(folder: Path, tokenizer_folder: Path, instruction: str | None) -> str | None:
+    """Return the prompt of a pair; None if there is no template, or none that takes pairs.
+
+    Raises:
+        ExportError: The template cannot be rendered.
+    """
     options = read_object_if_there(folder / TRANSFORMER_CONFIG).get("processing_kwargs") or {}
-    variables = options.get("chat_template") or {}
-    for template in _templates(folder):
-        for structured in (False, True):
-            rendered = _render(template, _messages(instruction, structured=structured), variables)
-            if _QUERY in rendered and _DOCUMENT in rendered:
-                return None if _prints_any_role(template, variables, structured=structured) else rendered
+    variables = dict(options.get("chat_template") or {})
+    template = chosen_template(tokenizer_folder, name=variables.pop("chat_template", None))
+    if template is None:
+        return None
+    variables = special_tokens(tokenizer_folder) | variables
+    # sentence-transformers renders whatever template its rerankers have. Only without it, one for chats says nothing.
+    saved = read_object_if_there(folder / MODEL_CONFIG).get("model_type") == "CrossEncoder"
+    is_saved = saved or (folder / MODULES).is_file()
+    failure = None
+    for structured in (False, True):
+        try:
+            rendered = render(template, _messages(instruction, structured=structured), variables)
+        except ExportError as error:
+            # Many templates take texts alone, and fail for parts of texts.
+            failure = failure if structured else error
+            continue
+        if _QUERY in rendered and _DOCUMENT in rendered:
+            any_role = not is_saved and _prints_any_role(template, variables, structured=structured)
+            return None if any_role else rendered
+    if failure is not None:
+        raise ExportError(
+            f"the chat template in {tokenizer_folder} cannot be rendered ({failure}); correct it, or remove it to "
+            "export the model for the official prompt"
+        )
     return None
 
 
@@ -76,21 +101,11 @@ def _prints_any_role(template: str, variables: Mapping[str, Any], *, structured:
     messages = [
         {**message, "role": role} for message, role in zip(_messages(None, structured=structured), roles, strict=True)
     ]
-    rendered = _render(template, messages, variables)
+    try:
+        rendered = render(template, messages, variables)
+    except ExportError:
+        return False
     return all(role in rendered for role in roles)
-
-
-def _templates(folder: Path) -> Iterator[str]:
-    """Yield the default chat template of a folder, from whichever file holds it."""
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        yield path.read_text("utf-8")
-        return
-    stored = read_object_if_there(folder / "tokenizer_config.json").get("chat_template")
-    if isinstance(stored, str):
-        yield stored
-    elif isinstance(stored, list):
-        yield from (entry["template"] for entry in stored if entry.get("name") == "default")
 
 
 def _messages(instruction: str | None, *, structured: bool) -> list[dict[str, Any]]:
@@ -100,20 +115,3 @@ def _messages(instruction: str | None, *, structured: bool) -> list[dict[str, An
         for role, text in texts.items()
         if text is not None
     ]
-
-
-def _render(template: str, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
-    """Render as transformers' `apply_chat_template` does; "" if the template refuses these messages."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals["raise_exception"] = _refuse
-    context = {"tools": None, "documents": None, "add_generation_prompt": False, **variables, "messages": messages}
-    try:
-        return environment.from_string(template).render(context)
-    except (TemplateError, TypeError):  # such as a template for chats of user and assistant alone
-        return ""
-
-
-def _refuse(message: str) -> NoReturn:
-    raise TemplateError(message)

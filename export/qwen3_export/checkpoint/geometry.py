@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ExportError
-from .config_keys import check_keys
+from .config_keys import FORMS, check_keys
 
 ADVERTISED_CONTEXT = 32_768  # tokens; the model cards' "Context Length: 32k"
 
@@ -41,6 +41,8 @@ class Geometry:
             ExportError: It is not a plain Qwen3 decoder; the message names the field.
         """
         check_keys(config)
+        # Null stands for a missing key, whose default in transformers is not what any published model has.
+        config = {key: value for key, value in config.items() if value is not None}
         try:
             geometry = cls(
                 hidden=config["hidden_size"],
@@ -114,6 +116,12 @@ def _rope_theta(config: Mapping[str, Any]) -> float:
                     f"config.json has {name} = {value!r} in {key}, which export does not support; bring a model whose "
                     "rotary embedding has a rope_theta alone"
                 )
+        theta = rope.get("rope_theta", 1.0)
+        if theta is not None and not FORMS["a positive number"](theta):
+            raise ExportError(
+                f"config.json has rope_theta = {theta!r} in {key}, which is not a positive number; use the file that "
+                "came with the checkpoint"
+            )
     sources = [config, *(config.get(key) or {} for key in ("rope_parameters", "rope_scaling"))]
     bases = {float(source["rope_theta"]) for source in sources if source.get("rope_theta") is not None}
     if len(bases) > 1:

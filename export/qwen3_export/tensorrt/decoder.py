@@ -62,7 +62,7 @@ def build_decoder(checkpoint: Checkpoint, precision: Precision) -> Qwen3Model:
 
 def load(stored: StoredTensor, dtype: torch.dtype) -> Tensor:
     """Read one tensor of a checkpoint into memory, as `dtype`."""
-    values = np.array(stored.map())  # a copy, because torch needs memory that it may write to
+    values = np.array(stored.values())  # a copy, because torch needs memory that it may write to
     if stored.dtype.name == "bfloat16":  # torch does not take numpy arrays of bfloat16
         return torch.from_numpy(values.view(np.int16)).view(torch.bfloat16).to(dtype)
     return torch.from_numpy(values).to(dtype)
