@@ -216,7 +216,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, precision: Any,
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
 def test_every_finite_number_is_taken(tmp_path: Path, dtype: Any) -> None:  # noqa: ANN401
-    largest = float(ml_dtypes.finfo(dtype).max)
+    largest = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
     values = np.array([[0, -0.0, largest, -largest], [1, 2, 3, 4]], dtype)
     safetensors.numpy.save_file({"x": values}, tmp_path / "x.safetensors")
     stored = read_index(tmp_path / "x.safetensors")["x"]
