@@ -39,11 +39,11 @@ class _Generation(Extension):
 
 
 def chosen_template(folder: Path, *, name: str | None = None) -> str | None:
-    """Return a chat template of a folder, from whichever file holds it; None if there is none of this name.
+    """Return a chat template of a folder, from whichever file holds it; None if there is no default one.
 
     Args:
         folder: The folder with the tokenizer.
-        name: A template's name; None for the default one.
+        name: A template's name, or a template itself, as transformers takes it; None for the default one.
 
     Raises:
         ExportError: A file cannot be read.
@@ -60,7 +60,7 @@ def chosen_template(folder: Path, *, name: str | None = None) -> str | None:
         files["default"] = folder / _FILE
     chosen = name or "default"
     try:
-        return files[chosen].read_text("utf-8") if chosen in files else named.get(chosen)
+        return files[chosen].read_text("utf-8") if chosen in files else named.get(chosen, name)
     except (OSError, ValueError) as error:
         raise ExportError(f"{files[chosen]} cannot be read: {error}") from None
 

@@ -113,6 +113,12 @@ def check_sentence_config(folder: Path, *, kind: Literal["embedding", "reranker"
                     "of sentence-transformers up to 6, or remove the key if it changes nothing"
                 )
         _check_modality(folder / file, config.get("modality_config"), kind)
+        processing = config.get("processing_kwargs") or {}
+        if kind == "reranker" and processing.keys() - {"chat_template"}:
+            raise ExportError(
+                f"{folder / file} has processing_kwargs = {processing!r}, of which export supports chat_template "
+                "alone; bring a plain reranker of texts"
+            )
 
 
 def _check_modality(path: Path, modalities: object, kind: str) -> None:

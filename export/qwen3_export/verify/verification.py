@@ -99,6 +99,7 @@ def verify_model(
     cases = make_cases(tokenizer, max_tokens=min(max_tokens, reference.max_tokens))
     _check_vocabulary(cases, reference.vocabulary, checkpoint.name_or_path)
     differences = tokenizer_faults(tokenizer, checkpoint, kind=model.kind)
+    settings = reference.setting_faults(model)
     expected = reference.compute(cases, tokenizer=tokenizer, progress=progress)
 
     # The exported weights are loaded only now, after those of the reference were freed.
@@ -115,7 +116,7 @@ def verify_model(
     )
     card = _card((model.source, checkpoint.name_or_path), cases, alone, bounds)
     # Faults that may explain the others come first.
-    faults = [*(differences or ()), *([] if saturation is None else [saturation])]
+    faults = [*settings, *(differences or ()), *([] if saturation is None else [saturation])]
     faults += [f"{c.name!r} ({c.tokens} tokens): {fault}" for c in comparisons for fault in c.faults]
     if shared == 0:
         faults.append("the server ran every text alone, so batches were not compared; let it batch (dynamic_batching)")

@@ -200,6 +200,7 @@ def test_the_tokens_of_a_logit_score_are_used(tmp_path: Path, no: int | None) ->
         ("config_sentence_transformers.json", {"scale": 2}, "scale = 2, which export does not know"),
         ("sentence_bert_config.json", {"do_lower_case": True}, "do_lower_case = True"),
         ("sentence_bert_config.json", {"stride": 3}, "stride = 3, which export does not know"),
+        ("sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 9}}}, "chat_template alone"),
         ("sentence_bert_config.json", {"modality_config": {"text": {"method": "x"}}}, "modality_config.text"),
     ],
 )
@@ -312,19 +313,22 @@ def test_a_template_for_chats_is_the_prompt_of_a_cross_encoder(tmp_path: Path, s
         export(str(folder), repository=tmp_path)
 
 
-@pytest.mark.parametrize("stored", ["files", "tokenizer_config.json"])
+@pytest.mark.parametrize("stored", ["files", "tokenizer_config.json", "itself"])
 def test_a_named_template_is_used_where_it_is_asked_for(tmp_path: Path, stored: str) -> None:
     folder = save_logit_score(tmp_path, template="{{ raise_exception('not for pairs') }}")
     if stored == "files":
         (folder / "additional_chat_templates").mkdir()
         (folder / "additional_chat_templates" / "rerank.jinja").write_text(TEMPLATE)
-    else:
+    elif stored == "tokenizer_config.json":
         (folder / "chat_template.jinja").unlink()
         templates = [{"name": "default", "template": "{{ raise_exception('no') }}"}]
         edit_json(
             folder / "tokenizer_config.json", chat_template=[*templates, {"name": "rerank", "template": TEMPLATE}]
         )
-    edit_json(folder / "sentence_bert_config.json", processing_kwargs={"chat_template": {"chat_template": "rerank"}})
+    edit_json(
+        folder / "sentence_bert_config.json",
+        processing_kwargs={"chat_template": {"chat_template": TEMPLATE if stored == "itself" else "rerank"}},
+    )
     directory = export(str(folder), repository=tmp_path).directory
     assert parameters_of(directory)["default_instruction"] == "Find the passage"
     results = PackedSession(directory).run(official_ids(folder, "Find the passage"))
