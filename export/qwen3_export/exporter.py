@@ -164,6 +164,11 @@ def _check_attention_and_pooling(checkpoint: Checkpoint, kind: Kind, device: Dev
             f"{checkpoint.folder} has full attention, not causal attention, which --device {device} does not support; "
             "export it for cpu, or bring a causal model"
         )
+    if device == "tensorrt" and checkpoint.geometry.rope.yarn is not None:
+        raise ExportError(
+            f"{checkpoint.folder} has positions scaled by yarn, which --device tensorrt does not support; export it "
+            "for cpu or cuda"
+        )
     if kind != "embedding":
         return
     if "score.weight" in checkpoint.tensors:

@@ -107,13 +107,27 @@ def test_both_names_of_full_attention_are_read(changes: dict[str, Any]) -> None:
         ({"quantization_config": {"quant_method": "awq"}}, "with AWQ; bring"),
         ({"quantization_config": {"quant_method": "fp8"}}, "with FP8; bring"),
         ({"quantization_config": {"quant_method": "compressed-tensors"}}, "with compressed-tensors; bring"),
-        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "'yarn' rope scaling in rope_scaling.*; bring"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "'dynamic' rope scaling in rope_scaling.*; bring"),
+        ({"rope_scaling": {"type": "yarn"}}, "yarn in rope_scaling without a factor"),
+        (
+            {"rope_scaling": {"type": "yarn", "factor": "4"}},
+            "factor = '4' in rope_scaling, which is not a positive num",
+        ),
+        ({"rope_scaling": {"type": "yarn", "factor": 4, "long_factor": [1]}}, r"long_factor = \[1\] in rope_scaling"),
+        (
+            {"rope_scaling": {"type": "yarn", "factor": 4}, "rope_parameters": {"rope_theta": 1e6}},
+            "two rotary embeddings",
+        ),
         (
             {
-                "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6, "original_max_position_embeddings": 32768},
+                "rope_parameters": {
+                    "rope_type": "llama3",
+                    "rope_theta": 1e6,
+                    "original_max_position_embeddings": 32768,
+                },
                 "rope_theta": None,
             },
-            "'yarn' rope scaling in rope_parameters.*; bring .* for 32768 tokens",
+            "'llama3' rope scaling in rope_parameters.*; bring .* for 32768 tokens",
         ),
         ({"rope_parameters": {"rope_theta": 1e6, "partial_rotary_factor": 0.5}}, "partial_rotary_factor = 0.5"),
         ({"rope_parameters": {"rope_theta": 1e4}}, "two values of rope_theta"),
