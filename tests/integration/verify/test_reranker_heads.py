@@ -35,7 +35,7 @@ def test_a_cross_encoder_of_sentence_transformers_passes(tmp_path: Path, run: Ru
 
 
 @pytest.mark.parametrize("tokens", [{}, {"true_token_id": 30, "false_token_id": None}], ids=["two", "one"])
-def test_tokens_of_its_own_pass(tmp_path: Path, run: Run, tokens: dict[str, int | None]) -> None:
+def test_tokens_of_its_own_pass(tmp_path: Path, run: Run, tokens: dict[str, Any]) -> None:
     folder = save_logit_score(tmp_path, **tokens)
     export(str(folder), repository=tmp_path / "repository")
     done = run(tmp_path / "repository", "--max-tokens", "512")
