@@ -33,13 +33,16 @@ class DetectedKind:
     reason: str
 
 
-def detect_kind(folder: Path, *, source: str, asked: Kind | None = None) -> DetectedKind:
+def detect_kind(
+    folder: Path, *, source: str, asked: Kind | None = None, saved_folder: Path | None = None
+) -> DetectedKind:
     """Detect the kind of a checkpoint.
 
     Args:
         folder: The folder with its files.
         source: The name that the user gave: a Hub id or a folder.
         asked: The kind that the user asked for, which is taken as it is; None to detect it.
+        saved_folder: The folder that sentence-transformers saved, if it is another one: that of an adapter.
 
     Raises:
         ExportError: The checkpoint is of neither kind.
@@ -48,15 +51,16 @@ def detect_kind(folder: Path, *, source: str, asked: Kind | None = None) -> Dete
         return DetectedKind(asked, "from --kind")
     # sentence-transformers writes the kind since release 5. Before, only embedding models had a modules.json, and
     # they have a pooling module.
-    saved = read_object_if_there(folder / MODEL_CONFIG).get("model_type")
+    saved_folder = saved_folder or folder
+    saved = read_object_if_there(saved_folder / MODEL_CONFIG).get("model_type")
     if saved is not None and saved not in _SAVED_KINDS:
         raise ExportError(
-            f"{folder / MODEL_CONFIG} describes a {saved}; embedding models "
+            f"{saved_folder / MODEL_CONFIG} describes a {saved}; embedding models "
             "(SentenceTransformer) and rerankers (CrossEncoder) can be exported"
         )
     if saved == "CrossEncoder":
         return DetectedKind("reranker", f"{MODEL_CONFIG} describes a cross-encoder")
-    types = module_types(folder)
+    types = module_types(saved_folder)
     if "LogitScore" in types:
         return DetectedKind("reranker", "modules.json describes a cross-encoder")
     if saved is not None or "Pooling" in types:

@@ -17,7 +17,7 @@ from .checkpoint.checkpoint import Checkpoint
 from .checkpoint.digest import model_digest
 from .checkpoint.equalise import equalise
 from .checkpoint.reranker_head import read_head
-from .checkpoint.text_prompts import has_prompts, prompt_parameters
+from .checkpoint.text_prompts import prompt_parameters
 from .checkpoint.tiny import TINY
 from .checkpoint.vocabulary import eos_token_id
 from .graph.arithmetic import Arithmetic
@@ -73,8 +73,8 @@ def start_directory(
     """
     directory.mkdir(exist_ok=True)
     for file in TOKENIZER_FILES:
-        if (checkpoint.folder / file).is_file():
-            shutil.copyfile(checkpoint.folder / file, directory / file)
+        if (checkpoint.tokenizer_folder / file).is_file():
+            shutil.copyfile(checkpoint.tokenizer_folder / file, directory / file)
     geometry = checkpoint.geometry
     parameters = {
         "model_family": FAMILIES[kind],
@@ -96,11 +96,9 @@ def start_directory(
             parameters["normalized"] = "false"  # clients take vectors for unit vectors unless this says otherwise
         if checkpoint.mrl is not None:
             parameters |= checkpoint.mrl.parameters(full=checkpoint.dimensions)
-        # An adapter that sentence-transformers saved has the prompts that it was trained with.
-        saved = (folder for folder in (checkpoint.adapter, checkpoint.folder) if folder and has_prompts(folder))
-        folder = next(saved, checkpoint.folder)
-        return parameters | prompt_parameters(folder, default_instruction=DEFAULT_INSTRUCTION)
-    return parameters | pair_prompt(checkpoint.folder).parameters(default_instruction=DEFAULT_INSTRUCTION)
+        return parameters | prompt_parameters(checkpoint.saved_folder, default_instruction=DEFAULT_INSTRUCTION)
+    prompt = pair_prompt(checkpoint.saved_folder, tokenizer_folder=checkpoint.tokenizer_folder)
+    return parameters | prompt.parameters(default_instruction=DEFAULT_INSTRUCTION)
 
 
 def stamped(parameters: Mapping[str, str], *, digest: str) -> dict[str, str]:

@@ -96,7 +96,9 @@ def make_plan(checkpoint: Checkpoint, request: Request) -> tuple[Plan, tuple[str
     """
     if request.adapter is not None:
         checkpoint = merge_adapter(checkpoint, request.adapter)
-    kind = detect_kind(checkpoint.folder, source=request.source, asked=request.kind)
+    kind = detect_kind(
+        checkpoint.folder, source=request.source, asked=request.kind, saved_folder=checkpoint.saved_folder
+    )
     refusals = []
     try:
         check_device(checkpoint, kind.kind, request.device)
@@ -130,15 +132,25 @@ def check_device(checkpoint: Checkpoint, kind: Kind, device: Device) -> None:
             f"{checkpoint.folder} has full attention, not causal attention, which --device {device} does not support; "
             "export it for cpu, or bring a causal model"
         )
+    if device == "tensorrt" and checkpoint.geometry.rope.yarn is not None:
+        raise ExportError(
+            f"{checkpoint.folder} has positions scaled by yarn, which --device tensorrt does not support; export it "
+            "for cpu or cuda"
+        )
     if kind != "embedding":
         return
-    if not is_causal and not (checkpoint.folder / MODULES).is_file():
+    if "score.weight" in checkpoint.tensors:
+        raise ExportError(
+            f"{checkpoint.folder} holds score.weight, the head of a classifier, which an embedding model does not use; "
+            "add --kind reranker if it is a reranker, and else save the model without its head"
+        )
+    if not is_causal and not (checkpoint.saved_folder / MODULES).is_file():
         raise ExportError(
             f"{checkpoint.folder} has full attention, but no {MODULES} that says how its tokens are pooled; bring the "
             "whole folder that sentence-transformers saved"
         )
     if device == "tensorrt" and checkpoint.modules != PLAIN:
         raise ExportError(
-            f"{checkpoint.folder / MODULES} asks for more than last-token pooling and Normalize, which --device "
+            f"{checkpoint.saved_folder / MODULES} asks for more than last-token pooling and Normalize, which --device "
             "tensorrt does not support; export it for cpu or cuda"
         )

@@ -64,7 +64,7 @@ def save_cross_encoder(folder: Path, *, template: str | None = TEMPLATE, **optio
     return folder / "saved"
 
 
-def save_logit_score(folder: Path, *, template: str = TEMPLATE, **tokens: int | None) -> Path:
+def save_logit_score(folder: Path, *, template: str = TEMPLATE, **tokens: Any) -> Path:  # noqa: ANN401
     """Save a causal reranker with a `LogitScore` as sentence-transformers does, and return its folder."""
     from sentence_transformers.cross_encoder.modules import LogitScore, Transformer
 

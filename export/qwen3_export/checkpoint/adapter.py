@@ -18,11 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ExportError
-from .checkpoint import Checkpoint
+from .checkpoint import ADAPTER_CONFIG, Checkpoint, read_geometry
 from .json_file import read_object, read_object_if_there
+from .modules import MODULES
+from .sentence_config import MODEL_CONFIG, check_tokenizer_config
 from .stored_tensor import StoredTensor, read_index
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+WEIGHTS = "adapter_model.safetensors"
 
 _USED = {
     "peft_type",
@@ -83,10 +85,11 @@ class MergedTensor(StoredTensor):
 
     def stripes(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
         """Read the merged matrix by stripes, as `StoredTensor.stripes` does."""
-        down = self.down.map().astype(np.float32)
-        up = self.up.map()
+        down = self.down.values().astype(np.float32)
+        up = self.up.values()
         for rows, stripe in self.base.stripes():
             stripe += np.float32(self.scale) * (up[rows].astype(np.float32) @ down)
+            self.check_finite(stripe)  # two finite matrices have an infinite product if training diverged
             yield rows, stripe
 
 
@@ -109,8 +112,8 @@ def merge_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     }
     if surplus := halves.keys() - targets.keys():
         raise ExportError(
-            f"{folder / WEIGHTS} adapts {_some(surplus)}, which {CONFIG} or the base model does not have; use the "
-            "adapter and the base model that belong together"
+            f"{folder / WEIGHTS} adapts {_some(surplus)}, which {ADAPTER_CONFIG} or the base model does not have; "
+            "use the adapter and the base model that belong together"
         )
     tensors = dict(checkpoint.tensors)
     for name, module in targets.items():
@@ -130,17 +133,44 @@ def merge_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
         tensors[f"{name}.weight"] = MergedTensor(
             base.name, base.path, np.dtype(np.float32), base.shape, base.offset, base, down, up, scale
         )
-    return replace(checkpoint, tensors=tensors, adapter=folder.resolve())
+    merged = replace(checkpoint, tensors=tensors, adapter=folder.resolve())
+    return _with_settings_of(folder, merged)
+
+
+def _with_settings_of(folder: Path, merged: Checkpoint) -> Checkpoint:
+    """Return a checkpoint with the tokenizer and the longest text that an adapter was trained with.
+
+    sentence-transformers saves an adapter with all of a model's modules, settings and prompts, and PEFT's users often
+    save the tokenizer with it.
+
+    Raises:
+        ExportError: The folder holds a part of what sentence-transformers saves, or whole weights.
+    """
+    if (folder / MODEL_CONFIG).is_file() and not (folder / MODULES).is_file():
+        raise ExportError(
+            f"{folder} holds {MODEL_CONFIG} without {MODULES}; copy the whole folder that sentence-transformers saved"
+        )
+    if any(folder.glob("model*.safetensors")):
+        raise ExportError(
+            f"{folder} holds whole weights beside the adapter; move the adapter's files into a folder of their own, or "
+            "export the whole weights without --adapter if the adapter is merged into them"
+        )
+    if merged.saved_folder != merged.folder:
+        merged = replace(merged, geometry=read_geometry(merged.folder, limits=merged.saved_folder))
+    if merged.tokenizer_folder != merged.folder:
+        check_tokenizer_config(merged.tokenizer_folder)
+        merged = replace(merged, tokenizer="")  # clients cannot fetch it from the base model's repository
+    return merged
 
 
 def stated_base(folder: Path) -> str:
     """Return the base model that an adapter names, a Hub id or a folder; "" if it names none."""
-    return str(read_object_if_there(folder / CONFIG).get("base_model_name_or_path") or "")
+    return str(read_object_if_there(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "")
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     """Read adapter_config.json, and refuse what is more than a plain LoRA adapter."""
-    path = folder / CONFIG
+    path = folder / ADAPTER_CONFIG
     if not path.is_file():
         raise ExportError(f"{path} is missing; name a folder in which PEFT saved a LoRA adapter")
     config = read_object(path)

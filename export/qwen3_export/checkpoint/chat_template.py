@@ -12,17 +12,16 @@ Qwen3ForSequenceClassification, leaves the prompt to its user: their model cards
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
-
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import Any
 
 from ..errors import ExportError
 from .json_file import read_object_if_there
+from .modules import MODULES
 from .pair_prompt import PairPrompt
+from .rendering import chosen_template, render, special_tokens
 from .sentence_config import MODEL_CONFIG, TRANSFORMER_CONFIG
 
 _PLACEHOLDER = re.compile(r"\{(instruction|query|document)\}")
@@ -31,16 +30,20 @@ _INSTRUCTION, _QUERY, _DOCUMENT = "the-text-of-the-instruction", "the-text-of-th
 _PROBES = (" a\n", "{query}{{ 1 }}<b>&\"'\\", "x " * 20_000, "\n\ny\t")
 
 
-def pair_prompt(folder: Path) -> PairPrompt:
+def pair_prompt(folder: Path, *, tokenizer_folder: Path) -> PairPrompt:
     """Return the prompt that a reranker's chat template makes of a pair; Qwen's without a template for pairs.
 
+    Args:
+        folder: The folder that sentence-transformers saved, or the checkpoint.
+        tokenizer_folder: The folder with the tokenizer and its chat template.
+
     Raises:
-        ExportError: The template cannot be written with placeholders.
+        ExportError: The template cannot be rendered, or cannot be written with placeholders.
     """
     saved = read_object_if_there(folder / MODEL_CONFIG)
     name = saved.get("default_prompt_name")
     instruction = ((saved.get("prompts") or {}).get(name) if name is not None else None) or None
-    found = _template_for_pairs(folder, instruction)
+    found = _template_for_pairs(folder, tokenizer_folder, instruction)
     if found is None:
         if instruction:
             raise ExportError(
@@ -49,7 +52,7 @@ def pair_prompt(folder: Path) -> PairPrompt:
                 "instead, so remove default_prompt_name if this is what the model was trained with"
             )
         return PairPrompt()
-    return _checked(found, instruction, folder=folder)
+    return _checked(found, instruction, folder=tokenizer_folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,13 @@ class _ChatTemplate:
     is_structured: bool
 
     def render(self, instruction: str | None, query: str, document: str) -> str:
-        """Return the prompt of a pair; "" if the template refuses it."""
+        """Return the prompt of a pair; "" if the template refuses it.
+
+        Raises:
+            ExportError: The template fails.
+        """
         messages = _messages(instruction, query, document, structured=self.is_structured)
-        return _render(self.template, messages, self.variables)
+        return render(self.template, messages, self.variables)
 
 
 def _checked(chat: _ChatTemplate, instruction: str | None, *, folder: Path) -> PairPrompt:
@@ -114,16 +121,38 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 400 else f"{text[:400]}...")
 
 
-def _template_for_pairs(folder: Path, instruction: str | None) -> _ChatTemplate | None:
-    """Return the chat template of a folder with its form of messages; None if there is none that takes pairs."""
+def _template_for_pairs(folder: Path, tokenizer_folder: Path, instruction: str | None) -> _ChatTemplate | None:
+    """Return the chat template of a reranker with its form of messages; None if there is none that takes pairs.
+
+    Raises:
+        ExportError: The template cannot be rendered.
+    """
     options = read_object_if_there(folder / TRANSFORMER_CONFIG).get("processing_kwargs") or {}
-    variables = options.get("chat_template") or {}
-    for template in _templates(folder):
-        for structured in (False, True):
-            chat = _ChatTemplate(template, variables, structured)
+    variables = dict(options.get("chat_template") or {})
+    template = chosen_template(tokenizer_folder, name=variables.pop("chat_template", None))
+    if template is None:
+        return None
+    variables = special_tokens(tokenizer_folder) | variables
+    # sentence-transformers renders whatever template its rerankers have. Only without it, one for chats says nothing.
+    saved = read_object_if_there(folder / MODEL_CONFIG).get("model_type") == "CrossEncoder"
+    is_saved = saved or (folder / MODULES).is_file()
+    failure = None
+    for structured in (False, True):
+        chat = _ChatTemplate(template, variables, structured)
+        try:
             rendered = chat.render(instruction, _QUERY, _DOCUMENT)
-            if _QUERY in rendered and _DOCUMENT in rendered:
-                return None if _prints_any_role(template, variables, structured=structured) else chat
+        except ExportError as error:
+            # Many templates take texts alone, and fail for parts of texts.
+            failure = failure if structured else error
+            continue
+        if _QUERY in rendered and _DOCUMENT in rendered:
+            any_role = not is_saved and _prints_any_role(template, variables, structured=structured)
+            return None if any_role else chat
+    if failure is not None:
+        raise ExportError(
+            f"the chat template in {tokenizer_folder} cannot be rendered ({failure}); correct it, or remove it to "
+            "export the model for the official prompt"
+        )
     return None
 
 
@@ -134,21 +163,11 @@ def _prints_any_role(template: str, variables: Mapping[str, Any], *, structured:
         {**message, "role": role}
         for message, role in zip(_messages(None, _QUERY, _DOCUMENT, structured=structured), roles, strict=True)
     ]
-    rendered = _render(template, messages, variables)
+    try:
+        rendered = render(template, messages, variables)
+    except ExportError:
+        return False
     return all(role in rendered for role in roles)
-
-
-def _templates(folder: Path) -> Iterator[str]:
-    """Yield the default chat template of a folder, from whichever file holds it."""
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        yield path.read_text("utf-8")
-        return
-    stored = read_object_if_there(folder / "tokenizer_config.json").get("chat_template")
-    if isinstance(stored, str):
-        yield stored
-    elif isinstance(stored, list):
-        yield from (entry["template"] for entry in stored if entry.get("name") == "default")
 
 
 def _messages(instruction: str | None, query: str, document: str, *, structured: bool) -> list[dict[str, Any]]:
@@ -158,20 +177,3 @@ def _messages(instruction: str | None, query: str, document: str, *, structured:
         for role, text in texts.items()
         if text is not None
     ]
-
-
-def _render(template: str, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
-    """Render as transformers' `apply_chat_template` does; "" if the template refuses these messages."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals["raise_exception"] = _refuse
-    context = {"tools": None, "documents": None, "add_generation_prompt": False, **variables, "messages": messages}
-    try:
-        return environment.from_string(template).render(context)
-    except (TemplateError, TypeError):  # such as a template for chats of user and assistant alone
-        return ""
-
-
-def _refuse(message: str) -> NoReturn:
-    raise TemplateError(message)

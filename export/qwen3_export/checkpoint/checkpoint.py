@@ -17,7 +17,7 @@ from .hub import download, download_without_weights
 from .json_file import read_object
 from .modules import MODULES, Modules, read_modules
 from .mrl import Mrl
-from .sentence_config import longest_text
+from .sentence_config import check_tokenizer_config, longest_text
 from .stored_tensor import StoredTensor, read_index
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -26,7 +26,8 @@ _LAYER = (
 )
 # The heads of language models and classifiers; and tables that old releases of transformers saved, which follow from
 # config.json.
-_ELSEWHERE = r"lm_head\.weight|score\.(weight|bias)|(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"
+_ELSEWHERE = r"lm_head\.weight|score\.weight|(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"
+ADAPTER_CONFIG = "adapter_config.json"  # of PEFT
 
 
 @dataclass(frozen=True)  # without slots, which leave no room for a cached property
@@ -60,7 +61,17 @@ class Checkpoint:
         Raises:
             ExportError: Export does not support it.
         """
-        return read_modules(self.folder, hidden=self.geometry.hidden)
+        return read_modules(self.saved_folder, hidden=self.geometry.hidden)
+
+    @property
+    def saved_folder(self) -> Path:
+        """The folder with `modules.json` and the files it lists: the adapter's, if sentence-transformers saved that."""
+        return self.adapter if self.adapter and (self.adapter / MODULES).is_file() else self.folder
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """The folder with the tokenizer: the adapter's, if it was saved with one."""
+        return self.adapter if self.adapter and (self.adapter / "tokenizer.json").is_file() else self.folder
 
     @property
     def dimensions(self) -> int:
@@ -128,26 +139,87 @@ def read_checkpoint(folder: Path, *, source: str, revision: str = "", tokenizer:
     is_gguf = any(folder.glob("*.gguf")) or source.lower().endswith("gguf")  # the Hub's are named so
     if is_gguf and not (folder / "config.json").is_file():
         raise _gguf_error(source)
-    geometry = Geometry.from_config(read_object(folder / "config.json"))
-    if (folder / MODULES).is_file():
-        longest = longest_text(folder) or geometry.max_positions
-        geometry = replace(geometry, max_positions=min(geometry.max_positions, longest))
+    _refuse_adapter(folder)
+    geometry = read_geometry(folder)
     if not (folder / "tokenizer.json").is_file():
         raise ExportError(
             f"{folder} holds no tokenizer.json; save it there with "
             "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
-    index = folder / "model.safetensors.index.json"
-    files = set(read_object(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    check_tokenizer_config(folder)
+    tensors = _read_tensors(folder)
+    _check_names(folder, tensors, layers=geometry.layers)
+    return Checkpoint(folder, source, revision, tokenizer, geometry, tensors)
+
+
+def read_geometry(folder: Path, *, limits: Path | None = None) -> Geometry:
+    """Read the model's sizes, and the length to which sentence-transformers cuts its texts.
+
+    Args:
+        folder: The folder with config.json.
+        limits: The folder that sentence-transformers saved, if it is another one.
+
+    Raises:
+        ExportError: A file cannot be read, or is not of a model that export supports.
+    """
+    geometry = Geometry.from_config(read_object(folder / "config.json"))
+    limits = limits or folder
+    longest = longest_text(limits) if (limits / MODULES).is_file() else None
+    return geometry if longest is None else replace(geometry, max_positions=min(geometry.max_positions, longest))
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Make sure that a folder does not hold an adapter, which transformers would merge when it loads the folder.
+
+    Raises:
+        ExportError: It does.
+    """
+    if not (folder / ADAPTER_CONFIG).is_file():
+        return
+    base = read_object(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "BASE"
+    if not (folder / "config.json").is_file() or not any(folder.glob("model*.safetensors")):
+        raise ExportError(
+            f"{folder} holds an adapter without its base model; give both, as in `qwen3-triton export {base} --adapter "
+            f"{folder}`"
+        )
+    raise ExportError(
+        f"{folder} holds an adapter ({ADAPTER_CONFIG}) beside whole weights; move the adapter's files into a folder of "
+        "their own and pass that with --adapter, or remove them if they are merged into the weights already"
+    )
+
+
+def _read_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """List the tensors of a checkpoint by their names without the prefix `model.`.
+
+    Raises:
+        ExportError: A file is missing or damaged, or it is not clear which tensors are the model's.
+    """
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    files = {single.name}
+    if index.is_file():
+        weight_map = read_object(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+            raise ExportError(f"{index} has no weight_map that names the file of each tensor; download it again")
+        files = set(weight_map.values())
+    if single.is_file() and single.name not in files:
+        raise ExportError(
+            f"{folder} holds the weights twice, in {single.name} and in the shards that {index.name} lists; remove the "
+            "files that are out of date"
+        )
     tensors: dict[str, StoredTensor] = {}
     for file in sorted(files):
         path = folder / Path(file).name
         if not path.is_file():
             raise ExportError(f"{path} is missing; export needs all weights as safetensors, in one file or in shards")
         for name, stored in read_index(path).items():
-            tensors[name.removeprefix("model.")] = stored
-    _check_names(folder, tensors, layers=geometry.layers)
-    return Checkpoint(folder, source, revision, tokenizer, geometry, tensors)
+            short = name.removeprefix("model.")
+            if short in tensors:
+                raise ExportError(
+                    f"{folder} holds {short} twice, in {tensors[short].path.name} and in {path.name}; bring a "
+                    "checkpoint that has each tensor once"
+                )
+            tensors[short] = stored
+    return tensors
 
 
 def _gguf_error(source: str) -> ExportError:

@@ -6,40 +6,55 @@ same lists to users. Knows nothing about the values of the keys that are used; `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import ExportError
 
-USED = frozenset(
-    {
-        "architectures",
-        "attention_bias",
-        "head_dim",
-        "hidden_act",
-        "hidden_size",
-        "intermediate_size",
-        "is_causal",
-        "is_matryoshka",
-        "layer_types",
-        "matryoshka_dimensions",
-        "max_position_embeddings",
-        "max_window_layers",
-        "model_type",
-        "num_attention_heads",
-        "num_hidden_layers",
-        "num_key_value_heads",
-        "rms_norm_eps",
-        "rope_parameters",
-        "rope_scaling",
-        "rope_theta",
-        "sliding_window",
-        "tie_word_embeddings",
-        "use_bidirectional_attention",
-        "use_sliding_window",
-        "vocab_size",
-    }
-)
+# The keys that are used, each with what its value must be: a name of `FORMS`.
+_USED: Mapping[str, str] = {
+    "architectures": "a list of names",
+    "attention_bias": "true or false",
+    "head_dim": "a positive whole number",
+    "hidden_act": "a name",
+    "hidden_size": "a positive whole number",
+    "intermediate_size": "a positive whole number",
+    "is_causal": "true or false",
+    "is_matryoshka": "true or false",
+    "layer_types": "a list of names",
+    "matryoshka_dimensions": "a list of positive whole numbers",
+    "max_position_embeddings": "a positive whole number",
+    "max_window_layers": "a whole number",
+    "model_type": "a name",
+    "num_attention_heads": "a positive whole number",
+    "num_hidden_layers": "a positive whole number",
+    "num_key_value_heads": "a positive whole number",
+    "rms_norm_eps": "a positive number",
+    "rope_parameters": "an object",
+    "rope_scaling": "an object",
+    "rope_theta": "a positive number",
+    "sliding_window": "a positive whole number",
+    "tie_word_embeddings": "true or false",
+    "use_bidirectional_attention": "true or false",
+    "use_sliding_window": "true or false",
+    "vocab_size": "a positive whole number",
+}
+USED = frozenset(_USED)
+
+# Python's bool is an int, but JSON's true is no number.
+FORMS: Mapping[str, Callable[[object], bool]] = {
+    "a list of names": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+    "a list of positive whole numbers": lambda value: (
+        isinstance(value, list) and all(type(number) is int and number > 0 for number in value)
+    ),
+    "a name": lambda value: isinstance(value, str),
+    "a positive number": lambda value: type(value) in (int, float) and 0 < value < math.inf,  # type: ignore[operator]
+    "a positive whole number": lambda value: type(value) is int and value > 0,
+    "a whole number": lambda value: type(value) is int and value >= 0,
+    "an object": lambda value: isinstance(value, Mapping),
+    "true or false": lambda value: isinstance(value, bool),
+}
 
 # Of a sequence classifier, which only a reranker can be.
 OF_CLASSIFIERS = frozenset(
@@ -165,6 +180,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
         ExportError: It does not; the message names the key, and says what to bring instead.
     """
     _check_family(config)
+    _check_forms(config)
     _check_quantization(config.get("quantization_config"))
     if config.get("auto_map"):
         raise ExportError(
@@ -195,7 +211,8 @@ def _check_family(config: Mapping[str, Any]) -> None:
             f"config.json has model_type = {model_type!r}: the model {reason}, and export takes Qwen3 text models "
             "only; bring one, such as Qwen/Qwen3-Embedding-0.6B or a fine-tune of it"
         )
-    for architecture in config.get("architectures") or ():
+    architectures = config.get("architectures")
+    for architecture in architectures if isinstance(architectures, list) else ():
         if architecture not in _ARCHITECTURES:
             raise ExportError(
                 f"config.json has the architecture {architecture}, which export does not know; bring a model that "
@@ -203,10 +220,20 @@ def _check_family(config: Mapping[str, Any]) -> None:
             )
 
 
-def _check_quantization(config: Mapping[str, Any] | None) -> None:
+def _check_forms(config: Mapping[str, Any]) -> None:
+    """Make sure that the value of each key that is used is of the right type; null stands for a missing key."""
+    for key, form in {**_USED, "num_labels": "a positive whole number"}.items():
+        value = config.get(key)
+        if value is not None and not FORMS[form](value):
+            raise ExportError(
+                f"config.json has {key} = {value!r}, which is not {form}; use the file that came with the checkpoint"
+            )
+
+
+def _check_quantization(config: object) -> None:
     if config is None:
         return
-    method = str(config.get("quant_method", "an unknown method"))
+    method = str(config.get("quant_method", "an unknown method")) if isinstance(config, Mapping) else repr(config)
     raise ExportError(
         f"config.json has a quantization_config: the weights were quantized with {_QUANTIZERS.get(method, method)}; "
         "bring the checkpoint in bfloat16 from which they were made, and let export quantize it, with --precision int8"

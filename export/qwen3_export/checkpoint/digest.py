@@ -40,7 +40,7 @@ def model_digest(checkpoint: Checkpoint, kind: Kind) -> str:
     - `shapes`: the shape of each;
     - `geometry`: heads, epsilon, rotary base and what else config.json says of the arithmetic;
     - of an embedding model, `pooling`, `normalized` and `activations`, those of the dense layers;
-    - of a reranker, `head`: the SHA-256 of the two rows and the bias.
+    - of a reranker, `head`: the SHA-256 of the two rows.
 
     Args:
         checkpoint: The weights.
@@ -55,13 +55,13 @@ def model_digest(checkpoint: Checkpoint, kind: Kind) -> str:
     if kind == "embedding":
         modules = checkpoint.modules
         for index, layer in enumerate(modules.dense):
-            weight, bias = read_dense_weights(checkpoint.folder, layer)
+            weight, bias = read_dense_weights(checkpoint.saved_folder, layer)
             stored |= {f"dense.{index}.weight": weight} | ({} if bias is None else {f"dense.{index}.bias": bias})
         facts["pooling"], facts["normalized"] = modules.pooling, modules.is_normalized
         facts["activations"] = [layer.activation for layer in modules.dense]
     else:
         head = read_head(checkpoint)
-        facts["head"] = {"yes": _sha256(head.yes), "no": _sha256(head.no), "bias": head.bias}
+        facts["head"] = {"yes": _sha256(head.yes), "no": _sha256(head.no)}
     with ThreadPoolExecutor(min(_THREADS, len(os.sched_getaffinity(0)))) as pool:
         facts["tensors"] = dict(zip(stored, pool.map(_tensor_sha256, stored.values()), strict=True))
     facts["shapes"] = {name: list(tensor.shape) for name, tensor in stored.items()}

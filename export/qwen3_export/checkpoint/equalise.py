@@ -107,7 +107,7 @@ def _equalise_layer(checkpoint: Checkpoint, layer: int, tensors: dict[str, Store
 
         @cache
         def factors() -> Factors:
-            return _factors(np.abs(gain.map().astype(np.float32)), of_columns(*readers))
+            return _factors(np.abs(gain.values().astype(np.float32)), of_columns(*readers))
 
         scale(f"layers.{layer}.{norm}.weight", rows=lambda: 1 / factors())
         return factors

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import ExportError
 from .config_keys import check_keys
+from .rope import Rope, read_rope
 
 ADVERTISED_CONTEXT = 32_768  # tokens; the model cards' "Context Length: 32k"
 
@@ -29,7 +30,7 @@ class Geometry:
     vocabulary: int
     max_positions: int
     rms_eps: float
-    rope_theta: float
+    rope: Rope
     tied: bool
     is_causal: bool = True
 
@@ -41,6 +42,8 @@ class Geometry:
             ExportError: It is not a plain Qwen3 decoder; the message names the field.
         """
         check_keys(config)
+        # Null stands for a missing key, whose default in transformers is not what any published model has.
+        config = {key: value for key, value in config.items() if value is not None}
         try:
             geometry = cls(
                 hidden=config["hidden_size"],
@@ -52,7 +55,7 @@ class Geometry:
                 vocabulary=config["vocab_size"],
                 max_positions=config["max_position_embeddings"],
                 rms_eps=config["rms_norm_eps"],
-                rope_theta=_rope_theta(config),
+                rope=read_rope(config),
                 tied=bool(config.get("tie_word_embeddings", False)),
                 is_causal=_is_causal(config),
             )
@@ -88,42 +91,6 @@ class Geometry:
         if self.parameters >= 50_000_000:
             return f"{self.parameters / 1e9:.1f}B".replace(".0B", "B")
         return f"{self.parameters / 1e3:.0f}K"
-
-
-def _rope_theta(config: Mapping[str, Any]) -> float:
-    """Return the base of the rotary embedding, after a check that there is no more to it.
-
-    transformers 5 writes `rope_parameters`; earlier releases write `rope_theta` and `rope_scaling`.
-
-    Raises:
-        ExportError: The positions are scaled, or the two forms contradict each other.
-        KeyError: There is no base.
-    """
-    for key in ("rope_parameters", "rope_scaling"):
-        rope = config.get(key) or {}
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind != "default":
-            native = rope.get("original_max_position_embeddings", "its native number of")
-            raise ExportError(
-                f"config.json asks for {kind!r} rope scaling in {key}, which export does not support; bring a "
-                f"config.json without it, and with max_position_embeddings for {native} tokens"
-            )
-        for name, value in rope.items():
-            if name not in ("rope_type", "type", "rope_theta") and (name, value) != ("partial_rotary_factor", 1):
-                raise ExportError(
-                    f"config.json has {name} = {value!r} in {key}, which export does not support; bring a model whose "
-                    "rotary embedding has a rope_theta alone"
-                )
-    sources = [config, *(config.get(key) or {} for key in ("rope_parameters", "rope_scaling"))]
-    bases = {float(source["rope_theta"]) for source in sources if source.get("rope_theta") is not None}
-    if len(bases) > 1:
-        raise ExportError(
-            f"config.json has two values of rope_theta, {' and '.join(map(str, sorted(bases)))}; use the file that "
-            "came with the checkpoint"
-        )
-    if not bases:
-        raise KeyError("rope_theta")
-    return bases.pop()
 
 
 def _is_causal(config: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ Knows nothing about the decoder, beyond the size of its hidden states, and nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast, get_args
@@ -42,6 +42,7 @@ _ACTIVATIONS: dict[str, Activation] = {
     "Sigmoid": "sigmoid",
     "SiLU": "silu",
 }
+_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")  # of embedding models
 _SENTENCE = "sentence_embedding"  # the feature that holds a text's vector
 
 
@@ -97,12 +98,8 @@ def read_modules(folder: Path, *, hidden: int) -> Modules:
         ExportError: A file cannot be read, or asks for something that export does not support.
     """
     if not (folder / MODULES).is_file():
-        left_over = folder / "1_Pooling"
-        if (left_over / "config.json").is_file() and _pooling(left_over, hidden=hidden) != PLAIN.pooling:
-            raise ExportError(
-                f"{left_over} asks for another pooling than last-token pooling, but there is no {MODULES} that lists "
-                "it; bring the whole folder that sentence-transformers saved"
-            )
+        for left_over in sorted(path.parent for path in folder.glob("*/config.json")):
+            _check_left_over(left_over, hidden=hidden)
         return PLAIN
     check_sentence_config(folder)
     listed = [_module(folder, entry) for entry in module_entries(folder)]
@@ -179,16 +176,41 @@ def read_dense_weights(folder: Path, layer: DenseLayer) -> tuple[StoredTensor, S
     return tensors["linear.weight"], tensors.get("linear.bias")
 
 
-def _module(folder: Path, entry: Mapping[str, Any]) -> tuple[str, str]:
+def _check_left_over(folder: Path, *, hidden: int) -> None:
+    """Make sure that a folder which no modules.json lists is not that of a module which changes the vectors."""
+    config = read_object(folder / "config.json")
+    if ("pooling_mode" in config or _POOLING_FLAGS.keys() & config) and _pooling(folder, hidden=hidden) != "lasttoken":
+        asks = "asks for another pooling than last-token pooling"
+    elif {"in_features", "out_features"} <= config.keys():
+        asks = "is a dense layer"
+    else:
+        return
+    raise ExportError(
+        f"{folder} {asks}, but there is no {MODULES} that lists it; bring the whole folder that sentence-transformers "
+        "saved"
+    )
+
+
+def reranker_modules(folder: Path) -> list[tuple[str, Path]]:
+    """Return the kinds and folders of a reranker's modules; none if sentence-transformers did not save it.
+
+    Raises:
+        ExportError: The file cannot be read, or asks for something that export does not support.
+    """
+    entries = [_module(folder, entry, ("Transformer", "LogitScore")) for entry in module_entries(folder)]
+    return [(kind, folder / path) for kind, path in entries]
+
+
+def _module(folder: Path, entry: Mapping[str, Any], kinds: Sequence[str] = _KINDS) -> tuple[str, str]:
     """Return the kind and the folder of an entry of modules.json."""
     path = folder / MODULES
-    _refuse_unknown(path, entry, known={"idx", "name", "path", "type", "kwargs"})
+    refuse_unknown(path, entry, known={"idx", "name", "path", "type", "kwargs"})
     name, where = str(entry.get("type", "")), str(entry.get("path", ""))
     kind = name.rpartition(".")[2]
-    if not name.startswith("sentence_transformers.") or kind not in ("Transformer", "Pooling", "Dense", "Normalize"):
+    if not name.startswith("sentence_transformers.") or kind not in kinds:
         raise ExportError(
             f"{path} has a module of the type {name}, which export does not support; bring a model whose modules are "
-            "sentence-transformers' own Transformer, Pooling, Dense and Normalize"
+            f"sentence-transformers' own {', '.join(kinds[:-1])} and {kinds[-1]}"
         )
     if entry.get("kwargs"):
         raise ExportError(
@@ -209,7 +231,7 @@ def _pooling(folder: Path, *, hidden: int) -> Pooling:
     path = folder / "config.json"
     config = read_object(path)
     sizes = ("embedding_dimension", "word_embedding_dimension")
-    _refuse_unknown(path, config, known={"pooling_mode", "include_prompt", *sizes, *_POOLING_FLAGS})
+    refuse_unknown(path, config, known={"pooling_mode", "include_prompt", *sizes, *_POOLING_FLAGS})
     for size in sizes:
         if config.get(size, hidden) != hidden:
             raise ExportError(
@@ -222,9 +244,13 @@ def _pooling(folder: Path, *, hidden: int) -> Pooling:
             "does not support that: bring a model that pools all tokens"
         )
     stated = config.get("pooling_mode")
-    if stated is None:
-        stated = [mode for flag, mode in _POOLING_FLAGS.items() if config.get(flag)] or ["mean"]
-    modes = [stated] if isinstance(stated, str) else list(stated)
+    flagged = [mode for flag, mode in _POOLING_FLAGS.items() if config.get(flag)]
+    modes = [stated] if isinstance(stated, str) else stated or flagged or ["mean"]
+    if not isinstance(modes, list) or (stated and flagged and flagged != modes):
+        raise ExportError(
+            f"{path} has pooling_mode = {stated!r} and sets the older keys of {' and '.join(flagged) or 'none'}; keep "
+            "the pooling that the model was trained with"
+        )
     if len(modes) != 1:
         raise ExportError(
             f"{path} joins {len(modes)} poolings, {' and '.join(map(str, modes))}; export supports one: bring a model "
@@ -242,7 +268,7 @@ def _dense(folder: Path, name: str, *, inputs: int) -> DenseLayer:
     path = folder / name / "config.json"
     config = read_object(path)
     names = ("module_input_name", "module_output_name")
-    _refuse_unknown(
+    refuse_unknown(
         path, config, known={"in_features", "out_features", "bias", "activation_function", "use_residual", *names}
     )
     _refuse_other_features(path, config)
@@ -275,7 +301,7 @@ def _dense(folder: Path, name: str, *, inputs: int) -> DenseLayer:
 def _check_normalize(path: Path) -> None:
     if path.is_file():  # releases before 5.4 write none
         config = read_object(path)
-        _refuse_unknown(path, config, known={"module_input_name", "module_output_name"})
+        refuse_unknown(path, config, known={"module_input_name", "module_output_name"})
         _refuse_other_features(path, config)
 
 
@@ -288,7 +314,12 @@ def _refuse_other_features(path: Path, config: Mapping[str, Any]) -> None:
             )
 
 
-def _refuse_unknown(path: Path, config: Mapping[str, Any], *, known: set[str]) -> None:
+def refuse_unknown(path: Path, config: Mapping[str, Any], *, known: set[str]) -> None:
+    """Make sure that export knows every key of a module's file.
+
+    Raises:
+        ExportError: It does not.
+    """
     for key, value in config.items():
         if key not in known and value is not None:
             raise ExportError(

@@ -6,7 +6,7 @@ Three forms of checkpoints have one:
 - sentence-transformers' `LogitScore` names other tokens, or one token, whose logit is taken as it is;
 - `Qwen3ForSequenceClassification` has a head of its own, `score`, with one label or with two.
 
-All of them become two rows and a bias. This module knows nothing about graphs.
+All of them become two rows. This module knows nothing about graphs.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ..errors import ExportError
 from ..kind import is_classifier
 from .checkpoint import Checkpoint
 from .json_file import read_object, read_object_if_there
-from .modules import MODULES, module_entries, module_types
-from .sentence_config import MODEL_CONFIG
+from .modules import MODULES, module_types, refuse_unknown, reranker_modules
+from .sentence_config import MODEL_CONFIG, check_sentence_config
 from .vocabulary import Answers, answers, checked_answers
 
 Row = npt.NDArray[np.float32]
@@ -47,17 +47,15 @@ _PROBLEMS = {1: (None, "regression", "multi_label_classification"), 2: (None, "s
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RerankerHead:
-    """The head: `logit = hidden . yes - hidden . no + bias`, and `score` is the sigmoid of it.
+    """The head: `logit = hidden . yes - hidden . no`, and `score` is the sigmoid of it.
 
     Attributes:
         yes: FP32 `[hidden]`.
         no: FP32 `[hidden]`; zeros if the head has one row.
-        bias: What is added.
     """
 
     yes: Row
     no: Row
-    bias: float = 0.0
 
 
 def read_head(checkpoint: Checkpoint) -> RerankerHead:
@@ -67,6 +65,8 @@ def read_head(checkpoint: Checkpoint) -> RerankerHead:
         ExportError: The head is missing, or is of a form that cannot be served; the message says which.
     """
     config = read_object(checkpoint.folder / "config.json")
+    if (checkpoint.saved_folder / MODULES).is_file():
+        check_sentence_config(checkpoint.saved_folder, kind="reranker")
     if is_classifier(config):
         _check_modules(checkpoint, ["Transformer"])
         return _classifier(checkpoint, config)
@@ -76,11 +76,16 @@ def read_head(checkpoint: Checkpoint) -> RerankerHead:
             f"names {config.get('architectures')!r} as architectures; use the config.json that belongs to these weights"
         )
     _check_modules(checkpoint, ["Transformer", "LogitScore"])
+    _check_activation(checkpoint, config, labels=1)
     found = _scored_answers(checkpoint) or answers(checkpoint)
     g = checkpoint.geometry
-    rows = checkpoint.tensor("embed_tokens.weight" if g.tied else "lm_head.weight", g.vocabulary, g.hidden).map()
-    yes = rows[found.yes].astype(np.float32)
-    return RerankerHead(yes, np.zeros_like(yes) if found.no is None else rows[found.no].astype(np.float32))
+    # As transformers 5, which does not tie a head to the embeddings if another one is stored.
+    is_tied = g.tied and "lm_head.weight" not in checkpoint.tensors
+    stored = checkpoint.tensor("embed_tokens.weight" if is_tied else "lm_head.weight", g.vocabulary, g.hidden)
+    rows = stored.map()[[found.yes, found.yes if found.no is None else found.no]]
+    stored.check_finite(rows)
+    yes, no = rows.astype(np.float32)
+    return RerankerHead(yes, np.zeros_like(yes) if found.no is None else no)
 
 
 def _classifier(checkpoint: Checkpoint, config: Mapping[str, Any]) -> RerankerHead:
@@ -93,14 +98,11 @@ def _classifier(checkpoint: Checkpoint, config: Mapping[str, Any]) -> RerankerHe
             "checkpoint with one label, or with two whose softmax is the score"
         )
     _check_activation(checkpoint, config, labels=labels)
-    weight = checkpoint.tensor("score.weight", labels, checkpoint.geometry.hidden).map().astype(np.float32)
-    bias = np.zeros(labels, np.float32)
-    if "score.bias" in checkpoint.tensors:
-        bias = checkpoint.tensor("score.bias", labels).map().astype(np.float32)
+    weight = checkpoint.tensor("score.weight", labels, checkpoint.geometry.hidden).values().astype(np.float32)
     if labels == 1:
-        return RerankerHead(weight[0], np.zeros_like(weight[0]), float(bias[0]))
+        return RerankerHead(weight[0], np.zeros_like(weight[0]))
     no, yes = _label_order(names)
-    return RerankerHead(weight[yes], weight[no], float(bias[yes] - bias[no]))
+    return RerankerHead(weight[yes], weight[no])
 
 
 def _label_order(names: object) -> tuple[int, int]:
@@ -126,7 +128,7 @@ def _check_activation(checkpoint: Checkpoint, config: Mapping[str, Any], *, labe
             f"config.json has problem_type = {problem!r} with {labels} label{'s' * (labels > 1)}, which is not the "
             "probability that a document is relevant; export a checkpoint with one label"
         )
-    saved = read_object_if_there(checkpoint.folder / MODEL_CONFIG).get("activation_fn")
+    saved = read_object_if_there(checkpoint.saved_folder / MODEL_CONFIG).get("activation_fn")
     older = config.get("sentence_transformers")
     older = older.get("activation_fn") if isinstance(older, Mapping) else None
     for activation in (saved, older, config.get("sbert_ce_default_activation_function")):
@@ -140,20 +142,21 @@ def _check_activation(checkpoint: Checkpoint, config: Mapping[str, Any], *, labe
 
 def _check_modules(checkpoint: Checkpoint, readable: list[str]) -> None:
     """Check that sentence-transformers computes nothing after the transformer that the head leaves out."""
-    types = module_types(checkpoint.folder)
+    types = module_types(checkpoint.saved_folder)
     if types and types not in (readable, readable[:1]):
         raise ExportError(
-            f"{checkpoint.folder / MODULES} lists {', '.join(types)}; of rerankers, "
+            f"{checkpoint.saved_folder / MODULES} lists {', '.join(types)}; of rerankers, "
             f"{' and '.join(readable)} can be exported, and for an embedding model add --kind embedding"
         )
 
 
 def _scored_answers(checkpoint: Checkpoint) -> Answers | None:
     """Return the tokens that sentence-transformers' LogitScore names; None if there is no such module."""
-    for module in module_entries(checkpoint.folder):
-        if str(module.get("type", "")).endswith(".LogitScore"):
-            path = checkpoint.folder / str(module.get("path", "")) / "config.json"
-            config = read_object_if_there(path)
+    for kind, folder in reranker_modules(checkpoint.saved_folder):
+        if kind == "LogitScore":
+            path = folder / "config.json"
+            config = read_object(path)
+            refuse_unknown(path, config, known={"true_token_id", "false_token_id", "module_input_name"})
             if config.get("module_input_name", "causal_logits") != "causal_logits":
                 raise ExportError(f"{path} reads {config['module_input_name']!r}; only causal_logits can be exported")
             return checked_answers(checkpoint, config.get("true_token_id"), config.get("false_token_id"), where=path)

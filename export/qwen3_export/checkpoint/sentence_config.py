@@ -5,31 +5,46 @@ Knows nothing about modules, which `modules` reads, and nothing about prompts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from ..errors import ExportError
 from .json_file import read_object_if_there
 
 TRANSFORMER_CONFIG = "sentence_bert_config.json"  # the name does not depend on the model
 MODEL_CONFIG = "config_sentence_transformers.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 
-# Keys of which some values are a plain embedding model, and every other one a refusal. None stands for a missing key.
-_PLAIN: Mapping[str, Mapping[str, tuple[object, ...]]] = {
+_Plain = Mapping[str, Mapping[str, tuple[object, ...]]]
+
+# Keys of which some values are a plain model, and every other one a refusal. None stands for a missing key.
+_OF_BOTH: Mapping[str, tuple[object, ...]] = {
+    "config_args": (None, {}),
+    "do_lower_case": (None, False),
+    "document_length": (None,),
+    "model_args": (None, {}),
+    "query_expansion": (None, False),
+    "query_length": (None,),
+    "tokenizer_args": (None, {}),
+}
+_EMBEDDING: _Plain = {
     TRANSFORMER_CONFIG: {
-        "config_args": (None, {}),
-        "do_lower_case": (None, False),
-        "document_length": (None,),
-        "model_args": (None, {}),
+        **_OF_BOTH,
         "module_output_name": (None, "token_embeddings"),
         "processing_kwargs": (None, {}),
-        "query_expansion": (None, False),
-        "query_length": (None,),
-        "tokenizer_args": (None, {}),
         "transformer_task": (None, "feature-extraction"),
     },
     MODEL_CONFIG: {"model_type": (None, "SentenceTransformer"), "truncate_dim": (None,)},
+}
+_RERANKER: _Plain = {
+    TRANSFORMER_CONFIG: {
+        **_OF_BOTH,
+        "module_output_name": (None, "scores", "causal_logits"),
+        "transformer_task": (None, "sequence-classification", "text-generation"),
+    },
+    MODEL_CONFIG: {"model_type": (None, "CrossEncoder")},
 }
 _OTHERS_KNOWN = {
     # Padding changes nothing, and other modalities than text are never asked for.
@@ -37,6 +52,8 @@ _OTHERS_KNOWN = {
     # Versions; how users compare vectors; and prompts, which are not the decoder's business.
     MODEL_CONFIG: {"__version__", "default_prompt_name", "prompts", "similarity_fn_name"},
 }
+# `chat_template` renders with the arguments for templates, and `reranker_head` reads the activation.
+_OTHERS_OF_RERANKERS = {TRANSFORMER_CONFIG: {"processing_kwargs"}, MODEL_CONFIG: {"activation_fn"}}
 _REMEDIES = {
     "truncate_dim": "remove the key, and ask the client for `dimensions`",
     "do_lower_case": "bring a model that reads texts as they are",
@@ -49,39 +66,66 @@ def longest_text(folder: Path) -> int | None:
     Up to release 5 it was in a file of its own; release 6 keeps it with the tokenizer.
 
     Raises:
-        ExportError: A file cannot be read.
+        ExportError: A file cannot be read, or states something else than a length.
     """
-    stated = [
-        read_object_if_there(folder / file).get(key)
-        for file, key in ((TRANSFORMER_CONFIG, "max_seq_length"), ("tokenizer_config.json", "model_max_length"))
-    ]
-    return min((int(length) for length in stated if length), default=None)
+    stated = []
+    for file, key in ((TRANSFORMER_CONFIG, "max_seq_length"), (TOKENIZER_CONFIG, "model_max_length")):
+        length = read_object_if_there(folder / file).get(key)
+        if length is None:
+            continue
+        # transformers writes 1e30 for no limit.
+        if type(length) not in (int, float) or not 1 <= length < math.inf:
+            raise ExportError(f"{folder / file} has {key} = {length!r}, which is not a number of tokens; correct it")
+        stated.append(int(length))
+    return min(stated, default=None)
 
 
-def check_sentence_config(folder: Path) -> None:
-    """Make sure that the settings are those of a plain embedding model.
+def check_tokenizer_config(folder: Path) -> None:
+    """Make sure that tokenizer.json alone is the tokenizer.
+
+    Raises:
+        ExportError: The tokenizer needs Python code of the checkpoint's own.
+    """
+    path = folder / TOKENIZER_CONFIG
+    if read_object_if_there(path).get("auto_map"):
+        raise ExportError(
+            f"{path} names Python code of its own in auto_map, which export does not run; bring a tokenizer that "
+            "transformers loads without trust_remote_code"
+        )
+
+
+def check_sentence_config(folder: Path, *, kind: Literal["embedding", "reranker"] = "embedding") -> None:
+    """Make sure that the settings are those of a plain model of a kind.
 
     Raises:
         ExportError: One of them is not; the message names it.
     """
-    for file, plain in _PLAIN.items():
+    for file, plain in (_EMBEDDING if kind == "embedding" else _RERANKER).items():
         config = read_object_if_there(folder / file)
+        others = _OTHERS_KNOWN[file] | (_OTHERS_OF_RERANKERS[file] if kind == "reranker" else set())
         for key, value in config.items():
             if key in plain and value not in plain[key]:
-                remedy = _REMEDIES.get(key, "bring a plain embedding model of texts")
+                remedy = _REMEDIES.get(key, f"bring a plain {kind}{' model' * (kind == 'embedding')} of texts")
                 raise ExportError(f"{folder / file} has {key} = {value!r}, which export does not support; {remedy}")
-            if key not in plain and key not in _OTHERS_KNOWN[file] and value is not None:
+            if key not in plain and key not in others and value is not None:
                 raise ExportError(
                     f"{folder / file} has {key} = {value!r}, which export does not know; save the model with a release "
                     "of sentence-transformers up to 6, or remove the key if it changes nothing"
                 )
-        _check_modality(folder / file, config.get("modality_config"))
+        _check_modality(folder / file, config.get("modality_config"), kind)
+        processing = config.get("processing_kwargs") or {}
+        if kind == "reranker" and processing.keys() - {"chat_template"}:
+            raise ExportError(
+                f"{folder / file} has processing_kwargs = {processing!r}, of which export supports chat_template "
+                "alone; bring a plain reranker of texts"
+            )
 
 
-def _check_modality(path: Path, modalities: Mapping[str, Any] | None) -> None:
-    text = {"method": "forward", "method_output_name": "last_hidden_state"}
-    if modalities is not None and modalities.get("text") != text:
+def _check_modality(path: Path, modalities: object, kind: str) -> None:
+    output, what = ("last_hidden_state", "last hidden states") if kind == "embedding" else ("logits", "logits")
+    text = modalities.get("text") if isinstance(modalities, Mapping) else None
+    if modalities is not None and text != {"method": "forward", "method_output_name": output}:
         raise ExportError(
-            f"{path} has modality_config.text = {modalities.get('text')!r}, which export does not support; bring a "
-            "model that reads the last hidden states of texts"
+            f"{path} has modality_config.text = {text!r}, which export does not support; bring a model that reads the "
+            f"{what} of texts"
         )

@@ -52,16 +52,48 @@ class StoredTensor:
         """Return a read-only view of the tensor in the mapped file, which takes no memory of its own."""
         return np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape)
 
+    def values(self) -> npt.NDArray[np.generic]:
+        """Return what `map` does, after a check that every value is finite.
+
+        Raises:
+            ExportError: A value is NaN or infinite.
+        """
+        values = self.map()
+        for start in range(0, values.shape[0], STRIPE):
+            self.check_finite(values[start : start + STRIPE])
+        return values
+
     def stripes(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
         """Read a matrix `[out, in]` by stripes of a few rows.
 
         Yields:
             Which rows of the matrix, and these rows as float32 `[stripe, in]`.
+
+        Raises:
+            ExportError: A value is NaN or infinite.
         """
         matrix = self.map()
         for start in range(0, matrix.shape[0], STRIPE):
-            stripe = matrix[start : start + STRIPE].astype(np.float32)
-            yield slice(start, start + stripe.shape[0]), stripe
+            stored = matrix[start : start + STRIPE]
+            self.check_finite(stored)
+            yield slice(start, start + stored.shape[0]), stored.astype(np.float32)
+
+    def check_finite(self, values: npt.NDArray[np.generic]) -> None:
+        """Make sure that some values of this tensor are finite.
+
+        Raises:
+            ExportError: One is NaN or infinite.
+        """
+        # Comparing bits takes a fifth of the time that np.isfinite takes for bfloat16. Without its sign, infinity has
+        # the largest bits of all numbers, and NaN still larger ones.
+        unsigned = np.dtype(f"u{values.dtype.itemsize}")
+        infinity = np.array(np.inf, values.dtype).view(unsigned)
+        magnitude = np.iinfo(unsigned).max >> 1
+        if values.size and (values.view(unsigned) & unsigned.type(magnitude)).max() >= infinity:
+            raise ExportError(
+                f"{self.path} holds NaN or infinity in {self.name}, so that every text would fail; bring a checkpoint "
+                "whose training did not diverge, or download the file again"
+            )
 
 
 def read_index(path: Path) -> dict[str, StoredTensor]:

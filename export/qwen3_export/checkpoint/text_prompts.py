@@ -11,15 +11,11 @@ from pathlib import Path
 
 from ..errors import ExportError
 from .json_file import read_object_if_there
+from .modules import MODULES
 from .sentence_config import MODEL_CONFIG
 
 # The form of Qwen3-Embedding's query prompt, in which clients may name another task.
 _WITH_TASK = re.compile(r"Instruct: (.+)\nQuery:")
-
-
-def has_prompts(folder: Path) -> bool:
-    """Say whether sentence-transformers saved a model's prompts, or that it has none, in a folder."""
-    return (folder / MODEL_CONFIG).is_file()
 
 
 def prompt_parameters(folder: Path, *, default_instruction: str) -> dict[str, str]:
@@ -27,7 +23,8 @@ def prompt_parameters(folder: Path, *, default_instruction: str) -> dict[str, st
 
     Args:
         folder: The folder with the checkpoint, or with an adapter that sentence-transformers saved.
-        default_instruction: The task that queries name where the checkpoint states no prompts.
+        default_instruction: The task that queries name if sentence-transformers did not save the model. If it did,
+            and saved no prompts, it puts nothing before a text.
 
     Returns:
         `default_instruction` for a model whose queries name their task, or else `query_prompt`, which goes before each
@@ -37,6 +34,8 @@ def prompt_parameters(folder: Path, *, default_instruction: str) -> dict[str, st
         ExportError: The prompts are not texts, or it is not clear which are for queries and documents.
     """
     path = folder / MODEL_CONFIG
+    if not path.is_file() and not (folder / MODULES).is_file():
+        return {"default_instruction": default_instruction}
     saved = read_object_if_there(path)
     prompts = saved.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
@@ -54,8 +53,6 @@ def prompt_parameters(folder: Path, *, default_instruction: str) -> dict[str, st
             f"{path} names {default!r} as the default prompt, but not what goes before queries and before documents; "
             "add prompts called 'query' and 'document'"
         )
-    if query is None and document is None:
-        return {"default_instruction": default_instruction}
     named = _WITH_TASK.fullmatch(query or "")
     parameters = {"query_prompt": query or ""} if named is None else {"default_instruction": named.group(1)}
     return parameters | ({"document_prompt": document} if document else {})

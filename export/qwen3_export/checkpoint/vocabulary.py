@@ -23,18 +23,21 @@ class Answers:
 
 
 def eos_token_id(checkpoint: Checkpoint) -> int:
-    """Return the id of the token that an embedding model's tokenizer appends to a text; it is the token that is pooled.
+    """Return the id of the token that an embedding model's tokenizer appends to a text.
+
+    With last-token pooling it is the token that is pooled.
 
     Raises:
-        ExportError: The tokenizer cannot be read, or does not append exactly one token.
+        ExportError: The tokenizer cannot be read, or does not append exactly one token. Clients rely on that token.
     """
     tokenizer = _tokenizer(checkpoint)
     plain = tokenizer.encode("text", add_special_tokens=False).ids
     closed: list[int] = tokenizer.encode("text").ids
     if closed[:-1] != plain:
         raise ExportError(
-            f"{checkpoint.folder}/tokenizer.json does not append one end token to a text, as Qwen3-Embedding's does; "
-            "use the embedding model's own tokenizer, or add --kind reranker if this is a reranker"
+            f"{checkpoint.tokenizer_folder}/tokenizer.json does not append one end token to a text, and clients "
+            "support no other embedding models; if the model was trained with an end token, as Qwen3-Embedding, bring "
+            "its own tokenizer, and add --kind reranker if this is a reranker"
         )
     return _inside(checkpoint, closed[-1])
 
@@ -51,8 +54,8 @@ def answers(checkpoint: Checkpoint) -> Answers:
         ids = tokenizer.encode(word, add_special_tokens=False).ids
         if len(ids) != 1:
             raise ExportError(
-                f'{checkpoint.folder}/tokenizer.json has no token "{word}", which a reranker needs for its answer; '
-                "use the reranker's own tokenizer, or add --kind embedding if this is an embedding model"
+                f'{checkpoint.tokenizer_folder}/tokenizer.json has no token "{word}", which a reranker needs for its '
+                "answer; use the reranker's own tokenizer, or add --kind embedding if this is an embedding model"
             )
         found[word] = _inside(checkpoint, ids[0])
     return Answers(**found)
@@ -79,7 +82,7 @@ def checked_answers(checkpoint: Checkpoint, yes: object, no: object, *, where: P
 
 
 def _tokenizer(checkpoint: Checkpoint) -> Tokenizer:
-    path = checkpoint.folder / "tokenizer.json"
+    path = checkpoint.tokenizer_folder / "tokenizer.json"
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 - tokenizers raises the bare Exception
@@ -99,7 +102,7 @@ def _inside(checkpoint: Checkpoint, token_id: int) -> int:
     """
     if token_id >= checkpoint.geometry.vocabulary:
         raise ExportError(
-            f"{checkpoint.folder}/tokenizer.json needs token {token_id}, but the model's vocabulary ends at "
+            f"{checkpoint.tokenizer_folder}/tokenizer.json needs token {token_id}, but the model's vocabulary ends at "
             f"{checkpoint.geometry.vocabulary - 1}; they do not belong together"
         )
     return token_id

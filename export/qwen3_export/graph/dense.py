@@ -30,7 +30,7 @@ class Dense(nn.Module):
             else nn.Parameter(
                 [layer.outputs],
                 data=ir.LazyTensor(
-                    lambda: ir.Tensor(bias.map().astype("float32")), ir.DataType.FLOAT, ir.Shape([layer.outputs])
+                    lambda: ir.Tensor(bias.values().astype("float32")), ir.DataType.FLOAT, ir.Shape([layer.outputs])
                 ),
             )
         )

@@ -125,7 +125,7 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Parameter(
             [g.vocabulary, g.hidden],
             dtype,
-            data=ir.LazyTensor(lambda: ir.Tensor(table.map()), dtype, ir.Shape([g.vocabulary, g.hidden])),
+            data=ir.LazyTensor(lambda: ir.Tensor(table.values()), dtype, ir.Shape([g.vocabulary, g.hidden])),
         )
         self.rotary = Rotary(g, arithmetic)
         self.layers = nn.ModuleList(
@@ -197,7 +197,7 @@ class EmbeddingModel(nn.Module):
         super().__init__()
         modules = checkpoint.modules
         self.model = Decoder(checkpoint, arithmetic, target, pooling=modules.pooling)
-        self.dense = nn.ModuleList([Dense(checkpoint.folder, layer) for layer in modules.dense])
+        self.dense = nn.ModuleList([Dense(checkpoint.saved_folder, layer) for layer in modules.dense])
         self.is_normalized = modules.is_normalized
         self.unit_norm = UnitNorm(checkpoint.dimensions) if target.device == "cuda" else None
 
@@ -232,7 +232,6 @@ class RerankerModel(nn.Module):
         self.model = Decoder(checkpoint, arithmetic, target)
         rows = np.ascontiguousarray(np.stack([head.yes, head.no]).T)
         self.yes_no = nn.Parameter([checkpoint.geometry.hidden, 2], data=ir.Tensor(rows))
-        self.bias = head.bias
 
     def forward(
         self, op: OpBuilder, input_ids: ir.Value, lengths: ir.Value, prefixes: PrefixInputs | None
@@ -244,8 +243,5 @@ class RerankerModel(nn.Module):
         """
         pooled, admitted, kept = self.model(op, input_ids, lengths, prefixes)
         yes, no = op.Split(op.MatMul(pooled, self.yes_no), axis=-1, num_outputs=2, _outputs=2)
-        difference = op.Sub(yes, no)
-        if self.bias:
-            difference = op.Add(difference, self.bias)
-        logit = op.Where(admitted, difference, math.nan)
+        logit = op.Where(admitted, op.Sub(yes, no), math.nan)
         return {"score": op.Sigmoid(logit), "logit": logit}, kept

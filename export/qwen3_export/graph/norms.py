@@ -25,7 +25,7 @@ class Gain(nn.Module):
         self.weight = nn.Parameter(
             list(gain.shape),
             dtype,
-            data=ir.LazyTensor(lambda: ir.Tensor(gain.map().astype(dtype.numpy())), dtype, ir.Shape(gain.shape)),
+            data=ir.LazyTensor(lambda: ir.Tensor(gain.values().astype(dtype.numpy())), dtype, ir.Shape(gain.shape)),
         )
 
     def forward(self, op: OpBuilder) -> ir.Value:  # noqa: ARG002  - the builder registers the gain

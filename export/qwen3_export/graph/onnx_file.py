@@ -15,6 +15,7 @@ from onnxscript import GraphBuilder
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.reranker_head import RerankerHead
+from ..errors import ExportError
 from ..target import Target
 from .arithmetic import Arithmetic
 from .model import EmbeddingModel, RerankerModel
@@ -106,6 +107,9 @@ def write_model(model: ir.Model, path: Path, *, progress: Callable[[int, int], N
         model: From `build_graph`.
         path: The `.onnx` file to write.
         progress: Called before each tensor with the bytes written, this tensor included, and the bytes in total.
+
+    Raises:
+        ExportError: A weight cannot be read.
     """
     tensors = (value.const_value for value in model.graph.initializers.values())
     total = sum(t.nbytes for t in tensors if t is not None and t.nbytes > IN_FILE_BYTES)
@@ -117,17 +121,23 @@ def write_model(model: ir.Model, path: Path, *, progress: Callable[[int, int], N
         if progress is not None:
             progress(done, total)
 
-    ir.save(
-        model,
-        path,
-        external_data=f"{path.name}.data",
-        size_threshold_bytes=IN_FILE_BYTES,
-        alignment=ALIGNMENT,
-        align_threshold=ALIGNMENT,
-        callback=advance,
-        max_workers=min(WRITERS, len(os.sched_getaffinity(0))),
-        max_in_flight_bytes=IN_FLIGHT_BYTES,
-    )
+    try:
+        ir.save(
+            model,
+            path,
+            external_data=f"{path.name}.data",
+            size_threshold_bytes=IN_FILE_BYTES,
+            alignment=ALIGNMENT,
+            align_threshold=ALIGNMENT,
+            callback=advance,
+            max_workers=min(WRITERS, len(os.sched_getaffinity(0))),
+            max_in_flight_bytes=IN_FLIGHT_BYTES,
+        )
+    except ir.serde.SerdeError as error:  # wraps what reading a small tensor raises, several times
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ExportError):
+            cause = cause.__cause__
+        raise (cause or error) from None
 
 
 def file_sizes(model: ir.Model) -> FileSizes:

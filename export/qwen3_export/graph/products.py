@@ -17,6 +17,7 @@ import onnx_ir as ir
 from onnxscript import OpBuilder, nn
 
 from ..checkpoint.stored_tensor import StoredTensor
+from ..errors import ExportError
 from ..precision import Precision
 from .quantization import BLOCK, block_scales, in_blocks, quantize_blocks, quantize_channels
 
@@ -27,6 +28,8 @@ HALF: dict[Precision, ir.DataType] = {"bf16": ir.DataType.BFLOAT16, "fp16": ir.D
 BLOCK_BITS: dict[Precision, Literal[8, 4]] = {"int8-weight": 8, "int4-weight": 4}
 
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
+
+_LARGEST_FP16 = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,5 +279,10 @@ def _read_transposed(parts: tuple[StoredTensor, ...], dtype: np.dtype[np.generic
     """Return the transposed matrices side by side, as MatMul takes them: `[in, sum(out_i)]`."""
     joined = np.empty(_transposed_shape(parts), dtype)
     for columns, stripe in _stripes(parts):
+        if dtype == np.float16 and max(stripe.max(), -stripe.min()) > _LARGEST_FP16:
+            raise ExportError(
+                f"{parts[0].name} or a matrix beside it holds {np.abs(stripe).max():.0f}, and fp16 ends at "
+                f"{_LARGEST_FP16:.0f}; export with --precision bf16"
+            )
         joined[:, columns] = stripe.astype(dtype, copy=False).T
     return joined

@@ -28,14 +28,13 @@ class Rotary(nn.Module):
     def __init__(self, geometry: Geometry, arithmetic: Arithmetic) -> None:
         super().__init__()
         self.arithmetic = arithmetic
-        # float32 in every step, as in transformers, so that the tables agree at late positions too.
-        exponents = np.arange(0, geometry.head_dim, 2, dtype=np.float32) / np.float32(geometry.head_dim)
-        frequencies = np.float32(1) / np.float32(geometry.rope_theta) ** exponents
         # One row more than the longest text needs, for the spare position of padded_attention.
         positions = np.arange(geometry.max_tokens + 1, dtype=np.float32)
-        angles = positions[:, None] * frequencies
-        self.cos = _table(np.cos(angles))
-        self.sin = _table(np.sin(angles))
+        angles = positions[:, None] * geometry.rope.frequencies(geometry.head_dim)
+        # Scaling both scales the rotated queries and keys, because operators multiply by them.
+        factor = np.float32(geometry.rope.attention_factor)
+        self.cos = _table(np.cos(angles) * factor)
+        self.sin = _table(np.sin(angles) * factor)
 
     def forward(self, op: OpBuilder) -> RotaryTables:
         """Return both tables in the working type."""

@@ -131,7 +131,7 @@ def _parameters(plan: Plan, request: Request) -> dict[str, str]:
 def _head(checkpoint: Checkpoint) -> str:
     if is_classifier(read_object(checkpoint.folder / "config.json")):
         return "score of Qwen3ForSequenceClassification"
-    if "LogitScore" in module_types(checkpoint.folder):
+    if "LogitScore" in module_types(checkpoint.saved_folder):
         return "LogitScore of modules.json"
     return 'lm_head, "yes" against "no"'
 
@@ -141,9 +141,9 @@ def _files(plan: Plan, device: Device, precision: Precision, request: Request) -
     try:
         check_device(checkpoint, kind, device)
         others = _OTHER_FILES[device] + sum(
-            (checkpoint.folder / file).stat().st_size
+            (checkpoint.tokenizer_folder / file).stat().st_size
             for file in TOKENIZER_FILES
-            if (checkpoint.folder / file).is_file()
+            if (checkpoint.tokenizer_folder / file).is_file()
         )
         if device == "tensorrt":
             numbers = checkpoint.geometry.parameters - _table(checkpoint)

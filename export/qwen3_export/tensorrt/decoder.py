@@ -64,7 +64,7 @@ def build_decoder(checkpoint: Checkpoint, precision: Precision) -> Qwen3Model:
 
 def load(stored: StoredTensor, dtype: torch.dtype) -> Tensor:
     """Read one tensor of a checkpoint into memory, as `dtype`."""
-    values = np.array(stored.map())  # a copy, because torch needs memory that it may write to
+    values = np.array(stored.values())  # a copy, because torch needs memory that it may write to
     if stored.dtype.name == "bfloat16":  # torch does not take numpy arrays of bfloat16
         return torch.from_numpy(values.view(np.int16)).view(torch.bfloat16).to(dtype)
     return torch.from_numpy(values).to(dtype)
@@ -103,7 +103,7 @@ class Rotary(nn.Module):
         super().__init__()
         # The same steps as in transformers, so that the bits are the same.
         exponents = torch.arange(0, geometry.head_dim, 2, dtype=torch.int64).float() / geometry.head_dim
-        self.register_buffer("frequencies", 1.0 / geometry.rope_theta**exponents, persistent=False)
+        self.register_buffer("frequencies", 1.0 / geometry.rope.theta**exponents, persistent=False)
 
     def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - transformers' call
         """Return cosines and sines `[batch, seq, head_dim]` for float32 `position_ids [batch, seq]`."""
@@ -191,7 +191,7 @@ def _config(g: Geometry) -> Qwen3Config:
         head_dim=g.head_dim,
         max_position_embeddings=g.max_positions,
         rms_norm_eps=g.rms_eps,
-        rope_theta=g.rope_theta,
+        rope_theta=g.rope.theta,
         attention_bias=False,
         use_sliding_window=False,
         use_cache=False,

@@ -103,4 +103,4 @@ def _model(checkpoint: Checkpoint, kind: Kind, precision: Precision) -> Portable
         return PortableEmbedding(decoder).eval()
     head = read_head(checkpoint)
     yes, no = torch.from_numpy(head.yes), torch.from_numpy(head.no)
-    return PortableReranker(decoder, yes=yes, no=no, bias=head.bias).eval()
+    return PortableReranker(decoder, yes=yes, no=no).eval()

@@ -60,17 +60,15 @@ class PortableReranker(_LastTokenPooling):
         decoder: From `build_decoder`.
         yes: The row of "yes" in lm_head, float32 `[hidden]`.
         no: The row of "no" in lm_head, likewise.
-        bias: What is added to the logit.
     """
 
     yes: Tensor
     no: Tensor
 
-    def __init__(self, decoder: Qwen3Model, *, yes: Tensor, no: Tensor, bias: float = 0.0) -> None:
+    def __init__(self, decoder: Qwen3Model, *, yes: Tensor, no: Tensor) -> None:
         super().__init__(decoder)
         self.register_buffer("yes", yes)
         self.register_buffer("no", no)
-        self.bias = bias
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return `score` and `logit`, float32 `[batch, 1]`.
@@ -80,5 +78,5 @@ class PortableReranker(_LastTokenPooling):
         pooled = self.pool(input_ids, attention_mask)
         # Elementwise products and a sum instead of a matrix product, which TensorRT may compute in TF32.
         yes, no = ((pooled * row).sum(dim=-1, keepdim=True) for row in (self.yes, self.no))
-        logit = yes - no + self.bias if self.bias else yes - no
+        logit = yes - no
         return logit.sigmoid(), logit

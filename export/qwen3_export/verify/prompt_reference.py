@@ -59,10 +59,12 @@ def _rendered(source: Source) -> str | None:
         except Exception:  # noqa: BLE001 - whatever a template raises
             return ""
 
-    prompt, of_any_role = render("query", "document"), render("some-role", "another-role")
-    if not (_QUERY in prompt and _DOCUMENT in prompt) or "some-role" in of_any_role:
+    prompt = render("query", "document")
+    if not (_QUERY in prompt and _DOCUMENT in prompt):
         return None
-    return prompt
+    # sentence-transformers renders whatever template its rerankers have. Only without it, one for chats says nothing.
+    is_saved = saved.get("model_type") == "CrossEncoder" or checkpoint_file(source, "modules.json") is not None
+    return prompt if is_saved or "some-role" not in render("some-role", "another-role") else None
 
 
 def _read(source: Source, name: str) -> dict[str, Any]:

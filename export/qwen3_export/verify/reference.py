@@ -19,12 +19,22 @@ import torch
 import transformers
 
 from ..kind import Kind
+from ..model_directory.triton_config import read_config
 from .cases import Case, ModelTokenizer, tokenized_texts
 from .errors import VerifyError
+from .model_directory import ModelDirectory
 from .progress import Progress, silent
 from .reranker_reference import Classifier, TokenScore, is_classifier, reranker_head
-from .sentence_reference import has_modules, load_sentence_model, longest_text, sentence_vector
+from .sentence_reference import (
+    checkpoint_file,
+    has_modules,
+    load_sentence_model,
+    longest_text,
+    saved_prompts,
+    sentence_vector,
+)
 from .source import Source
+from .stored_names import unused_tensors
 
 ADVERTISED_CONTEXT = 32_768  # tokens; the model cards' "Context Length: 32k"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
@@ -58,6 +68,15 @@ class Reference:
             raise VerifyError(
                 f"{source.name_or_path} holds a {self._config.model_type} model, not a qwen3 model; correct --source"
             )
+        # transformers runs such code if it is told to, and without a word leaves it out otherwise.
+        if getattr(self._config, "auto_map", None):
+            raise VerifyError(f"{source.name_or_path} has Python code of its own (auto_map), which verify does not run")
+        # The libraries merge it while they load the weights, if PEFT is installed, and else leave it out.
+        if checkpoint_file(source, "adapter_config.json") is not None:
+            raise VerifyError(
+                f"{source.name_or_path} holds an adapter beside its weights; merge it into them with PEFT's "
+                "merge_and_unload, save that, and pass --source <merged folder>"
+            )
 
     @property
     def vocabulary(self) -> int:
@@ -72,6 +91,28 @@ class Reference:
             return longest
         with _in_one_line(self._source, "tokenizer"), _quiet():
             return min(longest, longest_text(self._source))
+
+    def setting_faults(self, model: ModelDirectory) -> list[str]:
+        """Compare what an embedding model tells clients with what sentence-transformers does to a text.
+
+        Returns:
+            One line for each difference; none if sentence-transformers did not save the checkpoint.
+        """
+        if not self._has_modules:
+            return []
+        stated = {key: value.string_value for key, value in read_config(model.path / "config.pbtxt").parameters.items()}
+        named = f"Instruct: {stated.get('default_instruction')}\nQuery:"
+        found = {"query": stated.get("query_prompt", named), "document": stated.get("document_prompt", "")}
+        faults = [
+            f"the model puts {found[kind]!r} before a {kind}, and sentence-transformers {own!r}"
+            for kind, own in saved_prompts(self._source).items()
+            if found[kind] != own
+        ]
+        if stated.get("max_tokens") != str(self.max_tokens):
+            faults.append(
+                f"the model takes {stated.get('max_tokens')} tokens, and sentence-transformers {self.max_tokens}"
+            )
+        return faults
 
     @property
     def library(self) -> str:
@@ -147,7 +188,9 @@ class Reference:
     def _load(self) -> Any:  # noqa: ANN401
         if self._has_modules:
             with _in_one_line(self._source, "modules"), _quiet():
-                return load_sentence_model(self._source, self._config)
+                model = load_sentence_model(self._source, self._config)
+            self._check_used(model[0].auto_model)
+            return model
         with _in_one_line(self._source, "weights"), _quiet():
             model, loading = self._auto.from_pretrained(
                 self._source.name_or_path,
@@ -162,7 +205,15 @@ class Reference:
                 f"{self._source.name_or_path} lacks {len(missing)} weights, {missing[0]} among them; "
                 "give a complete checkpoint with --source"
             )
+        self._check_used(model)
         return model.eval()
+
+    def _check_used(self, model: Any) -> None:  # noqa: ANN401
+        if unused := unused_tensors(self._source, model):
+            raise VerifyError(
+                f"{self._source.name_or_path} holds {len(unused)} tensors that {self.library} does not use, "
+                f"{unused[0]} among them; give a checkpoint with --source that it loads whole"
+            )
 
 
 def tokenizer_faults(tokenizer: ModelTokenizer, source: Source, *, kind: Kind) -> list[str] | None:

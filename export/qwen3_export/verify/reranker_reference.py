@@ -19,7 +19,7 @@ from .errors import VerifyError
 from .sentence_reference import checkpoint_file
 from .source import Source
 
-_RELEVANT: Final = {"yes", "true", "relevant", "label_1", "1"}
+_RELEVANT: Final = {"yes", "true", "relevant", "positive", "label_1", "1"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,15 @@ def longest_text(source: Source) -> int:
     return min(int(tokenizer.model_max_length), int(stated or tokenizer.model_max_length))
 
 
+def saved_prompts(source: Source) -> dict[str, str]:
+    """Return what `encode_query` and `encode_document` put before a text, under `query` and `document`."""
+    saved = checkpoint_file(source, "config_sentence_transformers.json")
+    settings = {} if saved is None else json.loads(saved.read_text("utf-8"))
+    prompts = settings.get("prompts") or {}
+    # The default prompt is for `encode` alone: the library has an empty prompt of either name if none is saved.
+    return {kind: prompts.get(kind) or "" for kind in ("query", "document")}
+
+
 def load_sentence_model(source: Source, config: transformers.PretrainedConfig) -> Any:  # noqa: ANN401
     """Load all modules in float32 on the CPU.
 

@@ -101,6 +101,7 @@ def verify_model(
     _check_vocabulary(cases, reference.vocabulary, checkpoint.name_or_path)
     differences = tokenizer_faults(tokenizer, checkpoint, kind=model.kind)
     prompts = None if model.kind == "embedding" or differences is None else prompt_fault(model.path, checkpoint)
+    settings = reference.setting_faults(model)
     expected = reference.compute(cases, tokenizer=tokenizer, progress=progress)
 
     # The exported weights are loaded only now, after those of the reference were freed.
@@ -118,6 +119,7 @@ def verify_model(
     card = _card((model.source, checkpoint.name_or_path), cases, alone, bounds)
     # Faults that may explain the others come first.
     faults = [
+        *settings,
         *(differences or ()),
         *([] if prompts is None else [prompts]),
         *([] if saturation is None else [saturation]),

@@ -1,6 +1,7 @@
 """Rerankers with a head of their own: converted checkpoints, and what sentence-transformers saves."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from google.protobuf import text_format
 from qwen3_client.pair_template import QWEN_TEMPLATE
 from qwen3_export import ExportError, export
 from qwen3_export.checkpoint import pair_prompt
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.cross_encoder.modules import Dense
 from support.checkpoints import Shape, make_checkpoint
 from support.cross_encoders import (
@@ -24,7 +25,7 @@ from support.cross_encoders import (
     save_logit_score,
     write_tokenizer,
 )
-from support.oracle import Ids, random_texts
+from support.oracle import Ids, random_texts, reference_logits
 from support.packed import PackedSession
 from tokenizers import Tokenizer
 from transformers import Qwen3ForSequenceClassification
@@ -32,10 +33,12 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 # transformers takes the last token that is not the pad token. A reranker's prompt never ends with that one.
 PROMPTS = [ids[:-1] for ids in random_texts([2, 3, 8, 8, 34, 101, 258, 301])]
+END, LINE_END = "<|endoftext|>", "\n"
 ROLE = {
     role: f'{{{{ messages | selectattr("role", "eq", "{role}") | map(attribute="content") | first }}}}'
     for role in ("query", "document")
 }
+CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 PAIRS = [("red planet", "Mars"), ("red planet", "Venus is hot"), ("火星", "x")]
 
 
@@ -92,14 +95,36 @@ def test_two_labels_are_a_softmax(tmp_path: Path, names: tuple[str, str] | None)
     np.testing.assert_allclose(results["logit"][:, 0], logits[:, relevant] - logits[:, 1 - relevant], atol=1e-4)
 
 
-def test_a_bias_is_added(tmp_path: Path) -> None:
+def test_a_bias_is_refused_as_transformers_has_none(tmp_path: Path) -> None:
     checkpoint = make_classifier(tmp_path / "checkpoint", labels=2)
-    plain = PackedSession(export(str(checkpoint), repository=tmp_path, name="plain").directory).run(PROMPTS)
+    plain = reference(checkpoint)
     tensors = safetensors.numpy.load_file(checkpoint / "model.safetensors")
     tensors["score.bias"] = np.array([0.5, 2.0], np.float32)
     safetensors.numpy.save_file(tensors, checkpoint / "model.safetensors", {"format": "pt"})
-    biased = PackedSession(export(str(checkpoint), repository=tmp_path, name="biased").directory).run(PROMPTS)
-    np.testing.assert_allclose(biased["logit"], plain["logit"] + 1.5, atol=1e-6)
+    torch.testing.assert_close(reference(checkpoint), plain)
+    with pytest.raises(ExportError, match=r"holds score\.bias, which a Qwen3 model"):
+        export(str(checkpoint), repository=tmp_path)
+
+
+def test_a_stored_head_goes_before_tied_embeddings(tmp_path: Path) -> None:
+    """As in transformers 5, whatever `tie_word_embeddings` says."""
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape(dtype="float32", tied=True))
+    tied = reference_logits(checkpoint, PROMPTS, yes=258, no=259)
+    tensors = safetensors.numpy.load_file(checkpoint / "model.safetensors")
+    tensors["lm_head.weight"] = np.random.default_rng(0).standard_normal((260, 64)).astype(np.float32)
+    safetensors.numpy.save_file(tensors, checkpoint / "model.safetensors", {"format": "pt"})
+    untied = reference_logits(checkpoint, PROMPTS, yes=258, no=259)
+    assert np.abs(tied - untied).max() > 1
+    results = PackedSession(export(str(checkpoint), repository=tmp_path, kind="reranker").directory).run(PROMPTS)
+    np.testing.assert_allclose(results["logit"][:, 0], untied, atol=1e-4)
+
+
+def test_a_classifier_is_no_embedding_model(tmp_path: Path) -> None:
+    """Also if config.json does not name the classifier, so that nothing but its head tells."""
+    checkpoint = make_classifier(tmp_path / "checkpoint", labels=3)
+    edit_json(checkpoint / "config.json", architectures=None)
+    with pytest.raises(ExportError, match=r"holds score\.weight, the head of a classifier"):
+        export(str(checkpoint), repository=tmp_path)
 
 
 def test_a_converted_reranker_equals_its_original(tmp_path: Path) -> None:
@@ -163,6 +188,43 @@ def test_the_tokens_of_a_logit_score_are_used(tmp_path: Path, no: int | None) ->
     assert exported.kind.kind == "reranker"
     results = PackedSession(exported.directory).run(official_ids(folder, "Find the passage"))
     np.testing.assert_allclose(results["logit"][:, 0], logits_of(folder, PAIRS), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "message"),
+    [
+        (
+            "config_sentence_transformers.json",
+            {"activation_fn": "torch.nn.modules.activation.Tanh"},
+            "activation torch",
+        ),
+        ("config_sentence_transformers.json", {"scale": 2}, "scale = 2, which export does not know"),
+        ("sentence_bert_config.json", {"do_lower_case": True}, "do_lower_case = True"),
+        ("sentence_bert_config.json", {"stride": 3}, "stride = 3, which export does not know"),
+        ("sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 9}}}, "chat_template alone"),
+        ("sentence_bert_config.json", {"modality_config": {"text": {"method": "x"}}}, "modality_config.text"),
+    ],
+)
+@pytest.mark.parametrize("save", [save_cross_encoder, save_logit_score])
+def test_settings_of_a_cross_encoder_that_change_a_score_are_refused(
+    tmp_path: Path, save: Callable[[Path], Path], file: str, fields: dict[str, Any], message: str
+) -> None:
+    folder = save(tmp_path)
+    edit_json(folder / file, **fields)
+    with pytest.raises(ExportError, match=message):
+        export(str(folder), repository=tmp_path)
+
+
+def test_what_a_logit_score_has_more_is_refused(tmp_path: Path) -> None:
+    folder = save_logit_score(tmp_path)
+    edit_json(folder / "1_LogitScore" / "config.json", temperature=2)
+    with pytest.raises(ExportError, match="temperature = 2, which export does not know"):
+        export(str(folder), repository=tmp_path)
+    edit_json(folder / "1_LogitScore" / "config.json", temperature=None)
+    modules = json.loads((folder / "modules.json").read_text())
+    (folder / "modules.json").write_text(json.dumps([modules[0], modules[1] | {"kwargs": ["task"]}]))
+    with pytest.raises(ExportError, match=r"passes \['task'\]"):
+        export(str(folder), repository=tmp_path)
 
 
 @pytest.mark.parametrize(("token", "message"), [(260, "vocabulary ends at 259"), (None, "are not ids")])
@@ -236,6 +298,71 @@ def test_a_template_for_chats_changes_nothing(tmp_path: Path) -> None:
         assert parameters_of(directory)["default_instruction"].startswith("Given a web search query")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda template: f"{{% generation %}}{template.removesuffix(LINE_END)}{{% endgeneration %}}",
+        lambda template: f"{{% set today = strftime_now('%d %b %Y') %}}{template}",
+        lambda template: f"{{% if eos_token + '' != '{END}' %}}{{{{ 1 / 0 }}}}{{% endif %}}{template}",
+    ],
+    ids=["generation", "strftime_now", "special tokens"],
+)
+def test_what_transformers_offers_to_templates_is_there(tmp_path: Path, change: Callable[[str], str]) -> None:
+    folder = save_logit_score(tmp_path, template=change(TEMPLATE))
+    directory = export(str(folder), repository=tmp_path).directory
+    assert parameters_of(directory)["default_instruction"] == "Find the passage"
+    results = PackedSession(directory).run(official_ids(folder, "Find the passage"))
+    np.testing.assert_allclose(results["logit"][:, 0], logits_of(folder, PAIRS), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ messages | unknown_filter }}", r"rendered \(TemplateAssertionError: No filter named 'unknown_filter'"),
+        ("{% for m in messages %}{{ 1 / 0 }}{% endfor %}", r"rendered \(ZeroDivisionError"),
+        ("{{ bos_token + messages[0].content }}", r"rendered \(UndefinedError: 'bos_token' is undefined"),
+        ("{% if %}", r"rendered \(TemplateSyntaxError"),
+    ],
+)
+def test_a_template_that_fails_is_not_taken_for_none(tmp_path: Path, template: str, message: str) -> None:
+    checkpoint = make_classifier(tmp_path / "checkpoint", template=template)
+    with pytest.raises(ExportError, match=message):
+        export(str(checkpoint), repository=tmp_path)
+
+
+@pytest.mark.parametrize("save", [save_cross_encoder, save_logit_score])
+def test_a_template_for_chats_is_the_prompt_of_a_cross_encoder(tmp_path: Path, save: Callable[..., Path]) -> None:
+    """sentence-transformers renders it, so the official prompt would be another one."""
+    folder = save(tmp_path, template=CHATML)
+    prompt = CrossEncoder(str(folder), device="cpu")[0].preprocess([PAIRS[0]])["input_ids"]
+    ours = Tokenizer.from_file(str(folder / "tokenizer.json")).decode(prompt[0].tolist())
+    assert ours.startswith("<|im_start|>query")
+    stated = parameters_of(export(str(folder), repository=tmp_path).directory)["prompt_template"]
+    assert stated.format(query=PAIRS[0][0], document=PAIRS[0][1]) == ours
+
+
+@pytest.mark.parametrize("stored", ["files", "tokenizer_config.json", "itself"])
+def test_a_named_template_is_used_where_it_is_asked_for(tmp_path: Path, stored: str) -> None:
+    folder = save_logit_score(tmp_path, template="{{ raise_exception('not for pairs') }}")
+    if stored == "files":
+        (folder / "additional_chat_templates").mkdir()
+        (folder / "additional_chat_templates" / "rerank.jinja").write_text(TEMPLATE)
+    elif stored == "tokenizer_config.json":
+        (folder / "chat_template.jinja").unlink()
+        templates = [{"name": "default", "template": "{{ raise_exception('no') }}"}]
+        edit_json(
+            folder / "tokenizer_config.json", chat_template=[*templates, {"name": "rerank", "template": TEMPLATE}]
+        )
+    edit_json(
+        folder / "sentence_bert_config.json",
+        processing_kwargs={"chat_template": {"chat_template": TEMPLATE if stored == "itself" else "rerank"}},
+    )
+    directory = export(str(folder), repository=tmp_path).directory
+    assert parameters_of(directory)["default_instruction"] == "Find the passage"
+    results = PackedSession(directory).run(official_ids(folder, "Find the passage"))
+    np.testing.assert_allclose(results["logit"][:, 0], logits_of(folder, PAIRS), atol=1e-4)
+
+
 def test_the_prompt_is_the_clients() -> None:
     assert pair_prompt.QWEN_TEMPLATE == QWEN_TEMPLATE
 
@@ -246,7 +373,6 @@ def test_kinds_that_sentence_transformers_saved_are_told_apart(tmp_path: Path) -
     folder = tmp_path / "saved-reranker"
     SentenceTransformer(str(plain), device="cpu").save_pretrained(str(folder))
     assert json.loads((folder / "config_sentence_transformers.json").read_text())["model_type"] == "SentenceTransformer"
-    edit_json(folder / "1_Pooling" / "config.json", pooling_mode_lasttoken=True)
     assert export(str(folder), repository=tmp_path).kind.kind == "embedding"
 
     edit_json(folder / "config_sentence_transformers.json", model_type="SparseEncoder")

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.numpy
 from qwen3_export import export
 from qwen3_export.checkpoint.modules import Modules, read_modules
 from support.sentence_transformers_folders import change_json, make_folder
@@ -72,6 +74,31 @@ def test_a_mistake_of_the_exporter_fails(
     done = run(tmp_path / "repository", "--max-tokens", "64")
     assert done.code == 1
     assert re.search(fault, done.out), done.out
+
+
+def test_other_prompts_and_another_limit_fail(tmp_path: Path, run: Run) -> None:
+    folder = make_folder(tmp_path / "model", pooling="mean")
+    change_json(folder / "config_sentence_transformers.json", prompts={"query": "Q: ", "document": "D: "})
+    export(str(folder), repository=tmp_path / "repository")
+    assert run(tmp_path / "repository", "--max-tokens", "64").code == 0
+    change_json(folder / "config_sentence_transformers.json", prompts={"query": "R: "})
+    change_json(folder / "tokenizer_config.json", model_max_length=100)
+    done = run(tmp_path / "repository", "--max-tokens", "64")
+    assert done.code == 1
+    assert "the model puts 'Q: ' before a query, and sentence-transformers 'R: '" in done.out
+    assert "the model puts 'D: ' before a document, and sentence-transformers ''" in done.out
+    assert "the model takes 2048 tokens, and sentence-transformers 100" in done.out
+
+
+def test_a_tensor_that_the_library_does_not_use_fails(tmp_path: Path, run: Run) -> None:
+    folder = make_folder(tmp_path / "model")
+    export(str(folder), repository=tmp_path / "repository")
+    tensors = safetensors.numpy.load_file(folder / "model.safetensors")
+    tensors["linear.weight"] = np.zeros((8, 64), np.float32)
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    done = run(tmp_path / "repository", "--max-tokens", "64")
+    assert done.code == 1
+    assert "holds 1 tensors that sentence-transformers does not use, linear.weight among them" in done.err
 
 
 def test_a_dropped_dense_layer_fails(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

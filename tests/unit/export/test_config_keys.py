@@ -1,10 +1,12 @@
 """Every key of config.json is used, known to change nothing, or refused by name."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -13,6 +15,7 @@ from qwen3_export.checkpoint.checkpoint import read_checkpoint
 from qwen3_export.checkpoint.config_keys import IRRELEVANT, OF_CLASSIFIERS, USED
 from qwen3_export.checkpoint.geometry import Geometry
 from qwen3_export.checkpoint.random_checkpoint import published_config
+from qwen3_export.checkpoint.stored_tensor import read_index
 from support.random_checkpoints import make_random_checkpoint
 
 # config.json of Qwen/Qwen3-Embedding-0.6B.
@@ -104,13 +107,27 @@ def test_both_names_of_full_attention_are_read(changes: dict[str, Any]) -> None:
         ({"quantization_config": {"quant_method": "awq"}}, "with AWQ; bring"),
         ({"quantization_config": {"quant_method": "fp8"}}, "with FP8; bring"),
         ({"quantization_config": {"quant_method": "compressed-tensors"}}, "with compressed-tensors; bring"),
-        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "'yarn' rope scaling in rope_scaling.*; bring"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "'dynamic' rope scaling in rope_scaling.*; bring"),
+        ({"rope_scaling": {"type": "yarn"}}, "yarn in rope_scaling without a factor"),
+        (
+            {"rope_scaling": {"type": "yarn", "factor": "4"}},
+            "factor = '4' in rope_scaling, which is not a positive num",
+        ),
+        ({"rope_scaling": {"type": "yarn", "factor": 4, "long_factor": [1]}}, r"long_factor = \[1\] in rope_scaling"),
+        (
+            {"rope_scaling": {"type": "yarn", "factor": 4}, "rope_parameters": {"rope_theta": 1e6}},
+            "two rotary embeddings",
+        ),
         (
             {
-                "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6, "original_max_position_embeddings": 32768},
+                "rope_parameters": {
+                    "rope_type": "llama3",
+                    "rope_theta": 1e6,
+                    "original_max_position_embeddings": 32768,
+                },
                 "rope_theta": None,
             },
-            "'yarn' rope scaling in rope_parameters.*; bring .* for 32768 tokens",
+            "'llama3' rope scaling in rope_parameters.*; bring .* for 32768 tokens",
         ),
         ({"rope_parameters": {"rope_theta": 1e6, "partial_rotary_factor": 0.5}}, "partial_rotary_factor = 0.5"),
         ({"rope_parameters": {"rope_theta": 1e4}}, "two values of rope_theta"),
@@ -144,6 +161,130 @@ def test_a_tensor_that_no_qwen3_model_has_is_refused(tmp_path: Path, name: str) 
     safetensors.numpy.save_file({f"model.{name}": np.zeros((8, 64), np.float32)}, folder / "more.safetensors")
     with pytest.raises(ExportError, match=f"holds {name}, which a Qwen3 model of 2 layers does not have"):
         export(str(folder), repository=tmp_path / "repository")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "form"),
+    [
+        ("hidden_size", "64", "a positive whole number"),
+        ("hidden_size", 64.0, "a positive whole number"),
+        ("num_attention_heads", True, "a positive whole number"),
+        ("num_key_value_heads", 0, "a positive whole number"),
+        ("num_hidden_layers", -1, "a positive whole number"),
+        ("max_position_embeddings", [32768], "a positive whole number"),
+        ("sliding_window", "4096", "a positive whole number"),
+        ("max_window_layers", 2.5, "a whole number"),
+        ("rms_norm_eps", "1e-6", "a positive number"),
+        ("rope_theta", "1000000", "a positive number"),
+        ("rope_theta", float("nan"), "a positive number"),
+        ("rope_parameters", 5, "an object"),
+        ("rope_scaling", "yarn", "an object"),
+        ("layer_types", "full_attention", "a list of names"),
+        ("architectures", "Qwen3Model", "a list of names"),
+        ("tie_word_embeddings", "false", "true or false"),
+        ("is_causal", 0, "true or false"),
+        ("use_sliding_window", "no", "true or false"),
+        ("num_labels", "one", "a positive whole number"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(key: str, value: object, form: str) -> None:
+    with pytest.raises(ExportError, match=re.escape(f"{key} = {value!r}, which is not {form}")):
+        Geometry.from_config(PUBLISHED | {key: value})
+
+
+@pytest.mark.parametrize("key", ["num_key_value_heads", "hidden_size", "rms_norm_eps", "max_position_embeddings"])
+@pytest.mark.parametrize("is_null", [True, False], ids=["null", "missing"])
+def test_a_size_that_is_not_stated_is_refused(key: str, *, is_null: bool) -> None:
+    config = PUBLISHED | {key: None}
+    if not is_null:
+        del config[key]
+    with pytest.raises(ExportError, match=f"config.json lacks '{key}'"):
+        Geometry.from_config(config)
+
+
+def test_a_theta_of_another_type_is_refused() -> None:
+    with pytest.raises(ExportError, match="rope_theta = '1e6' in rope_parameters"):
+        Geometry.from_config(PUBLISHED | {"rope_theta": None, "rope_parameters": {"rope_theta": "1e6"}})
+
+
+def spoil(folder: Path, name: str, value: float) -> None:
+    """Put a value into a tensor of a checkpoint."""
+    file = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"][name]
+    tensors = safetensors.numpy.load_file(folder / file)
+    tensors[name].flat[-1] = value
+    safetensors.numpy.save_file(tensors, folder / file)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4-weight"])
+@pytest.mark.parametrize(
+    "name", ["embed_tokens.weight", "norm.weight", "layers.1.input_layernorm.weight", "layers.0.mlp.up_proj.weight"]
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, precision: Any, name: str, value: float) -> None:  # noqa: ANN401
+    folder = make_random_checkpoint(tmp_path / "model")
+    spoil(folder, name, value)
+    with pytest.raises(ExportError, match=f"holds NaN or infinity in {name}"):
+        export(str(folder), repository=tmp_path / "repository", precision=precision)
+    assert not list((tmp_path / "repository").iterdir())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_every_finite_number_is_taken(tmp_path: Path, dtype: Any) -> None:  # noqa: ANN401
+    largest = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
+    values = np.array([[0, -0.0, largest, -largest], [1, 2, 3, 4]], dtype)
+    safetensors.numpy.save_file({"x": values}, tmp_path / "x.safetensors")
+    stored = read_index(tmp_path / "x.safetensors")["x"]
+    np.testing.assert_array_equal(stored.values(), values)
+    np.testing.assert_array_equal(np.concatenate([rows for _, rows in stored.stripes()]), values.astype(np.float32))
+
+
+def test_weights_beyond_fp16_are_refused_in_fp16(tmp_path: Path) -> None:
+    folder = make_random_checkpoint(tmp_path / "model")
+    spoil(folder, "layers.0.mlp.up_proj.weight", -70_000)
+    with pytest.raises(ExportError, match=r"holds 70144, and fp16 ends at 65504; export with --precision bf16"):
+        export(str(folder), repository=tmp_path / "repository", device="cuda", precision="fp16")
+    export(str(folder), repository=tmp_path / "repository", device="cuda")
+
+
+def test_an_adapter_alone_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen3-Embedding-4B"}')
+    with pytest.raises(ExportError, match=r"without its base model; .* export Qwen/Qwen3-Embedding-4B --adapter /"):
+        export(str(tmp_path), repository=tmp_path / "repository")
+
+
+def test_an_adapter_beside_whole_weights_is_refused(tmp_path: Path) -> None:
+    folder = make_random_checkpoint(tmp_path / "model")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(ExportError, match=r"an adapter \(adapter_config.json\) beside whole weights"):
+        export(str(folder), repository=tmp_path / "repository")
+
+
+def test_code_of_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    folder = make_random_checkpoint(tmp_path / "model")
+    (folder / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["tokenization.Mine", null]}}')
+    with pytest.raises(ExportError, match=r"tokenizer_config.json names Python code of its own in auto_map"):
+        export(str(folder), repository=tmp_path / "repository")
+
+
+def test_weights_that_are_there_twice_are_refused(tmp_path: Path) -> None:
+    folder = make_random_checkpoint(tmp_path / "model")
+    safetensors.numpy.save_file({"model.norm.weight": np.ones(64, np.float32)}, folder / "model.safetensors")
+    with pytest.raises(ExportError, match=r"the weights twice, in model.safetensors and in the shards"):
+        export(str(folder), repository=tmp_path / "repository")
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    index["weight_map"]["model.norm.weight"] = "model.safetensors"
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ExportError, match=r"holds norm.weight twice, in model-00001-of-00003.safetensors and in model"):
+        export(str(folder), repository=tmp_path / "repository")
+
+
+@pytest.mark.parametrize("length", ["long", 0, -1, True, [512]])
+def test_a_length_that_is_none_is_refused(tmp_path: Path, length: object) -> None:
+    folder = make_random_checkpoint(tmp_path / "model")
+    (folder / "modules.json").write_text("[]")
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": length}))
+    with pytest.raises(ExportError, match="which is not a number of tokens"):
+        read_checkpoint(folder, source="here")
 
 
 def test_gguf_is_refused(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_missing_checkpoint(tmp_path: Path) -> None:
     [
         ({"model_type": "llama"}, "model_type = 'llama'"),
         ({"attention_bias": True}, "attention_bias = True"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "'yarn' rope scaling"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 4.0}}, "'linear' rope scaling"),
         ({"head_dim": 16}, "q_proj"),
         ({"num_hidden_layers": 3}, "no tensor layers.2"),
         ({"vocab_size": 300}, "embed_tokens"),

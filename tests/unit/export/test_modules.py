@@ -111,6 +111,39 @@ def test_a_pooling_that_is_not_supported_is_refused(tmp_path: Path, changes: dic
         modules_of(tmp_path)
 
 
+def test_old_and_new_keys_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    write_modules(tmp_path, ("Pooling", "1_Pooling", TODAY | OLD_FLAGS))
+    assert modules_of(tmp_path).pooling == "lasttoken"
+    write_modules(tmp_path, ("Pooling", "1_Pooling", TODAY | OLD_FLAGS | {"pooling_mode": "mean"}))
+    with pytest.raises(ExportError, match="pooling_mode = 'mean' and sets the older keys of lasttoken"):
+        modules_of(tmp_path)
+
+
+@pytest.mark.parametrize("modes", [3, {"mean": True}, ["mean", "cls"]])
+def test_what_is_not_one_pooling_is_refused(tmp_path: Path, modes: object) -> None:
+    write_modules(tmp_path, ("Pooling", "1_Pooling", TODAY | {"pooling_mode": modes}))
+    with pytest.raises(ExportError, match="pool"):
+        modules_of(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["1_Pooling", "pooled"])
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (TODAY | {"pooling_mode": "mean"}, "asks for another pooling"),
+        (OLD_FLAGS | {"pooling_mode_lasttoken": False, "pooling_mode_cls_token": True}, "asks for another pooling"),
+        (DENSE, "is a dense layer"),
+    ],
+)
+def test_modules_that_nothing_lists_are_refused(tmp_path: Path, name: str, config: dict[str, Any], reason: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ExportError, match=f"{name} {reason}.*, but there is no modules.json"):
+        modules_of(tmp_path)
+    (tmp_path / name / "config.json").write_text(json.dumps(TODAY))
+    assert modules_of(tmp_path) == PLAIN
+
+
 def test_several_old_booleans_are_refused(tmp_path: Path) -> None:
     write_modules(tmp_path, ("Pooling", "1_Pooling", OLD_FLAGS | {"pooling_mode_mean_tokens": True}))
     with pytest.raises(ExportError, match="joins 2 poolings, mean and lasttoken"):

@@ -23,8 +23,8 @@ def parameters(folder: Path, **saved: Any) -> dict[str, str]:  # noqa: ANN401
 @pytest.mark.parametrize(
     ("saved", "expected"),
     [
-        ({}, {"default_instruction": "Default"}),
-        ({"prompts": {}, "default_prompt_name": None}, {"default_instruction": "Default"}),
+        ({}, {"query_prompt": ""}),
+        ({"prompts": {}, "default_prompt_name": None}, {"query_prompt": ""}),
         ({"prompts": {"query": QWEN, "document": ""}}, {"default_instruction": TASK}),
         ({"prompts": {"query": QWEN}}, {"default_instruction": TASK}),
         ({"prompts": {"query": "Instruct: Find code\nQuery:"}}, {"default_instruction": "Find code"}),
@@ -46,6 +46,12 @@ def parameters(folder: Path, **saved: Any) -> dict[str, str]:  # noqa: ANN401
 )
 def test_prompts_become_parameters(tmp_path: Path, saved: dict[str, Any], expected: dict[str, str]) -> None:
     assert parameters(tmp_path, **saved) == expected
+
+
+def test_only_a_model_that_the_library_did_not_save_has_qwens_instruction(tmp_path: Path) -> None:
+    assert prompt_parameters(tmp_path, default_instruction="Default") == {"default_instruction": "Default"}
+    (tmp_path / "modules.json").write_text("[]")
+    assert prompt_parameters(tmp_path, default_instruction="Default") == {"query_prompt": ""}
 
 
 @pytest.mark.parametrize(
