@@ -104,7 +104,7 @@ def read_mrl(checkpoint: Checkpoint, *, asked: str | None = None) -> Mrl:
 def _from_config(config: dict[str, Any], *, full: int) -> Mrl | None:
     sizes = config.get("matryoshka_dimensions")
     if sizes:
-        if not isinstance(sizes, list) or not all(type(size) is int and 1 <= size <= full for size in sizes):
+        if max(sizes) > full:
             raise ExportError(
                 f"config.json has matryoshka_dimensions = {sizes!r}, which are not sizes of vectors up to {full}; use "
                 "the file that came with the checkpoint"

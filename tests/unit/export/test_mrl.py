@@ -73,10 +73,19 @@ def test_config_json_says_it(folder: Path, keys: dict[str, Any], sizes: str) -> 
     assert mrl.reason.startswith("config.json has ")
 
 
-@pytest.mark.parametrize("sizes", [[128], ["32"], 32, [0]], ids=str)
-def test_sizes_that_the_model_does_not_have_are_refused(folder: Path, sizes: object) -> None:
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ([128], "not sizes of vectors up to 64"),
+        (["32"], "not a list of positive whole numbers"),
+        (32, "not a list of positive whole numbers"),
+        ([0], "not a list of positive whole numbers"),
+    ],
+    ids=str,
+)
+def test_sizes_that_the_model_does_not_have_are_refused(folder: Path, sizes: object, message: str) -> None:
     change_config(folder, matryoshka_dimensions=sizes)
-    with pytest.raises(ExportError, match=r"matryoshka_dimensions = .* not sizes of vectors up to 64"):
+    with pytest.raises(ExportError, match=f"matryoshka_dimensions = .* {message}"):
         mrl_of(folder)
 
 
