@@ -23,6 +23,8 @@ RELEASES = ("1.27", "1.31")
 TOKENS = (4096, 16_384, 65_536)  # of a batch
 TEXT, QUERY = 512, 16  # tokens of one text
 AROUND = 12  # launches before the first layer and after the last one, with copies
+PROMPT, DOCUMENTS = 85, (32, 128, 512)  # tokens of a reranker's prompt before the document, and of documents
+TEXTS = 64  # of a batch of pairs
 WAIT_S = 12e-6  # the processor copies a few bytes back and waits for them
 
 
@@ -48,6 +50,7 @@ class Gpu:
 
 
 H100 = Gpu("H100 SXM", peak_flops=989e12, bytes_per_s=3.35e12)
+H200 = Gpu("H200 SXM", peak_flops=989e12, bytes_per_s=4.8e12)
 L4 = Gpu("L4", peak_flops=121e12, bytes_per_s=300e9)
 
 
@@ -71,14 +74,18 @@ class Kernel:
         return max(computing, self.bytes / (gpu.bytes_per_s * gpu.memory_share), gpu.launch_s)
 
 
-def layer_kernels(g: Geometry, target: Target, rows: int, longest: int) -> list[Kernel]:
+def layer_kernels(
+    g: Geometry, target: Target, rows: int, longest: int, *, past: int = 0, half_residual: bool = False
+) -> list[Kernel]:
     """Return the kernels of one layer of paged attention in a half precision, in their order.
 
     Args:
         g: The model's sizes.
         target: For the release of ONNX Runtime.
-        rows: Tokens of the batch.
-        longest: Tokens of each of its texts.
+        rows: Tokens that the batch computes.
+        longest: Tokens of each of its texts that are computed.
+        past: Tokens of each text's prefix whose keys and values come from a prefix cache, which no export has yet.
+        half_residual: Whether the residual stream is in the half precision, which no export has yet.
     """
     query, key, hidden, inner = g.heads * g.head_dim, g.kv_heads * g.head_dim, g.hidden, g.intermediate
 
@@ -90,6 +97,9 @@ def layer_kernels(g: Geometry, target: Target, rows: int, longest: int) -> list[
         return Kernel(name, moved, 2.0 * rows * width_in * width_out)
 
     def norm() -> Iterator[Kernel]:
+        if half_residual:
+            yield elementwise("addition and norm", (4 * hidden, HALF))
+            return
         yield elementwise("update to float32", (hidden, HALF), (hidden, FLOAT))
         yield elementwise("addition and norm", (4 * hidden, FLOAT))
         yield elementwise("normed to half", (hidden, FLOAT), (hidden, HALF))
@@ -105,8 +115,12 @@ def layer_kernels(g: Geometry, target: Target, rows: int, longest: int) -> list[
         yield elementwise("rotary of q", (2 * query, HALF))
         yield elementwise("rotary of k", (2 * key, HALF))
         yield elementwise("cache", (4 * key, HALF))
-        pairs = rows * (longest + 1) / 2  # of a query and a key that it attends to
-        yield Kernel("attention", rows * HALF * 2 * (query + key), 4.0 * pairs * query)
+        prefix_rows = rows // longest * past
+        for name in ("keys", "values") if past else ():  # into the pages of each text
+            yield Kernel(f"prefix {name} gathered", prefix_rows * HALF * 2 * key)
+            yield Kernel(f"prefix {name} into cache", prefix_rows * HALF * 2 * key)
+        pairs = rows * (past + (longest + 1) / 2)  # of a query and a key that it attends to
+        yield Kernel("attention", HALF * 2 * (rows * (query + key) + prefix_rows * key), 4.0 * pairs * query)
         yield product("output", query, hidden)
 
     def mlp() -> Iterator[Kernel]:
@@ -124,11 +138,26 @@ def layer_kernels(g: Geometry, target: Target, rows: int, longest: int) -> list[
     return [*norm(), *attention(), *norm(), *mlp()]
 
 
-def batch_seconds(g: Geometry, target: Target, gpu: Gpu, *, rows: int, longest: int) -> float:
-    """Return the time of a batch of `rows` tokens in texts of `longest` tokens."""
-    layer = sum(kernel.seconds(gpu) for kernel in layer_kernels(g, target, rows, longest))
+def batch_seconds(
+    g: Geometry,
+    target: Target,
+    gpu: Gpu,
+    *,
+    rows: int,
+    longest: int,
+    past: int = 0,
+    half_residual: bool = False,
+) -> float:
+    """Return the time of a batch of `rows` tokens in texts of `longest` tokens; for the others see `layer_kernels`."""
+    kernels = layer_kernels(g, target, rows, longest, past=past, half_residual=half_residual)
+    layer = sum(kernel.seconds(gpu) for kernel in kernels)
     waits = 0.0 if target.metadata_size else WAIT_S  # each layer reads the lengths back
     return g.layers * (layer + waits) + AROUND * gpu.launch_s
+
+
+def gpu_named(name: str) -> Gpu | None:
+    """Return the GPU of a name like `NVIDIA H100 80GB HBM3`; None if the model has no figures for it."""
+    return next((gpu for gpu in (H100, H200, L4) if gpu.name.split()[0] in name.split()), None)
 
 
 def utilisation(g: Geometry, gpu: Gpu, *, rows: int, seconds: float) -> float:
@@ -159,6 +188,38 @@ def report(gpus: Sequence[Gpu] = (H100, L4)) -> str:
     return "\n".join(lines)
 
 
+def what_if(gpu: Gpu = H100) -> str:
+    """Return what two changes that no export has would save, as Markdown."""
+    columns = [f"pairs with {document} tokens of document" for document in DOCUMENTS]
+    lines = [f"What two changes would save, {gpu.name}, ONNX Runtime {RELEASES[-1]}:", ""]
+    lines.append(f"| model | {' | '.join(columns)} | half residual, {TOKENS[1]:,} tokens | half residual, one query |")
+    lines.append("|---|" + "---|" * (len(DOCUMENTS) + 2))
+    for size in SIZES:
+        g = Geometry.from_config(published_config(size))
+        target = choose_target(device="cuda", precision="bf16", ort_version=RELEASES[-1])
+
+        cells = []
+        for document in DOCUMENTS:
+            whole = PROMPT + document
+            before = batch_seconds(g, target, gpu, rows=TEXTS * whole, longest=whole)
+            after = batch_seconds(g, target, gpu, rows=TEXTS * document, longest=document, past=PROMPT)
+            cells.append(_change(before, after))
+        for rows, longest in ((TOKENS[1], TEXT), (QUERY, QUERY)):
+            before = batch_seconds(g, target, gpu, rows=rows, longest=longest)
+            after = batch_seconds(g, target, gpu, rows=rows, longest=longest, half_residual=True)
+            cells.append(_change(before, after))
+        lines.append(f"| {size} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"Pairs: {TEXTS} with {PROMPT} tokens before the document, which a prefix cache would not compute again.",
+    ]
+    return "\n".join(lines)
+
+
+def _change(before: float, after: float) -> str:
+    return f"{before * 1e3:.1f} to {after * 1e3:.1f} ms ({after / before - 1:+.0%})"
+
+
 def layer_table(size: str, release: str, gpu: Gpu, *, rows: int) -> str:
     """Return each kernel of one layer as Markdown."""
     target = choose_target(device="cuda", precision="bf16", ort_version=release)
@@ -172,5 +233,7 @@ def layer_table(size: str, release: str, gpu: Gpu, *, rows: int) -> str:
 
 if __name__ == "__main__":
     print(report())
+    print()
+    print(what_if())
     print()
     print(layer_table("0.6B", RELEASES[-1], H100, rows=TOKENS[1]))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 Record = Mapping[str, Any]  # one result, a line of a section's file
+KIND = "kind of kernel"  # records that compare the profile with a prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,12 @@ def page(records: Sequence[Record]) -> str:
                     for r in of("served")
                 ),
             ),
+            "## Kinds of kernels, beside the model of `bench/gpu_model.py`\n",
+            _table(
+                ("batch", "kind", "calls", "us", "predicted us"),
+                ((r["work"], r["name"], str(r["calls"]), f"{r['us']:,.0f}", _predicted(r)) for r in of(KIND)),
+            ),
+            *(_sum_of_kinds(work, of(KIND)) for work in dict.fromkeys(record["work"] for record in of(KIND))),
             "## Kernels\n",
             _table(
                 ("batch", "kernel", "calls", "us"),
@@ -202,6 +209,18 @@ def page(records: Sequence[Record]) -> str:
             ),
         ]
     )
+
+
+def _predicted(record: Record) -> str:
+    predicted = record["predicted_us"]
+    return "" if predicted is None else f"{predicted:,.0f}"
+
+
+def _sum_of_kinds(work: str, records: Sequence[Record]) -> str:
+    """Return a sentence about all kernels of a batch."""
+    measured = sum(record["us"] for record in records if record["work"] == work)
+    predicted = sum(record["predicted_us"] or 0 for record in records if record["work"] == work)
+    return f"{work}: the kernels take {measured / 1e3:,.2f} ms, and the model predicts {predicted / 1e3:,.2f} ms.\n"
 
 
 def _throughput_row(timing: Timing, parameters: int, flops: float) -> tuple[str, ...]:

@@ -10,11 +10,14 @@ import argparse
 import gc
 import importlib.util
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -22,11 +25,15 @@ import gpu_arms
 import numpy as np
 import torch
 from gpu import append
-from gpu_report import Agreement, Timing, agreement, matmul_flops, mixed_lengths, non_embedding_parameters
+from gpu_kernels import kind_of, modelled_kinds
+from gpu_model import gpu_named, layer_kernels
+from gpu_report import KIND, Agreement, Timing, agreement, matmul_flops, mixed_lengths, non_embedding_parameters
 from qwen3_export import export
+from qwen3_export.checkpoint.geometry import Geometry
 from qwen3_export.checkpoint.random_checkpoint import published_config, write_random_checkpoint
 from qwen3_export.checkpoint.tiny import TINY_CONFIG, write_byte_tokenizer
 from qwen3_export.cpu import runtime
+from qwen3_export.target import choose_target
 
 Kind = Literal["embedding", "reranker"]
 _COMPARED = (1, 2, 16, 255, 256, 257, 1024, 4096)  # tokens of the texts whose vectors are compared
@@ -74,6 +81,13 @@ class Run:
             write_random_checkpoint(folder, config, std=std, equal_layers=size != "0.6B")
             write_byte_tokenizer(folder)
         return folder
+
+    def remove_other_large(self, size: str) -> None:
+        """Remove checkpoints and exports of the large sizes but this one: together they need 50 GB of disk."""
+        for folder in (self.folder / "checkpoints", self.folder / "models"):
+            for other in {"4B", "8B"} - {size}:
+                for found in folder.glob(f"*{other}*"):
+                    shutil.rmtree(found)
 
     def exported(self, size: str, kind: Kind = "embedding") -> Path:
         """Export a random checkpoint for the installed ONNX Runtime, unless it was."""
@@ -172,10 +186,31 @@ def profile(run: Run) -> None:
             arm.embed(texts)
         with torch.profiler.profile(activities=activities) as profiler:
             arm.embed(texts)
-        for event in sorted(profiler.key_averages(), key=lambda event: -event.self_device_time_total)[:25]:
-            if event.self_device_time_total > 0:
-                facts = {"name": event.key[:120], "calls": event.count, "us": event.self_device_time_total}
-                run.record("kernel", {"work": work, **facts})
+        kernels = [event for event in profiler.key_averages() if event.self_device_time_total > 0]
+        for event in sorted(kernels, key=lambda event: -event.self_device_time_total)[:25]:
+            facts = {"name": event.key[:120], "calls": event.count, "us": event.self_device_time_total}
+            run.record("kernel", {"work": work, **facts})
+        predicted = predicted_us(run, rows=sum(lengths), longest=max(lengths))
+        for kind in sorted({*predicted, *(kind_of(event.key) for event in kernels)}):
+            alike = [event for event in kernels if kind_of(event.key) == kind]
+            calls, us = sum(event.count for event in alike), sum(event.self_device_time_total for event in alike)
+            facts = {"name": kind, "calls": calls, "us": us, "predicted_us": predicted.get(kind)}
+            run.record(KIND, {"work": work, **facts})
+
+
+def predicted_us(run: Run, *, rows: int, longest: int) -> dict[str, float]:
+    """Return what the model of `gpu_model.py` predicts for each kind of kernel in a batch of 0.6B, in microseconds.
+
+    Returns:
+        Nothing if the model has no figures for this GPU.
+    """
+    gpu = None if gpu_arms.torch_device() == "cpu" else gpu_named(torch.cuda.get_device_name())
+    if gpu is None or gpu_arms.export_device() == "cpu":
+        return {}
+    g = Geometry.from_config(json.loads((run.checkpoint("0.6B") / "config.json").read_text()))
+    target = choose_target(device="cuda", precision="bf16", ort_version=".".join(runtime().__version__.split(".")[:2]))
+    kinds = modelled_kinds(layer_kernels(g, target, rows, longest))
+    return {kind: g.layers * sum(kernel.seconds(gpu) for kernel in part) * 1e6 for kind, part in kinds.items()}
 
 
 def serving(run: Run) -> None:
@@ -200,12 +235,12 @@ def serving(run: Run) -> None:
         run.note(f"Triton {triton.server_version()} serves with the embedded host on {gpu_arms.export_device()}")
         for clients in (1, 8, 64):
             for work, batch in (("one query", texts_of([_QUERY])), ("8 documents", documents)):
-
-                def call(_: int, batch: list[gpu_arms.Ids] = batch) -> list[float]:
-                    with Client(triton.grpc_url, model=directory.name, tokenizer=str(directory)) as client:
-                        return timed(lambda: client.encode_tokens(batch), requests)
-
-                concurrent(run, f"{work}, gRPC", clients, sum(ids.size for ids in batch), call)
+                with ExitStack() as connected:
+                    calls: list[Callable[[], object]] = []
+                    for _ in range(clients):
+                        client = Client(triton.grpc_url, model=directory.name, tokenizer=str(directory))
+                        calls.append(partial(connected.enter_context(client).encode_tokens, batch))
+                    concurrent(run, f"{work}, gRPC", calls, sum(ids.size for ids in batch), requests)
         if importlib.util.find_spec("fastapi") is None:
             run.note("the gateway is left out: its extra is not installed")
             return
@@ -216,18 +251,14 @@ def serving(run: Run) -> None:
         )
         with Gateway(triton.grpc_url, options) as gateway:
             for clients in (1, 8, 64):
-                concurrent(
-                    run,
-                    "one query, gateway",
-                    clients,
-                    _QUERY,
-                    lambda _: timed(lambda: post(gateway.url, directory.name, "a" * (_QUERY - 1)), requests),
-                )
+                post_query = partial(post, gateway.url, directory.name, "a" * (_QUERY - 1))
+                concurrent(run, "one query, gateway", [post_query] * clients, _QUERY, requests)
 
 
 def larger(run: Run) -> None:
     """Throughput and a query of 4B or 8B."""
     size = run.section
+    run.remove_other_large(size)
     record_shape(run, size)
     arms = [gpu_arms.graph_arm(run.exported(size))]
     measure(run, size, "equal", arms, [run.scaled(512)] * 32, rounds=5)
@@ -279,14 +310,23 @@ def measure(
         run.record("timing", asdict(timing))
 
 
-def concurrent(run: Run, work: str, clients: int, tokens: int, call: Callable[[int], list[float]]) -> None:
-    """Run clients at once, each of which returns the seconds of its requests, and write throughput and latency."""
-    started = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
-        seconds = [took for took_by_one in pool.map(call, range(clients)) for took in took_by_one]
-    wall = time.perf_counter() - started
+def concurrent(run: Run, work: str, calls: Sequence[Callable[[], object]], tokens: int, requests: int) -> None:
+    """Let clients send requests at the same time, and write throughput and latency.
+
+    Args:
+        run: The run.
+        work: What is measured.
+        calls: For each client, how it sends a request.
+        tokens: Tokens of a request.
+        requests: Requests of each client. One before them, which connects it, is not measured.
+    """
+    with ThreadPoolExecutor(len(calls)) as pool:
+        list(pool.map(lambda call: call(), calls))
+        started = time.perf_counter()
+        seconds = [took for took_by_one in pool.map(lambda call: timed(call, requests), calls) for took in took_by_one]
+        wall = time.perf_counter() - started
     rate = len(seconds) * tokens / wall
-    run.record("served", {"work": work, "clients": clients, "tokens_per_s": rate, "seconds": seconds})
+    run.record("served", {"work": work, "clients": len(calls), "tokens_per_s": rate, "seconds": seconds})
 
 
 def timed(call: Callable[[], object], times: int) -> list[float]:

@@ -9,7 +9,9 @@ from google.protobuf import text_format
 from qwen3_client import contract as client
 from qwen3_client.prompts import query_prompt
 from qwen3_export import export
+from qwen3_export.kind import Kind
 from qwen3_export.packed_directory import DEFAULT_INSTRUCTION
+from qwen3_export.target import Device
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tritonclient.grpc.model_config_pb2 import BatchInput, DataType, ModelConfig
 
@@ -41,6 +43,23 @@ def test_every_committed_config_parses(path: Path) -> None:
     assert config.max_batch_size > 1
     assert config.HasField("dynamic_batching")
     assert [group.count for group in config.instance_group] == [1], "a second instance doubles the weights"
+
+
+@pytest.mark.parametrize("kind", ["embedding", "reranker"])
+@pytest.mark.parametrize(
+    ("device", "template", "written"),
+    [
+        ("cpu", "config.pbtxt", "config.pbtxt"),
+        ("cpu", "configs/embedded.pbtxt", "configs/embedded.pbtxt"),
+        ("cuda", "configs/embedded_cuda.pbtxt", "configs/embedded.pbtxt"),
+    ],
+)
+def test_every_template_shows_every_parameter(
+    tmp_path: Path, kind: Kind, device: Device, template: str, written: str
+) -> None:
+    directory = export("tiny", repository=tmp_path, kind=kind, device=device).directory
+    shown = parse(TEMPLATES / f"qwen3_{kind}" / template).parameters
+    assert set(shown) == set(parse(directory / written).parameters)
 
 
 @pytest.mark.parametrize("name", ["config.pbtxt", "configs/embedded.pbtxt"])

@@ -44,10 +44,16 @@ class Trace:
         return [_grid(self.events[index]) for index in self._attention_indices]
 
     @property
-    def launches_per_layer(self) -> int:
-        """Launches from the second layer's attention to the third's; what follows the first prepares for all."""
+    def layer(self) -> "Trace":
+        """What happened from the second layer's attention to the third's; what follows the first prepares for all."""
         _, second, third, *_ = self._attention_indices
-        return Trace(self.events[second:third]).launches
+        return Trace(self.events[second:third])
+
+    @property
+    def launched(self) -> list[str]:
+        """The names of all kernels, `product` for a matrix product."""
+        launches = [event.split(maxsplit=4) for event in self.events if event.startswith(("kernel ", "product "))]
+        return [words[4] if words[0] == "kernel" else "product" for words in launches]
 
     @property
     def _attention_indices(self) -> list[int]:

@@ -9,11 +9,13 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from gpu_kernels import kind_of, modelled_kinds
 from gpu_model import layer_kernels
 from qwen3_export.checkpoint.geometry import Geometry
 from qwen3_export.checkpoint.random_checkpoint import published_config
@@ -104,12 +106,18 @@ def test_every_batch_keeps_its_budget(
         check(batch, lengths, BUDGETS[attention, newer], attention, outputs=len(shapes))
         if attention == "paged":
             geometry = Geometry.from_config(published_config(size))
-            assert batch.launches_per_layer == len(layer_kernels(geometry, target, sum(lengths), max(lengths)))
+            kinds = modelled_kinds(layer_kernels(geometry, target, sum(lengths), max(lengths)))
+            assert kinds_of(batch.layer) == {kind: len(kernels) for kind, kernels in kinds.items()}
+
+
+def kinds_of(trace: Trace) -> dict[str, int]:
+    """Count what was launched by kind, as `bench/gpu.py` does on a GPU."""
+    return dict(Counter("products" if name == "product" else kind_of(name) for name in trace.launched))
 
 
 def check(batch: Trace, lengths: list[int], budget: Budget, attention: Attention, *, outputs: int) -> None:
     """Hold one batch to its budget."""
-    assert batch.launches_per_layer <= budget.layer
+    assert batch.layer.launches <= budget.layer
     assert batch.launches <= LAYERS * budget.layer + budget.around
     assert batch.waits <= LAYERS * budget.waits + 2
     assert len(batch.copies("device-to-host")) <= LAYERS * budget.reads + outputs

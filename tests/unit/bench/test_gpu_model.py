@@ -34,6 +34,24 @@ def test_a_newer_release_is_faster_and_no_batch_beats_the_peak() -> None:
                 assert gpu_model.utilisation(g, gpu, rows=rows, seconds=newer) < gpu.product_share
 
 
+def test_a_prefix_that_is_not_computed_again_saves_at_most_its_share_and_a_half_residual_saves_bytes() -> None:
+    g = Geometry.from_config(published_config("0.6B"))
+
+    def seconds(rows: int, longest: int, *, past: int = 0, half_residual: bool = False) -> float:
+        return gpu_model.batch_seconds(
+            g, target("1.31"), gpu_model.H100, rows=rows, longest=longest, past=past, half_residual=half_residual
+        )
+
+    whole, without = seconds(64 * 256, 256), seconds(64 * 128, 128, past=128)
+    assert seconds(64 * 128, 128) < without < whole
+    assert seconds(64 * 256, 256, half_residual=True) < whole
+
+
+def test_gpus_are_found_by_the_names_that_cuda_gives() -> None:
+    found = [gpu_model.gpu_named(name) for name in ("NVIDIA H100 80GB HBM3", "NVIDIA H200", "NVIDIA L4", "NVIDIA L40S")]
+    assert found == [gpu_model.H100, gpu_model.H200, gpu_model.L4, None]
+
+
 def test_the_report_says_that_nothing_was_measured() -> None:
     report = gpu_model.report()
     assert "None was measured" in report

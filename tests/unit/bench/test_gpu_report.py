@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gpu_report import (
+    KIND,
     Agreement,
     agreement,
     matmul_flops,
@@ -79,6 +80,8 @@ def test_the_page_says_what_was_measured_and_what_could_not_be(tmp_path: Path) -
             "note": "out of memory",
         },
         {**timing, "work": "query", "tokens": 32, "texts": 1, "arm": "ours", "seconds": [0.002, 0.003, 0.004]},
+        {"kind": KIND, "work": "one query", "name": "products", "calls": 112, "us": 1000.0, "predicted_us": 900.0},
+        {"kind": KIND, "work": "one query", "name": "other", "calls": 9, "us": 500.0, "predicted_us": None},
         {"kind": "section", "section": "throughput", "state": "stopped at its deadline", "seconds": 60.0},
     ]
     lines = "".join(json.dumps(record) + "\n" for record in records)
@@ -91,3 +94,6 @@ def test_the_page_says_what_was_measured_and_what_could_not_be(tmp_path: Path) -
     assert "| 0.6B | mixed | 3 | 1,000 | ours | 250 | 50% | 4,000.0 ms to 4,800.0 ms |" in page
     assert "| 0.6B | skewed | 64 | 40,832 | sdpa | out of memory |  |  |" in page
     assert "| 0.6B | 32 | ours | 3.0 ms | 4.0 ms |" in page
+    assert "| one query | products | 112 | 1,000 | 900 |" in page
+    assert "| one query | other | 9 | 500 |  |" in page
+    assert "one query: the kernels take 1.50 ms, and the model predicts 0.90 ms." in page
