@@ -1,58 +1,159 @@
-"""Other people's clients at their newest versions, unchanged, each in an environment of its own.
-
-Each program is what a user of that library writes, with nothing but the gateway's address put in. It prints JSON, which
-is compared with the answers of our own client. The model has random weights and the genuine vocabulary: ids of another
-vocabulary are valid there and mean other texts, as they are with the published model.
-"""
-
-import json
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+"""Other people's Python clients at their newest versions embed through the gateway, unchanged."""
 
 import numpy as np
 import pytest
 from qwen3_client import Client
-from qwen3_export import export
-from qwen3_serve import Triton
-from qwen3_serve.gateway import Settings
-from support.environments import clean_environment, make_environment
-from support.gateway import Gateway, running
-from support.qwen_tokenizer import build_qwen_tokenizer
-from support.random_checkpoints import make_random_checkpoint
+from support.clients import DOCUMENTS, Program, Report, python_version, run_python
+from support.gateway import Gateway
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
 
-QUERY = "Which planet is known as the Red Planet?"
-DOCUMENTS = [
-    "Venus is the hottest planet.",
-    "Mars is often called the Red Planet.",
-    "Юпитер — планета 🪐",
-    "日本語のテキスト",
-]
+OPENAI = ("openai",)
+COHERE = ("cohere",)
+OLLAMA = ("ollama",)
+HUB = ("huggingface_hub", "numpy")
+LITELLM = ("litellm",)
+NVIDIA = ("langchain-nvidia-ai-endpoints",)
+HAYSTACK_TEI = ("huggingface-api-haystack", "haystack-ai")
 
-START = """
-import json, os, sys
-url, query, documents = json.loads(sys.argv[1])
-os.environ["NO_PROXY"] = "*"
+
+def litellm(model: str, base: str, **options: str) -> str:
+    """A program that embeds with a provider of litellm's."""
+    return f"""
+import litellm
+made = litellm.embedding(model={model!r}, input=documents, api_base=f"{{url}}{base}", api_key="any", **{options!r})
+print(json.dumps([item["embedding"] for item in made.data]))
 """
 
-# What each library has to embed `documents` as; the program prints the vectors.
-EMBEDDING = {
-    "langchain-openai": (
+
+def haystack(start: str) -> str:
+    """A program that embeds with a component of Haystack's, `model`."""
+    return f"""
+from haystack import Document
+from haystack.utils import Secret
+key = Secret.from_token("any")
+{start}
+made = model.run([Document(content=text) for text in documents])["documents"]
+print(json.dumps([each.embedding for each in made]))
+"""
+
+
+PROGRAMS = {
+    "OpenAI API": Program(
+        OPENAI,
         "document",
+        """
+from openai import OpenAI
+made = OpenAI(base_url=f"{url}/v1", api_key="any").embeddings.create(input=documents, model="text-embedding-3-small")
+print(json.dumps([item.embedding for item in made.data]))
+""",
+    ),
+    "OpenAI API, awaited, floats": Program(
+        OPENAI,
+        "document",
+        """
+import asyncio
+from openai import AsyncOpenAI
+async def ask():
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="any") as client:
+        return await client.embeddings.create(input=documents, model="qwen3_embedding", encoding_format="float")
+print(json.dumps([item.embedding for item in asyncio.run(ask()).data]))
+""",
+    ),
+    "Azure's client": Program(
+        OPENAI,
+        "document",
+        """
+from openai import AzureOpenAI
+client = AzureOpenAI(azure_endpoint=url, api_key="any", api_version="2024-10-21")
+made = client.embeddings.create(input=documents, model="qwen3_embedding", dimensions=64)
+print(json.dumps([item.embedding for item in made.data]))
+""",
+    ),
+    "v1 embed": Program(
+        COHERE,
+        "document",
+        """
+import cohere
+client = cohere.Client("any", base_url=url)
+print(json.dumps(client.embed(texts=documents, model="qwen3_embedding", input_type="search_document").embeddings))
+""",
+    ),
+    "v2 embed": Program(
+        COHERE,
+        "query",
+        """
+import cohere
+client = cohere.ClientV2("any", base_url=url)
+made = client.embed(
+    texts=documents, model="qwen3_embedding", input_type="search_query", embedding_types=["float"],
+    output_dimension=64, truncate="END",
+)
+print(json.dumps(made.embeddings.float_))
+""",
+    ),
+    "embed": Program(
+        OLLAMA,
+        "document",
+        """
+import ollama
+client = ollama.Client(host=url)
+(name,) = [each.model for each in client.list().models if "embedding" in each.model]
+client.pull(name)
+assert client.show(name).capabilities == ["embedding"], client.show(name)
+assert name in [each.model for each in client.ps().models]
+print(json.dumps(client.embed(model=name, input=documents, keep_alive="5m").embeddings))
+""",
+    ),
+    "embeddings, awaited": Program(
+        OLLAMA,
+        "document",
+        """
+import asyncio, ollama
+async def ask():
+    client = ollama.AsyncClient(host=url)
+    return [await client.embeddings(model="qwen3_embedding:latest", prompt=text) for text in documents]
+print(json.dumps([list(each.embedding) for each in asyncio.run(ask())]))
+""",
+    ),
+    "feature_extraction": Program(
+        HUB,
+        "document",
+        """
+from huggingface_hub import InferenceClient
+client = InferenceClient(base_url=url, api_key="any")
+vectors = [client.feature_extraction(text, normalize=True, truncate=True)[0].tolist() for text in documents]
+scores = client.sentence_similarity(documents[0], documents)
+import numpy as np
+expected = np.array(vectors) @ np.array(vectors[0])
+assert np.allclose(scores, expected, atol=1e-6), (scores, expected)
+print(json.dumps(vectors))
+""",
+    ),
+    "feature_extraction, queries, awaited": Program(
+        HUB,
+        "query",
+        """
+import asyncio
+from huggingface_hub import AsyncInferenceClient
+async def ask():
+    async with AsyncInferenceClient(model=url) as client:
+        return [await client.feature_extraction(text, prompt_name="query") for text in documents]
+print(json.dumps([each[0].tolist() for each in asyncio.run(ask())]))
+""",
+    ),
+    "OpenAIEmbeddings": Program(
         ("langchain-openai",),
+        "document",
         """
 from langchain_openai import OpenAIEmbeddings
 model = OpenAIEmbeddings(base_url=f"{url}/v1", api_key="any", model="qwen3_embedding", check_embedding_ctx_length=False)
 print(json.dumps(model.embed_documents(documents)))
 """,
     ),
-    "langchain-openai, Azure": (
-        "document",
+    "AzureOpenAIEmbeddings": Program(
         ("langchain-openai",),
+        "document",
         """
 from langchain_openai import AzureOpenAIEmbeddings
 model = AzureOpenAIEmbeddings(
@@ -62,45 +163,130 @@ model = AzureOpenAIEmbeddings(
 print(json.dumps(model.embed_documents(documents)))
 """,
     ),
-    "langchain-cohere": (
-        "document",
+    "CohereEmbeddings": Program(
         ("langchain-cohere",),
+        "document",
         """
 from langchain_cohere import CohereEmbeddings
 model = CohereEmbeddings(base_url=url, cohere_api_key="any", model="qwen3_embedding")
 print(json.dumps(model.embed_documents(documents)))
 """,
     ),
-    "langchain-cohere, queries": (
-        "query",
+    "CohereEmbeddings, queries": Program(
         ("langchain-cohere",),
+        "query",
         """
 from langchain_cohere import CohereEmbeddings
 model = CohereEmbeddings(base_url=url, cohere_api_key="any", model="qwen3_embedding")
 print(json.dumps([model.embed_query(text) for text in documents]))
 """,
     ),
-    "langchain-nvidia-ai-endpoints, queries": (
+    "NVIDIAEmbeddings": Program(
+        NVIDIA,
+        "document",
+        """
+from langchain_nvidia_ai_endpoints import NVIDIAEmbeddings
+model = NVIDIAEmbeddings(base_url=f"{url}/v1", model="qwen3_embedding", api_key="any")
+print(json.dumps(model.embed_documents(documents)))
+""",
+    ),
+    "NVIDIAEmbeddings, queries": Program(
+        NVIDIA,
         "query",
-        ("langchain-nvidia-ai-endpoints",),
         """
 from langchain_nvidia_ai_endpoints import NVIDIAEmbeddings
 model = NVIDIAEmbeddings(base_url=f"{url}/v1", model="qwen3_embedding", api_key="any")
 print(json.dumps([model.embed_query(text) for text in documents]))
 """,
     ),
-    "langchain-ollama": (
-        "document",
+    "OllamaEmbeddings": Program(
         ("langchain-ollama",),
+        "document",
         """
 from langchain_ollama import OllamaEmbeddings
 model = OllamaEmbeddings(base_url=url, model="qwen3_embedding", num_ctx=2048)
 print(json.dumps(model.embed_documents(documents)))
 """,
     ),
-    "infinity_client": (
+    "HuggingFaceEndpointEmbeddings": Program(
+        ("langchain-huggingface", "numpy"),
         "document",
+        """
+from langchain_huggingface import HuggingFaceEndpointEmbeddings
+from huggingface_hub import InferenceClient
+model = HuggingFaceEndpointEmbeddings(model="Qwen/Qwen3-Embedding-0.6B", huggingfacehub_api_token="any")
+model.client = InferenceClient(base_url=url)  # as `model`, it refuses an address
+
+print(json.dumps(model.embed_documents(documents)))
+""",
+    ),
+    "OpenAILikeEmbedding": Program(
+        ("llama-index-embeddings-openai-like",),
+        "document",
+        """
+from llama_index.embeddings.openai_like import OpenAILikeEmbedding
+model = OpenAILikeEmbedding(model_name="qwen3_embedding", api_base=f"{url}/v1", api_key="any")
+print(json.dumps(model.get_text_embedding_batch(documents)))
+""",
+    ),
+    "TextEmbeddingsInference": Program(
+        ("llama-index-embeddings-text-embeddings-inference",),
+        "document",
+        """
+from llama_index.embeddings.text_embeddings_inference import TextEmbeddingsInference
+model = TextEmbeddingsInference(base_url=url, model_name="qwen3_embedding", text_instruction=" ")
+print(json.dumps(model.get_text_embedding_batch(documents)))
+""",
+    ),
+    "CohereEmbedding": Program(
+        ("llama-index-embeddings-cohere",),
+        "document",
+        """
+from llama_index.embeddings.cohere import CohereEmbedding
+model = CohereEmbedding(api_key="any", base_url=url, model_name="embed-v4.0")
+print(json.dumps(model.get_text_embedding_batch(documents)))
+""",
+    ),
+    "OllamaEmbedding": Program(
+        ("llama-index-embeddings-ollama",),
+        "document",
+        """
+from llama_index.embeddings.ollama import OllamaEmbedding
+model = OllamaEmbedding(model_name="qwen3_embedding", base_url=url)
+print(json.dumps(model.get_text_embedding_batch(documents)))
+""",
+    ),
+    "NVIDIAEmbedding": Program(
+        ("llama-index-embeddings-nvidia", "openai"),  # which it imports and does not ask for
+        "document",
+        """
+from llama_index.embeddings.nvidia import NVIDIAEmbedding
+model = NVIDIAEmbedding(base_url=f"{url}/v1", model="qwen3_embedding", api_key="any")
+print(json.dumps(model.get_text_embedding_batch(documents)))
+""",
+    ),
+    "NVIDIAEmbedding, queries": Program(
+        ("llama-index-embeddings-nvidia", "openai"),  # which it imports and does not ask for
+        "query",
+        """
+from llama_index.embeddings.nvidia import NVIDIAEmbedding
+model = NVIDIAEmbedding(base_url=f"{url}/v1", model="qwen3_embedding", api_key="any")
+print(json.dumps([model.get_query_embedding(text) for text in documents]))
+""",
+    ),
+    "JinaEmbedding": Program(
+        ("llama-index-embeddings-jinaai",),
+        "document",
+        """
+from llama_index.embeddings.jinaai import JinaEmbedding
+model = JinaEmbedding(api_key="any", model="qwen3_embedding", task="retrieval.passage")
+model._api.api_url = f"{url}/v1/embeddings"  # it has no option for its address
+print(json.dumps(model.get_text_embedding_batch(documents)))
+""",
+    ),
+    "infinity": Program(
         ("infinity_client",),
+        "document",
         """
 from infinity_client import Client
 from infinity_client.api.default import embeddings
@@ -110,225 +296,92 @@ answer = embeddings.sync(client=Client(base_url=url), body=body)
 print(json.dumps([item.embedding for item in answer.data]))
 """,
     ),
-    "voyageai, queries": (
-        "query",
+    "embed, queries": Program(
         ("voyageai",),
+        "query",
         """
 import voyageai
 client = voyageai.Client(api_key="any", base_url=f"{url}/v1")
 print(json.dumps(client.embed(documents, model="qwen3_embedding", input_type="query", output_dimension=64).embeddings))
 """,
     ),
-    "haystack, TEI": (
+    "HuggingFaceAPIDocumentEmbedder": Program(
+        HAYSTACK_TEI,
         "document",
-        ("haystack-ai", "huggingface-api-haystack"),
-        """
-from haystack import Document
-from haystack.utils import Secret
+        haystack("""
 from haystack_integrations.components.embedders.huggingface_api import HuggingFaceAPIDocumentEmbedder
 model = HuggingFaceAPIDocumentEmbedder(
-    api_type="text_embeddings_inference", api_params={"url": url}, token=Secret.from_token("any")
+    api_type="text_embeddings_inference", api_params={"url": url}, token=key
 )
-made = model.run([Document(content=text) for text in documents])["documents"]
-print(json.dumps([each.embedding for each in made]))
-""",
+"""),
     ),
-}
-
-# The program prints index and score of each document, in its library's order. "logit" or "score" is what it gets.
-RERANKING = {
-    "langchain-nvidia-ai-endpoints": (
-        "logit",
-        ("langchain-nvidia-ai-endpoints",),
-        """
-from langchain_core.documents import Document
-from langchain_nvidia_ai_endpoints import NVIDIARerank
-model = NVIDIARerank(base_url=f"{url}/v1", model="qwen3_reranker", api_key="any", top_n=4)
-found = model.compress_documents(query=query, documents=[Document(page_content=text) for text in documents])
-print(json.dumps([[documents.index(each.page_content), each.metadata["relevance_score"]] for each in found]))
-""",
+    "OpenAIDocumentEmbedder": Program(
+        ("haystack-ai",),
+        "document",
+        haystack("""
+from haystack.components.embedders import OpenAIDocumentEmbedder
+model = OpenAIDocumentEmbedder(api_key=key, api_base_url=f"{url}/v1", model="qwen3_embedding")
+"""),
     ),
-    "litellm, NIM": (
-        "logit",
-        ("litellm",),
-        """
-import litellm
-found = litellm.rerank(
-    model="nvidia_nim/qwen/qwen3-reranker", api_base=url, api_key="any", query=query, documents=documents, top_n=4
+    "CohereDocumentEmbedder": Program(
+        ("cohere-haystack",),
+        "document",
+        haystack("""
+from haystack_integrations.components.embedders.cohere import CohereDocumentEmbedder
+model = CohereDocumentEmbedder(api_key=key, api_base_url=url, model="qwen3_embedding")
+"""),
+    ),
+    "NvidiaDocumentEmbedder": Program(
+        ("nvidia-haystack",),
+        "document",
+        haystack("""
+from haystack_integrations.components.embedders.nvidia import NvidiaDocumentEmbedder
+model = NvidiaDocumentEmbedder(api_key=key, api_url=f"{url}/v1", model="qwen3_embedding")
+"""),
+    ),
+    "JinaDocumentEmbedder": Program(
+        ("jina-haystack",),
+        "document",
+        haystack("""
+from haystack_integrations.components.embedders.jina import JinaDocumentEmbedder
+model = JinaDocumentEmbedder(
+    api_key=key, base_url=f"{url}/v1/embeddings", model="qwen3_embedding", task="retrieval.passage", late_chunking=False
 )
-print(json.dumps([[each["index"], each["relevance_score"]] for each in found.results]))
-""",
+"""),
     ),
-    "litellm, vLLM": (
-        "score",
-        ("litellm",),
-        """
-import litellm
-found = litellm.rerank(
-    model="hosted_vllm/qwen3_reranker", api_base=url, api_key="any", query=query, documents=documents, top_n=4
-)
-print(json.dumps([[each["index"], each["relevance_score"]] for each in found.results]))
-""",
+    "OllamaDocumentEmbedder": Program(
+        ("ollama-haystack",),
+        "document",
+        haystack("""
+from haystack_integrations.components.embedders.ollama import OllamaDocumentEmbedder
+model = OllamaDocumentEmbedder(model="qwen3_embedding", url=url)
+"""),
     ),
-    "litellm, Infinity": (
-        "score",
-        ("litellm",),
-        """
-import litellm
-found = litellm.rerank(
-    model="infinity/qwen3_reranker", api_base=url, api_key="any", query=query, documents=documents, top_n=4,
-    return_documents=False,
-)
-print(json.dumps([[each["index"], each["relevance_score"]] for each in found.results]))
-""",
+    "embedding, openai": Program(LITELLM, "document", litellm("openai/qwen3_embedding", "/v1")),
+    "embedding, azure": Program(LITELLM, "document", litellm("azure/qwen3_embedding", "", api_version="2024-10-21")),
+    "embedding, cohere": Program(LITELLM, "document", litellm("cohere/qwen3_embedding", "/v2/embed")),
+    "embedding, cohere, queries": Program(
+        LITELLM, "query", litellm("cohere/qwen3_embedding", "/v1/embed", input_type="search_query")
     ),
-    "infinity_client": (
-        "score",
-        ("infinity_client",),
-        """
-from infinity_client import Client
-from infinity_client.api.default import rerank
-from infinity_client.models import RerankInput
-body = RerankInput(query=query, documents=documents, model="qwen3_reranker", return_documents=True)
-found = rerank.sync(client=Client(base_url=url), body=body).results
-assert [each.document for each in found] == [documents[each.index] for each in found]
-print(json.dumps([[each.index, each.relevance_score] for each in found]))
-""",
+    "embedding, jina_ai": Program(LITELLM, "document", litellm("jina_ai/qwen3_embedding", "/v1")),
+    "embedding, voyage": Program(LITELLM, "document", litellm("voyage/qwen3_embedding", "/v1")),
+    "embedding, infinity": Program(LITELLM, "document", litellm("infinity/qwen3_embedding", "")),
+    "embedding, hosted_vllm": Program(LITELLM, "document", litellm("hosted_vllm/qwen3_embedding", "/v1")),
+    "embedding, nvidia_nim": Program(
+        LITELLM, "query", litellm("nvidia_nim/qwen3_embedding", "/v1", input_type="query")
     ),
-    "langchain-cohere": (
-        "score",
-        ("langchain-cohere",),
-        """
-from langchain_cohere import CohereRerank
-model = CohereRerank(base_url=url, cohere_api_key="any", model="qwen3_reranker", top_n=4)
-print(json.dumps([[each["index"], each["relevance_score"]] for each in model.rerank(documents, query)]))
-""",
+    "embedding, ollama": Program(LITELLM, "document", litellm("ollama/qwen3_embedding", "")),
+    "embedding, huggingface (TEI)": Program(
+        LITELLM, "document", litellm("huggingface/TEI/qwen3_embedding", "", input_type="feature-extraction")
     ),
 }
 
 
-@pytest.fixture(scope="module")
-def genuine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Client]]:
-    """A gateway to models with the genuine vocabulary, and our own client of the same Triton."""
-    folder = tmp_path_factory.mktemp("genuine")
-    checkpoint = make_random_checkpoint(folder / "checkpoint", vocab_size=151669)
-    build_qwen_tokenizer().save(str(checkpoint / "tokenizer.json"))
-    export(str(checkpoint), repository=folder / "repository", kind="embedding")
-    export("tiny", repository=folder / "repository", kind="reranker")
-    with (
-        Triton(folder / "repository", threads=1) as triton,
-        Client(triton.grpc_url) as client,
-        running(Settings(triton=triton.grpc_url, reranker_aliases=("qwen/qwen3-reranker",))) as gateway,
-    ):
-        yield gateway, client
-
-
-@pytest.fixture(scope="module")
-def environments() -> Iterator[dict[tuple[str, ...], Path]]:
-    """The interpreters of the environments that are made already, by their requirements."""
-    made: dict[tuple[str, ...], Path] = {}
-    yield made
-    for python in made.values():
-        shutil.rmtree(python.parents[1])
-
-
-def run(
-    environments: dict[tuple[str, ...], Path], requirements: tuple[str, ...], program: str, url: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a program in an environment with these requirements."""
-    if requirements not in environments:
-        environments[requirements] = make_environment(Path(tempfile.mkdtemp(prefix="client-")) / "venv", *requirements)
-    return subprocess.run(
-        [environments[requirements], "-c", START + program, json.dumps([url, QUERY, DOCUMENTS])],
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-@pytest.mark.parametrize("name", EMBEDDING)
-def test_a_library_embeds(
-    genuine: tuple[Gateway, Client], environments: dict[tuple[str, ...], Path], name: str
-) -> None:
-    gateway, direct = genuine
-    kind, requirements, program = EMBEDDING[name]
-    done = run(environments, requirements, program, gateway.url)
-    assert done.returncode == 0, done.stderr[-4000:]
-    expected = direct.encode_query(DOCUMENTS) if kind == "query" else direct.encode_document(DOCUMENTS)
-    np.testing.assert_allclose(np.array(json.loads(done.stdout.splitlines()[-1])), expected, atol=1e-7)
-
-
-@pytest.mark.parametrize("name", RERANKING)
-def test_a_library_reranks(
-    genuine: tuple[Gateway, Client], environments: dict[tuple[str, ...], Path], name: str
-) -> None:
-    gateway, direct = genuine
-    what, requirements, program = RERANKING[name]
-    done = run(environments, requirements, program, gateway.url)
-    assert done.returncode == 0, done.stderr[-4000:]
-    expected = [[hit.index, hit.logit if what == "logit" else hit.score] for hit in direct.rank(QUERY, DOCUMENTS)]
-    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), expected, rtol=1e-6)
-
-
-def test_ids_of_another_vocabulary_are_refused(
-    genuine: tuple[Gateway, Client], environments: dict[tuple[str, ...], Path]
-) -> None:
-    """LangChain's default is to tokenize with OpenAI's cl100k, whose ids are valid here and mean other texts."""
-    program = """
-import importlib.util, pathlib
-# litellm carries the file that tiktoken would download.
-spec = importlib.util.find_spec("litellm")
-os.environ["TIKTOKEN_CACHE_DIR"] = str(pathlib.Path(spec.origin).parent / "litellm_core_utils" / "tokenizers")
-from langchain_openai import OpenAIEmbeddings
-import openai
-model = OpenAIEmbeddings(base_url=f"{url}/v1", api_key="any", model="qwen3_embedding", max_retries=0)
-try:
-    model.embed_documents(documents)
-except openai.BadRequestError as error:
-    print(json.dumps(str(error)))
-"""
-    done = run(environments, ("langchain-openai", "litellm"), program, genuine[0].url)
-    assert done.returncode == 0, done.stderr[-4000:]
-    message = json.loads(done.stdout.splitlines()[-1])
-    assert "do not end in 151643" in message
-    assert "check_embedding_ctx_length=False" in message
-
-
-JAVA = """
-import java.io.ByteArrayInputStream;
-import java.net.URI;
-import java.net.http.*;
-import java.nio.charset.StandardCharsets;
-
-public class Ask {
-    public static void main(String[] given) throws Exception {
-        var client = HttpClient.newHttpClient();  // offers HTTP/2 with every request
-        for (int i = 0; i < 3; i++) {
-            var text = given[1].getBytes(StandardCharsets.UTF_8);
-            var body = i < 2
-                ? HttpRequest.BodyPublishers.ofByteArray(text)
-                : HttpRequest.BodyPublishers.ofInputStream(() -> new ByteArrayInputStream(text));  // chunked
-            var request = HttpRequest.newBuilder(URI.create(given[0])).POST(body).build();
-            var answer = client.send(request, HttpResponse.BodyHandlers.ofString());
-            System.out.println(answer.statusCode() + " " + answer.body());
-        }
-    }
-}
-"""
-
-
-def test_javas_own_client(genuine: tuple[Gateway, Client], tmp_path: Path) -> None:
-    assert shutil.which("java"), "a JDK of version 11 or later is needed (Debian: apt install default-jdk-headless)"
-    (tmp_path / "Ask.java").write_text(JAVA)
-    gateway, direct = genuine
-    body = json.dumps({"input": DOCUMENTS})
-    command = ["java", str(tmp_path / "Ask.java"), f"{gateway.url}/v1/embeddings", body]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    answers = done.stdout.splitlines()
-    assert len(answers) == 3
-    for answer in answers:
-        assert answer.startswith("200 "), answer
-        vectors = [item["embedding"] for item in json.loads(answer[4:])["data"]]
-        np.testing.assert_array_equal(np.array(vectors, np.float32), direct.encode_document(DOCUMENTS))
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_library_embeds(gateway: Gateway, direct: Client, report: Report, name: str) -> None:
+    program = PROGRAMS[name]
+    made = np.array(run_python(program, gateway.url))
+    expected = direct.encode_query(DOCUMENTS) if program.gives == "query" else direct.encode_document(DOCUMENTS)
+    np.testing.assert_allclose(made, expected, atol=1e-7)
+    library = program.requirements[0]
+    report.add(library, python_version(library, *program.requirements), name)
