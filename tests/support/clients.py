@@ -67,7 +67,7 @@ class Report:
     def __str__(self) -> str:
         lines = ["| library | version | passes |", "|---|---|---|"]
         for (library, version), names in sorted(self.rows.items()):
-            lines.append(f"| `{library}` | {version} | {'; '.join(sorted(names))} |")
+            lines.append(f"| {library} | {version} | {'; '.join(sorted(names))} |")
         return "\n".join(lines)
 
 

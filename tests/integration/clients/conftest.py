@@ -1,7 +1,6 @@
 """A gateway to models with the genuine vocabulary, and the table of the clients that pass.
 
-The weights are random. With the genuine vocabulary, ids of another one are valid and mean other texts, as they are and do
-with the published model.
+The weights are random. As with the published model, ids of another vocabulary are valid, and mean other texts.
 """
 
 from collections.abc import Iterator

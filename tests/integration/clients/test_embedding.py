@@ -265,15 +265,6 @@ model = NVIDIAEmbedding(base_url=f"{url}/v1", model="qwen3_embedding", api_key="
 print(json.dumps(model.get_text_embedding_batch(documents)))
 """,
     ),
-    "NVIDIAEmbedding, queries": Program(
-        ("llama-index-embeddings-nvidia", "openai"),  # which it imports and does not ask for
-        "query",
-        """
-from llama_index.embeddings.nvidia import NVIDIAEmbedding
-model = NVIDIAEmbedding(base_url=f"{url}/v1", model="qwen3_embedding", api_key="any")
-print(json.dumps([model.get_query_embedding(text) for text in documents]))
-""",
-    ),
     "JinaEmbedding": Program(
         ("llama-index-embeddings-jinaai",),
         "document",
@@ -284,7 +275,7 @@ model._api.api_url = f"{url}/v1/embeddings"  # it has no option for its address
 print(json.dumps(model.get_text_embedding_batch(documents)))
 """,
     ),
-    "infinity": Program(
+    "embeddings": Program(
         ("infinity_client",),
         "document",
         """

@@ -84,7 +84,7 @@ const made = await embedMany({ model: provider.embeddingModel("qwen3_embedding")
 print(made.embeddings)
 """,
     ),
-    "embedMany of the AI SDK, queries": Program(
+    "embedMany, queries": Program(
         ("@ai-sdk/cohere", "ai"),
         "query",
         """
@@ -95,7 +95,7 @@ const made = await embedMany({ model: provider.embeddingModel("qwen3_embedding")
 print(made.embeddings)
 """,
     ),
-    "rerank of the AI SDK": Program(
+    "rerank": Program(
         ("@ai-sdk/cohere", "ai"),
         "score",
         """
@@ -129,4 +129,4 @@ def test_a_library_for_node(gateway: Gateway, direct: Client, report: Report, na
         expected = direct.encode_query(DOCUMENTS) if program.gives == "query" else direct.encode_document(DOCUMENTS)
         np.testing.assert_allclose(made, expected, atol=1e-7)
     library = program.requirements[0]
-    report.add(f"{library} (Node)", node_version(library, *program.requirements), name)
+    report.add(f"{library} for Node", node_version(library, *program.requirements), name)

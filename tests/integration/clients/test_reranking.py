@@ -79,7 +79,7 @@ assert [each.document for each in found] == [documents[each.index] for each in f
 print(json.dumps([[each.index, each.relevance_score] for each in found]))
 """,
     ),
-    "infinity rerank": Program(
+    "rerank, Infinity's own": Program(
         ("infinity_client",),
         "score",
         """
@@ -120,7 +120,7 @@ from llama_index.postprocessor.tei_rerank import TextEmbeddingInference
 model = TextEmbeddingInference(base_url=f"{url}/reranker", top_n=4)
 """),
     ),
-    "NVIDIARerank of LlamaIndex": Program(
+    "NVIDIARerank, LlamaIndex": Program(
         ("llama-index-postprocessor-nvidia-rerank",),
         "logit",
         llama_index("""
@@ -128,7 +128,7 @@ from llama_index.postprocessor.nvidia_rerank import NVIDIARerank
 model = NVIDIARerank(base_url=f"{url}/v1", model="qwen3_reranker", api_key="any", top_n=4)
 """),
     ),
-    "CohereRerank of LlamaIndex": Program(
+    "CohereRerank, LlamaIndex": Program(
         ("llama-index-postprocessor-cohere-rerank",),
         "score",
         llama_index("""
