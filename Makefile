@@ -54,7 +54,7 @@ test-cuda: $(VENV)/.dev $(CUDA_RELEASES:%=build/cuda/%/.installed) build/cuda/he
 test-environments: $(VENV)/.dev ## what users install: the client alone, newest, lowest, other Pythons; prints a table (half an hour)
 	$(BIN)/pytest -m environments -s --timeout 5400 tests/integration/environments
 
-test-clients: $(VENV)/.dev ## other people's clients, at their newest versions, against the gateway (needs a JDK; minutes)
+test-clients: $(VENV)/.dev ## other people's clients, at their newest versions, against the gateway; prints a table (needs a JDK)
 	$(BIN)/pytest -m clients -s tests/integration/clients
 
 test-batching: $(VENV)/.dev ## compile the batching plugin of docker/batching and run it in Triton; needs g++ and nlohmann-json

@@ -38,7 +38,9 @@ class OffsetTokenizer:
                 f"the {_FILE} of {source or info.tokenizer} is not the one that the model was exported with"
             )
         self._tokenizer = text_tokenizer(content, special_tokens=special_tokens)
-        added = Tokenizer.from_buffer(content).get_added_tokens_decoder()
+        # The one that reads special tokens as plain text has none, so that it cannot write them either.
+        self._genuine = Tokenizer.from_buffer(content)
+        added = self._genuine.get_added_tokens_decoder()
         self._special = {id_ for id_, token in added.items() if token.special} | {info.eos_token_id}
         self._added = {id_: token.content for id_, token in added.items()}
 
@@ -50,7 +52,7 @@ class OffsetTokenizer:
 
     def texts_of_all(self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool) -> list[str]:
         """Return the text of each list of token ids."""
-        return [self._tokenizer.decode(list(row), skip_special_tokens=skip_special_tokens) for row in rows]
+        return [self._genuine.decode(list(row), skip_special_tokens=skip_special_tokens) for row in rows]
 
     def tokens_of(self, text: str, ids: NDArray[np.int64], *, has_prompt: bool) -> list[dict[str, Any]]:
         """Return the tokens of a text in the form of TEI's API.

@@ -67,6 +67,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "query": "other",
         "texts": ["other"],
         "raw_scores": True,
+        "top_n": {"query": "q", "texts": ["a", "b"], "top_n": 1},
         "return_text": True,
         "truncate": {"query": "q", "texts": [_LONG], "truncate": True},
         "truncation_direction": {

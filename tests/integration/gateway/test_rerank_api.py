@@ -49,6 +49,20 @@ def test_jina_gets_its_fields(http: httpx.Client, direct: Client) -> None:
     assert (answer["model"], answer["object"], answer["usage"]["total_tokens"]) == (MODEL, "list", tokens)
 
 
+def test_voyage_gets_its_results(http: httpx.Client, direct: Client) -> None:
+    expected = direct.rank(QUERY, DOCUMENTS)
+    body = {"query": QUERY, "documents": DOCUMENTS, "top_k": 2, "truncation": True}
+    bare = [{"index": hit.index, "relevance_score": hit.score} for hit in expected]
+    assert http.post("/v1/rerank", json=body).json()["data"] == bare[:2]
+
+    body = {"query": QUERY, "documents": DOCUMENTS, "return_documents": True}
+    answer = http.post("/v1/rerank", json=body).json()
+    assert answer["data"] == [{**hit, "document": DOCUMENTS[int(hit["index"])]} for hit in bare]
+    assert [hit["document"] for hit in answer["results"]] == [{"text": DOCUMENTS[int(hit["index"])]} for hit in bare]
+    for path, field in (("/v2/rerank", {}), ("/v1/rerank", {"top_n": 1}), ("/v1/rerank", {"raw_scores": False})):
+        assert "data" not in http.post(path, json={**body, **field}).json()
+
+
 def test_an_instruction_of_ones_own(http: httpx.Client, direct: Client) -> None:
     answer = http.post("/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS, "instruction": "Find a fruit"})
     expected = direct.rank(QUERY, DOCUMENTS, instruction="Find a fruit")

@@ -62,3 +62,11 @@ def test_tokens_and_offsets_are_those_of_what_is_embedded(
         if not special_tokens:
             assert is_special == expected
     assert special_tokens == (rows[2].ids[-2] == IM_START)
+
+
+@pytest.mark.parametrize("special_tokens", [False, True])
+def test_ids_become_texts_with_or_without_special_tokens(info: ModelInfo, *, special_tokens: bool) -> None:
+    offsets = OffsetTokenizer(info, source=None, special_tokens=special_tokens)
+    rows = [[*build_qwen_tokenizer().encode("hi é 日本", add_special_tokens=False).ids, IM_START, END]]
+    assert offsets.texts_of_all(rows, skip_special_tokens=True) == ["hi é 日本"]
+    assert offsets.texts_of_all(rows, skip_special_tokens=False) == ["hi é 日本<|im_start|><|endoftext|>"]

@@ -1,8 +1,10 @@
-"""The rerank API of Cohere, Jina, vLLM and Infinity: `POST /v1/rerank` and `POST /v2/rerank`, and `POST /rerank`.
+"""The rerank API of Cohere, Jina, vLLM, Voyage and Infinity: `POST /v1/rerank`, `POST /v2/rerank` and `POST /rerank`.
 
 Their requests do not differ in the fields that are used here, and the fields of their responses do not conflict, so
 each response has the fields of all. The exception is a returned document: Infinity's is a string, the others' is an
-object. `raw_scores`, which Infinity's clients always send and the others' never do, tells them apart.
+object. `raw_scores`, which Infinity's clients always send and the others' never do, tells them apart. Voyage's clients
+read the results from `data`, where documents are strings, and their requests may be like any other; so the response has
+`data` too, unless the request has what Voyage's API does not: `top_n`, `raw_scores`, or the path `/v2/rerank`.
 
 `POST /rerank` is TEI's too, whose requests have `texts`; `tei` decides by the body.
 """
@@ -83,6 +85,7 @@ class RerankResponse(BaseModel):
     object: str
     model: str
     results: list[RerankResult]
+    data: list[RerankResult] | None = None
     usage: RerankUsage
     meta: dict[str, Any]
 
@@ -144,17 +147,18 @@ async def reranked(request: Request, body: RerankRequest, *, version: str) -> Re
             truncate=one_of(body, "truncate", "truncation") is not False,
         ),
     )
-    results: list[dict[str, Any]] = []
+    hits: list[dict[str, Any]] = []
     for index in result.order()[:top_n]:
         judgement = result.judgements[index]
-        hit = {"index": index, "relevance_score": judgement.logit if body.raw_scores else judgement.score}
-        results.append({**hit, "document": _returned(body, index)} if body.return_documents else hit)
+        hits.append({"index": index, "relevance_score": judgement.logit if body.raw_scores else judgement.score})
+    may_be_voyages = version == "1" and body.top_n is None and body.raw_scores is None
     return json_response(
         {
             "id": exchange.request_id,
             "object": "list" if body.raw_scores is None else "rerank",
             "model": body.model or public_name(result.info),
-            "results": results,
+            "results": _with_documents(hits, body, as_strings=body.raw_scores is not None),
+            **({"data": _with_documents(hits, body, as_strings=True)} if may_be_voyages else {}),
             "usage": {"prompt_tokens": result.tokens, "total_tokens": result.tokens},
             "meta": {
                 "api_version": {"version": version},
@@ -165,11 +169,18 @@ async def reranked(request: Request, body: RerankRequest, *, version: str) -> Re
     )
 
 
-def _returned(body: RerankRequest, index: int) -> dict[str, Any] | str:
-    document = body.documents[index]
-    if body.raw_scores is not None:
-        return document if isinstance(document, str) else document.text
-    return {"text": document} if isinstance(document, str) else document.model_dump()
+def _with_documents(hits: list[dict[str, Any]], body: RerankRequest, *, as_strings: bool) -> list[dict[str, Any]]:
+    """Return results with their documents, if the request asks for these."""
+    if not body.return_documents:
+        return hits
+    found = []
+    for hit in hits:
+        document = body.documents[hit["index"]]
+        text, fields = (
+            (document, {"text": document}) if isinstance(document, str) else (document.text, document.model_dump())
+        )
+        found.append({**hit, "document": text if as_strings else fields})
+    return found
 
 
 def render_cohere_error(error: ApiError, request_id: str) -> tuple[int, dict[str, Any]]:

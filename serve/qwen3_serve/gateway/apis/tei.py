@@ -138,7 +138,7 @@ async def _rerank(request: Request, body: TeiRerankRequest) -> Response:
         ),
     )
     ranks = []
-    for index in result.order():
+    for index in result.order()[: body.top_n]:
         judgement = result.judgements[index]
         rank: dict[str, Any] = {"index": index, "score": judgement.logit if body.raw_scores else judgement.score}
         ranks.append({**rank, "text": body.texts[index]} if body.return_text else rank)

@@ -76,6 +76,7 @@ class TeiRerankRequest(RequestBody):
     query: str
     texts: Texts
     raw_scores: bool | None = Field(None, description="Whether to return logits instead of scores from 0 to 1.")
+    top_n: int | None = Field(None, ge=1, description="How many results to return; not in TEI, but litellm sends it.")
     return_text: bool | None = None
     truncate: bool | None = Field(None, description="Whether to cut texts that are too long; false by default.")
     truncation_direction: Direction | None = None
