@@ -50,12 +50,12 @@ _Run: TypeAlias = tuple[int | None, str]
 
 
 class TokenRow(NamedTuple):
-    """The token ids of one prompt.
+    """The token ids of a text or pair.
 
     Attributes:
         ids: int64 `[n]`, with n at most `max_tokens`.
-        is_cut: whether the text was cut.
-        is_query_cut: whether the query in the text's frame was cut.
+        is_cut: whether the text, or the document of the pair, was cut.
+        is_query_cut: whether the query of the pair was cut.
     """
 
     ids: NDArray[np.int64]
@@ -306,7 +306,7 @@ class TextTokenizer:
         if frame.query is None:
             return frame
         most = (self._max_tokens - self._layout(frame.with_texts(query="")).length) // 2
-        ids = self._ids(frame.query)
+        ids = self._ids(frame.query, room=most)
         if len(ids) <= most:
             return frame
         # Of a character that is cut in two, the first bytes decode to U+FFFD.
@@ -376,12 +376,12 @@ class TextTokenizer:
         """Return the texts and added tokens of a part that belongs to the model."""
         return (text,) if self._added is None else tuple(self._added.split(text))
 
-    def _ids(self, text: str, *, from_end: bool = False) -> list[int]:
-        """Return the ids of a text: all of them, or more than the model takes."""
+    def _ids(self, text: str, *, from_end: bool = False, room: int | None = None) -> list[int]:
+        """Return the ids of a text: all of them, or more than `room`, which is by default what the model takes."""
         if len(text) <= _SHORT:
             short: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
             return short
-        (ids,) = self._bounded.encode([text], from_end=from_end)
+        (ids,) = self._bounded.encode([text], from_end=from_end, room=room)
         return ids
 
 
