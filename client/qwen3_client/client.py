@@ -34,7 +34,8 @@ class Client(BaseClient):
     Threads may share a client; `concurrency` then limits all of them together. A `Client` also works inside a running
     event loop, but blocks it: use `AsyncClient` there. A forked process needs a client of its own, created or first
     used after the fork, and one that uses HTTP if the parent process used gRPC. A client that is pickled or copied is
-    made again from its options, and opens connections of its own. Close a client, or use it as a context manager. Nothing is sent before the first call, and the server is asked only about models that a call needs.
+    made again from its options, and opens connections of its own. Close a client, or use it as a context manager.
+    Nothing is sent before the first call, and the server is asked only about models that a call needs.
 
     A request that fails because the server is restarting or its queue is full is retried for up to `retry_s` seconds.
     If no server answers a client's very first request, that is an error at once. While the server's queue is full, the
