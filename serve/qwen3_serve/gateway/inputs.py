@@ -42,7 +42,8 @@ def token_ids(
         INT64 `[n]`, with n at most `max_tokens`, and whether ids were cut off.
 
     Raises:
-        ApiError: There are no ids, too many, no room for any, one is outside the vocabulary, or the last is not the end-of-text token.
+        ApiError: There are no ids, too many, or no room for any; one is outside the vocabulary, or the last is not the
+            end-of-text token.
     """
     if not ids:
         raise ApiError("empty", f"text {index} has no token ids", param="input")

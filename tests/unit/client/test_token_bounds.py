@@ -1,0 +1,202 @@
+"""A call that cannot succeed is refused from its characters, and what is abandoned ends; in the genuine vocabulary."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from qwen3_client import TextTooLongError, TooManyTokensError
+from qwen3_client.frame import Frame, Part, Prompt
+from qwen3_client.pair_template import QWEN_TEMPLATE
+from qwen3_client.prompts import pair_prompt
+from qwen3_client.thread_work import AbandonedError, Abandonment, run_in_thread
+from qwen3_client.token_bounds import TokenBounds
+from qwen3_client.tokenizer import TextTokenizer
+from support.qwen_tokenizer import build_qwen_tokenizer
+from tokenizers import Tokenizer, normalizers
+
+MAX_TOKENS = 32768
+MAX_TOTAL = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def genuine() -> Tokenizer:
+    return build_qwen_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def bounds(genuine: Tokenizer) -> TokenBounds:
+    return TokenBounds(genuine)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(genuine: Tokenizer) -> TextTokenizer:
+    """The tokenizer of a model of the published size; `counted` makes it count."""
+    return TextTokenizer(genuine.to_str().encode(), max_tokens=MAX_TOKENS)
+
+
+class Counting:
+    """A tokenizer that counts the characters that it is given, and calls a function before each batch."""
+
+    def __init__(self, tokenizer: Tokenizer, before: Callable[[], object] = lambda: None) -> None:
+        self._tokenizer = tokenizer
+        self._before = before
+        self.characters = 0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._tokenizer, name)
+
+    def encode_batch_fast(self, texts: list[str], **options: Any) -> Any:  # noqa: ANN401
+        self._before()
+        self.characters += sum(map(len, texts))
+        return self._tokenizer.encode_batch_fast(texts, **options)
+
+
+def counted(tokenizer: TextTokenizer, before: Callable[[], object] = lambda: None) -> Counting:
+    """Count what a tokenizer tokenizes from now on."""
+    counting: Any = Counting(tokenizer._tokenizer, before)
+    tokenizer._bounded._tokenizer = counting
+    found: Counting = counting
+    return found
+
+
+def pairs(query: str, documents: list[str], instruction: str = "Find") -> list[Prompt]:
+    return [pair_prompt((query, text), template=QWEN_TEMPLATE, instruction=instruction) for text in documents]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    piece=st.text(min_size=1, max_size=12)
+    | st.text(alphabet=list("aZ9 ,.\n\t-e\u0301\u1100\u1161\u11a8\u03b1\u0313\u0300\u0345"), min_size=1, max_size=12)
+)
+def test_no_text_has_fewer_tokens_than_its_bound(genuine: Tokenizer, bounds: TokenBounds, piece: str) -> None:
+    text = piece * (2000 // len(piece))
+    assert 1 <= bounds.least(text) <= len(genuine.encode(text, add_special_tokens=False).ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "near"), [("word " * 2000, 1.01), ("d,e." * 500, 1.01), (" " * 4096, 2.1), ("日本語。" * 1000, 1000)]
+)
+def test_how_near_the_bound_is(genuine: Tokenizer, bounds: TokenBounds, text: str, near: float) -> None:
+    count = len(genuine.encode(text, add_special_tokens=False).ids)
+    assert bounds.least(text) <= count <= near * bounds.least(text)
+
+
+def test_short_texts_and_other_tokenizers_have_the_bound_of_one_token(genuine: Tokenizer, bounds: TokenBounds) -> None:
+    assert (bounds.least(""), bounds.least("a b c d")) == (0, 1)
+    other = Tokenizer.from_str(genuine.to_str())
+    other.normalizer = normalizers.Lowercase()
+    assert TokenBounds(other).least("a b " * 1000) == 1
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        pytest.param(lambda: pairs("q " * 200_000, ["d"] * 100), id="query"),
+        pytest.param(lambda: pairs("q", ["d"] * 2000, instruction="do this " * 3000), id="instruction"),
+        pytest.param(lambda: pairs("q", ["d " * 2000] * 2000), id="documents"),
+        pytest.param(
+            lambda: [Prompt("d", Frame(before=(Part("do this " * 3000, "instruction"),)))] * 2000, id="embedding"
+        ),
+    ],
+)
+def test_items_times_query_are_refused_before_they_are_tokenized(
+    tokenizer: TextTokenizer, prompts: Callable[[], list[Prompt]]
+) -> None:
+    counting = counted(tokenizer)
+    with pytest.raises(TooManyTokensError, match="1000000 tokens together"):
+        tokenizer.check(prompts(), truncate=True, max_total_tokens=MAX_TOTAL)
+    assert counting.characters <= 4 * 3 * MAX_TOKENS, "the query alone, a few times what is kept of it"
+
+
+def test_what_the_characters_do_not_show_is_refused_once_there_are_too_many_tokens(tokenizer: TextTokenizer) -> None:
+    prompts = pairs("q", ["日本語。" * 500] * 2000)
+    tokenizer.check(prompts, truncate=True, max_total_tokens=MAX_TOTAL)
+    counting = counted(tokenizer)
+    with pytest.raises(TooManyTokensError):
+        tokenizer.encode(prompts, truncate=True, max_total_tokens=100_000)
+    assert counting.characters < sum(len(prompt.text) for prompt in prompts) / 8
+
+
+def test_what_fits_is_not_refused(tokenizer: TextTokenizer) -> None:
+    prompts = [*pairs("q " * 9000, ["some words " * 500] * 7), *pairs("short", ["d"] * 3)]
+    rows = tokenizer.encode(prompts, truncate=True).results
+    total = sum(row.ids.size for row in rows)
+    tokenizer.check(prompts, truncate=True, max_total_tokens=total)
+    found = tokenizer.encode(prompts, truncate=True, max_total_tokens=total).results
+    assert [row.ids.tolist() for row in found] == [row.ids.tolist() for row in rows]
+    with pytest.raises(TooManyTokensError):
+        tokenizer.encode(prompts, truncate=True, max_total_tokens=total - 1)
+
+
+@pytest.mark.parametrize("queries", [["q"] * 40, [f"query {number}" for number in range(40)]], ids=["one", "many"])
+def test_a_text_that_is_too_long_is_named_before_any_is_tokenized(tokenizer: TextTokenizer, queries: list[str]) -> None:
+    documents = [*["some words " * 5000] * 39, "word " * MAX_TOKENS]
+    prompts = [pairs(query, [text])[0] for query, text in zip(queries, documents, strict=True)]
+    counting = counted(tokenizer)
+    with pytest.raises(TextTooLongError, match="text 39: more than the 32768 tokens"):
+        tokenizer.check(prompts, truncate=False)
+    assert counting.characters < 5000
+    tokenizer.check(prompts, truncate=True)
+
+
+def test_tokenizing_ends_at_the_next_piece_after_it_is_abandoned(tokenizer: TextTokenizer) -> None:
+    prompts = pairs("q", ["some words " * 10_000] * 50)
+    tokenizer.check(prompts, truncate=True, max_total_tokens=MAX_TOTAL * 10)
+    abandonment = Abandonment()
+    pieces = []
+
+    def leave_at_the_third() -> None:
+        pieces.append(1)
+        if len(pieces) == 3:
+            abandonment.set()
+
+    counting = counted(tokenizer, leave_at_the_third)
+    with pytest.raises(AbandonedError):
+        tokenizer.encode(prompts, truncate=True, abandonment=abandonment)
+    assert len(pieces) == 3
+    assert counting.characters < sum(len(prompt.text) for prompt in prompts) / 10
+
+
+def test_cancelling_ends_with_the_work_and_not_before() -> None:
+    begun, seen, ended = threading.Event(), threading.Event(), threading.Event()
+    abandonment = Abandonment()
+
+    def work() -> None:
+        begun.set()
+        assert abandonment.wait(30)
+        seen.set()
+        threading.Event().wait(0.1)  # the rest of a piece
+        ended.set()
+        abandonment.check()
+
+    async def leave() -> None:
+        task = asyncio.create_task(run_in_thread(work, abandonment=abandonment))
+        await asyncio.to_thread(begun.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert seen.is_set()
+        assert ended.is_set()
+
+    asyncio.run(leave())
+
+
+def test_a_request_may_have_fewer_tokens_and_keeps_its_frame(genuine: Tokenizer) -> None:
+    tokenizer = TextTokenizer(genuine.to_str().encode(), max_tokens=64, eos_token_id=151643)
+    frame = Frame(before=(Part("Instruct: find it\nQuery:", "instruction"),))
+    prompt = Prompt("the first words and then the last", frame)
+    whole = tokenizer.encode([prompt], truncate=False).results[0].ids.tolist()
+    alone = tokenizer.encode([Prompt(prompt.text)], truncate=False).results[0].ids.tolist()[:-1]
+    start = whole[: len(whole) - len(alone) - 1]
+    for truncate, kept in (("end", alone[:3]), ("start", alone[-3:])):
+        (row,) = tokenizer.encode([prompt], truncate=truncate, max_tokens=len(start) + 4).results  # type: ignore[arg-type]
+        assert row.ids.tolist() == [*start, *kept, 151643]
+        assert row.is_cut
+    with pytest.raises(ValueError, match="text 0: max_tokens 8 leaves no room for the text"):
+        tokenizer.encode([prompt], truncate="end", max_tokens=8)
+    with pytest.raises(TextTooLongError, match="more than the 12 tokens that the call allows"):
+        tokenizer.encode([prompt], truncate=False, max_tokens=12).all("text")
