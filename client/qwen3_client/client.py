@@ -142,7 +142,7 @@ class Client(BaseClient):
             instruction: the task, in one English sentence; None for the model's default.
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
             truncate: which part is cut off from a query that is too long: True or "end" for the end, "start" for the
-                beginning, including the instruction; False to raise `TextTooLongError` instead.
+                beginning, but not the instruction; False to raise `TextTooLongError` instead.
             priority: "interactive", the default, is sent before "bulk" where requests wait, by this client and, if the
                 model's configuration has priority levels, by the server.
 
