@@ -222,7 +222,7 @@ class AsyncClient(BaseClient):
         checked_text(query, what="the query")
         texts, most = as_documents(documents), checked_top_k(top_k)
         how = Judging(instruction=instruction, truncate=truncate, priority=priority)
-        outcome = await self._session.run(self._judge_all([(query, text) for text in texts], how))
+        outcome = await self._session.run(self._judge_all([(query, text) for text in texts], how, noun="document"))
         return ranked(outcome.all("document"), documents=texts if return_documents else None, top_k=most)
 
     async def score(
@@ -236,7 +236,7 @@ class AsyncClient(BaseClient):
         """See `Client.score`."""
         batch = as_pairs(pairs)
         how = Judging(instruction=instruction, truncate=truncate, priority=priority)
-        outcome = await self._session.run(self._judge_all(batch, how))
+        outcome = await self._session.run(self._judge_all(batch, how, noun="pair"))
         return np.array([pair.judgement.score for pair in outcome.all("pair")], dtype=np.float32)
 
     async def tokenize_pairs(
@@ -276,7 +276,9 @@ class AsyncClient(BaseClient):
 
     async def _embed_all(self, texts: Sequence[str], how: Encoding) -> Vectors:
         how = await self._completed(how)
-        await self._embedding_model.check([Prompt(text, how.frame) for text in texts], truncate=how.truncate)
+        await self._embedding_model.check(
+            [Prompt(text, how.frame) for text in texts], truncate=how.truncate, noun="text"
+        )
         outcome = await in_order(self._embed(group, how) for group in self._sliced(texts))
         return _table(outcome.all("text"), how)
 
@@ -300,7 +302,7 @@ class AsyncClient(BaseClient):
     ) -> Outcome[TokenRow]:
         how = await self._completed(how)
         prompts = [Prompt(text, how.frame) for text in texts]
-        await self._embedding_model.check(prompts, truncate=how.truncate)
+        await self._embedding_model.check(prompts, truncate=how.truncate, noun="text")
         return await self._embedding_model.tokenize(
             prompts, truncate=how.truncate, max_tokens=max_tokens, max_total_tokens=max_total_tokens
         )
@@ -319,9 +321,9 @@ class AsyncClient(BaseClient):
     async def _completed(self, how: Encoding) -> Encoding:
         return how.completed(await self._embedding_model.info())
 
-    async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[JudgedPair]:
+    async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging, *, noun: str) -> Outcome[JudgedPair]:
         how = how.completed(await self._reranker.info())
-        await self._reranker.check(_pair_prompts(pairs, how), truncate=how.truncate)
+        await self._reranker.check(_pair_prompts(pairs, how), truncate=how.truncate, noun=noun)
         return await in_order(self._judge(group, how) for group in self._sliced(pairs))
 
     async def _judge(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[JudgedPair]:
@@ -346,8 +348,10 @@ class AsyncClient(BaseClient):
     ) -> Outcome[TokenRow]:
         how = how.completed(await self._reranker.info())
         prompts = _pair_prompts(pairs, how)
-        await self._reranker.check(prompts, truncate=how.truncate)
-        return await self._reranker.tokenize(prompts, truncate=how.truncate, max_total_tokens=max_total_tokens)
+        await self._reranker.check(prompts, truncate=how.truncate, noun="pair")
+        return await self._reranker.tokenize(
+            prompts, truncate=how.truncate, noun="pair", max_total_tokens=max_total_tokens
+        )
 
     async def _judge_all_rows(self, rows: Sequence[NDArray[np.int64]], how: Judging) -> list[Judgement]:
         info = await self._reranker.info()

@@ -102,6 +102,12 @@ class BoundedTokenizer:
             going = [index for index in batch if len(found[index]) <= room]
         return found
 
+    def longest_piece(self, text: str) -> int:
+        """Return the number of characters of the longest piece of a text, which is tokenized at once."""
+        if not self._has_seams:
+            return len(text)
+        return max(map(len, _pieces(text, size=_LARGEST_PIECE, from_end=False)), default=0)
+
 
 def has_seams(tokenizer: "Tokenizer") -> bool:
     """Return whether a tokenizer gives the same ids when texts are split before any match of `SEAM`."""

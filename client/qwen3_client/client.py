@@ -381,7 +381,8 @@ class Client(BaseClient):
             max_tokens: maximum number of tokens of one text, with instruction and end token; None for what the model
                 takes.
             max_total_tokens: maximum number of tokens of all texts together; None for any number. What has more is
-                refused from its characters, before it is tokenized, or as soon as there are too many tokens.
+                refused from its characters, before it is tokenized, or as soon as there are too many tokens. A text
+                with more than a million characters in a row that cannot be split is then refused too.
 
         Returns:
             For each text its ids, int64 `[n]`, and whether it was cut.

@@ -145,12 +145,13 @@ class ServedModel(Generic[InfoT]):
             return any(self._kind.fits(config) for config in (await self._ready_configs()).values())
         return await self._session.is_ready(self.name)
 
-    async def check(self, prompts: Sequence[Prompt], *, truncate: Truncate) -> None:
+    async def check(self, prompts: Sequence[Prompt], *, truncate: Truncate, noun: str) -> None:
         """Refuse a call of which a text is too long, as far as its characters show it, before anything is sent.
 
         Args:
             prompts: the texts of the call with their frames.
             truncate: which part is cut off from a text that is too long.
+            noun: what to call each of the prompts in an error.
 
         Raises:
             TextTooLongError: a text is too long, and `truncate` is False. Its `index` is that of the prompt.
@@ -159,13 +160,14 @@ class ServedModel(Generic[InfoT]):
         """
         if truncate is False:
             tokenizer = await self._tokenizer.get()
-            await self._run(lambda _: tokenizer.check(prompts, truncate=truncate), prompts)
+            await self._run(lambda _: tokenizer.check(prompts, truncate=truncate, noun=noun), prompts)
 
     async def tokenize(
         self,
         prompts: Sequence[Prompt],
         *,
         truncate: Truncate,
+        noun: str = "text",
         max_tokens: int | None = None,
         max_total_tokens: int | None = None,
     ) -> Outcome[TokenRow]:
@@ -174,6 +176,7 @@ class ServedModel(Generic[InfoT]):
         Args:
             prompts: texts with their frames.
             truncate: which part is cut off from a text that is too long.
+            noun: what to call each of the prompts in an error that `max_total_tokens` causes.
             max_tokens: maximum number of ids for one text; None for what the model takes.
             max_total_tokens: maximum number of ids of all texts together; None for any number.
 
@@ -189,7 +192,7 @@ class ServedModel(Generic[InfoT]):
 
         def encode(abandonment: Abandonment) -> Outcome[TokenRow]:
             if max_total_tokens is not None:
-                tokenizer.check(prompts, truncate=truncate, max_total_tokens=max_total_tokens)
+                tokenizer.check(prompts, truncate=truncate, noun=noun, max_total_tokens=max_total_tokens)
             rows = tokenizer.encode(
                 prompts,
                 truncate=truncate,

@@ -43,6 +43,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FRAMES = 16  # frames whose ids are kept
 _SHORT = 1000  # characters of a text for which handing it to threads takes longer than tokenizing it
 _BATCH = 131072  # characters that are tokenized at once; then what has been abandoned, or is too much, ends
+_LONGEST_PIECE = 1_000_000  # characters, which take about a second and 60 MB, and hold all that any model reads
 _SEAM_REACH = 24  # characters around a text in which a seam is looked for
 
 # The id of an added token, and the text after it up to the next one.
@@ -149,21 +150,27 @@ class TextTokenizer:
             loaded._layout(pair_prompt(("", ""), template=info.prompt_template, instruction="").frame)
         return loaded
 
-    def check(self, prompts: Sequence[Prompt], *, truncate: Truncate, max_total_tokens: int | None = None) -> None:
+    def check(
+        self, prompts: Sequence[Prompt], *, truncate: Truncate, noun: str = "text", max_total_tokens: int | None = None
+    ) -> None:
         """Refuse prompts of which `encode` would refuse one or all, as far as their characters show it.
 
         Args:
             prompts: texts with their frames.
             truncate: which part is cut off from a text that is too long.
+            noun: what to call each of the prompts in an error.
             max_total_tokens: maximum number of tokens of all of them together; None for any number.
 
         Raises:
             TextTooLongError: a text is too long, and `truncate` is False. Its `index` is that of the prompt.
             TooManyTokensError: all prompts together have too many tokens.
-            InvalidInputError: an instruction takes more than half of the tokens that the template leaves.
+            InvalidInputError: an instruction takes more than half of the tokens that the template leaves; or, if there
+                is a `max_total_tokens`, a text would take too much memory because it cannot be split into pieces.
         """
         if truncate and max_total_tokens is None:
             return
+        if max_total_tokens is not None:
+            self._check_pieces(prompts, noun=noun)
         # A few frames are tokenized, as `encode` needs them anyway; of many, their texts are looked at.
         are_few = len({prompt.frame for prompt in prompts}) <= _FRAMES
         total = 0
@@ -176,10 +183,24 @@ class TextTokenizer:
             elif not truncate:
                 least += self._bounds.least(prompt.frame.query or "")
             if least > self._max_tokens and not truncate:
-                raise self._too_long(self._max_tokens).about("text", index)
+                raise self._too_long(self._max_tokens).about(noun, index)
             total += min(least, self._max_tokens)
             if max_total_tokens is not None and total > max_total_tokens:
                 raise _too_many(max_total_tokens)
+
+    def _check_pieces(self, prompts: Sequence[Prompt], *, noun: str) -> None:
+        """Refuse texts of which too many characters would be tokenized at once."""
+        known: set[int] = set()  # by identity: the pairs of a call share their query
+        for index, prompt in enumerate(prompts):
+            for text in (prompt.text, *(part.text for part in (*prompt.frame.before, *prompt.frame.after))):
+                if len(text) <= _LONGEST_PIECE or id(text) in known:
+                    continue
+                known.add(id(text))
+                if (longest := self._bounded.longest_piece(text)) > _LONGEST_PIECE:
+                    raise InvalidInputError(
+                        f"{longest} characters in a row have no white space or punctuation at which the text can be "
+                        f"split to be tokenized, and the limit is {_LONGEST_PIECE}: split or shorten the text"
+                    ).about(noun, index)
 
     def encode(
         self,

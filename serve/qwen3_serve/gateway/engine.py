@@ -17,6 +17,7 @@ from qwen3_client import (
     AsyncClient,
     ContractMismatchError,
     EmptyTextError,
+    InvalidInputError,
     Judgement,
     ModelInfo,
     RerankerInfo,
@@ -420,6 +421,10 @@ class Engine:
             raise text_too_long(_index_in_request(error.index, indices), noun=noun, max_tokens=max_tokens) from error
         except TooManyTokensError as error:
             raise self._too_many_tokens() from error
+        except InvalidInputError as error:
+            if error.index is None:
+                raise
+            raise ApiError("invalid", f"{noun} {_index_in_request(error.index, indices)}: {error.args[0]}") from error
 
 
 def _index_in_request(index: int | None, indices: Sequence[int] | None) -> int | None:

@@ -122,7 +122,8 @@ def test_token_ids_that_were_cut(http: httpx.Client, direct: Client) -> None:
     assert cut.headers[HEADER] == "texts=1"
     kept = [*ids[:-2], ids[-1]]
     expected = direct.encode_tokens([kept])
-    np.testing.assert_array_equal(np.float32([item["embedding"] for item in cut.json()["data"]]), expected)
+    vectors = np.array([item["embedding"] for item in cut.json()["data"]], np.float32)
+    np.testing.assert_array_equal(vectors, expected)
     none = http.post("/v1/embeddings", json={"input": [ids.tolist()], "truncate_prompt_tokens": 1})
     assert (none.status_code, "leaves no room" in none.text) == (400, True)
 
@@ -145,3 +146,10 @@ def test_a_query_that_is_cut_keeps_its_instruction(http: httpx.Client, direct: C
     np.testing.assert_array_equal(np.float32(answer.json()["embeddings"]["float"]), expected)
     small = http.post("/v2/embed", json={"texts": [query], "input_type": "search_query", "max_tokens": frame})
     assert (small.status_code, "leaves no room for the text" in small.text) == (400, True)
+
+
+def test_a_run_of_characters_that_would_be_tokenized_at_once_is_refused_by_its_index(http: httpx.Client) -> None:
+    run = "q" * 1_100_000
+    answer = http.post("/v1/rerank", json={"query": "q", "documents": ["", "d", run]})
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("document 2: 1100000 characters in a row")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qwen3_client import TextTooLongError, TooManyTokensError
+from qwen3_client import InvalidInputError, TextTooLongError, TooManyTokensError
 from qwen3_client.frame import Frame, Part, Prompt
 from qwen3_client.pair_template import QWEN_TEMPLATE
 from qwen3_client.prompts import pair_prompt
@@ -141,6 +141,18 @@ def test_a_text_that_is_too_long_is_named_before_any_is_tokenized(tokenizer: Tex
         tokenizer.check(prompts, truncate=False)
     assert counting.characters < 5000
     tokenizer.check(prompts, truncate=True)
+
+
+@pytest.mark.parametrize("unit", ["q", " ", "\n", "-", "ก", "🙂"])
+def test_a_run_that_would_be_tokenized_at_once_is_limited(tokenizer: TextTokenizer, unit: str) -> None:
+    run, counting = unit * 1_100_000, counted(tokenizer)
+    for prompts in (pairs("q", ["d", run]), [pairs("q", ["d"])[0], *pairs(run, ["d"] * 3)]):
+        with pytest.raises(InvalidInputError, match="text 1: 1100000 characters in a row"):
+            tokenizer.check(prompts, truncate=True, max_total_tokens=MAX_TOTAL)
+        tokenizer.check(prompts, truncate=True)  # without a limit, nothing is limited
+    assert counting.characters == 0
+    broken = f"{unit * 400_000}a, b" * 3
+    tokenizer.check(pairs("q", [broken]), truncate=True, max_total_tokens=MAX_TOTAL)
 
 
 def test_tokenizing_ends_at_the_next_piece_after_it_is_abandoned(tokenizer: TextTokenizer) -> None:
