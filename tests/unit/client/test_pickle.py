@@ -6,13 +6,14 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from qwen3_client import AsyncClient, Client, InvalidInputError, Qwen3ClientError, ServerUnavailableError
 from qwen3_client.transports import FakeTransport
 
-from .conftest import SlowTransport
+if TYPE_CHECKING:
+    from unit.client.conftest import SlowTransport
 
 
 def options_of(client: Client | AsyncClient) -> Any:  # noqa: ANN401
@@ -25,7 +26,7 @@ def unpickled(client: Client | AsyncClient) -> Client | AsyncClient:
 
 
 @pytest.mark.parametrize("again", [unpickled, copy.copy, copy.deepcopy])
-def test_a_used_client_can_be_pickled_and_copied(again: Callable[[Any], Any], transport: SlowTransport) -> None:
+def test_a_used_client_can_be_pickled_and_copied(again: Callable[[Any], Any], transport: "SlowTransport") -> None:
     headers = MappingProxyType({"a": "b"})
     with Client("localhost:1", model="qwen3_embedding", token="secret", headers=headers, concurrency=3) as client:  # noqa: S106
         expected = client.encode_document("text")

@@ -1,14 +1,16 @@
 """A call that cannot succeed is refused from its characters, and what is abandoned ends; in the genuine vocabulary."""
 
 import asyncio
+import hashlib
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qwen3_client import InvalidInputError, TextTooLongError, TooManyTokensError
+from qwen3_client import Client, InvalidInputError, TextTooLongError, TooManyTokensError
 from qwen3_client.frame import Frame, Part, Prompt
 from qwen3_client.pair_template import QWEN_TEMPLATE
 from qwen3_client.prompts import pair_prompt
@@ -17,6 +19,9 @@ from qwen3_client.token_bounds import TokenBounds
 from qwen3_client.tokenizer import TextTokenizer
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tokenizers import Tokenizer, normalizers
+
+if TYPE_CHECKING:
+    from unit.client.conftest import SlowTransport
 
 MAX_TOKENS = 32768
 MAX_TOTAL = 1_000_000
@@ -212,3 +217,51 @@ def test_a_request_may_have_fewer_tokens_and_keeps_its_frame(genuine: Tokenizer)
         tokenizer.encode([prompt], truncate="end", max_tokens=8)
     with pytest.raises(TextTooLongError, match="more than the 12 tokens that the call allows"):
         tokenizer.encode([prompt], truncate=False, max_tokens=12).all("text")
+
+
+@pytest.fixture
+def genuine_client(
+    genuine: Tokenizer,
+    config: dict[str, Any],
+    reranker_config: dict[str, Any],
+    tmp_path: Path,
+    transport: "SlowTransport",
+) -> Iterator[Client]:
+    """A client of models with the genuine vocabulary that take 256 tokens."""
+    genuine.save(str(tmp_path / "tokenizer.json"))
+    digest = hashlib.sha256((tmp_path / "tokenizer.json").read_bytes()).hexdigest()
+    own = {"tokenizer": str(tmp_path), "tokenizer_sha256": digest, "vocabulary": "151669", "max_tokens": "256"}
+    for served in (config, reranker_config):
+        served["parameters"].update({key: {"string_value": value} for key, value in own.items()})
+    config["parameters"]["eos_token_id"] = {"string_value": "151643"}
+    transport.configs.update({each["name"]: each for each in (config, reranker_config)})
+    with Client(concurrency=4) as client:
+        yield client
+
+
+def test_nothing_is_sent_of_a_call_with_a_text_that_is_too_long(
+    genuine_client: Client, transport: "SlowTransport"
+) -> None:
+    texts = [*["short"] * 20, "word " * 500]
+    with pytest.raises(TextTooLongError, match="text 20:"):
+        genuine_client.encode_document(texts, truncate=False)
+    with pytest.raises(TextTooLongError, match="document 20:"):
+        genuine_client.rank("q", texts, truncate=False)
+    with pytest.raises(TextTooLongError, match="pair 20:"):
+        genuine_client.score([("q", text) for text in texts], truncate=False)
+    assert transport.count == 0
+    assert genuine_client.encode_document(texts).shape[0] == 21
+    assert transport.count > 0
+
+
+def test_token_rows_are_those_of_tokenize_and_say_what_was_cut(genuine_client: Client) -> None:
+    texts = ["short", "word " * 500]
+    rows = genuine_client.token_rows(texts, kind="query", max_total_tokens=1000)
+    assert [row.ids.tolist() for row in rows] == [ids.tolist() for ids in genuine_client.tokenize(texts, kind="query")]
+    assert [row.is_cut for row in rows] == [False, True]
+    found = genuine_client.token_rows_of_pairs([("q", "d"), ("word " * 500, "d"), ("q", "word " * 500)])
+    assert [(row.is_query_cut, row.is_cut) for row in found] == [(False, False), (True, False), (False, True)]
+    with pytest.raises(TooManyTokensError, match="100 tokens together"):
+        genuine_client.token_rows(texts, max_total_tokens=100)
+    with pytest.raises(InvalidInputError, match="not one str"):
+        genuine_client.token_rows("text")
