@@ -75,7 +75,7 @@ def test_work_ends_when_its_clients_leave_and_its_share_is_freed_then(
     gateway_triton: Triton, tokenizing: Tokenizing
 ) -> None:
     settings = Settings(triton=gateway_triton.grpc_url, max_request_tokens=50_000_000, max_pending_tokens=50_000_000)
-    texts = ["some words " * 360] * 1000
+    texts = ["some words " * 360] * 2000
     body = json.dumps({"inputs": texts, "truncate": True}).encode()
     with running(settings) as gateway, httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http:
         assert http.post("/embed", json={"inputs": "warm"}).status_code == 200
