@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         ServerUnavailableError,
         TextTooLongError,
         TokenizerUnavailableError,
+        TooManyTokensError,
         UnknownModelError,
     )
     from .options import (
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     )
     from .quantization import Calibration, dequantize, quantize
     from .ranking import Judgement, RankedDocument
-    from .tokenizer import text_tokenizer
+    from .tokenizer import TokenRow, text_tokenizer
     from .vectors import similarity
 
 __all__ = [
@@ -76,7 +77,9 @@ __all__ = [
     "ServerUnavailableError",
     "TextTooLongError",
     "Tls",
+    "TokenRow",
     "TokenizerUnavailableError",
+    "TooManyTokensError",
     "Truncate",
     "UnknownModelError",
     "dequantize",
@@ -109,7 +112,9 @@ _MODULES = {
     "ServerUnavailableError": "errors",
     "TextTooLongError": "errors",
     "Tls": "options",
+    "TokenRow": "tokenizer",
     "TokenizerUnavailableError": "errors",
+    "TooManyTokensError": "errors",
     "Truncate": "options",
     "UnknownModelError": "errors",
     "dequantize": "quantization",

@@ -63,6 +63,9 @@ class AsyncClient(BaseClient):
             fingerprint=options.expected_reranker_fingerprint,
         )
 
+    def _picklable_options(self) -> ClientOptions:
+        return self._session.picklable_options()
+
     async def __aenter__(self) -> "AsyncClient":
         return self
 
@@ -179,6 +182,23 @@ class AsyncClient(BaseClient):
         how = Encoding(kind=kind, instruction=instruction, truncate=truncate)
         return (await self._session.run(self._tokenize_all(as_texts(texts), how))).all("text")
 
+    async def token_rows(
+        self,
+        texts: Sequence[str],
+        *,
+        kind: Kind = "document",
+        instruction: str | None = None,
+        truncate: Truncate = True,
+        max_tokens: int | None = None,
+        max_total_tokens: int | None = None,
+    ) -> list[TokenRow]:
+        """See `Client.token_rows`."""
+        if isinstance(texts, str):
+            raise InvalidInputError("token_rows takes a sequence of texts, not one str: put it into a list")
+        how = Encoding(kind=kind, instruction=instruction, truncate=truncate)
+        coroutine = self._token_rows(as_texts(texts), how, max_tokens=max_tokens, max_total_tokens=max_total_tokens)
+        return (await self._session.run(coroutine)).all("text")
+
     async def encode_tokens(
         self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None, priority: Priority | None = None
     ) -> Vectors:
@@ -202,7 +222,7 @@ class AsyncClient(BaseClient):
         checked_text(query, what="the query")
         texts, most = as_documents(documents), checked_top_k(top_k)
         how = Judging(instruction=instruction, truncate=truncate, priority=priority)
-        outcome = await self._session.run(self._judge_all([(query, text) for text in texts], how))
+        outcome = await self._session.run(self._judge_all([(query, text) for text in texts], how, noun="document"))
         return ranked(outcome.all("document"), documents=texts if return_documents else None, top_k=most)
 
     async def score(
@@ -216,7 +236,7 @@ class AsyncClient(BaseClient):
         """See `Client.score`."""
         batch = as_pairs(pairs)
         how = Judging(instruction=instruction, truncate=truncate, priority=priority)
-        outcome = await self._session.run(self._judge_all(batch, how))
+        outcome = await self._session.run(self._judge_all(batch, how, noun="pair"))
         return np.array([pair.judgement.score for pair in outcome.all("pair")], dtype=np.float32)
 
     async def tokenize_pairs(
@@ -225,6 +245,19 @@ class AsyncClient(BaseClient):
         """See `Client.tokenize_pairs`."""
         how = Judging(instruction=instruction, truncate=truncate)
         return (await self._session.run(self._tokenize_all_pairs(as_pairs(pairs), how))).all("pair")
+
+    async def token_rows_of_pairs(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        instruction: str | None = None,
+        truncate: bool = True,
+        max_total_tokens: int | None = None,
+    ) -> list[TokenRow]:
+        """See `Client.token_rows_of_pairs`."""
+        how = Judging(instruction=instruction, truncate=truncate)
+        coroutine = self._token_rows_of_pairs(as_pairs(pairs), how, max_total_tokens=max_total_tokens)
+        return (await self._session.run(coroutine)).all("pair")
 
     async def score_tokens(
         self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None
@@ -243,6 +276,9 @@ class AsyncClient(BaseClient):
 
     async def _embed_all(self, texts: Sequence[str], how: Encoding) -> Vectors:
         how = await self._completed(how)
+        await self._embedding_model.check(
+            [Prompt(text, how.frame) for text in texts], truncate=how.truncate, noun="text"
+        )
         outcome = await in_order(self._embed(group, how) for group in self._sliced(texts))
         return _table(outcome.all("text"), how)
 
@@ -258,7 +294,18 @@ class AsyncClient(BaseClient):
         return Outcome([row.ids for row in rows.results], rows.failure)
 
     async def _tokenize_all(self, texts: Sequence[str], how: Encoding) -> Outcome[NDArray[np.int64]]:
-        return await self._tokenize(texts, await self._completed(how))
+        rows = await self._token_rows(texts, how)
+        return Outcome([row.ids for row in rows.results], rows.failure)
+
+    async def _token_rows(
+        self, texts: Sequence[str], how: Encoding, *, max_tokens: int | None = None, max_total_tokens: int | None = None
+    ) -> Outcome[TokenRow]:
+        how = await self._completed(how)
+        prompts = [Prompt(text, how.frame) for text in texts]
+        await self._embedding_model.check(prompts, truncate=how.truncate, noun="text")
+        return await self._embedding_model.tokenize(
+            prompts, truncate=how.truncate, max_tokens=max_tokens, max_total_tokens=max_total_tokens
+        )
 
     async def _embed_all_rows(self, rows: Sequence[NDArray[np.int64]], how: Encoding) -> Vectors:
         how = await self._completed(how)
@@ -274,8 +321,9 @@ class AsyncClient(BaseClient):
     async def _completed(self, how: Encoding) -> Encoding:
         return how.completed(await self._embedding_model.info())
 
-    async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[JudgedPair]:
+    async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging, *, noun: str) -> Outcome[JudgedPair]:
         how = how.completed(await self._reranker.info())
+        await self._reranker.check(_pair_prompts(pairs, how), truncate=how.truncate, noun=noun)
         return await in_order(self._judge(group, how) for group in self._sliced(pairs))
 
     async def _judge(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[JudgedPair]:
@@ -289,12 +337,21 @@ class AsyncClient(BaseClient):
         return Outcome(judged, judgements.failure or rows.failure)
 
     async def _tokenize_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[TokenRow]:
-        prompts = [pair_prompt(pair, template=how.template, instruction=how.instruction or "") for pair in pairs]
-        return await self._reranker.tokenize(prompts, truncate=how.truncate)
+        return await self._reranker.tokenize(_pair_prompts(pairs, how), truncate=how.truncate)
 
     async def _tokenize_all_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[NDArray[np.int64]]:
-        rows = await self._tokenize_pairs(pairs, how.completed(await self._reranker.info()))
+        rows = await self._token_rows_of_pairs(pairs, how)
         return Outcome([row.ids for row in rows.results], rows.failure)
+
+    async def _token_rows_of_pairs(
+        self, pairs: Sequence[tuple[str, str]], how: Judging, *, max_total_tokens: int | None = None
+    ) -> Outcome[TokenRow]:
+        how = how.completed(await self._reranker.info())
+        prompts = _pair_prompts(pairs, how)
+        await self._reranker.check(prompts, truncate=how.truncate, noun="pair")
+        return await self._reranker.tokenize(
+            prompts, truncate=how.truncate, noun="pair", max_total_tokens=max_total_tokens
+        )
 
     async def _judge_all_rows(self, rows: Sequence[NDArray[np.int64]], how: Judging) -> list[Judgement]:
         info = await self._reranker.info()
@@ -323,6 +380,10 @@ class AsyncClient(BaseClient):
     def _sliced(self, items: Sequence[_T]) -> Iterator[Sequence[_T]]:
         size = self._session.options.concurrency
         return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _pair_prompts(pairs: Sequence[tuple[str, str]], how: Judging) -> list[Prompt]:
+    return [pair_prompt(pair, template=how.template, instruction=how.instruction or "") for pair in pairs]
 
 
 def _table(rows: Sequence[Vectors], how: Encoding) -> Vectors:

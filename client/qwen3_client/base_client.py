@@ -5,8 +5,9 @@ This module knows nothing about texts or requests.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from .options import DEFAULT_URL, ClientOptions, Tls
 from .transports.base import Transport
@@ -72,5 +73,29 @@ class BaseClient(ABC):
         client._open(options, transport)
         return client
 
+    def __reduce__(self) -> tuple[Callable[[type["BaseClient"], ClientOptions], "BaseClient"], tuple[Any, ...]]:
+        """Return how to make the client again from its options, for pickle and copy: with connections of its own.
+
+        The pickle holds the token and the headers, if there are any.
+
+        Raises:
+            InvalidInputError: the client was given a `transport`, which belongs to this process.
+        """
+        options = self._picklable_options()
+        headers = None if options.headers is None else dict(options.headers)
+        return _opened, (type(self), replace(options, headers=headers))
+
+    @abstractmethod
+    def _picklable_options(self) -> ClientOptions:
+        """Return the options of the client.
+
+        Raises:
+            InvalidInputError: they are not all that the client was made with.
+        """
+
     @abstractmethod
     def _open(self, options: ClientOptions, transport: Transport | None) -> None: ...
+
+
+def _opened(kind: type[BaseClient], options: ClientOptions) -> BaseClient:
+    return kind.from_options(options)

@@ -25,6 +25,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .thread_work import Abandonment
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from tokenizers.normalizers import Normalizer
@@ -55,6 +57,7 @@ _SPLITS = (
 )
 # Characters in a piece for each token that is kept. One piece of Chinese gives enough tokens, or two of English.
 _PIECE = 3
+_LARGEST_PIECE = 32768  # characters, which take some 30 ms: work that is abandoned ends after a piece
 
 
 class BoundedTokenizer:
@@ -68,25 +71,42 @@ class BoundedTokenizer:
     def __init__(self, tokenizer: "Tokenizer", *, room: int) -> None:
         self._tokenizer = tokenizer
         self._room = room
-        self._size = _PIECE * room if has_seams(tokenizer) else None
+        self._has_seams = has_seams(tokenizer)
 
-    def encode(self, texts: Sequence[str], *, from_end: bool) -> list[list[int]]:
+    def encode(
+        self, texts: Sequence[str], *, from_end: bool, room: int | None = None, abandonment: Abandonment | None = None
+    ) -> list[list[int]]:
         """Return the ids of each text: all of them if there are at most `room`, and otherwise more than `room` of them.
 
         Args:
             texts: any texts.
             from_end: whether to return the last ids of a long text instead of the first.
+            room: maximum number of ids that are kept of a text; None for that of the tokenizer.
+            abandonment: tells whether the ids are still wanted; None if they are in any case.
+
+        Raises:
+            AbandonedError: they are not.
         """
+        room = self._room if room is None else room
         found: list[list[int]] = [[] for _ in texts]
-        pieces = [_pieces(text, size=self._size or len(text), from_end=from_end) for text in texts]
+        size = min(_PIECE * room, _LARGEST_PIECE)
+        pieces = [_pieces(text, size=size if self._has_seams else len(text), from_end=from_end) for text in texts]
         going = list(range(len(texts)))
         # The next pieces of all texts together, because the tokenizer processes the texts of a batch in parallel.
         while batch := {index: piece for index in going if (piece := next(pieces[index], None)) is not None}:
+            if abandonment is not None:
+                abandonment.check()
             encodings = self._tokenizer.encode_batch_fast(list(batch.values()), add_special_tokens=False)
             for index, encoding in zip(batch, encodings, strict=True):
                 found[index] = encoding.ids + found[index] if from_end else found[index] + encoding.ids
-            going = [index for index in batch if len(found[index]) <= self._room]
+            going = [index for index in batch if len(found[index]) <= room]
         return found
+
+    def longest_piece(self, text: str) -> int:
+        """Return the number of characters of the longest piece of a text, which is tokenized at once."""
+        if not self._has_seams:
+            return len(text)
+        return max(map(len, _pieces(text, size=_LARGEST_PIECE, from_end=False)), default=0)
 
 
 def has_seams(tokenizer: "Tokenizer") -> bool:

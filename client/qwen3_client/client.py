@@ -22,6 +22,7 @@ from .inputs import as_documents, as_pairs, as_texts, as_token_ids, checked_text
 from .options import ClientOptions, Kind, Priority, Truncate
 from .outcome import Outcome
 from .ranking import Judgement, RankedDocument
+from .tokenizer import TokenRow
 from .transports.base import Transport
 
 _T = TypeVar("_T")
@@ -32,8 +33,9 @@ class Client(BaseClient):
 
     Threads may share a client; `concurrency` then limits all of them together. A `Client` also works inside a running
     event loop, but blocks it: use `AsyncClient` there. A forked process needs a client of its own, created or first
-    used after the fork, and one that uses HTTP if the parent process used gRPC. Close a client, or use it as a context
-    manager. Nothing is sent before the first call, and the server is asked only about models that a call needs.
+    used after the fork, and one that uses HTTP if the parent process used gRPC. A client that is pickled or copied is
+    made again from its options, and opens connections of its own. Close a client, or use it as a context manager.
+    Nothing is sent before the first call, and the server is asked only about models that a call needs.
 
     A request that fails because the server is restarting or its queue is full is retried for up to `retry_s` seconds.
     If no server answers a client's very first request, that is an error at once. While the server's queue is full, the
@@ -70,6 +72,9 @@ class Client(BaseClient):
 
     def _open(self, options: ClientOptions, transport: Transport | None) -> None:
         self.async_client = AsyncClient.from_options(options, transport=transport)
+
+    def _picklable_options(self) -> ClientOptions:
+        return self.async_client._picklable_options()
 
     @classmethod
     def over(cls, async_client: AsyncClient) -> "Client":
@@ -137,7 +142,7 @@ class Client(BaseClient):
             instruction: the task, in one English sentence; None for the model's default.
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
             truncate: which part is cut off from a query that is too long: True or "end" for the end, "start" for the
-                beginning, including the instruction; False to raise `TextTooLongError` instead.
+                beginning, but not the instruction; False to raise `TextTooLongError` instead.
             priority: "interactive", the default, is sent before "bulk" where requests wait, by this client and, if the
                 model's configuration has priority levels, by the server.
 
@@ -356,6 +361,48 @@ class Client(BaseClient):
             )
         )
 
+    def token_rows(
+        self,
+        texts: Sequence[str],
+        *,
+        kind: Kind = "document",
+        instruction: str | None = None,
+        truncate: Truncate = True,
+        max_tokens: int | None = None,
+        max_total_tokens: int | None = None,
+    ) -> list[TokenRow]:
+        """Turn texts into token ids as `tokenize` does, within limits, and say which texts were cut.
+
+        Args:
+            texts: the texts.
+            kind: whether they are queries or documents.
+            instruction: the task of the queries; None for the model's default. Documents take none.
+            truncate: which part is cut off from a text that is too long, as for `encode_query`.
+            max_tokens: maximum number of tokens of one text, with instruction and end token; None for what the model
+                takes.
+            max_total_tokens: maximum number of tokens of all texts together; None for any number. What has more is
+                refused from its characters, before it is tokenized, or as soon as there are too many tokens. A text
+                with more than a million characters in a row that cannot be split is then refused too.
+
+        Returns:
+            For each text its ids, int64 `[n]`, and whether it was cut.
+
+        Raises:
+            TooManyTokensError: all texts together have too many tokens.
+            InvalidInputError: a text or an option cannot be used.
+            Qwen3ClientError: the tokenizer is not available.
+        """
+        return self._run(
+            self.async_client.token_rows(
+                texts if isinstance(texts, str) else as_texts(texts),
+                kind=kind,
+                instruction=instruction,
+                truncate=truncate,
+                max_tokens=max_tokens,
+                max_total_tokens=max_total_tokens,
+            )
+        )
+
     def encode_tokens(
         self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None, priority: Priority | None = None
     ) -> NDArray[np.float32]:
@@ -398,6 +445,36 @@ class Client(BaseClient):
             Qwen3ClientError: the tokenizer is not available.
         """
         return self._run(self.async_client.tokenize_pairs(as_pairs(pairs), instruction=instruction, truncate=truncate))
+
+    def token_rows_of_pairs(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        instruction: str | None = None,
+        truncate: bool = True,
+        max_total_tokens: int | None = None,
+    ) -> list[TokenRow]:
+        """Turn pairs into token ids as `tokenize_pairs` does, within a limit, and say what was cut.
+
+        Args:
+            pairs: tuples of a query and a document.
+            instruction: the task, in one English sentence; None for the model's default.
+            truncate: whether a pair that is too long is cut, as for `tokenize_pairs`.
+            max_total_tokens: maximum number of tokens of all pairs together, as for `token_rows`.
+
+        Returns:
+            For each pair its ids, int64 `[n]`, and whether query and document were cut.
+
+        Raises:
+            TooManyTokensError: all pairs together have too many tokens.
+            InvalidInputError: a text or an option cannot be used.
+            Qwen3ClientError: the tokenizer is not available.
+        """
+        return self._run(
+            self.async_client.token_rows_of_pairs(
+                as_pairs(pairs), instruction=instruction, truncate=truncate, max_total_tokens=max_total_tokens
+            )
+        )
 
     def score_tokens(self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None) -> list[Judgement]:
         """Judge the token ids of pairs, which is the second half of scoring.

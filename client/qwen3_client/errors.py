@@ -3,7 +3,8 @@
     Qwen3ClientError                 catch this one to catch them all
     ├── InvalidInputError            (ValueError)       change the call: a text, an option or a URL is wrong
     │   ├── EmptyTextError                              leave out the text, which is empty
-    │   └── TextTooLongError                            shorten or split the text, or allow the client to cut it
+    │   ├── TextTooLongError                            shorten or split the text, or allow the client to cut it
+    │   └── TooManyTokensError                          send fewer texts at once
     ├── RefusedError                                    use other credentials, or correct the certificates
     ├── ContractMismatchError                           export the model again, or name another model or tokenizer
     │   └── UnknownModelError                           name a model that the server has
@@ -74,6 +75,10 @@ class EmptyTextError(InvalidInputError):
 
 class TextTooLongError(InvalidInputError):
     """The text has more tokens than the model takes, and the call did not allow to cut it."""
+
+
+class TooManyTokensError(InvalidInputError):
+    """The texts of the call have more tokens together than the call allows."""
 
 
 class RefusedError(Qwen3ClientError):

@@ -6,9 +6,9 @@ nothing about a text's index in a call, nor about retries.
 
 import asyncio
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,13 @@ from .once import Once
 from .options import Priority, Truncate
 from .outcome import Outcome
 from .session import Session
+from .thread_work import Abandonment, run_in_thread
 from .tokenizer import TextTokenizer, TokenRow
 from .transports.base import Outputs
 from .transports.failures import misfit
 from .vectors import checked_row
+
+_T = TypeVar("_T")
 
 # Tokenizing that many takes about a millisecond, which is longer than handing them to another thread.
 _MANY_CHARACTERS = 4096
@@ -142,36 +145,78 @@ class ServedModel(Generic[InfoT]):
             return any(self._kind.fits(config) for config in (await self._ready_configs()).values())
         return await self._session.is_ready(self.name)
 
-    async def tokenize(self, prompts: Sequence[Prompt], *, truncate: Truncate) -> Outcome[TokenRow]:
+    async def check(self, prompts: Sequence[Prompt], *, truncate: Truncate, noun: str) -> None:
+        """Refuse a call of which a text is too long, as far as its characters show it, before anything is sent.
+
+        Args:
+            prompts: the texts of the call with their frames.
+            truncate: which part is cut off from a text that is too long.
+            noun: what to call each of the prompts in an error.
+
+        Raises:
+            TextTooLongError: a text is too long, and `truncate` is False. Its `index` is that of the prompt.
+            InvalidInputError: an instruction leaves no room for a text.
+            Qwen3ClientError: the tokenizer is not available.
+        """
+        if truncate is False:
+            tokenizer = await self._tokenizer.get()
+            await self._run(lambda _: tokenizer.check(prompts, truncate=truncate, noun=noun), prompts)
+
+    async def tokenize(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        truncate: Truncate,
+        noun: str = "text",
+        max_tokens: int | None = None,
+        max_total_tokens: int | None = None,
+    ) -> Outcome[TokenRow]:
         """Turn prompts into token ids.
 
         Args:
             prompts: texts with their frames.
             truncate: which part is cut off from a text that is too long.
+            noun: what to call each of the prompts in an error that `max_total_tokens` causes.
+            max_tokens: maximum number of ids for one text; None for what the model takes.
+            max_total_tokens: maximum number of ids of all texts together; None for any number.
 
         Returns:
             For each prompt its ids. If `truncate` is False, the failure of the first prompt that is too long.
 
         Raises:
-            InvalidInputError: an instruction leaves no room for a text.
+            InvalidInputError: an instruction or `max_tokens` leaves no room for a text.
+            TooManyTokensError: all texts together have too many tokens.
             Qwen3ClientError: the tokenizer is not available.
         """
         tokenizer = await self._tokenizer.get()
 
-        def encode() -> Outcome[TokenRow]:
-            rows = tokenizer.encode(prompts, truncate=truncate)
+        def encode(abandonment: Abandonment) -> Outcome[TokenRow]:
+            if max_total_tokens is not None:
+                tokenizer.check(prompts, truncate=truncate, noun=noun, max_total_tokens=max_total_tokens)
+            rows = tokenizer.encode(
+                prompts,
+                truncate=truncate,
+                max_tokens=max_tokens,
+                max_total_tokens=max_total_tokens,
+                abandonment=abandonment,
+            )
             if self.cut_counter is not None:
                 for prompt, row in zip(prompts, rows.results, strict=False):
                     lost = tokenizer.characters_cut(prompt, row)
                     self.cut_counter.add(kept_tokens=row.ids.size, text=prompt.text, characters=lost)
             return rows
 
-        characters = sum(len(prompt.text) for prompt in prompts)
+        return await self._run(encode, prompts)
+
+    async def _run(self, work: Callable[[Abandonment], _T], prompts: Sequence[Prompt]) -> _T:
+        """Do work on prompts: here if it is short, and otherwise on another thread."""
+        abandonment = Abandonment()
+        characters = sum(len(prompt.text) + len(prompt.frame.query or "") for prompt in prompts)
         if prompts:  # the frames of one call differ in their queries only
             characters += sum(len(part.text) for part in (*prompts[0].frame.before, *prompts[0].frame.after))
         if characters < _MANY_CHARACTERS:
-            return encode()
-        return await asyncio.to_thread(encode)
+            return work(abandonment)
+        return await run_in_thread(lambda: work(abandonment), abandonment=abandonment)
 
     async def infer(self, rows: Sequence[NDArray[np.int64]], *, priority: Priority | None) -> Outcome[Outputs]:
         """Send token ids to the model. After the first failure, the other requests are cancelled.

@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import io_thread
-from .errors import ConnectionLostError, Qwen3ClientError, ServerOverloadedError, ServerUnavailableError
+from .errors import (
+    ConnectionLostError,
+    InvalidInputError,
+    Qwen3ClientError,
+    ServerOverloadedError,
+    ServerUnavailableError,
+)
 from .options import ClientOptions, Priority
 from .transports.base import Outputs, Transport
 from .window import Window
@@ -76,6 +82,12 @@ def _seen(task: "asyncio.Task[Any]") -> None:
         task.exception()
 
 
+async def _ended(tasks: "list[asyncio.Task[Any]]") -> None:
+    """Wait for tasks to end, however they do."""
+    if tasks:
+        await asyncio.wait(tasks)
+
+
 class Session:
     """A connection to one server, which the first call opens. It can be used by the process that opened it only.
 
@@ -95,8 +107,14 @@ class Session:
         self._is_closed = False
         self._is_away = False
 
-    def submit(self, coroutine: Coroutine[Any, Any, _T]) -> "Future[_T]":
+    def submit(
+        self, coroutine: Coroutine[Any, Any, _T], *, started: "list[asyncio.Task[Any]] | None" = None
+    ) -> "Future[_T]":
         """Run a coroutine on the thread of `io_thread`, until this session is closed.
+
+        Args:
+            coroutine: the coroutine.
+            started: gets the task that runs it, once it runs; None if nobody wants it.
 
         Raises:
             Qwen3ClientError: the session is closed, or another process opened it.
@@ -109,20 +127,26 @@ class Session:
                 )
             self._refuse_if_closed()
             self._process = os.getpid()
-            return io_thread.submit(self._until_closed(coroutine))
+            return io_thread.submit(self._until_closed(coroutine, started))
         except Exception:  # not KeyboardInterrupt, which may come when the coroutine runs already
             coroutine.close()  # it will never run
             raise
 
     async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Run a coroutine as `submit` does, and await its result in any event loop.
+        """Run a coroutine as `submit` does, and await its result in any event loop. If cancelled, await its end.
 
         Raises:
             Qwen3ClientError: as `submit`.
         """
         if io_thread.is_current() and asyncio.current_task() in self._tasks:
             return await coroutine  # in a task that `submit` started
-        return await asyncio.wrap_future(self.submit(coroutine))
+        started: list[asyncio.Task[Any]] = []
+        future = asyncio.wrap_future(self.submit(coroutine, started=started))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            await asyncio.wrap_future(io_thread.submit(_ended(started)))
+            raise
 
     def create_task(self, coroutine: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
         """Start a task on the thread of `io_thread`, which closing the session cancels."""
@@ -223,6 +247,19 @@ class Session:
             io_thread.forget(transport)
             await transport.close()
 
+    def picklable_options(self) -> ClientOptions:
+        """Return the options with which the same session can be opened again.
+
+        Raises:
+            InvalidInputError: the session was given its transport, which belongs to this process.
+        """
+        if self._given_in is not None:
+            raise InvalidInputError(
+                "a client with a transport of its own cannot be pickled or copied: pass a function that makes the "
+                "client, or give the client a url="
+            )
+        return self.options
+
     def close_soon(self) -> "Future[None] | None":
         """Start closing, from any thread.
 
@@ -247,13 +284,15 @@ class Session:
         except ConnectionLostError:
             return await send(max(deadline - clock(), 0.001))
 
-    async def _until_closed(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+    async def _until_closed(self, coroutine: Coroutine[Any, Any, _T], started: "list[asyncio.Task[Any]] | None") -> _T:
         if self._is_closed:  # after `submit` and before this
             coroutine.close()
         self._refuse_if_closed()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._tasks.add(task)
+        if started is not None:
+            started.append(task)
         task.add_done_callback(_seen)  # if the caller cancelled it, nobody else retrieves its exception
         try:
             return await coroutine

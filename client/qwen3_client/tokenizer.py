@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,11 +21,19 @@ from numpy.typing import NDArray
 from .added_tokens import AddedTokens
 from .bounded_tokenizer import SEAM, BoundedTokenizer, has_seams
 from .contract import ModelInfo, RerankerInfo, ServedInfo
-from .errors import ContractMismatchError, InvalidInputError, TextTooLongError, TokenizerUnavailableError
+from .errors import (
+    ContractMismatchError,
+    InvalidInputError,
+    TextTooLongError,
+    TokenizerUnavailableError,
+    TooManyTokensError,
+)
 from .frame import Frame, Part, Prompt
 from .options import Truncate
 from .outcome import Outcome
 from .prompts import pair_prompt
+from .thread_work import Abandonment
+from .token_bounds import TokenBounds
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -34,6 +42,8 @@ _FILE = "tokenizer.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FRAMES = 16  # frames whose ids are kept
 _SHORT = 1000  # characters of a text for which handing it to threads takes longer than tokenizing it
+_BATCH = 131072  # characters that are tokenized at once; then what has been abandoned, or is too much, ends
+_LONGEST_PIECE = 1_000_000  # characters, which take about a second and 60 MB, and hold all that any model reads
 _SEAM_REACH = 24  # characters around a text in which a seam is looked for
 
 # The id of an added token, and the text after it up to the next one.
@@ -41,12 +51,12 @@ _Run: TypeAlias = tuple[int | None, str]
 
 
 class TokenRow(NamedTuple):
-    """The token ids of one prompt.
+    """The token ids of a text or pair.
 
     Attributes:
         ids: int64 `[n]`, with n at most `max_tokens`.
-        is_cut: whether the text was cut.
-        is_query_cut: whether the query in the text's frame was cut.
+        is_cut: whether the text, or the document of the pair, was cut.
+        is_query_cut: whether the query of the pair was cut.
     """
 
     ids: NDArray[np.int64]
@@ -95,6 +105,7 @@ class TextTokenizer:
         self._tokenizer = tokenizer
         self._has_seams = has_seams(tokenizer)
         self._bounded = BoundedTokenizer(tokenizer, room=max_tokens)
+        self._bounds = TokenBounds(tokenizer)
         # What is kept is for the calls that are running: each asks for its frame again and again.
         self._layout = lru_cache(_FRAMES)(self._lay_out)
         self._shortened = lru_cache(_FRAMES)(self._shorten)
@@ -139,40 +150,118 @@ class TextTokenizer:
             loaded._layout(pair_prompt(("", ""), template=info.prompt_template, instruction="").frame)
         return loaded
 
-    def encode(self, prompts: Iterable[Prompt], *, truncate: Truncate) -> Outcome[TokenRow]:
+    def check(
+        self, prompts: Sequence[Prompt], *, truncate: Truncate, noun: str = "text", max_total_tokens: int | None = None
+    ) -> None:
+        """Refuse prompts of which `encode` would refuse one or all, as far as their characters show it.
+
+        Args:
+            prompts: texts with their frames.
+            truncate: which part is cut off from a text that is too long.
+            noun: what to call each of the prompts in an error.
+            max_total_tokens: maximum number of tokens of all of them together; None for any number.
+
+        Raises:
+            TextTooLongError: a text is too long, and `truncate` is False. Its `index` is that of the prompt.
+            TooManyTokensError: all prompts together have too many tokens.
+            InvalidInputError: an instruction takes more than half of the tokens that the template leaves; or, if there
+                is a `max_total_tokens`, a text would take too much memory because it cannot be split into pieces.
+        """
+        if truncate and max_total_tokens is None:
+            return
+        if max_total_tokens is not None:
+            self._check_pieces(prompts, noun=noun)
+        # A few frames are tokenized, as `encode` needs them anyway; of many, their texts are looked at.
+        are_few = len({prompt.frame for prompt in prompts}) <= _FRAMES
+        total = 0
+        for index, prompt in enumerate(prompts):
+            least = max(self._bounds.least(prompt.text), 1)
+            if are_few:
+                frame = self._shortened(prompt.frame) if truncate else prompt.frame
+                layout = self._layout(frame)
+                least += len(layout.head) + len(layout.tail)
+            elif not truncate:
+                least += self._bounds.least(prompt.frame.query or "")
+            if least > self._max_tokens and not truncate:
+                raise self._too_long(self._max_tokens).about(noun, index)
+            total += min(least, self._max_tokens)
+            if max_total_tokens is not None and total > max_total_tokens:
+                raise _too_many(max_total_tokens)
+
+    def _check_pieces(self, prompts: Sequence[Prompt], *, noun: str) -> None:
+        """Refuse texts of which too many characters would be tokenized at once."""
+        known: set[int] = set()  # by identity: the pairs of a call share their query
+        for index, prompt in enumerate(prompts):
+            for text in (prompt.text, *(part.text for part in (*prompt.frame.before, *prompt.frame.after))):
+                if len(text) <= _LONGEST_PIECE or id(text) in known:
+                    continue
+                known.add(id(text))
+                if (longest := self._bounded.longest_piece(text)) > _LONGEST_PIECE:
+                    raise InvalidInputError(
+                        f"{longest} characters in a row have no white space or punctuation at which the text can be "
+                        f"split to be tokenized, and the limit is {_LONGEST_PIECE}: split or shorten the text"
+                    ).about(noun, index)
+
+    def encode(
+        self,
+        prompts: Iterable[Prompt],
+        *,
+        truncate: Truncate,
+        max_tokens: int | None = None,
+        max_total_tokens: int | None = None,
+        abandonment: Abandonment | None = None,
+    ) -> Outcome[TokenRow]:
         """Turn prompts into token ids.
 
         Args:
             prompts: texts with their frames.
             truncate: which part is cut off from a text that is too long. Its frame is kept, except that the query of a
                 pair that is too long keeps at most half of the tokens that template and instruction leave.
+            max_tokens: maximum number of ids for one text, if it is less than what the model takes.
+            max_total_tokens: maximum number of ids of all texts together; None for any number.
+            abandonment: tells whether the ids are still wanted; None if they are in any case.
 
         Returns:
             For each prompt its ids. If `truncate` is False, the failure of the first prompt that is too long, a
             `TextTooLongError`.
 
         Raises:
-            InvalidInputError: an instruction takes more than half of the tokens that the template leaves.
+            InvalidInputError: an instruction takes more than half of the tokens that the template leaves, or the frame
+                alone has `max_tokens` tokens.
+            TooManyTokensError: all texts together have too many tokens.
+            AbandonedError: the ids are no longer wanted.
         """
         from_end = truncate == "start"
-        whole = [(prompt, self._layout(prompt.frame)) for prompt in prompts]
-        bodies = self._bounded.encode(
-            [f"{layout.lead}{prompt.text}{layout.follow}" for prompt, layout in whole], from_end=from_end
-        )
+        limit = self._max_tokens if max_tokens is None else min(max_tokens, self._max_tokens)
         rows: list[TokenRow] = []
-        for (prompt, layout), body in zip(whole, bodies, strict=True):
-            if len(layout.head) + len(body) + len(layout.tail) <= self._max_tokens:
-                rows.append(TokenRow(np.array([*layout.head, *body, *layout.tail], dtype=np.int64)))
-            elif truncate is False:
-                return Outcome(
-                    rows,
-                    TextTooLongError(
-                        f"more than the {self._max_tokens} tokens that the model takes, with instruction and all that "
-                        "the client adds; shorten or split the text, or let truncate=True cut its end"
-                    ),
-                )
-            else:
-                rows.append(self._cut(prompt, body, from_end=from_end))
+        total = 0
+        for batch in _batches(prompts, most=_BATCH):
+            whole: list[tuple[Prompt, _Layout]] = []
+            for prompt in batch:
+                if abandonment is not None:
+                    abandonment.check()  # each prompt may have a query of its own
+                whole.append((prompt, self._layout(prompt.frame)))
+            bodies = self._bounded.encode(
+                [f"{layout.lead}{prompt.text}{layout.follow}" for prompt, layout in whole],
+                from_end=from_end,
+                room=limit,
+                abandonment=abandonment,
+            )
+            for (prompt, layout), body in zip(whole, bodies, strict=True):
+                if limit < self._max_tokens and layout.length >= limit:
+                    raise InvalidInputError(
+                        f"max_tokens {limit} leaves no room for the text: what the model reads around it has "
+                        f"{layout.length} tokens; allow more tokens, or shorten the instruction"
+                    ).about("text", len(rows))
+                if len(layout.head) + len(body) + len(layout.tail) <= limit:
+                    rows.append(TokenRow(np.array([*layout.head, *body, *layout.tail], dtype=np.int64)))
+                elif truncate is False:
+                    return Outcome(rows, self._too_long(limit))
+                else:
+                    rows.append(self._cut(prompt, body, limit=limit, from_end=from_end))
+                total += rows[-1].ids.size
+                if max_total_tokens is not None and total > max_total_tokens:
+                    raise _too_many(max_total_tokens)
         return Outcome(rows)
 
     def characters_cut(self, prompt: Prompt, row: TokenRow) -> int:
@@ -199,19 +288,27 @@ class TextTokenizer:
             kept = kept[:-1]
         return len(whole) - len(kept)
 
-    def _cut(self, prompt: Prompt, body: list[int], *, from_end: bool) -> TokenRow:
+    def _too_long(self, limit: int) -> TextTooLongError:
+        who = "model takes" if limit == self._max_tokens else "call allows"
+        return TextTooLongError(
+            f"more than the {limit} tokens that the {who}, with instruction and all that the client adds; shorten or "
+            "split the text, or let truncate=True cut its end"
+        )
+
+    def _cut(self, prompt: Prompt, body: list[int], *, limit: int, from_end: bool) -> TokenRow:
         """Return the ids of a prompt that is too long.
 
         Args:
             prompt: the prompt.
-            body: ids of lead, text and follow: all, or more than the model takes.
+            body: ids of lead, text and follow: all, or more than `limit`.
+            limit: maximum number of ids.
             from_end: whether the beginning of the text is cut, instead of its end.
         """
         frame = self._shortened(prompt.frame)
         layout, is_query_cut = self._layout(frame), frame != prompt.frame
         if is_query_cut:
             body = self._ids(f"{layout.lead}{prompt.text}{layout.follow}", from_end=from_end)
-        room = self._max_tokens - len(layout.head) - len(layout.tail)
+        room = limit - len(layout.head) - len(layout.tail)
         if is_cut := len(body) > room:
             lead = self._ids(layout.lead) if from_end else []
             follow = self._ids(layout.follow)
@@ -230,7 +327,7 @@ class TextTokenizer:
         if frame.query is None:
             return frame
         most = (self._max_tokens - self._layout(frame.with_texts(query="")).length) // 2
-        ids = self._ids(frame.query)
+        ids = self._ids(frame.query, room=most)
         if len(ids) <= most:
             return frame
         # Of a character that is cut in two, the first bytes decode to U+FFFD.
@@ -300,12 +397,12 @@ class TextTokenizer:
         """Return the texts and added tokens of a part that belongs to the model."""
         return (text,) if self._added is None else tuple(self._added.split(text))
 
-    def _ids(self, text: str, *, from_end: bool = False) -> list[int]:
-        """Return the ids of a text: all of them, or more than the model takes."""
+    def _ids(self, text: str, *, from_end: bool = False, room: int | None = None) -> list[int]:
+        """Return the ids of a text: all of them, or more than `room`, which is by default what the model takes."""
         if len(text) <= _SHORT:
             short: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
             return short
-        (ids,) = self._bounded.encode([text], from_end=from_end)
+        (ids,) = self._bounded.encode([text], from_end=from_end, room=room)
         return ids
 
 
@@ -320,6 +417,26 @@ def text_tokenizer(content: bytes, *, special_tokens: bool = False) -> "Tokenize
     """
     added = AddedTokens(content)
     return added.genuine_tokenizer() if special_tokens else added.plain_tokenizer()
+
+
+def _batches(prompts: Iterable[Prompt], *, most: int) -> Iterator[list[Prompt]]:
+    """Split prompts into batches whose texts have at most so many characters, or a single text."""
+    batch: list[Prompt] = []
+    characters = 0
+    for prompt in prompts:
+        if batch and characters + len(prompt.text) > most:
+            yield batch
+            batch, characters = [], 0
+        batch.append(prompt)
+        characters += len(prompt.text)
+    if batch:
+        yield batch
+
+
+def _too_many(max_total_tokens: int) -> TooManyTokensError:
+    return TooManyTokensError(
+        f"the texts have more than the {max_total_tokens} tokens together that the call allows; send fewer at once"
+    )
 
 
 def _find(source: str, *, revision: str, option: str) -> Path:

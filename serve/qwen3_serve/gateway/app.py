@@ -108,7 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_origins=chosen.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after"],
+            expose_headers=["x-request-id", "x-truncated", "retry-after"],
         )
     if provider is not None:
         app.add_middleware(Tracing, provider=provider, routes=routes)

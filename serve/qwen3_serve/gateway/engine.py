@@ -17,10 +17,13 @@ from qwen3_client import (
     AsyncClient,
     ContractMismatchError,
     EmptyTextError,
+    InvalidInputError,
     Judgement,
     ModelInfo,
     RerankerInfo,
     TextTooLongError,
+    TokenRow,
+    TooManyTokensError,
 )
 
 from .errors import ApiError
@@ -30,10 +33,10 @@ from .inputs import (
     Truncate,
     check_dimensions,
     check_ids,
-    cut,
     empty_text,
     text_too_long,
     token_ids,
+    truncation,
     unknown_model,
 )
 from .names import is_name_of, public_name
@@ -199,22 +202,33 @@ class Engine:
             exchange.items = len(inputs)
             if isinstance(inputs[0], str):
                 texts: list[str] = list(inputs)  # type: ignore[arg-type]
-                rows = await self._tokenized(
-                    lambda: self._client.tokenize(texts, kind=kind, instruction=instruction, truncate=truncate),
-                    info=info,
+                cuttable = await self._tokenized(
+                    lambda: self._client.token_rows(
+                        texts,
+                        kind=kind,
+                        instruction=instruction,
+                        truncate=truncate,
+                        max_tokens=max_tokens,
+                        max_total_tokens=self._settings.max_request_tokens,
+                    ),
+                    max_tokens=min(max_tokens or info.max_tokens, info.max_tokens),
                     noun="text",
                 )
             else:
                 append = self._settings.append_end_token
-                rows = [
-                    token_ids(ids, info=info, truncate=truncate, index=i, append_end_token=append)  # type: ignore[arg-type]
+                cuttable = [
+                    token_ids(
+                        ids,  # type: ignore[arg-type]
+                        info=info,
+                        truncate=truncate,
+                        index=i,
+                        max_tokens=max_tokens,
+                        append_end_token=append,
+                    )
                     for i, ids in enumerate(inputs)
                 ]
-            if max_tokens is not None:
-                rows = [
-                    cut(row, max_tokens=max_tokens, truncate=truncate, index=i, noun="text")
-                    for i, row in enumerate(rows)
-                ]
+            rows = [row.ids for row in cuttable]
+            exchange.truncated = truncation(cuttable, noun="texts")
             reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
             # A few texts are usually waited for by a user, even if the request does not call them queries.
             priority: Priority = "interactive" if kind == "query" or len(rows) <= _SLICE else "bulk"
@@ -265,12 +279,19 @@ class Engine:
             if not scored:
                 return RerankingResult(info=info, judgements=judgements, tokens=0)
             pairs = [(queries[i], documents[i]) for i in scored]
-            rows = await self._tokenized(
-                lambda: self._client.tokenize_pairs(pairs, instruction=instruction, truncate=truncate),
-                info=info,
+            cuttable = await self._tokenized(
+                lambda: self._client.token_rows_of_pairs(
+                    pairs,
+                    instruction=instruction,
+                    truncate=truncate,
+                    max_total_tokens=self._settings.max_request_tokens,
+                ),
+                max_tokens=info.max_tokens,
                 noun="document",
                 indices=scored,
             )
+            rows = [row.ids for row in cuttable]
+            exchange.truncated = truncation(cuttable, noun="documents")
             reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
             slices = await _in_slices(rows, self._client.score_tokens)
             reservation.record_answer()
@@ -297,16 +318,19 @@ class Engine:
         info = await self.embedding_model()
         with self._pending.reserve(len(texts)) as reservation:
             exchange.items = len(texts)
-            rows = await self._tokenized(
-                lambda: self._client.tokenize(texts, kind=kind, truncate=False),
-                info=info,
+            cuttable = await self._tokenized(
+                lambda: self._client.token_rows(
+                    texts, kind=kind, truncate=False, max_total_tokens=self._settings.max_request_tokens
+                ),
+                max_tokens=info.max_tokens,
                 noun="text",
             )
+            rows = [row.ids for row in cuttable]
             reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
             tokenizer = await self._offsets(info)
             # A query prompt of None stands for an instruction.
             has_prompt = info.query_prompt != "" if kind == "query" else info.document_prompt != ""
-            return await asyncio.to_thread(tokenizer.tokens_of_all, texts, rows, has_prompt=has_prompt)
+            return await _in_thread(lambda: tokenizer.tokens_of_all(texts, rows, has_prompt=has_prompt))
 
     async def decode(
         self,
@@ -336,7 +360,7 @@ class Engine:
             exchange.items = len(rows)
             reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
             tokenizer = await self._offsets(info)
-            return await asyncio.to_thread(tokenizer.texts_of_all, rows, skip_special_tokens=skip_special_tokens)
+            return await _in_thread(lambda: tokenizer.texts_of_all(rows, skip_special_tokens=skip_special_tokens))
 
     async def _offsets(self, info: ModelInfo) -> OffsetTokenizer:
         if self._offset_tokenizer is None:
@@ -365,24 +389,28 @@ class Engine:
     def _count_tokens(self, rows: Sequence[Sized], *, exchange: Exchange) -> int:
         exchange.tokens = sum(len(row) for row in rows)
         if exchange.tokens > self._settings.max_request_tokens:
-            raise ApiError(
-                "too_many",
-                f"{exchange.tokens} tokens are more than the {self._settings.max_request_tokens} that one request "
-                "may have; send fewer texts at once",
-            )
+            raise self._too_many_tokens()
         return exchange.tokens
+
+    def _too_many_tokens(self) -> ApiError:
+        return ApiError(
+            "too_many",
+            f"the texts have more than the {self._settings.max_request_tokens} tokens that one request may have; send "
+            "fewer texts at once, or a shorter query",
+        )
 
     async def _tokenized(
         self,
-        tokenize: Callable[[], Awaitable[list[TokenIds]]],
+        tokenize: Callable[[], Awaitable[list[TokenRow]]],
         *,
-        info: ModelInfo | RerankerInfo,
+        max_tokens: int,
         noun: str,
         indices: Sequence[int] | None = None,
-    ) -> list[TokenIds]:
+    ) -> list[TokenRow]:
         """Tokenize when it is this request's turn; errors call a text what the request calls it.
 
-        `indices` are those of the texts in the request, if not all of them are tokenized.
+        A request that is cancelled keeps its turn until its tokenizing has ended. `indices` are those of the texts in
+        the request, if not all of them are tokenized.
         """
         try:
             async with self._tokenizing:
@@ -390,7 +418,13 @@ class Engine:
         except EmptyTextError as error:
             raise empty_text(_index_in_request(error.index, indices), noun=noun) from error
         except TextTooLongError as error:
-            raise text_too_long(_index_in_request(error.index, indices), noun=noun, info=info) from error
+            raise text_too_long(_index_in_request(error.index, indices), noun=noun, max_tokens=max_tokens) from error
+        except TooManyTokensError as error:
+            raise self._too_many_tokens() from error
+        except InvalidInputError as error:
+            if error.index is None:
+                raise
+            raise ApiError("invalid", f"{noun} {_index_in_request(error.index, indices)}: {error.args[0]}") from error
 
 
 def _index_in_request(index: int | None, indices: Sequence[int] | None) -> int | None:
@@ -415,6 +449,16 @@ async def _if_served(question: Awaitable[_Result]) -> _Result | None:
         return await question
     except ApiError:
         return None
+
+
+async def _in_thread(work: Callable[[], _Result]) -> _Result:
+    """Do work on another thread. If this is cancelled, it ends when the work does, not before."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def _in_slices(

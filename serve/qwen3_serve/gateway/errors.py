@@ -16,6 +16,7 @@ from qwen3_client import (
     ServerTimeoutError,
     ServerUnavailableError,
     TextTooLongError,
+    TooManyTokensError,
 )
 
 Cause = Literal[
@@ -107,6 +108,8 @@ def api_error_for(error: Qwen3ClientError, *, request_id: str) -> ApiError:
         return ApiError("empty", str(error))
     if isinstance(error, TextTooLongError):
         return ApiError("too_long", str(error))
+    if isinstance(error, TooManyTokensError):
+        return ApiError("too_many", str(error))
     if isinstance(error, InvalidInputError):
         return ApiError("invalid", str(error))
     if isinstance(error, ServerOverloadedError):

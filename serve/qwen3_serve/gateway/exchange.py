@@ -24,6 +24,7 @@ class Exchange:
         status: The HTTP status of the response; 0 before there is one, 499 if the client closed the connection first.
         cause: The cause of an error response; "" for a success.
         fingerprint: The fingerprint of the model that answered; "" if none did, or if it has none.
+        truncated: What was cut off from the texts, as the response header `x-truncated` says it; "" for nothing.
         started: When the request arrived, in seconds of `perf_counter`.
     """
 
@@ -34,7 +35,16 @@ class Exchange:
     status: int = 0
     cause: str = ""
     fingerprint: str = ""
+    truncated: str = ""
     started: float = field(default_factory=perf_counter)
+
+    def warnings(self) -> list[str]:
+        """Return sentences about what was cut off, for the APIs whose responses have room for them."""
+        cut = (entry.partition("=") for entry in self.truncated.split(", ") if entry)
+        return [
+            f"truncated to fit the limit of tokens: {noun if not count else f'{count} of the {noun}'}"
+            for noun, _, count in cut
+        ]
 
 
 def open_exchange(scope: Scope) -> Exchange:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from qwen3_client import InvalidInputError, ModelInfo, RerankerInfo
+from qwen3_client import InvalidInputError, ModelInfo, TokenRow
 
 from .errors import ApiError
 
@@ -17,8 +17,14 @@ Truncate = Literal[False, "start", "end"]
 
 
 def token_ids(
-    ids: Sequence[int], *, info: ModelInfo, truncate: Truncate, index: int, append_end_token: bool = False
-) -> TokenIds:
+    ids: Sequence[int],
+    *,
+    info: ModelInfo,
+    truncate: Truncate,
+    index: int,
+    max_tokens: int | None = None,
+    append_end_token: bool = False,
+) -> TokenRow:
     """Make the model's input from the token ids of a text: truncated if need be, with one end-of-text token last.
 
     Clients that tokenize with another model's vocabulary send ids that are valid here and mean other texts. Only the
@@ -29,13 +35,15 @@ def token_ids(
         info: What the model says about itself.
         truncate: Which end too many ids lose; False to refuse them.
         index: Index of the text in the request.
+        max_tokens: Most ids of one text; None for the model's limit.
         append_end_token: Whether to take ids without the end-of-text token, and append it.
 
     Returns:
-        INT64 `[n]`, with n at most `info.max_tokens`.
+        INT64 `[n]`, with n at most `max_tokens`, and whether ids were cut off.
 
     Raises:
-        ApiError: There are no ids, too many, one is outside the vocabulary, or the last is not the end-of-text token.
+        ApiError: There are no ids, too many, or no room for any; one is outside the vocabulary, or the last is not the
+            end-of-text token.
     """
     if not ids:
         raise ApiError("empty", f"text {index} has no token ids", param="input")
@@ -50,12 +58,16 @@ def token_ids(
             param="input",
         )
     body = list(ids[:-1] if ids[-1] == info.eos_token_id else ids)
-    max_body = info.max_tokens - 1
-    if len(body) > max_body:
+    limit = min(max_tokens or info.max_tokens, info.max_tokens)
+    kept = limit - 1
+    if kept < 1:
+        raise ApiError("invalid", f"{limit} token leaves no room for the text before the end-of-text token: allow more")
+    is_cut = len(body) > kept
+    if is_cut:
         if truncate is False:
-            raise text_too_long(index, noun="text", info=info)
-        body = body[-max_body:] if truncate == "start" else body[:max_body]
-    return np.array([*body, info.eos_token_id], dtype=np.int64)
+            raise text_too_long(index, noun="text", max_tokens=limit)
+        body = body[-kept:] if truncate == "start" else body[:kept]
+    return TokenRow(np.array([*body, info.eos_token_id], dtype=np.int64), is_cut=is_cut)
 
 
 def check_ids(ids: Sequence[int], *, info: ModelInfo, index: int) -> None:
@@ -72,29 +84,19 @@ def check_ids(ids: Sequence[int], *, info: ModelInfo, index: int) -> None:
         )
 
 
-def cut(row: TokenIds, *, max_tokens: int, truncate: Truncate, index: int, noun: str) -> TokenIds:
-    """Cut a text to fewer tokens than the model takes; the end-of-text token stays.
+def truncation(rows: Sequence[TokenRow], *, noun: str) -> str:
+    """Return what was cut off from a request's texts, as a dictionary of structured fields (RFC 9651); "" for nothing.
 
     Args:
-        row: INT64 `[n]`, the end-of-text token last.
-        max_tokens: Most tokens of the text, with that one.
-        truncate: Which end a text that is too long loses; False to refuse it.
-        index: Index of the text in the request.
-        noun: What the request calls a text.
+        rows: The texts, or pairs, as they are sent.
+        noun: What the request calls its texts, such as `documents`, whose number is the value.
 
     Returns:
-        INT64 `[n]`, with n at most `max_tokens`.
-
-    Raises:
-        ApiError: The text is too long, and `truncate` is False.
+        Such as `query, documents=2`: `query` if a query was cut.
     """
-    if len(row) <= max_tokens:
-        return row
-    if truncate is False:
-        raise ApiError("too_long", f"{noun} {index} is longer than the {max_tokens} tokens that the request allows")
-    kept = max_tokens - 1
-    body = row[:-1]
-    return np.concatenate([body[len(body) - kept :] if truncate == "start" else body[:kept], row[-1:]])
+    cut = sum(row.is_cut for row in rows)
+    query = ["query"] if any(row.is_query_cut for row in rows) else []
+    return ", ".join([*query, *([f"{noun}={cut}"] if cut else [])])
 
 
 def check_dimensions(dimensions: int | None, *, info: ModelInfo) -> None:
@@ -115,12 +117,18 @@ def empty_text(index: int | None, *, noun: str) -> ApiError:
     return ApiError("empty", f"{noun} {index} is empty: leave it out")
 
 
-def text_too_long(index: int | None, *, noun: str, info: ModelInfo | RerankerInfo) -> ApiError:
-    """Make the error for a text that is too long for the model; `noun` is what the request calls a text."""
+def text_too_long(index: int | None, *, noun: str, max_tokens: int) -> ApiError:
+    """Make the error for a text that is too long for the model, or for the request.
+
+    Args:
+        index: Index of the text in the request.
+        noun: What the request calls a text.
+        max_tokens: How many tokens it may have.
+    """
     return ApiError(
         "too_long",
-        f"{noun} {index} is longer than the {info.max_tokens} tokens that the model takes; shorten it, split it, or "
-        "let the request truncate it",
+        f"{noun} {index} is longer than the {max_tokens} tokens that the model takes, or the request allows; shorten "
+        "it, split it, or let the request truncate it",
     )
 
 

@@ -43,7 +43,9 @@ def test_the_public_surface_is_pinned() -> None:
         "ServerUnavailableError",
         "TextTooLongError",
         "Tls",
+        "TokenRow",
         "TokenizerUnavailableError",
+        "TooManyTokensError",
         "Truncate",
         "UnknownModelError",
         "dequantize",
@@ -66,6 +68,8 @@ def test_the_public_surface_is_pinned() -> None:
             "reranker_info",
             "score",
             "score_tokens",
+            "token_rows",
+            "token_rows_of_pairs",
             "tokenize",
             "tokenize_pairs",
         ]

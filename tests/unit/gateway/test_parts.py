@@ -120,6 +120,7 @@ CLIENT_ERRORS: dict[str, tuple[Cause, bool, int | None]] = {
     "ServerTimeoutError": ("timeout", False, None),
     "ServerUnavailableError": ("unavailable", False, 5),
     "TextTooLongError": ("too_long", True, None),
+    "TooManyTokensError": ("too_many", True, None),
     "TokenizerUnavailableError": ("internal", False, None),
 }
 

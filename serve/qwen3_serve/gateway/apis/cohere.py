@@ -122,7 +122,11 @@ async def _embed(request: Request, *, version: str) -> Response:
             "texts": texts,
             "embeddings": by_type["float"] if is_plain else by_type,
             "response_type": "embeddings_floats" if is_plain else "embeddings_by_type",
-            "meta": {"api_version": {"version": version}, "billed_units": {"input_tokens": embedded.tokens}},
+            "meta": {
+                "api_version": {"version": version},
+                "billed_units": {"input_tokens": embedded.tokens},
+                **({"warnings": warnings} if (warnings := exchange.warnings()) else {}),
+            },
         }
     )
 

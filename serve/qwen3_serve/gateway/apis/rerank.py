@@ -164,6 +164,7 @@ async def reranked(request: Request, body: RerankRequest, *, version: str) -> Re
                 "api_version": {"version": version},
                 "billed_units": {"search_units": 1},
                 "tokens": {"input_tokens": result.tokens},
+                **({"warnings": warnings} if (warnings := exchange.warnings()) else {}),
             },
         }
     )

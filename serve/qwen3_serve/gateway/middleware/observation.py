@@ -41,6 +41,8 @@ class Observation:
                 message["headers"] = [*message["headers"], (b"x-request-id", exchange.request_id.encode())]
                 if exchange.fingerprint:
                     message["headers"].append((b"x-model-fingerprint", exchange.fingerprint.encode()))
+                if exchange.truncated and not exchange.cause:
+                    message["headers"].append((b"x-truncated", exchange.truncated.encode()))
             await send(message)
 
         self._metrics.requests_in_progress.inc()
