@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwen3_export.model_directory.triton_config import read_config
-
 from ..errors import ServeError
 from .text_tensors import TextTensors
 
@@ -75,6 +73,8 @@ def write_text_models(models: list[TextModel], folder: Path, *, config_file: str
 
 
 def _beside(packed: Path, *, config_file: str, tensors: TextTensors) -> Iterator[TextModel]:
+    from qwen3_export.model_directory.triton_config import read_config  # imports numpy, which `--help` does without
+
     config = read_config(packed / config_file)
     if [tensor.name for tensor in config.input] != ["input_ids"]:  # a TensorRT plan, which its front asks
         return
