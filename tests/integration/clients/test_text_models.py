@@ -1,7 +1,9 @@
-"""Other people's clients against the text models of `serve --text`, each in an environment of its own, without Python of ours."""
+"""Other people's clients against the text models of `serve --text`, in environments without Python of ours."""
 
 import json
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,12 +64,22 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def environments() -> Iterator[dict[tuple[str, ...], Path]]:
+    """The interpreters of the environments that are made already, by their requirements."""
+    made: dict[tuple[str, ...], Path] = {}
+    yield made
+    for python in made.values():
+        shutil.rmtree(python.parents[1])
+
+
 @pytest.mark.parametrize("name", EMBEDDING)
-def test_a_library_embeds(triton: Triton, tmp_path: Path, name: str) -> None:
+def test_a_library_embeds(triton: Triton, environments: dict[tuple[str, ...], Path], name: str) -> None:
     kind, requirements, program = EMBEDDING[name]
-    python = make_environment(tmp_path / "venv", *requirements)
+    if requirements not in environments:
+        environments[requirements] = make_environment(Path(tempfile.mkdtemp(prefix="client-")) / "venv", *requirements)
     done = subprocess.run(
-        [python, "-c", START + program, json.dumps([triton.http_url, DOCUMENTS])],
+        [environments[requirements], "-c", START + program, json.dumps([triton.http_url, DOCUMENTS])],
         env=clean_environment(),
         capture_output=True,
         text=True,
