@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .gateway_options import add_gateway_options
 from .triton.ports import is_loopback, port_number
+from .triton.text_tensors import TextTensors, tensor_names
 
 if TYPE_CHECKING:
     from .gateway_process import Gateway
@@ -69,6 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare the files with the manifest first: quick for sizes and small files, full for every byte "
         "(%(default)s)",
     )
+    parser.add_argument(
+        "--text",
+        nargs="?",
+        type=tensor_names,
+        const=TextTensors(),
+        metavar="INPUT:OUTPUT",
+        help="serve models that take texts too, such as qwen3_embedding_text, for Triton clients without a tokenizer; "
+        "their tensors have the names input_text:embedding unless others are given",
+    )
     parser.add_argument("--gateway", action="store_true", help="start the HTTP gateway too, in front of this Triton")
     parser.add_argument(
         "--drain-timeout",
@@ -121,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
         drain_timeout_s=args.drain_timeout,
         echo_log=True,
         arguments=args.triton_arguments,
+        text=args.text,
         report=_say,
     )
     try:
@@ -178,6 +189,7 @@ def _ready(
             f"  metrics  {triton.metrics_url}",
             *([f"  gateway  {gateway.url}"] if gateway else []),
             *(f"  model    {model}" for model in described),
+            *(f"  text     {name}" for name in triton.text_models),
             "",
             f'Next: qwen3-triton embed {url}--query "What is the capital of China?"',
             "Stop: Ctrl-C",

@@ -25,8 +25,11 @@ ALLOWED: dict[str, set[str]] = {
     "qwen3_export.templates": {"qwen3_serve.host.triton_model"},  # an export's 1/model.py, which runs in Triton
     "qwen3_serve.gateway": {"qwen3_client"},
     "qwen3_serve.host": {
+        "qwen3_client",  # a text model is the client, in front of a packed model
+        "qwen3_export",
         "qwen3_export.cpu",
         "qwen3_export.cuda",
+        "qwen3_export.model_directory.triton_config",
         "qwen3_export.triton_requests",
         "qwen3_export.triton_tensors",
     },
@@ -36,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
         "qwen3_export.cuda",
         "qwen3_export.model_directory.manifest",
         "qwen3_export.model_directory.repository",
+        "qwen3_export.model_directory.triton_config",
     },
     "qwen3_serve": set(),
 }

@@ -37,17 +37,15 @@ def check_first_answer(config: Mapping[str, Any], infer: Callable[[bytes], tuple
 
 
 def _request(config: Mapping[str, Any]) -> bytes:
+    return json.dumps({"inputs": [_input(tensor) for tensor in config["input"]]}).encode()
+
+
+def _input(tensor: Mapping[str, Any]) -> dict[str, Any]:
+    if tensor["data_type"] == "TYPE_STRING":  # of a text model
+        return {"name": tensor["name"], "datatype": "BYTES", "shape": [1], "data": ["a"]}
     # The id 1 is in every vocabulary; and an attention mask, which the model of a TensorRT plan takes, is ones too.
-    inputs = [
-        {
-            "name": tensor["name"],
-            "datatype": tensor["data_type"].removeprefix("TYPE_"),
-            "shape": [1, _TOKENS],
-            "data": [1] * _TOKENS,
-        }
-        for tensor in config["input"]
-    ]
-    return json.dumps({"inputs": inputs}).encode()
+    datatype = tensor["data_type"].removeprefix("TYPE_")
+    return {"name": tensor["name"], "datatype": datatype, "shape": [1, _TOKENS], "data": [1] * _TOKENS}
 
 
 def _difference(config: Mapping[str, Any], status: int, body: bytes) -> str | None:
@@ -60,7 +58,7 @@ def _difference(config: Mapping[str, Any], status: int, body: bytes) -> str | No
     except (ValueError, KeyError, TypeError):
         return f"this is no inference response: {excerpt}"
     for tensor in config["output"]:
-        name, shape = tensor["name"], [1, *(int(size) for size in tensor["dims"])]
+        name, shape = tensor["name"], _shape(tensor)
         output = outputs.get(name, {})
         values = output.get("data", [])
         if output.get("shape") != shape or len(values) != math.prod(shape):
@@ -71,6 +69,12 @@ def _difference(config: Mapping[str, Any], status: int, body: bytes) -> str | No
         if name == "embedding" and _is_normalized(config) and abs(norm - 1) > _NORM_TOLERANCE:
             return f"{name} should have norm 1, and has {norm:.6g}"
     return None
+
+
+def _shape(tensor: Mapping[str, Any]) -> list[int]:
+    """Return the shape of an output for one text; a text model states the number of texts as -1."""
+    sizes = [int(size) for size in tensor["dims"]]
+    return [1, *sizes[1:]] if sizes[0] == -1 else [1, *sizes]
 
 
 def _is_normalized(config: Mapping[str, Any]) -> bool:

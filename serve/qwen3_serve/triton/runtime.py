@@ -41,6 +41,11 @@ class Runtime:
     stub: Path | None
     config_name: str | None
 
+    @property
+    def config_file(self) -> str:
+        """The path of that configuration in a model directory."""
+        return "config.pbtxt" if self.config_name is None else f"configs/{self.config_name}.pbtxt"
+
     def backend_directory(self, scratch: Path) -> Path:
         """Return a backend directory with the stub where Triton expects it, made in `scratch` if need be."""
         if self.stub is None:

@@ -28,6 +28,8 @@ from .progress import ProgressMessages
 from .repository import check_config, exported_models
 from .runtime import EMBEDDED_CONFIG, Runtime, find_runtime
 from .startup import Startup
+from .text_models import TextModel, text_models, write_text_models
+from .text_tensors import TextTensors
 
 _KILL_AFTER_S = 5.0  # beyond `drain_timeout_s`
 _PORT_ATTEMPTS = 5
@@ -58,6 +60,7 @@ class Triton:
         echo_log: Whether to copy Triton's warnings and errors to stderr once it is ready. Earlier ones, mostly about
             missing GPUs, are in `log`, and in the error if the start fails.
         arguments: Further arguments for tritonserver, such as `--grpc-use-ssl=1`.
+        text: Serve a text model beside each packed model, with tensors of these names; None for none.
         report: Called from another thread with a line every ten seconds while starting or stopping takes longer.
     """
 
@@ -76,6 +79,7 @@ class Triton:
         drain_timeout_s: int = 10,
         echo_log: bool = False,
         arguments: Sequence[str] = (),
+        text: TextTensors | None = None,
         report: Callable[[str], None] | None = None,
     ) -> None:
         self._repository = Path(repository)
@@ -88,9 +92,11 @@ class Triton:
         self._drain_timeout_s = drain_timeout_s
         self._echo_log = echo_log
         self._more_arguments = list(arguments)
+        self._text = text
         self._report = report
         self._step = ""  # what is being done now, for `report`
         self._runtime: Runtime | None = None
+        self._text_models: list[TextModel] = []
         # Of the running server:
         self._id = ""  # unique; in its responses and in the names of its shared memory
         self._ports: dict[str, int] = {}
@@ -146,6 +152,11 @@ class Triton:
             served[name] = {key: value["string_value"] for key, value in config["parameters"].items()}
         return served
 
+    @property
+    def text_models(self) -> list[str]:
+        """The names of the served text models; empty without `text`."""
+        return [model.name for model in self._text_models]
+
     def wait(self) -> int:
         """Block until Triton ends by itself; return its exit code."""
         return self._running.wait()
@@ -169,6 +180,10 @@ class Triton:
             self._step = f"checking the files of {name}"
             check_integrity(self._repository / name, self._check)
         check_config(self._repository, models, runtime.config_name)
+        if self._text is not None:
+            self._text_models = text_models(
+                self._repository.resolve(), models, config_file=runtime.config_file, tensors=self._text
+            )
         for attempt in range(_PORT_ATTEMPTS):
             self._ports = choose_ports(self._host, self._wanted_ports)
             try:
@@ -225,7 +240,7 @@ class Triton:
         return Startup(
             self._process,
             server_id=self._id,
-            models=models,
+            models=[*models, *self.text_models],
             probe=self._probe,
             log=self._log,
             join_log=self._join_log,
@@ -245,9 +260,12 @@ class Triton:
             "--disable-auto-complete-config",
             # Only exported models: the repository may also hold folders that have no weights yet.
             "--model-control-mode=explicit",
-            *(f"--load-model={name}" for name in models),
+            *(f"--load-model={name}" for name in (*models, *self.text_models)),
             f"--exit-timeout-secs={self._drain_timeout_s}",
         ]
+        if self._text_models:
+            write_text_models(self._text_models, scratch / "text_models", config_file=runtime.config_file)
+            command.append(f"--model-repository={scratch / 'text_models'}")
         if runtime.caches.is_dir():
             command.append(f"--cache-directory={runtime.caches}")  # unused unless --cache-config asks for a cache
         if runtime.config_name is not None:
