@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from .base_client import BaseClient
 from .call_options import Encoding, Judging
 from .contract import EMBEDDING_NAME, LOGIT_NAME, SCORE_NAME, ModelInfo, RerankerInfo
+from .current_model import CurrentModel
 from .cuts import CutCounter
 from .errors import ContractMismatchError, InvalidInputError, ServerTimeoutError, ServerUnavailableError
 from .frame import Prompt
@@ -48,14 +49,14 @@ class AsyncClient(BaseClient):
 
     def _open(self, options: ClientOptions, transport: Transport | None) -> None:
         self._session = Session(options, transport=transport)
-        self._embedding_model = ServedModel(
+        self._embedding_model = CurrentModel(
             self._session,
             ModelInfo,
             name=options.model,
             tokenizer=options.tokenizer,
             fingerprint=options.expected_fingerprint,
         )
-        self._reranker = ServedModel(
+        self._reranker = CurrentModel(
             self._session,
             RerankerInfo,
             name=options.reranker,
@@ -90,6 +91,10 @@ class AsyncClient(BaseClient):
     async def is_ready(self) -> bool:
         """See `Client.is_ready`."""
         return await self._session.run(self._are_ready())
+
+    def _expect(self, fingerprint: str | None) -> None:
+        """Refuse, from now on, an embedding model with another fingerprint; None for any."""
+        self._embedding_model.fingerprint = fingerprint
 
     def _count_cuts(self) -> CutCounter:
         """Return a counter of what is cut off, from now on, from texts that are too long for the embedding model."""
@@ -140,7 +145,7 @@ class AsyncClient(BaseClient):
         if isinstance(texts, str):
             raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
         how = Encoding(kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority)
-        how = await self._session.run(self._completed(how))
+        served, how = await self._session.run(self._begin_stream(how))
         count = 0
         pending: deque[asyncio.Future[Outcome[Vectors]]] = deque()
 
@@ -154,7 +159,7 @@ class AsyncClient(BaseClient):
 
         try:
             async for group in _groups(texts, size=self._session.options.concurrency):
-                pending.append(asyncio.wrap_future(self._session.submit(self._embed(group, how))))
+                pending.append(asyncio.wrap_future(self._session.submit(self._embed(group, how, served))))
                 if len(pending) > 1:  # one group is on its way while the caller uses the rows of another
                     async for row in finished():
                         yield row
@@ -172,20 +177,26 @@ class AsyncClient(BaseClient):
         kind: Kind = "document",
         instruction: str | None = None,
         truncate: Truncate = True,
+        fingerprint: str | None = None,
     ) -> list[NDArray[np.int64]]:
         """See `Client.tokenize`."""
         if isinstance(texts, str):
             raise InvalidInputError("tokenize takes a sequence of texts, not one str: put it into a list")
         how = Encoding(kind=kind, instruction=instruction, truncate=truncate)
-        return (await self._session.run(self._tokenize_all(as_texts(texts), how))).all("text")
+        return (await self._session.run(self._tokenize_all(as_texts(texts), how, fingerprint))).all("text")
 
     async def encode_tokens(
-        self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None, priority: Priority | None = None
+        self,
+        input_ids: Sequence[ArrayLike],
+        *,
+        dimensions: int | None = None,
+        priority: Priority | None = None,
+        fingerprint: str | None = None,
     ) -> Vectors:
         """See `Client.encode_tokens`."""
         rows = as_token_ids(input_ids, noun="text")
         how = Encoding(kind="document", dimensions=dimensions, priority=priority)
-        return await self._session.run(self._embed_all_rows(rows, how))
+        return await self._session.run(self._embed_all_rows(rows, how, fingerprint))
 
     async def rank(
         self,
@@ -220,18 +231,23 @@ class AsyncClient(BaseClient):
         return np.array([pair.judgement.score for pair in outcome.all("pair")], dtype=np.float32)
 
     async def tokenize_pairs(
-        self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        instruction: str | None = None,
+        truncate: bool = True,
+        fingerprint: str | None = None,
     ) -> list[NDArray[np.int64]]:
         """See `Client.tokenize_pairs`."""
         how = Judging(instruction=instruction, truncate=truncate)
-        return (await self._session.run(self._tokenize_all_pairs(as_pairs(pairs), how))).all("pair")
+        return (await self._session.run(self._tokenize_all_pairs(as_pairs(pairs), how, fingerprint))).all("pair")
 
     async def score_tokens(
-        self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None
+        self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None, fingerprint: str | None = None
     ) -> list[Judgement]:
         """See `Client.score_tokens`."""
         rows = as_token_ids(input_ids, noun="pair")
-        return await self._session.run(self._judge_all_rows(rows, Judging(priority=priority)))
+        return await self._session.run(self._judge_all_rows(rows, Judging(priority=priority), fingerprint))
 
     async def _encode(self, texts: str | Sequence[str], how: Encoding) -> Vectors:
         # All texts are checked before the first is sent: no work is done for a call that must fail.
@@ -242,68 +258,101 @@ class AsyncClient(BaseClient):
     # What follows runs on the thread of `io_thread`.
 
     async def _embed_all(self, texts: Sequence[str], how: Encoding) -> Vectors:
-        how = await self._completed(how)
-        outcome = await in_order(self._embed(group, how) for group in self._sliced(texts))
-        return _table(outcome.all("text"), how)
+        async def work(served: ServedModel[ModelInfo]) -> Vectors:
+            complete = how.completed(served.info)
+            outcome = await in_order(self._embed(group, complete, served) for group in self._sliced(texts))
+            return _table(outcome.all("text"), complete)
 
-    async def _embed(self, texts: Sequence[str], how: Encoding) -> Outcome[Vectors]:
+        return await self._embedding_model.call(work)
+
+    async def _begin_stream(self, how: Encoding) -> tuple[ServedModel[ModelInfo], Encoding]:
+        # Its vectors are used before its end, so it can't begin again: better to ask first.
+        served = await self._embedding_model.get(max_age_s=0)
+        return served, how.completed(served.info)
+
+    async def _embed(self, texts: Sequence[str], how: Encoding, served: ServedModel[ModelInfo]) -> Outcome[Vectors]:
         """Embed a few texts: make prompts and token ids, ask the server, cut the vectors to float32 `[dimensions]`."""
-        rows = await self._tokenize(texts, how)
-        vectors = await self._embed_rows(rows.results, how)
+        rows = await self._tokenize(texts, how, served)
+        vectors = await self._embed_rows(rows.results, how, served)
         return Outcome(vectors.results, vectors.failure or rows.failure)
 
-    async def _tokenize(self, texts: Sequence[str], how: Encoding) -> Outcome[NDArray[np.int64]]:
+    async def _tokenize(
+        self, texts: Sequence[str], how: Encoding, served: ServedModel[ModelInfo]
+    ) -> Outcome[NDArray[np.int64]]:
         prompts = [Prompt(text, how.frame) for text in texts]
-        rows = await self._embedding_model.tokenize(prompts, truncate=how.truncate)
+        rows = await served.tokenize(prompts, truncate=how.truncate)
         return Outcome([row.ids for row in rows.results], rows.failure)
 
-    async def _tokenize_all(self, texts: Sequence[str], how: Encoding) -> Outcome[NDArray[np.int64]]:
-        return await self._tokenize(texts, await self._completed(how))
+    async def _tokenize_all(
+        self, texts: Sequence[str], how: Encoding, fingerprint: str | None
+    ) -> Outcome[NDArray[np.int64]]:
+        served = await self._embedding_model.with_fingerprint(fingerprint)
+        return await self._tokenize(texts, how.completed(served.info), served)
 
-    async def _embed_all_rows(self, rows: Sequence[NDArray[np.int64]], how: Encoding) -> Vectors:
-        how = await self._completed(how)
-        check_ids(rows, await self._embedding_model.info(), noun="text")
-        outcome = await in_order(self._embed_rows(group, how) for group in self._sliced(rows))
+    async def _embed_all_rows(
+        self, rows: Sequence[NDArray[np.int64]], how: Encoding, fingerprint: str | None
+    ) -> Vectors:
+        served = await self._embedding_model.with_fingerprint(fingerprint)
+        how = how.completed(served.info)
+        check_ids(rows, served.info, noun="text")
+        groups = self._sliced(rows)
+        async with self._embedding_model.followed(served):
+            outcome = await in_order(self._embed_rows(group, how, served) for group in groups)
         return _table(outcome.all("text"), how)
 
-    async def _embed_rows(self, rows: Sequence[NDArray[np.int64]], how: Encoding) -> Outcome[Vectors]:
-        answers = await self._embedding_model.infer(rows, priority=how.priority)
+    async def _embed_rows(
+        self, rows: Sequence[NDArray[np.int64]], how: Encoding, served: ServedModel[ModelInfo]
+    ) -> Outcome[Vectors]:
+        answers = await served.infer(rows, priority=how.priority)
         vectors = (cut(outputs[EMBEDDING_NAME], dimensions=how.dimensions) for outputs in answers.results)
         return Outcome.collect(vectors, failure=answers.failure)
 
-    async def _completed(self, how: Encoding) -> Encoding:
-        return how.completed(await self._embedding_model.info())
-
     async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[JudgedPair]:
-        how = how.completed(await self._reranker.info())
-        return await in_order(self._judge(group, how) for group in self._sliced(pairs))
+        async def work(served: ServedModel[RerankerInfo]) -> Outcome[JudgedPair]:
+            complete = how.completed(served.info)
+            return await in_order(self._judge(group, complete, served) for group in self._sliced(pairs))
 
-    async def _judge(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[JudgedPair]:
+        return await self._reranker.call(work)
+
+    async def _judge(
+        self, pairs: Sequence[tuple[str, str]], how: Judging, served: ServedModel[RerankerInfo]
+    ) -> Outcome[JudgedPair]:
         """Judge a few pairs: make prompts and token ids, and ask the server."""
-        rows = await self._tokenize_pairs(pairs, how)
-        judgements = await self._judge_rows([row.ids for row in rows.results], how)
+        rows = await self._tokenize_pairs(pairs, how, served)
+        judgements = await self._judge_rows([row.ids for row in rows.results], how, served)
         judged = [
             JudgedPair(judgement, is_query_cut=row.is_query_cut, is_document_cut=row.is_cut)
             for judgement, row in zip(judgements.results, rows.results, strict=False)
         ]
         return Outcome(judged, judgements.failure or rows.failure)
 
-    async def _tokenize_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[TokenRow]:
+    async def _tokenize_pairs(
+        self, pairs: Sequence[tuple[str, str]], how: Judging, served: ServedModel[RerankerInfo]
+    ) -> Outcome[TokenRow]:
         prompts = [pair_prompt(pair, template=how.template, instruction=how.instruction or "") for pair in pairs]
-        return await self._reranker.tokenize(prompts, truncate=how.truncate)
+        return await served.tokenize(prompts, truncate=how.truncate)
 
-    async def _tokenize_all_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[NDArray[np.int64]]:
-        rows = await self._tokenize_pairs(pairs, how.completed(await self._reranker.info()))
+    async def _tokenize_all_pairs(
+        self, pairs: Sequence[tuple[str, str]], how: Judging, fingerprint: str | None
+    ) -> Outcome[NDArray[np.int64]]:
+        served = await self._reranker.with_fingerprint(fingerprint)
+        rows = await self._tokenize_pairs(pairs, how.completed(served.info), served)
         return Outcome([row.ids for row in rows.results], rows.failure)
 
-    async def _judge_all_rows(self, rows: Sequence[NDArray[np.int64]], how: Judging) -> list[Judgement]:
-        info = await self._reranker.info()
-        how = how.completed(info)
-        check_ids(rows, info, noun="pair")
-        return (await in_order(self._judge_rows(group, how) for group in self._sliced(rows))).all("pair")
+    async def _judge_all_rows(
+        self, rows: Sequence[NDArray[np.int64]], how: Judging, fingerprint: str | None
+    ) -> list[Judgement]:
+        served = await self._reranker.with_fingerprint(fingerprint)
+        how = how.completed(served.info)
+        check_ids(rows, served.info, noun="pair")
+        groups = self._sliced(rows)
+        async with self._reranker.followed(served):
+            return (await in_order(self._judge_rows(group, how, served) for group in groups)).all("pair")
 
-    async def _judge_rows(self, rows: Sequence[NDArray[np.int64]], how: Judging) -> Outcome[Judgement]:
-        answers = await self._reranker.infer(rows, priority=how.priority)
+    async def _judge_rows(
+        self, rows: Sequence[NDArray[np.int64]], how: Judging, served: ServedModel[RerankerInfo]
+    ) -> Outcome[Judgement]:
+        answers = await served.infer(rows, priority=how.priority)
         judgements = [
             Judgement(score=float(outputs[SCORE_NAME][0]), logit=float(outputs[LOGIT_NAME][0]))
             for outputs in answers.results
