@@ -89,8 +89,8 @@ class CurrentModel(Generic[InfoT]):
         """Return the model, for one call.
 
         Args:
-            max_age_s: seconds after which its config is read again. If the server does not answer, what is known counts,
-                because requests are retried.
+            max_age_s: seconds after which its config is read again. If the server does not answer, what is known
+                counts, because requests are retried.
 
         Raises:
             ContractMismatchError: as `info`.

@@ -96,8 +96,10 @@ class ModelChangedError(ContractMismatchError):
         answered: fingerprint of the model that answered; None if it is not known.
     """
 
-    def __init__(self, message: str, *, answered: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, index: int | None = None, noun: str = "text", answered: str | None = None
+    ) -> None:
+        super().__init__(message, index=index, noun=noun)
         self.answered = answered
 
 
