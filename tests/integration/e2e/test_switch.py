@@ -14,6 +14,8 @@ import pytest
 import tritonclient.grpc as grpc
 from numpy.typing import NDArray
 from qwen3_client import Client, ContractMismatchError, ModelChangedError
+from qwen3_client.bulk.corpus import Block
+from qwen3_client.bulk.unfinished import UnfinishedBlocks
 from qwen3_client.cli.main import main
 from qwen3_client.fingerprint import as_number
 from qwen3_export import export
@@ -238,3 +240,31 @@ def test_any_client_may_ask_which_model_answered(spaces: dict[str, Space], repos
         finally:
             wire.close()
     assert answer.as_numpy("fingerprint").tolist() == [[as_number(spaces["first"].fingerprint)]] * 2
+
+
+def test_a_bulk_run_stops_and_mixes_nothing(
+    spaces: dict[str, Space],
+    switched: tuple[Triton, Client, Callable[[], None]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    triton, _, switch = switched
+    corpus, output = tmp_path / "corpus.txt", tmp_path / "vectors.npy"
+    corpus.write_text("".join(f"{text}\n" for text in TEXTS))
+    finished: list[int] = []
+    real = UnfinishedBlocks.finished
+
+    def and_switch(self: UnfinishedBlocks, block: Block) -> None:
+        real(self, block)
+        finished.append(block.stop)
+        if len(finished) == 1:
+            switch()
+
+    monkeypatch.setattr(UnfinishedBlocks, "finished", and_switch)
+    command = ["embed", str(corpus), "--output", str(output), "--block-rows", "4", "--url", triton.grpc_url]
+    assert main([*command, "--text-column", "text"]) == 1
+    said = capsys.readouterr().err
+    assert f"but {spaces['first'].fingerprint} is expected" in said
+    assert not output.exists()
+    assert len(finished) < len(TEXTS) // 4
