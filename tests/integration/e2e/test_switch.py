@@ -201,14 +201,21 @@ def test_a_stream_ends_where_the_model_changes(
         np.testing.assert_array_equal(np.stack([*client.encode_stream(TEXTS)]), spaces["tokenizer"].vectors)
 
 
-def test_token_ids_are_for_one_model(
-    spaces: dict[str, Space], switched: tuple[Triton, Client, Callable[[], None]]
+def test_token_ids_are_for_one_model_and_reload_says_what_changed(
+    spaces: dict[str, Space],
+    switched: tuple[Triton, Client, Callable[[], None]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     _, client, switch = switched
     old = client.info().fingerprint
+    new = spaces["tokenizer"].fingerprint
     rows = client.tokenize(TEXTS, fingerprint=old)
     np.testing.assert_array_equal(client.encode_tokens(rows, fingerprint=old), spaces["first"].vectors)
     switch()
+    said = capsys.readouterr().out
+    assert f"  fingerprint: {new}, was {old}\n" in said
+    assert "  tokenizer_sha256: " in said
+    assert "model_sha256" not in said, "only the tokenizer changed"
     with pytest.raises(ModelChangedError):
         client.encode_tokens(rows)  # which the client takes for token ids of the model that it knows
     for call in (lambda: client.encode_tokens(rows, fingerprint=old), lambda: client.tokenize(TEXTS, fingerprint=old)):
