@@ -15,8 +15,8 @@ from the server. Every error that it raises is a `Qwen3ClientError`.
 
 `AsyncClient` has the same methods as coroutines.
 
-A call passes through the modules `client`, `async_client`, `served_model`, `session` and one of `transports`, in this
-order, and none of them calls back into the one before it.
+A call passes through the modules `client`, `async_client`, `current_model`, `served_model`, `session` and one of
+`transports`, in this order, and none of them calls back into the one before it.
 """
 
 import importlib

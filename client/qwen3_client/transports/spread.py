@@ -187,7 +187,7 @@ class SpreadTransport:
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_s
         failure: ServerOverloadedError | ServerUnavailableError | None = None
-        for server in self._order(clock()):
+        for server in self._order(clock(), model):
             if server.left_out_until:
                 server.left_out_until = clock() + _UNAVAILABLE_S  # until this request knows more
             try:
@@ -211,10 +211,13 @@ class SpreadTransport:
             raise failure.saying(f"{failure.args[0]}; {others}") from failure
         raise failure
 
-    def _order(self, now: float) -> list[_Server]:
-        """Return the servers from the next one on, those that are left out last."""
-        turned = self._servers[self._next :] + self._servers[: self._next]
-        self._next = (self._next + 1) % len(self._servers)
+    def _order(self, now: float, model: str | None) -> list[_Server]:
+        """Return the servers from the next one on, those that are left out last, and none with another model."""
+        counts = self._fingerprints.get(model or "")
+        servers = [each for each in self._servers if each.fingerprints.get(model or "", counts) == counts]
+        first = self._next % max(len(servers), 1)
+        turned = servers[first:] + servers[:first]
+        self._next = first + 1
         return sorted(turned, key=lambda server: server.left_out_until > now)
 
 
