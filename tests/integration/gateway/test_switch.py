@@ -5,11 +5,13 @@ import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from qwen3_client import Client
 from qwen3_client.cli.main import main
 from qwen3_export import export
@@ -45,12 +47,20 @@ def triton(checkpoints: list[Path], tmp_path: Path) -> Iterator[Triton]:
         yield server
 
 
+def all_of_the_last(seen: list[str], fingerprint: str) -> bool:
+    return seen[-4:] == [fingerprint] * 4
+
+
+def is_served(http: httpx.Client, checkpoint: Path) -> bool:
+    return bool(http.get("/info").json()["model_id"] == str(checkpoint))
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_every_answer_says_of_which_space_it_is(
     checkpoints: list[Path], triton: Triton, tmp_path: Path, protocol: str
 ) -> None:
     url = triton.grpc_url if protocol == "grpc" else triton.http_url
-    expected: dict[str, np.ndarray] = {}
+    expected: dict[str, NDArray[np.float32]] = {}
     seen: list[str] = []
     unready: list[int] = []
     stop = threading.Event()
@@ -59,7 +69,7 @@ def test_every_answer_says_of_which_space_it_is(
         httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http,
         ThreadPoolExecutor(2) as pool,
     ):
-        answers: list[tuple[str, np.ndarray]] = []
+        answers: list[tuple[str, NDArray[np.float32]]] = []
 
         def embed() -> None:
             while not stop.is_set():
@@ -82,11 +92,8 @@ def test_every_answer_says_of_which_space_it_is(
                     fingerprint = client.info().fingerprint
                     assert fingerprint is not None
                     expected[fingerprint] = client.encode_document(TEXTS)
-                wait_until(
-                    lambda f=fingerprint: seen[-4:].count(f) == 4,
-                    what="the old model answers",
-                )
-                wait_until(lambda c=checkpoint: http.get("/info").json()["model_id"] == str(c), what="/info is the old")
+                wait_until(partial(all_of_the_last, seen, fingerprint), what="the old model answers")
+                wait_until(partial(is_served, http, checkpoint), what="/info has the old model")
                 tokens = http.post("/tokenize", json={"inputs": "e"}).json()[0]
                 assert tokens[0]["text"] == "e"
                 assert tokens[0]["id"] == json.loads((checkpoint / "tokenizer.json").read_text())["model"]["vocab"]["e"]
