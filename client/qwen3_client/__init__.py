@@ -15,8 +15,8 @@ from the server. Every error that it raises is a `Qwen3ClientError`.
 
 `AsyncClient` has the same methods as coroutines.
 
-A call passes through the modules `client`, `async_client`, `served_model`, `session` and one of `transports`, in this
-order, and none of them calls back into the one before it.
+A call passes through the modules `client`, `async_client`, `current_model`, `served_model`, `session` and one of
+`transports`, in this order, and none of them calls back into the one before it.
 """
 
 import importlib
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         EmptyTextError,
         InferenceError,
         InvalidInputError,
+        ModelChangedError,
         Qwen3ClientError,
         RefusedError,
         ServerOverloadedError,
@@ -66,6 +67,7 @@ __all__ = [
     "InvalidInputError",
     "Judgement",
     "Kind",
+    "ModelChangedError",
     "ModelInfo",
     "Priority",
     "Qwen3ClientError",
@@ -99,6 +101,7 @@ _MODULES = {
     "EmptyTextError": "errors",
     "InferenceError": "errors",
     "InvalidInputError": "errors",
+    "ModelChangedError": "errors",
     "Judgement": "ranking",
     "Kind": "options",
     "ModelInfo": "contract",

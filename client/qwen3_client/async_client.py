@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from .base_client import BaseClient
 from .call_options import Encoding, Judging
 from .contract import EMBEDDING_NAME, LOGIT_NAME, SCORE_NAME, ModelInfo, RerankerInfo
+from .current_model import CurrentModel
 from .cuts import CutCounter
 from .errors import ContractMismatchError, InvalidInputError, ServerTimeoutError, ServerUnavailableError
 from .frame import Prompt
@@ -48,14 +49,14 @@ class AsyncClient(BaseClient):
 
     def _open(self, options: ClientOptions, transport: Transport | None) -> None:
         self._session = Session(options, transport=transport)
-        self._embedding_model = ServedModel(
+        self._embedding_model = CurrentModel(
             self._session,
             ModelInfo,
             name=options.model,
             tokenizer=options.tokenizer,
             fingerprint=options.expected_fingerprint,
         )
-        self._reranker = ServedModel(
+        self._reranker = CurrentModel(
             self._session,
             RerankerInfo,
             name=options.reranker,
@@ -93,6 +94,10 @@ class AsyncClient(BaseClient):
     async def is_ready(self) -> bool:
         """See `Client.is_ready`."""
         return await self._session.run(self._are_ready())
+
+    def _expect(self, fingerprint: str | None) -> None:
+        """Refuse, from now on, an embedding model with another fingerprint; None for any."""
+        self._embedding_model.fingerprint = fingerprint
 
     def _count_cuts(self) -> CutCounter:
         """Return a counter of what is cut off, from now on, from texts that are too long for the embedding model."""
@@ -143,7 +148,7 @@ class AsyncClient(BaseClient):
         if isinstance(texts, str):
             raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
         how = Encoding(kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority)
-        how = await self._session.run(self._completed(how))
+        served, how = await self._session.run(self._begin_stream(how))
         count = 0
         pending: deque[asyncio.Future[Outcome[Vectors]]] = deque()
 
@@ -157,7 +162,7 @@ class AsyncClient(BaseClient):
 
         try:
             async for group in _groups(texts, size=self._session.options.concurrency):
-                pending.append(asyncio.wrap_future(self._session.submit(self._embed(group, how))))
+                pending.append(asyncio.wrap_future(self._session.submit(self._embed(group, how, served))))
                 if len(pending) > 1:  # one group is on its way while the caller uses the rows of another
                     async for row in finished():
                         yield row
@@ -175,12 +180,13 @@ class AsyncClient(BaseClient):
         kind: Kind = "document",
         instruction: str | None = None,
         truncate: Truncate = True,
+        fingerprint: str | None = None,
     ) -> list[NDArray[np.int64]]:
         """See `Client.tokenize`."""
         if isinstance(texts, str):
             raise InvalidInputError("tokenize takes a sequence of texts, not one str: put it into a list")
         how = Encoding(kind=kind, instruction=instruction, truncate=truncate)
-        return (await self._session.run(self._tokenize_all(as_texts(texts), how))).all("text")
+        return (await self._session.run(self._tokenize_all(as_texts(texts), how, fingerprint))).all("text")
 
     async def token_rows(
         self,
@@ -191,21 +197,29 @@ class AsyncClient(BaseClient):
         truncate: Truncate = True,
         max_tokens: int | None = None,
         max_total_tokens: int | None = None,
+        fingerprint: str | None = None,
     ) -> list[TokenRow]:
         """See `Client.token_rows`."""
         if isinstance(texts, str):
             raise InvalidInputError("token_rows takes a sequence of texts, not one str: put it into a list")
         how = Encoding(kind=kind, instruction=instruction, truncate=truncate)
-        coroutine = self._token_rows(as_texts(texts), how, max_tokens=max_tokens, max_total_tokens=max_total_tokens)
-        return (await self._session.run(coroutine)).all("text")
+        rows = self._token_rows(
+            as_texts(texts), how, fingerprint, max_tokens=max_tokens, max_total_tokens=max_total_tokens
+        )
+        return (await self._session.run(rows)).all("text")
 
     async def encode_tokens(
-        self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None, priority: Priority | None = None
+        self,
+        input_ids: Sequence[ArrayLike],
+        *,
+        dimensions: int | None = None,
+        priority: Priority | None = None,
+        fingerprint: str | None = None,
     ) -> Vectors:
         """See `Client.encode_tokens`."""
         rows = as_token_ids(input_ids, noun="text")
         how = Encoding(kind="document", dimensions=dimensions, priority=priority)
-        return await self._session.run(self._embed_all_rows(rows, how))
+        return await self._session.run(self._embed_all_rows(rows, how, fingerprint))
 
     async def rank(
         self,
@@ -240,11 +254,16 @@ class AsyncClient(BaseClient):
         return np.array([pair.judgement.score for pair in outcome.all("pair")], dtype=np.float32)
 
     async def tokenize_pairs(
-        self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        instruction: str | None = None,
+        truncate: bool = True,
+        fingerprint: str | None = None,
     ) -> list[NDArray[np.int64]]:
         """See `Client.tokenize_pairs`."""
         how = Judging(instruction=instruction, truncate=truncate)
-        return (await self._session.run(self._tokenize_all_pairs(as_pairs(pairs), how))).all("pair")
+        return (await self._session.run(self._tokenize_all_pairs(as_pairs(pairs), how, fingerprint))).all("pair")
 
     async def token_rows_of_pairs(
         self,
@@ -253,18 +272,19 @@ class AsyncClient(BaseClient):
         instruction: str | None = None,
         truncate: bool = True,
         max_total_tokens: int | None = None,
+        fingerprint: str | None = None,
     ) -> list[TokenRow]:
         """See `Client.token_rows_of_pairs`."""
         how = Judging(instruction=instruction, truncate=truncate)
-        coroutine = self._token_rows_of_pairs(as_pairs(pairs), how, max_total_tokens=max_total_tokens)
-        return (await self._session.run(coroutine)).all("pair")
+        rows = self._token_rows_of_pairs(as_pairs(pairs), how, fingerprint, max_total_tokens=max_total_tokens)
+        return (await self._session.run(rows)).all("pair")
 
     async def score_tokens(
-        self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None
+        self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None, fingerprint: str | None = None
     ) -> list[Judgement]:
         """See `Client.score_tokens`."""
         rows = as_token_ids(input_ids, noun="pair")
-        return await self._session.run(self._judge_all_rows(rows, Judging(priority=priority)))
+        return await self._session.run(self._judge_all_rows(rows, Judging(priority=priority), fingerprint))
 
     async def _encode(self, texts: str | Sequence[str], how: Encoding) -> Vectors:
         # All texts are checked before the first is sent: no work is done for a call that must fail.
@@ -275,92 +295,133 @@ class AsyncClient(BaseClient):
     # What follows runs on the thread of `io_thread`.
 
     async def _embed_all(self, texts: Sequence[str], how: Encoding) -> Vectors:
-        how = await self._completed(how)
-        await self._embedding_model.check(
-            [Prompt(text, how.frame) for text in texts], truncate=how.truncate, noun="text"
-        )
-        outcome = await in_order(self._embed(group, how) for group in self._sliced(texts))
-        return _table(outcome.all("text"), how)
+        async def work(served: ServedModel[ModelInfo]) -> Vectors:
+            complete = how.completed(served.info)
+            prompts = [Prompt(text, complete.frame) for text in texts]
+            await served.check(prompts, truncate=how.truncate, noun="text")
+            outcome = await in_order(self._embed(group, complete, served) for group in self._sliced(texts))
+            return _table(outcome.all("text"), complete)
 
-    async def _embed(self, texts: Sequence[str], how: Encoding) -> Outcome[Vectors]:
+        return await self._embedding_model.call(work)
+
+    async def _begin_stream(self, how: Encoding) -> tuple[ServedModel[ModelInfo], Encoding]:
+        # Its vectors are used before its end, so it can't begin again: better to ask first.
+        served = await self._embedding_model.get(max_age_s=0)
+        return served, how.completed(served.info)
+
+    async def _embed(self, texts: Sequence[str], how: Encoding, served: ServedModel[ModelInfo]) -> Outcome[Vectors]:
         """Embed a few texts: make prompts and token ids, ask the server, cut the vectors to float32 `[dimensions]`."""
-        rows = await self._tokenize(texts, how)
-        vectors = await self._embed_rows(rows.results, how)
+        rows = await self._tokenize(texts, how, served)
+        vectors = await self._embed_rows(rows.results, how, served)
         return Outcome(vectors.results, vectors.failure or rows.failure)
 
-    async def _tokenize(self, texts: Sequence[str], how: Encoding) -> Outcome[NDArray[np.int64]]:
+    async def _tokenize(
+        self, texts: Sequence[str], how: Encoding, served: ServedModel[ModelInfo]
+    ) -> Outcome[NDArray[np.int64]]:
         prompts = [Prompt(text, how.frame) for text in texts]
-        rows = await self._embedding_model.tokenize(prompts, truncate=how.truncate)
+        rows = await served.tokenize(prompts, truncate=how.truncate)
         return Outcome([row.ids for row in rows.results], rows.failure)
 
-    async def _tokenize_all(self, texts: Sequence[str], how: Encoding) -> Outcome[NDArray[np.int64]]:
-        rows = await self._token_rows(texts, how)
+    async def _tokenize_all(
+        self, texts: Sequence[str], how: Encoding, fingerprint: str | None
+    ) -> Outcome[NDArray[np.int64]]:
+        rows = await self._token_rows(texts, how, fingerprint)
         return Outcome([row.ids for row in rows.results], rows.failure)
 
     async def _token_rows(
-        self, texts: Sequence[str], how: Encoding, *, max_tokens: int | None = None, max_total_tokens: int | None = None
+        self,
+        texts: Sequence[str],
+        how: Encoding,
+        fingerprint: str | None,
+        *,
+        max_tokens: int | None = None,
+        max_total_tokens: int | None = None,
     ) -> Outcome[TokenRow]:
-        how = await self._completed(how)
+        served = await self._embedding_model.with_fingerprint(fingerprint)
+        how = how.completed(served.info)
         prompts = [Prompt(text, how.frame) for text in texts]
-        await self._embedding_model.check(prompts, truncate=how.truncate, noun="text")
-        return await self._embedding_model.tokenize(
+        await served.check(prompts, truncate=how.truncate, noun="text")
+        return await served.tokenize(
             prompts, truncate=how.truncate, max_tokens=max_tokens, max_total_tokens=max_total_tokens
         )
 
-    async def _embed_all_rows(self, rows: Sequence[NDArray[np.int64]], how: Encoding) -> Vectors:
-        how = await self._completed(how)
-        check_ids(rows, await self._embedding_model.info(), noun="text")
-        outcome = await in_order(self._embed_rows(group, how) for group in self._sliced(rows))
+    async def _embed_all_rows(
+        self, rows: Sequence[NDArray[np.int64]], how: Encoding, fingerprint: str | None
+    ) -> Vectors:
+        served = await self._embedding_model.with_fingerprint(fingerprint)
+        how = how.completed(served.info)
+        check_ids(rows, served.info, noun="text")
+        groups = self._sliced(rows)
+        async with self._embedding_model.followed(served):
+            outcome = await in_order(self._embed_rows(group, how, served) for group in groups)
         return _table(outcome.all("text"), how)
 
-    async def _embed_rows(self, rows: Sequence[NDArray[np.int64]], how: Encoding) -> Outcome[Vectors]:
-        answers = await self._embedding_model.infer(rows, priority=how.priority)
+    async def _embed_rows(
+        self, rows: Sequence[NDArray[np.int64]], how: Encoding, served: ServedModel[ModelInfo]
+    ) -> Outcome[Vectors]:
+        answers = await served.infer(rows, priority=how.priority)
         vectors = (cut(outputs[EMBEDDING_NAME], dimensions=how.dimensions) for outputs in answers.results)
         return Outcome.collect(vectors, failure=answers.failure)
 
-    async def _completed(self, how: Encoding) -> Encoding:
-        return how.completed(await self._embedding_model.info())
-
     async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging, *, noun: str) -> Outcome[JudgedPair]:
-        how = how.completed(await self._reranker.info())
-        await self._reranker.check(_pair_prompts(pairs, how), truncate=how.truncate, noun=noun)
-        return await in_order(self._judge(group, how) for group in self._sliced(pairs))
+        async def work(served: ServedModel[RerankerInfo]) -> Outcome[JudgedPair]:
+            complete = how.completed(served.info)
+            await served.check(_pair_prompts(pairs, complete), truncate=how.truncate, noun=noun)
+            return await in_order(self._judge(group, complete, served) for group in self._sliced(pairs))
 
-    async def _judge(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[JudgedPair]:
+        return await self._reranker.call(work)
+
+    async def _judge(
+        self, pairs: Sequence[tuple[str, str]], how: Judging, served: ServedModel[RerankerInfo]
+    ) -> Outcome[JudgedPair]:
         """Judge a few pairs: make prompts and token ids, and ask the server."""
-        rows = await self._tokenize_pairs(pairs, how)
-        judgements = await self._judge_rows([row.ids for row in rows.results], how)
+        rows = await self._tokenize_pairs(pairs, how, served)
+        judgements = await self._judge_rows([row.ids for row in rows.results], how, served)
         judged = [
             JudgedPair(judgement, is_query_cut=row.is_query_cut, is_document_cut=row.is_cut)
             for judgement, row in zip(judgements.results, rows.results, strict=False)
         ]
         return Outcome(judged, judgements.failure or rows.failure)
 
-    async def _tokenize_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[TokenRow]:
-        return await self._reranker.tokenize(_pair_prompts(pairs, how), truncate=how.truncate)
+    async def _tokenize_pairs(
+        self, pairs: Sequence[tuple[str, str]], how: Judging, served: ServedModel[RerankerInfo]
+    ) -> Outcome[TokenRow]:
+        return await served.tokenize(_pair_prompts(pairs, how), truncate=how.truncate)
 
-    async def _tokenize_all_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging) -> Outcome[NDArray[np.int64]]:
-        rows = await self._token_rows_of_pairs(pairs, how)
+    async def _tokenize_all_pairs(
+        self, pairs: Sequence[tuple[str, str]], how: Judging, fingerprint: str | None
+    ) -> Outcome[NDArray[np.int64]]:
+        rows = await self._token_rows_of_pairs(pairs, how, fingerprint)
         return Outcome([row.ids for row in rows.results], rows.failure)
 
     async def _token_rows_of_pairs(
-        self, pairs: Sequence[tuple[str, str]], how: Judging, *, max_total_tokens: int | None = None
+        self,
+        pairs: Sequence[tuple[str, str]],
+        how: Judging,
+        fingerprint: str | None,
+        *,
+        max_total_tokens: int | None = None,
     ) -> Outcome[TokenRow]:
-        how = how.completed(await self._reranker.info())
+        served = await self._reranker.with_fingerprint(fingerprint)
+        how = how.completed(served.info)
         prompts = _pair_prompts(pairs, how)
-        await self._reranker.check(prompts, truncate=how.truncate, noun="pair")
-        return await self._reranker.tokenize(
-            prompts, truncate=how.truncate, noun="pair", max_total_tokens=max_total_tokens
-        )
+        await served.check(prompts, truncate=how.truncate, noun="pair")
+        return await served.tokenize(prompts, truncate=how.truncate, noun="pair", max_total_tokens=max_total_tokens)
 
-    async def _judge_all_rows(self, rows: Sequence[NDArray[np.int64]], how: Judging) -> list[Judgement]:
-        info = await self._reranker.info()
-        how = how.completed(info)
-        check_ids(rows, info, noun="pair")
-        return (await in_order(self._judge_rows(group, how) for group in self._sliced(rows))).all("pair")
+    async def _judge_all_rows(
+        self, rows: Sequence[NDArray[np.int64]], how: Judging, fingerprint: str | None
+    ) -> list[Judgement]:
+        served = await self._reranker.with_fingerprint(fingerprint)
+        how = how.completed(served.info)
+        check_ids(rows, served.info, noun="pair")
+        groups = self._sliced(rows)
+        async with self._reranker.followed(served):
+            return (await in_order(self._judge_rows(group, how, served) for group in groups)).all("pair")
 
-    async def _judge_rows(self, rows: Sequence[NDArray[np.int64]], how: Judging) -> Outcome[Judgement]:
-        answers = await self._reranker.infer(rows, priority=how.priority)
+    async def _judge_rows(
+        self, rows: Sequence[NDArray[np.int64]], how: Judging, served: ServedModel[RerankerInfo]
+    ) -> Outcome[Judgement]:
+        answers = await served.infer(rows, priority=how.priority)
         judgements = [
             Judgement(score=float(outputs[SCORE_NAME][0]), logit=float(outputs[LOGIT_NAME][0]))
             for outputs in answers.results

@@ -231,7 +231,7 @@ class Client(BaseClient):
 
     def _encode_stream(self, texts: Iterable[str], how: Encoding) -> Iterator[NDArray[np.float32]]:
         """Embed any number of texts as `encode_stream` does."""
-        how = self._run(self.async_client._completed(how))
+        served, how = self._run(self.async_client._begin_stream(how))
         session = self.async_client._session
 
         def rows() -> Iterator[NDArray[np.float32]]:
@@ -248,7 +248,7 @@ class Client(BaseClient):
 
             try:
                 while group := list(islice(checked, session.options.concurrency)):
-                    pending.append(session.submit(self.async_client._embed(group, how)))
+                    pending.append(session.submit(self.async_client._embed(group, how, served)))
                     if len(pending) > 1:  # one group is on its way while the caller uses the rows of another
                         yield from finished()
                 while pending:
@@ -336,6 +336,7 @@ class Client(BaseClient):
         kind: Kind = "document",
         instruction: str | None = None,
         truncate: Truncate = True,
+        fingerprint: str | None = None,
     ) -> list[NDArray[np.int64]]:
         """Turn texts into the token ids that the embedding model reads, which is the first half of encoding.
 
@@ -344,12 +345,15 @@ class Client(BaseClient):
             kind: whether they are queries or documents.
             instruction: the task of the queries; None for the model's default. Documents take none.
             truncate: which part is cut off from a text that is too long, as for `encode_query`.
+            fingerprint: `info().fingerprint` of the model that they are for, which no other one may answer; None for
+                any.
 
         Returns:
             For each text, int64 `[n]`, including the end token.
 
         Raises:
             InvalidInputError: a text or an option cannot be used.
+            ModelChangedError: the server has another model now.
             Qwen3ClientError: the tokenizer is not available.
         """
         return self._run(
@@ -358,6 +362,7 @@ class Client(BaseClient):
                 kind=kind,
                 instruction=instruction,
                 truncate=truncate,
+                fingerprint=fingerprint,
             )
         )
 
@@ -370,6 +375,7 @@ class Client(BaseClient):
         truncate: Truncate = True,
         max_tokens: int | None = None,
         max_total_tokens: int | None = None,
+        fingerprint: str | None = None,
     ) -> list[TokenRow]:
         """Turn texts into token ids as `tokenize` does, within limits, and say which texts were cut.
 
@@ -383,11 +389,13 @@ class Client(BaseClient):
             max_total_tokens: maximum number of tokens of all texts together; None for any number. What has more is
                 refused from its characters, before it is tokenized, or as soon as there are too many tokens. A text
                 with more than a million characters in a row that cannot be split is then refused too.
+            fingerprint: the fingerprint that the model must have, as for `tokenize`.
 
         Returns:
             For each text its ids, int64 `[n]`, and whether it was cut.
 
         Raises:
+            ModelChangedError: the server has another model now.
             TooManyTokensError: all texts together have too many tokens.
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the tokenizer is not available.
@@ -400,34 +408,50 @@ class Client(BaseClient):
                 truncate=truncate,
                 max_tokens=max_tokens,
                 max_total_tokens=max_total_tokens,
+                fingerprint=fingerprint,
             )
         )
 
     def encode_tokens(
-        self, input_ids: Sequence[ArrayLike], *, dimensions: int | None = None, priority: Priority | None = None
+        self,
+        input_ids: Sequence[ArrayLike],
+        *,
+        dimensions: int | None = None,
+        priority: Priority | None = None,
+        fingerprint: str | None = None,
     ) -> NDArray[np.float32]:
         """Embed token ids, which is the second half of encoding.
+
+        Where the model may be replaced between `tokenize` and this, give `fingerprint` to both.
 
         Args:
             input_ids: integers `[n]` for each text, as `tokenize` returns them.
             dimensions: length of the vectors, from 32 to the model's; None for the model's.
             priority: "bulk", the default, or "interactive", as for `encode_query`.
+            fingerprint: `info().fingerprint` of the model that they are for, which no other one may answer; None for
+                any.
 
         Returns:
             float32 `[n, dimensions]`, in the order of the texts; unit norm.
 
         Raises:
+            ModelChangedError: the server has another model now.
             InvalidInputError: an array or an option cannot be used, or the server refuses the ids.
             Qwen3ClientError: the first failure, in the order of the texts; the other requests are cancelled.
         """
         return self._run(
             self.async_client.encode_tokens(
-                as_token_ids(input_ids, noun="text"), dimensions=dimensions, priority=priority
+                as_token_ids(input_ids, noun="text"), dimensions=dimensions, priority=priority, fingerprint=fingerprint
             )
         )
 
     def tokenize_pairs(
-        self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None, truncate: bool = True
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        instruction: str | None = None,
+        truncate: bool = True,
+        fingerprint: str | None = None,
     ) -> list[NDArray[np.int64]]:
         """Turn pairs into the token ids that the reranker reads, which is the first half of scoring.
 
@@ -436,15 +460,22 @@ class Client(BaseClient):
             instruction: the task, in one English sentence; None for the model's default.
             truncate: whether a pair that is too long is cut; False to raise `TextTooLongError` instead. The query keeps
                 at most half of the tokens that template and instruction leave, and the document gets the rest.
+            fingerprint: `reranker_info().fingerprint` of the reranker that they are for, which no other one may answer;
+                None for any.
 
         Returns:
             For each pair, int64 `[n]`, the whole prompt with the template of the Qwen3-Reranker model cards.
 
         Raises:
             InvalidInputError: a text or an option cannot be used.
+            ModelChangedError: the server has another model now.
             Qwen3ClientError: the tokenizer is not available.
         """
-        return self._run(self.async_client.tokenize_pairs(as_pairs(pairs), instruction=instruction, truncate=truncate))
+        return self._run(
+            self.async_client.tokenize_pairs(
+                as_pairs(pairs), instruction=instruction, truncate=truncate, fingerprint=fingerprint
+            )
+        )
 
     def token_rows_of_pairs(
         self,
@@ -453,6 +484,7 @@ class Client(BaseClient):
         instruction: str | None = None,
         truncate: bool = True,
         max_total_tokens: int | None = None,
+        fingerprint: str | None = None,
     ) -> list[TokenRow]:
         """Turn pairs into token ids as `tokenize_pairs` does, within a limit, and say what was cut.
 
@@ -461,36 +493,48 @@ class Client(BaseClient):
             instruction: the task, in one English sentence; None for the model's default.
             truncate: whether a pair that is too long is cut, as for `tokenize_pairs`.
             max_total_tokens: maximum number of tokens of all pairs together, as for `token_rows`.
+            fingerprint: the fingerprint that the model must have, as for `tokenize`.
 
         Returns:
             For each pair its ids, int64 `[n]`, and whether query and document were cut.
 
         Raises:
+            ModelChangedError: the server has another model now.
             TooManyTokensError: all pairs together have too many tokens.
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the tokenizer is not available.
         """
         return self._run(
             self.async_client.token_rows_of_pairs(
-                as_pairs(pairs), instruction=instruction, truncate=truncate, max_total_tokens=max_total_tokens
+                as_pairs(pairs),
+                instruction=instruction,
+                truncate=truncate,
+                max_total_tokens=max_total_tokens,
+                fingerprint=fingerprint,
             )
         )
 
-    def score_tokens(self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None) -> list[Judgement]:
+    def score_tokens(
+        self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None, fingerprint: str | None = None
+    ) -> list[Judgement]:
         """Judge the token ids of pairs, which is the second half of scoring.
 
         Args:
             input_ids: integers `[n]` for each pair, as `tokenize_pairs` returns them.
             priority: as for `encode_query`.
+            fingerprint: `reranker_info().fingerprint` of the reranker that they are for, which no other one may answer;
+                None for any.
 
         Returns:
             Score and logit, in the order of the pairs.
 
         Raises:
+            ModelChangedError: the server has another model now.
             InvalidInputError: an array cannot be used, or the server refuses the ids.
             Qwen3ClientError: the first failure, in the order of the pairs; the other requests are cancelled.
         """
-        return self._run(self.async_client.score_tokens(as_token_ids(input_ids, noun="pair"), priority=priority))
+        rows = as_token_ids(input_ids, noun="pair")
+        return self._run(self.async_client.score_tokens(rows, priority=priority, fingerprint=fingerprint))
 
     def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         return _wait(self.async_client._session.submit(coroutine))

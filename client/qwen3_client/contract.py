@@ -19,6 +19,7 @@ from .pair_template import QWEN_TEMPLATE, fault_of
 INPUT_NAME = "input_ids"  # [n]: the token ids of one prompt, never padded
 INPUT_TYPE = "INT64"
 OUTPUT_TYPE = "FP32"
+FINGERPRINT_TYPE = "INT64"  # of the output `fingerprint`, which earlier exports do not have
 EMBEDDING_NAME = "embedding"  # [dimensions]: unit norm
 SCORE_NAME = "score"  # [1]: P(yes), the softmax over the logits of "no" and "yes" after the prompt
 LOGIT_NAME = "logit"  # [1]: logit(yes) - logit(no); still differs where scores round to the same number

@@ -7,7 +7,8 @@
     │   └── TooManyTokensError                          send fewer texts at once
     ├── RefusedError                                    use other credentials, or correct the certificates
     ├── ContractMismatchError                           export the model again, or name another model or tokenizer
-    │   └── UnknownModelError                           name a model that the server has
+    │   ├── UnknownModelError                           name a model that the server has
+    │   └── ModelChangedError                           begin again: the server has another model now
     ├── TokenizerUnavailableError                       pass tokenizer=, or provide access to the Hub
     ├── ServerUnavailableError       (ConnectionError)  start the server, or correct the URL
     │   └── ConnectionLostError                         start the server: the client has tried twice already
@@ -91,6 +92,20 @@ class ContractMismatchError(Qwen3ClientError):
 
 class UnknownModelError(ContractMismatchError):
     """The server has no model of that name."""
+
+
+class ModelChangedError(ContractMismatchError):
+    """Another model answered than the one that the call began with. No vector of the call is returned.
+
+    Attributes:
+        answered: fingerprint of the model that answered; None if it is not known.
+    """
+
+    def __init__(
+        self, message: str, *, index: int | None = None, noun: str = "text", answered: str | None = None
+    ) -> None:
+        super().__init__(message, index=index, noun=noun)
+        self.answered = answered
 
 
 class TokenizerUnavailableError(Qwen3ClientError):

@@ -30,6 +30,12 @@ PARAMETERS = (
     "prompt_template",
 )
 
+# The output with which each answer names the space that it is in: int64 `[batch, 1]`, the number of `as_number`.
+OUTPUT_NAME = "fingerprint"
+
+# Where an operator has Triton serve an older version, whose configuration is that of the newest one.
+EARLIER = "earlier_fingerprints"
+
 _FINGERPRINT = re.compile(rf"[0-9a-f]{{{DIGITS}}}")
 
 
@@ -50,6 +56,16 @@ def fingerprint_of(parameters: Mapping[str, str]) -> str | None:
     parts: dict[str, object] = {key: parameters[key] for key in PARAMETERS if key in parameters}
     text = json.dumps({**parts, "version": VERSION}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def as_number(fingerprint: str) -> int:
+    """Return a fingerprint as the number that answers hold: its 64 bits, read as a signed integer."""
+    return int.from_bytes(bytes.fromhex(fingerprint), "big", signed=True)
+
+
+def from_number(number: int) -> str:
+    """Return the fingerprint that an answer holds as a number, from -2**63 to 2**63 - 1."""
+    return number.to_bytes(DIGITS // 2, "big", signed=True).hex()
 
 
 def is_fingerprint(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""One model on the server: its name, its description and its tokenizer, each looked up once, when first needed.
+"""A model on the server under the terms that its config states, with the tokenizer that belongs to them.
 
 This module turns prompts into token ids, sends them, and takes the row of each text out of the answers. It knows
 nothing about a text's index in a call, nor about retries.
@@ -6,9 +6,10 @@ nothing about a text's index in a call, nor about retries.
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +20,17 @@ from .errors import (
     ContractMismatchError,
     InferenceError,
     InvalidInputError,
+    ModelChangedError,
     Qwen3ClientError,
     TextTooLongError,
-    UnknownModelError,
 )
+from .fingerprint import OUTPUT_NAME, from_number
 from .frame import Prompt
 from .once import Once
 from .options import Priority, Truncate
 from .outcome import Outcome
 from .session import Session
+from .terms import Terms
 from .thread_work import Abandonment, run_in_thread
 from .tokenizer import TextTokenizer, TokenRow
 from .transports.base import Outputs
@@ -90,60 +93,39 @@ def check_ids(rows: Sequence[NDArray[np.int64]], info: ServedInfo, *, noun: str)
 
 
 class ServedModel(Generic[InfoT]):
-    """An embedding model or a reranker on the server.
+    """A model on the server as it was when its config was read.
+
+    All texts of a call are tokenized and sent by one `ServedModel`, so their vectors are of one space: an answer of
+    another model is an error.
 
     Args:
         session: the connection to the server.
-        kind: the class of the model's description, which also names its outputs.
-        name: its name on the server; None for the only model of its kind there.
+        terms: what the model's config said.
         tokenizer: folder with its tokenizer.json, or a Hub id; None for the tokenizer that the server names.
-        fingerprint: the fingerprint that the model must have; None for any.
 
     Attributes:
-        name: its name on the server; None until it is known.
+        stated: what the model's config said.
+        terms: the same, but for the fingerprint where an older version answers.
+        info: what the model says about itself.
         cut_counter: counts what is cut off from the ends of texts; None, the initial value, to not count.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        kind: type[InfoT],
-        *,
-        name: str | None,
-        tokenizer: str | os.PathLike[str] | None,
-        fingerprint: str | None = None,
-    ) -> None:
+    def __init__(self, session: Session, terms: Terms[InfoT], *, tokenizer: str | os.PathLike[str] | None) -> None:
         self._session = session
-        self._kind = kind
-        self.name = name
-        self._fingerprint = fingerprint
-        self._most_texts = 1  # in one request
-        self._info = Once(self._ask_info, create_task=session.create_task)
+        self.stated = self.terms = terms
+        self.info = terms.info
         self._tokenizer = Once(self._get_tokenizer, create_task=session.create_task)
         self._load_tokenizer = partial(
             TextTokenizer.load, tokenizer=tokenizer, special_tokens=session.options.special_tokens
         )
         self.cut_counter: CutCounter | None = None
 
-    async def info(self) -> InfoT:
-        """Return what the model says about itself. The server is asked once.
-
-        Raises:
-            ContractMismatchError: there is no such model, or more than one and none was named, or it is of another
-                kind, or its fingerprint is not the one that is expected.
-            Qwen3ClientError: the server could not be asked.
-        """
-        return await self._info.get()
-
-    async def is_ready(self) -> bool:
-        """Return whether the server accepts requests for the model or, if its name is not known, for any of its kind.
-
-        Raises:
-            Qwen3ClientError: the server could not be asked.
-        """
-        if self.name is None:
-            return any(self._kind.fits(config) for config in (await self._ready_configs()).values())
-        return await self._session.is_ready(self.name)
+    def answered_by(self, number: int) -> "ServedModel[InfoT]":
+        """Return the same, where another version of the model answers, which has the same tokenizer."""
+        other = copy(self)
+        other.terms = self.terms.answered_by(number)
+        other.info = other.terms.info
+        return other
 
     async def check(self, prompts: Sequence[Prompt], *, truncate: Truncate, noun: str) -> None:
         """Refuse a call of which a text is too long, as far as its characters show it, before anything is sent.
@@ -227,9 +209,12 @@ class ServedModel(Generic[InfoT]):
 
         Returns:
             For each text its outputs by name, float32 `[k]` each.
+
+        Raises:
+            ModelChangedError: the server has another model now.
         """
-        info = await self.info()
-        requests = by_length([row.size for row in rows], most=self._most_texts)
+        info = self.info
+        requests = by_length([row.size for row in rows], most=self.terms.most_texts)
         tasks = [
             asyncio.create_task(self._ask([rows[i] for i in request], info, priority or "interactive"))
             for request in requests
@@ -252,15 +237,51 @@ class ServedModel(Generic[InfoT]):
     async def _ask(
         self, rows: Sequence[NDArray[np.int64]], info: InfoT, priority: Priority
     ) -> Sequence[Outputs | Qwen3ClientError]:
-        """Send texts of equal length in one request, and return the outputs or the error of each."""
+        """Send texts of equal length in one request, and return the outputs or the error of each.
+
+        Raises:
+            ModelChangedError: the server has another model now.
+        """
+        terms = self.terms
         try:
-            answer = await self._session.infer(info.name, np.stack(rows), outputs=info.OUTPUTS, priority=priority)
+            answer = await self._session.infer(info.name, np.stack(rows), outputs=terms.outputs, priority=priority)
         except Qwen3ClientError as error:
+            if isinstance(error, InferenceError | InvalidInputError | ContractMismatchError):
+                await self._refuse_if_changed(error)
             if len(rows) > 1 and isinstance(error, InferenceError | InvalidInputError):
                 # The error may be about one of the texts only: sending them one by one shows which.
                 return [(await self._ask([row], info, priority))[0] for row in rows]
             return [error] * len(rows)
-        return [self._outputs_of(k, answer, info, count=len(rows)) for k in range(len(rows))]
+        if terms.number is not None:
+            answered = {int(number) for number in answer[OUTPUT_NAME].flat}
+            if answered != {terms.number}:
+                raise self._changed(from_number(answered.pop()) if len(answered) == 1 else None)
+        found = [self._outputs_of(k, answer, info, count=len(rows)) for k in range(len(rows))]
+        if terms.number is None and (misfits := [each for each in found if isinstance(each, ContractMismatchError)]):
+            await self._refuse_if_changed(misfits[0])
+        return found
+
+    async def _refuse_if_changed(self, error: Qwen3ClientError) -> None:
+        """Look whether a request failed because the server has another model now.
+
+        Raises:
+            ModelChangedError: it has.
+        """
+        try:
+            config = await self._session.model_config(self.info.name)
+            now = Terms.from_config(config, kind=type(self.info))
+        except Qwen3ClientError:
+            return  # then `error` is what there is to say
+        if not now.agree(self.stated):
+            raise self._changed(now.info.fingerprint) from error
+
+    def _changed(self, answered: str | None) -> ModelChangedError:
+        now = f"; now it is {answered}" if answered else ""
+        return ModelChangedError(
+            f"the model {self.info.name!r} at {self._session.options.address} was replaced: its fingerprint was "
+            f"{self.info.fingerprint}{now}, so nothing of this call is returned; begin again, with the texts",
+            answered=answered,
+        )
 
     def _outputs_of(self, k: int, answer: Outputs, info: InfoT, *, count: int) -> Outputs | Qwen3ClientError:
         """Take the row of text `k` out of the answer to a request of `count` texts."""
@@ -271,67 +292,5 @@ class ServedModel(Generic[InfoT]):
         except Qwen3ClientError as error:
             return error
 
-    async def _ask_info(self) -> InfoT:
-        config = await (self._choose() if self.name is None else self._named(self.name))
-        info = self._kind.from_config(config)
-        info.check_fingerprint(self._fingerprint)
-        self._most_texts = _most_texts(config)
-        self.name = info.name
-        return info
-
     async def _get_tokenizer(self) -> TextTokenizer:
-        return await asyncio.to_thread(self._load_tokenizer, await self.info())  # it may have to be downloaded
-
-    async def _choose(self) -> Mapping[str, Any]:
-        """Return the config of the server's only READY model of this kind."""
-        configs = await self._ready_configs()
-        found = {name: config for name, config in configs.items() if self._kind.fits(config)}
-        noun, option = self._kind.NOUN, self._kind.OPTION
-        if len(found) > 1:
-            raise ContractMismatchError(
-                f"the server has more than one {noun}: {', '.join(found)}; name one with {option}="
-            )
-        if not found:
-            raise ContractMismatchError(
-                f"the server has no {noun} that is ready, {_others(configs)}; export one with "
-                f"`qwen3-triton export {self._kind.CHECKPOINT}` and start the server again"
-            )
-        (config,) = found.values()
-        return config
-
-    async def _named(self, name: str) -> Mapping[str, Any]:
-        """Return the config of the model that the caller named."""
-        try:
-            return await self._session.model_config(name)
-        except UnknownModelError as unknown:
-            try:
-                configs = await self._ready_configs()
-            except Qwen3ClientError:  # the client may lack the right to list the models
-                raise unknown from None
-            noun, option = self._kind.NOUN, self._kind.OPTION
-            found = [other for other, config in configs.items() if self._kind.fits(config)]
-            if found:
-                there = f"its {noun}s are: {', '.join(found)}; name one of them with {option}="
-            else:
-                there = f"nor any {noun} that is ready, {_others(configs)}"
-            raise UnknownModelError(f"the server has no model {name!r}; {there}") from unknown
-
-    async def _ready_configs(self) -> dict[str, Mapping[str, Any]]:
-        configs: dict[str, Mapping[str, Any]] = {}
-        for name in await self._session.models():
-            try:
-                configs[name] = await self._session.model_config(name)
-            except ContractMismatchError:  # unloaded in the meantime
-                continue
-        return configs
-
-
-def _others(names: Collection[str]) -> str:
-    return f"only {', '.join(names)}" if names else "and no other model"
-
-
-def _most_texts(config: Mapping[str, Any]) -> int:
-    """Return the maximum number of texts in one request."""
-    if (config.get("response_cache") or {}).get("enable"):
-        return 1  # the cache compares whole requests, so it can find a text again only if each text is sent alone
-    return max(int(config.get("max_batch_size", 0)), 1)
+        return await asyncio.to_thread(self._load_tokenizer, self.info)  # it may have to be downloaded

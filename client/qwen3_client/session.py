@@ -61,7 +61,8 @@ def connect(options: ClientOptions) -> Transport:
         return OneServer(options)
     from .transports.spread import SpreadTransport
 
-    return SpreadTransport([OneServer(replace(options, url=str(address))) for address in options.addresses])
+    addresses = [str(address) for address in options.addresses]
+    return SpreadTransport([OneServer(replace(options, url=address)) for address in addresses], addresses=addresses)
 
 
 def pause_s(tries: int) -> float:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from qwen3_client.fingerprint import fingerprint_of
+from qwen3_client.fingerprint import EARLIER, OUTPUT_NAME, fingerprint_of
 
 from .checkpoint.adapter import WEIGHTS
 from .checkpoint.chat_template import pair_prompt
@@ -21,10 +21,10 @@ from .checkpoint.text_prompts import prompt_parameters
 from .checkpoint.tiny import TINY
 from .checkpoint.vocabulary import eos_token_id
 from .graph.arithmetic import Arithmetic
-from .graph.onnx_file import Model, build_graph, write_model
+from .graph.onnx_file import Model, add_fingerprint, build_graph, write_model
 from .kind import FAMILIES, MODEL_NAMES, Kind
 from .model_directory.manifest import sha256, source_facts, write_manifest
-from .model_directory.triton_config import Instances, write_config
+from .model_directory.triton_config import Instances, read_config, write_config
 from .model_directory.versions import check_fits
 from .precision import QUANTIZED, Precision
 from .target import Device, Target
@@ -153,6 +153,15 @@ def write_directory(
     if version is not None:
         check_fits(final, parameters)
     parameters = stamped(parameters, digest=model_digest(checkpoint, kind))  # last, because it reads every weight
+    is_named = True  # whether each answer names the model
+    if version is not None:
+        earlier = read_config(final / "config.pbtxt")
+        # All versions share the outputs, and earlier exports have none for the fingerprint.
+        is_named = any(output.name == OUTPUT_NAME for output in earlier.output)
+        known = [earlier.parameters[key].string_value for key in ("fingerprint", EARLIER) if key in earlier.parameters]
+        parameters[EARLIER] = ",".join(part for part in known if part)
+    if is_named:
+        add_fingerprint(model, parameters["fingerprint"])
     folder = directory / str(version or FIRST_VERSION)
     folder.mkdir()
     write_model(model, folder / "model.onnx", progress=progress)
@@ -161,7 +170,14 @@ def write_directory(
         # A new version keeps what the operator has written above the marked line of the existing configuration.
         settings = _GPU_SETTINGS if instances == "KIND_GPU" else {}
         template = TEMPLATES / MODEL_NAMES[kind] / template_file if version is None else final / file
-        write_config(template, directory / file, outputs=outputs, instances=instances, parameters=parameters | settings)
+        write_config(
+            template,
+            directory / file,
+            outputs=outputs,
+            names_fingerprint=is_named,
+            instances=instances,
+            parameters=parameters | settings,
+        )
     shutil.copyfile(TEMPLATES / "model.py", folder / "model.py")  # both kinds have the same host
     runtime = {"onnxruntime": target.ort_version, "attention": target.attention}
     facts = source_facts(parameters)

@@ -71,7 +71,8 @@ def test_config_graph_and_client_name_the_same_tensors(exported: Path, name: str
     assert client.INPUT_TYPE == "INT64"
     assert list(tensor.dims) == [-1]
     assert tensor.allow_ragged_batch
-    (output,) = config.output
+    output, fingerprint = config.output
+    assert (fingerprint.name, fingerprint.data_type) == ("fingerprint", DataType.Value("TYPE_INT64"))
     assert output.name == client.EMBEDDING_NAME
     assert output.data_type == DataType.Value("TYPE_FP32")
     assert client.OUTPUT_TYPE == "FP32"
@@ -82,7 +83,8 @@ def test_config_graph_and_client_name_the_same_tensors(exported: Path, name: str
         client.INPUT_NAME: ("tensor(int64)", ["tokens"]),
         "lengths": ("tensor(int32)", ["batch", 1]),
     }
-    graph_output, kept = session.get_outputs()
+    graph_output, kept, number = session.get_outputs()
+    assert (number.name, number.type, number.shape) == ("fingerprint", "tensor(int64)", ["batch", *fingerprint.dims])
     assert kept.name == "kept", "for the embedded host only; Triton ignores outputs that a configuration does not name"
     assert (graph_output.name, graph_output.type) == (client.EMBEDDING_NAME, "tensor(float)")
     assert graph_output.shape == ["batch", *output.dims]

@@ -34,7 +34,7 @@ class PackedSession:
         self, texts: Sequence[npt.NDArray[np.int64]], **optional: npt.NDArray[Any]
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Run texts as one packed batch, with any of the graph's optional inputs; every output by name but ``kept``."""
-        names = [output.name for output in self.session.get_outputs() if output.name != "kept"]
+        names = [output.name for output in self.session.get_outputs() if output.name not in ("kept", "fingerprint")]
         rows = self.session.run(names, self._feed(texts) | optional)
         return dict(zip(names, (np.asarray(row, np.float32) for row in rows), strict=True))
 

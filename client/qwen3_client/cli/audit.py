@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     dtype = dtype_of(sample.vectors, description.get("dtype", args.dtype))
     with open_client(args, noun="embedding model") as client:
         info = client.info()
+        client.async_client._expect(info.fingerprint)
         fresh = _embedded(client, info, sample, description, args, dtype=dtype)
         found = agreement(sample.vectors, fresh, dtype, calibration=_calibration(args, path, dtype))
         stated = description.get("arithmetic")

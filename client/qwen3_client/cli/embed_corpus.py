@@ -64,6 +64,7 @@ def embed_corpus(
     with open_client(args, noun="embedding model") as client:
         cuts = client.async_client._count_cuts()
         info = client.info()
+        client.async_client._expect(info.fingerprint)  # vectors of two models in one file would be of no use
         dimensions = dimensions_of(args, info)
         checked_dtype(dtype, dimensions=dimensions)
         about = _about(args, info, dtype=dtype, dimensions=dimensions)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..fingerprint import EARLIER, fingerprint_of
 from .connection import add_connection_arguments, options_of
 from .errors import UsageError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 HELP = "have a running server load newly exported versions and models, without a failed request"
 EXTRA: str | None = None
 
+_SHORT = 60  # characters of a value that are printed
 _ASK_S = 10.0  # time-out of requests that Triton answers without loading anything
 
 
@@ -113,15 +115,43 @@ async def _reload(transport: "Transport", model: str, *, timeout_s: float) -> No
     from ..transports.base import ready_versions
 
     before = ready_versions(await transport.index(timeout_s=_ASK_S), model)
+    old = _facts(await transport.model_config(model, timeout_s=_ASK_S)) if before else None
     started = time.monotonic()
     await transport.load(model, timeout_s=timeout_s)
     seconds = time.monotonic() - started
     after = ready_versions(await transport.index(timeout_s=_ASK_S), model)
-    config = await transport.model_config(model, timeout_s=_ASK_S)
-    precision = ((config.get("parameters") or {}).get("precision") or {}).get("string_value")
-    computed = f" ({precision})" if precision else ""
+    new = _facts(await transport.model_config(model, timeout_s=_ASK_S))
+    computed = f" ({new['precision']})" if new.get("precision") else ""
     earlier = f"before, {_named(before)}" if before else "it was not loaded before"
     print(f"{model}: {_named(after)}{computed} ready after {seconds:.1f} s; {earlier}", flush=True)
+    for line in [] if old is None else _changes(old, new):
+        print(f"  {line}", flush=True)
+
+
+def _facts(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a model's config tells about the model, with its fingerprint as clients compute it."""
+    facts = {
+        key: str(value.get("string_value", ""))
+        for key, value in (config.get("parameters") or {}).items()
+        if isinstance(value, Mapping) and key != EARLIER
+    }
+    return facts | {"fingerprint": fingerprint_of(facts) or "none"}
+
+
+def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Return a line for each fact that differs, the fingerprint first."""
+    keys = ["fingerprint", *sorted((old.keys() | new.keys()) - {"fingerprint"})]
+    lines = [f"{key}: {_shown(new, key)}, was {_shown(old, key)}" for key in keys if old.get(key) != new.get(key)]
+    if lines and old["fingerprint"] != new["fingerprint"]:
+        lines.append("vectors and scores of the two cannot be compared; clients follow within some seconds")
+    return lines
+
+
+def _shown(facts: Mapping[str, str], key: str) -> str:
+    if key not in facts:
+        return "not stated"
+    value = facts[key]
+    return value if key == "fingerprint" else repr(value if len(value) <= _SHORT else f"{value[:_SHORT]}...")
 
 
 def _named(versions: list[int]) -> str:

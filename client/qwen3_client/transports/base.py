@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ..options import Priority
 
-Outputs: TypeAlias = dict[str, NDArray[np.float32]]  # for b texts, the tensors [b, k] by name
+# For b texts, the tensors [b, k] by name: float32, and int64 for "fingerprint".
+Outputs: TypeAlias = dict[str, NDArray[Any]]
 
 
 class Transport(Protocol):

@@ -19,8 +19,10 @@ from .failures import error_for, misfit
 _CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_send_message_length", -1),  # no limit; the default is 4 MiB
     ("grpc.max_receive_message_length", -1),
-    # A server that has been restarted is found within seconds; by default, gRPC's backoff grows to two minutes.
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A server that has been restarted is found at once; by default, gRPC's backoff begins at one second and grows to
+    # two minutes, and until the next attempt, every request fails.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 200),
     # A name may have several addresses, as a headless Service of Kubernetes has; by default, gRPC stays with one.
     ("grpc.lb_policy_name", "round_robin"),
     # A server that came back with another address is found as soon as the connection to the old one is lost.

@@ -18,13 +18,16 @@ import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import INPUT_NAME, INPUT_TYPE, OUTPUT_TYPE
+from ..contract import FINGERPRINT_TYPE, INPUT_NAME, INPUT_TYPE, OUTPUT_TYPE
 from ..errors import ConnectionLostError, ContractMismatchError, Qwen3ClientError
+from ..fingerprint import OUTPUT_NAME as FINGERPRINT_NAME
 from ..options import PRIORITY_LEVELS, ClientOptions, Priority, Tls
 from .base import Outputs, ready_models
 from .failures import error_for, grpc_code, misfit
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"  # number of bytes of JSON before the raw tensors
+
+_DTYPES = {OUTPUT_TYPE: "<f4", FINGERPRINT_TYPE: "<i8"}
 
 _Json = TypeVar("_Json", dict[str, Any], list[dict[str, Any]])
 
@@ -187,7 +190,7 @@ def encode_request(input_ids: NDArray[np.int64], *, outputs: Sequence[str], prio
 
 
 def decode_response(payload: bytes, *, outputs: Sequence[str], header_length: str | None) -> Outputs:
-    """Return the tensors of an answer, float32 `[b, k]`, by name.
+    """Return the tensors of an answer by name: float32 `[b, k]`, and int64 for the fingerprint.
 
     Raises:
         ContractMismatchError: the answer does not hold exactly the tensors in `outputs`.
@@ -197,15 +200,20 @@ def decode_response(payload: bytes, *, outputs: Sequence[str], header_length: st
         end = int(header_length or "")
         for output in json.loads(payload[:end])["outputs"]:
             name, shape = output["name"], output["shape"]
-            if name not in outputs or name in tensors or output["datatype"] != OUTPUT_TYPE:
+            if name not in outputs or name in tensors or output["datatype"] != _type_of(name):
                 raise ValueError(f"it holds {name} {output['datatype']}")
-            start, end = end, end + 4 * math.prod(shape)  # the raw tensors follow one another
-            tensors[name] = np.frombuffer(payload[start:end], dtype="<f4").reshape(shape)
+            dtype = np.dtype(_DTYPES[_type_of(name)])
+            start, end = end, end + dtype.itemsize * math.prod(shape)  # the raw tensors follow one another
+            tensors[name] = np.frombuffer(payload[start:end], dtype=dtype).reshape(shape)
         if len(tensors) != len(outputs) or end != len(payload):
             raise ValueError(f"it holds {len(tensors)} tensors that end at byte {end} of {len(payload)}")
     except (ValueError, KeyError, TypeError) as error:
-        wanted = ", ".join(f"{name} {OUTPUT_TYPE}" for name in outputs)
+        wanted = ", ".join(f"{name} {_type_of(name)}" for name in outputs)
         raise ContractMismatchError(
             f"the server's answer is not [{wanted}] as raw bytes ({error}); check whether a proxy changes answers"
         ) from error
     return tensors
+
+
+def _type_of(output: str) -> str:
+    return FINGERPRINT_TYPE if output == FINGERPRINT_NAME else OUTPUT_TYPE

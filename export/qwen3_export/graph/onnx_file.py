@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript import GraphBuilder
+from qwen3_client.fingerprint import OUTPUT_NAME, as_number
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.reranker_head import RerankerHead
@@ -98,6 +99,25 @@ def build_graph(
     if target.device == "cuda":  # indices that only one of both forms of attention reads
         RemoveUnusedNodesPass()(finished)
     return finished
+
+
+def add_fingerprint(model: ir.Model, fingerprint: str) -> None:
+    """Add the output `fingerprint` INT64 `[batch, 1]`, which names for each text the model that answered.
+
+    A client sees from it that another model answered than the one whose tokenizer it has.
+
+    Args:
+        model: From `build_graph`.
+        fingerprint: The model's fingerprint, 16 hexadecimal digits.
+    """
+    builder = GraphBuilder(model.graph)
+    op = builder.op
+    (lengths,) = (value for value in model.graph.inputs if value.name == "lengths")
+    number = op.Constant(value=ir.tensor(np.array([[as_number(fingerprint)]], np.int64)))
+    value = op.Expand(number, op.Shape(lengths))
+    builder.add_output(value, OUTPUT_NAME)
+    value.type = ir.TensorType(ir.DataType.INT64)
+    value.shape = ir.Shape(["batch", 1])
 
 
 def write_model(model: ir.Model, path: Path, *, progress: Callable[[int, int], None] | None = None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from google.protobuf import text_format
+from qwen3_client.fingerprint import OUTPUT_NAME
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from ..errors import ExportError
@@ -18,7 +19,13 @@ _MARK = "# ---- Below this line `qwen3-triton export` writes"
 
 
 def write_config(
-    template: Path, path: Path, *, outputs: Mapping[str, int], instances: Instances, parameters: Mapping[str, str]
+    template: Path,
+    path: Path,
+    *,
+    outputs: Mapping[str, int],
+    names_fingerprint: bool = False,
+    instances: Instances,
+    parameters: Mapping[str, str],
 ) -> None:
     """Write the config.pbtxt of one export.
 
@@ -26,6 +33,7 @@ def write_config(
         template: A hand-written config.pbtxt that holds the marked line.
         path: The file to write; its folder is created if it does not exist.
         outputs: The size of each output tensor, FP32 `[size]`.
+        names_fingerprint: Whether there is also the output `fingerprint` INT64 `[1]`, which names the model.
         instances: What the model's instances run on. `KIND_MODEL` leaves it to the model.
         parameters: The configuration's parameters, which tell clients about the model.
 
@@ -37,6 +45,8 @@ def write_config(
     facts.instance_group.add(count=1, kind=instances)
     for name, size in outputs.items():
         facts.output.add(name=name, data_type="TYPE_FP32", dims=[size])
+    if names_fingerprint:
+        facts.output.add(name=OUTPUT_NAME, data_type="TYPE_INT64", dims=[1])
     for key, value in parameters.items():
         facts.parameters[key].string_value = value
     text = _joined(upper, facts)

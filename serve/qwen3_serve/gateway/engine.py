@@ -19,6 +19,7 @@ from qwen3_client import (
     EmptyTextError,
     InvalidInputError,
     Judgement,
+    ModelChangedError,
     ModelInfo,
     RerankerInfo,
     TextTooLongError,
@@ -53,6 +54,9 @@ _CONCURRENT_SLICES = 8  # so at most 128 items of one request wait in the client
 
 # An empty document answers no query. Its logit is below any that the model gives, and its score is what that rounds to.
 _EMPTY = Judgement(score=0.0, logit=-100.0)
+
+_INFO_MAX_AGE_S = 1.0  # of what the client said about a model; the client asks Triton every few seconds
+_TRIES = 4  # of a request, while the model changes
 
 _Result = TypeVar("_Result")
 
@@ -105,9 +109,10 @@ class Engine:
         self._client = client
         self._pending = pending
         self._settings = settings
-        self._model_info: ModelInfo | None = None  # kept here, so that a request need not ask the client's thread
-        self._reranker_info: RerankerInfo | None = None
-        self._offset_tokenizer: OffsetTokenizer | None = None
+        # Kept here, so that not every request need ask the client's thread; with the time until which they count.
+        self._model_info: tuple[ModelInfo, float] | None = None
+        self._reranker_info: tuple[RerankerInfo, float] | None = None
+        self._offset_tokenizer: tuple[ModelInfo, OffsetTokenizer] | None = None
         self._answered_at: dict[str, float] = {}  # when each model last gave a correct answer, by its name
         # Token ids take fifty times the memory of their text, and a text without whitespace is tokenized as a whole.
         self._tokenizing = asyncio.Semaphore(_CONCURRENT_TOKENIZATIONS)
@@ -122,18 +127,20 @@ class Engine:
             ApiError: The name means another model, or Triton serves none that can be used.
             Qwen3ClientError: Triton does not answer.
         """
-        if self._model_info is None:
-            self._model_info = await _served(self._client.info(), noun="embedding model")
-        info, aliases = self._model_info, self._settings.model_aliases
+        if self._model_info is None or monotonic() > self._model_info[1]:
+            found = await _served(self._client.info(), noun="embedding model")
+            self._model_info = found, monotonic() + _INFO_MAX_AGE_S
+        info, aliases = self._model_info[0], self._settings.model_aliases
         if name and not is_name_of(name, info, aliases=aliases):
             raise unknown_model(name, known=[public_name(info), *aliases])
         return info
 
     async def reranker(self, name: str | None = None) -> RerankerInfo:
         """Return what the reranker says about itself. See `embedding_model`."""
-        if self._reranker_info is None:
-            self._reranker_info = await _served(self._client.reranker_info(), noun="reranker")
-        info, aliases = self._reranker_info, self._settings.reranker_aliases
+        if self._reranker_info is None or monotonic() > self._reranker_info[1]:
+            found = await _served(self._client.reranker_info(), noun="reranker")
+            self._reranker_info = found, monotonic() + _INFO_MAX_AGE_S
+        info, aliases = self._reranker_info[0], self._settings.reranker_aliases
         if name and not is_name_of(name, info, aliases=aliases):
             raise unknown_model(name, known=[public_name(info), *aliases])
         return info
@@ -152,6 +159,9 @@ class Engine:
             ApiError: Triton serves neither an embedding model nor a reranker.
             Qwen3ClientError: A model did not answer, or its answer does not match its configuration.
         """
+        await self._followed(lambda: self._check_models(max_age_s=max_age_s))
+
+    async def _check_models(self, *, max_age_s: float) -> None:
         embedding = await _if_served(self.embedding_model())
         reranker = await _if_served(self.reranker())
         if embedding is None and reranker is None:
@@ -166,6 +176,18 @@ class Engine:
     def forget_answers(self) -> None:
         """Forget when models last answered, so that `check_models` asks each of them."""
         self._answered_at.clear()
+
+    async def _followed(self, work: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Do the work of one request, and all of it again if the model is replaced meanwhile."""
+        for tries in range(_TRIES):
+            try:
+                return await work()
+            except ModelChangedError:
+                self._model_info = self._reranker_info = None
+                if tries == _TRIES - 1:
+                    raise
+                await asyncio.sleep(0)
+        raise AssertionError("unreachable")
 
     async def embed(
         self,
@@ -196,6 +218,31 @@ class Engine:
             Qwen3ClientError: Triton failed.
         """
         self._check_items(len(inputs))
+        return await self._followed(
+            lambda: self._embed(
+                inputs,
+                exchange=exchange,
+                model=model,
+                kind=kind,
+                instruction=instruction,
+                dimensions=dimensions,
+                truncate=truncate,
+                max_tokens=max_tokens,
+            )
+        )
+
+    async def _embed(
+        self,
+        inputs: Sequence[str] | Sequence[Sequence[int]],
+        *,
+        exchange: Exchange,
+        model: str | None,
+        kind: Kind,
+        instruction: str | None,
+        dimensions: int | None,
+        truncate: Truncate,
+        max_tokens: int | None,
+    ) -> EmbeddingResult:
         info = await self.embedding_model(model)
         check_dimensions(dimensions, info=info)
         with self._pending.reserve(len(inputs)) as reservation:
@@ -210,6 +257,7 @@ class Engine:
                         truncate=truncate,
                         max_tokens=max_tokens,
                         max_total_tokens=self._settings.max_request_tokens,
+                        fingerprint=info.fingerprint,
                     ),
                     max_tokens=min(max_tokens or info.max_tokens, info.max_tokens),
                     noun="text",
@@ -234,7 +282,9 @@ class Engine:
             priority: Priority = "interactive" if kind == "query" or len(rows) <= _SLICE else "bulk"
             slices = await _in_slices(
                 rows,
-                lambda some: self._client.encode_tokens(some, dimensions=dimensions, priority=priority),
+                lambda some: self._client.encode_tokens(
+                    some, dimensions=dimensions, priority=priority, fingerprint=info.fingerprint
+                ),
             )
             reservation.record_answer()
         self._record_answer(info)
@@ -266,6 +316,22 @@ class Engine:
             Qwen3ClientError: Triton failed.
         """
         self._check_items(len(documents))
+        return await self._followed(
+            lambda: self._rerank(
+                query, documents, exchange=exchange, model=model, instruction=instruction, truncate=truncate
+            )
+        )
+
+    async def _rerank(
+        self,
+        query: str | Sequence[str],
+        documents: Sequence[str],
+        *,
+        exchange: Exchange,
+        model: str | None,
+        instruction: str | None,
+        truncate: bool,
+    ) -> RerankingResult:
         info = await self.reranker(model)
         with self._pending.reserve(len(documents)) as reservation:
             exchange.items = len(documents)
@@ -285,6 +351,7 @@ class Engine:
                     instruction=instruction,
                     truncate=truncate,
                     max_total_tokens=self._settings.max_request_tokens,
+                    fingerprint=info.fingerprint,
                 ),
                 max_tokens=info.max_tokens,
                 noun="document",
@@ -293,7 +360,7 @@ class Engine:
             rows = [row.ids for row in cuttable]
             exchange.truncated = truncation(cuttable, noun="documents")
             reservation.add_tokens(self._count_tokens(rows, exchange=exchange))
-            slices = await _in_slices(rows, self._client.score_tokens)
+            slices = await _in_slices(rows, lambda some: self._client.score_tokens(some, fingerprint=info.fingerprint))
             reservation.record_answer()
         self._record_answer(info)
         exchange.fingerprint = info.fingerprint or ""
@@ -315,12 +382,19 @@ class Engine:
             Qwen3ClientError: Triton or the tokenizer is not available.
         """
         self._check_items(len(texts))
+        return await self._followed(lambda: self._tokenize(texts, exchange=exchange, kind=kind))
+
+    async def _tokenize(self, texts: Sequence[str], *, exchange: Exchange, kind: Kind) -> list[list[dict[str, Any]]]:
         info = await self.embedding_model()
         with self._pending.reserve(len(texts)) as reservation:
             exchange.items = len(texts)
             cuttable = await self._tokenized(
                 lambda: self._client.token_rows(
-                    texts, kind=kind, truncate=False, max_total_tokens=self._settings.max_request_tokens
+                    texts,
+                    kind=kind,
+                    truncate=False,
+                    max_total_tokens=self._settings.max_request_tokens,
+                    fingerprint=info.fingerprint,
                 ),
                 max_tokens=info.max_tokens,
                 noun="text",
@@ -363,14 +437,15 @@ class Engine:
             return await _in_thread(lambda: tokenizer.texts_of_all(rows, skip_special_tokens=skip_special_tokens))
 
     async def _offsets(self, info: ModelInfo) -> OffsetTokenizer:
-        if self._offset_tokenizer is None:
-            self._offset_tokenizer = await asyncio.to_thread(
+        if self._offset_tokenizer is None or self._offset_tokenizer[0].tokenizer_sha256 != info.tokenizer_sha256:
+            tokenizer = await asyncio.to_thread(
                 OffsetTokenizer,
                 info,
                 source=self._settings.tokenizer,
                 special_tokens=self._settings.special_tokens,
             )
-        return self._offset_tokenizer
+            self._offset_tokenizer = info, tokenizer
+        return self._offset_tokenizer[1]
 
     def _record_answer(self, info: ModelInfo | RerankerInfo) -> None:
         self._answered_at[info.name] = monotonic()

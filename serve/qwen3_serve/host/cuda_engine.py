@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from qwen3_export.cuda import explained
 
 from .numbers import number
 from .packed_batches import packed_batches
-from .prefix_cache import Ids, Rows
+from .prefix_cache import Ids
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -66,25 +66,29 @@ class CudaEngine:
         self._session = session
         self._max_batch_tokens = max_batch_tokens
         self._sizes: dict[str, int] = {output.name: output.shape[1] for output in session.get_outputs()}
+        # All are float32 but the fingerprint, which is int64.
+        self._types = {
+            output.name: np.int64 if output.type == "tensor(int64)" else np.float32 for output in session.get_outputs()
+        }
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the arrays that `run` returns."""
         return tuple(self._sizes)
 
-    def run(self, texts: Sequence[Ids]) -> list[Rows]:
+    def run(self, texts: Sequence[Ids]) -> list[npt.NDArray[Any]]:
         """Run texts.
 
         Args:
             texts: The token ids of each text, INT64 `[n_i]`, all of which the model takes.
 
         Returns:
-            For each output FP32 `[len(texts), size]`, in the order of the texts.
+            For each output `[len(texts), size]`, in the order of the texts: FP32, and INT64 for the fingerprint.
 
         Raises:
             RuntimeError: ONNX Runtime failed, for example for lack of memory.
         """
-        results = [np.empty((len(texts), size), np.float32) for size in self._sizes.values()]
+        results = [np.empty((len(texts), size), self._types[name]) for name, size in self._sizes.items()]
         batches = packed_batches(
             [ids.size for ids in texts],
             max_tokens=self._max_batch_tokens,
@@ -96,13 +100,13 @@ class CudaEngine:
                 result[batch] = rows
         return results
 
-    def _run(self, texts: Sequence[Ids]) -> list[Rows]:
+    def _run(self, texts: Sequence[Ids]) -> list[npt.NDArray[Any]]:
         """Run one packed batch."""
         inputs: dict[str, npt.NDArray[np.int64] | npt.NDArray[np.int32]] = {
             "input_ids": np.concatenate(texts),
             "lengths": np.array([[ids.size] for ids in texts], np.int32),
         }
-        outputs = [np.empty((len(texts), size), np.float32) for size in self._sizes.values()]
+        outputs = [np.empty((len(texts), size), self._types[name]) for name, size in self._sizes.items()]
         # Bound to this memory, the outputs are copied from the GPU once, and no array is made by ONNX Runtime.
         binding = self._session.io_binding()
         for name, array in inputs.items():

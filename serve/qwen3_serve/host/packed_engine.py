@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +72,11 @@ class PackedEngine:
         self._settings = settings
         self._session = open_session(model, threads=threads)
         self._sizes: dict[str, int] = {output.name: output.shape[1] for output in self._session.get_outputs()}
+        # All are float32 but the fingerprint, which is int64.
+        self._types = {
+            output.name: np.int64 if output.type == "tensor(int64)" else np.float32
+            for output in self._session.get_outputs()
+        }
         self._shares_prefixes = _KEPT in self._sizes
         if not self._shares_prefixes:
             # In some models, a prefix depends on what follows it, or is pooled itself. Their graphs say so.
@@ -84,16 +90,16 @@ class PackedEngine:
         """Names of the arrays that `run` returns."""
         return tuple(self._sizes)
 
-    def run(self, texts: Sequence[Ids]) -> list[Rows]:
+    def run(self, texts: Sequence[Ids]) -> list[npt.NDArray[Any]]:
         """Run texts.
 
         Args:
             texts: The token ids of each text, INT64 `[n_i]`, all of which the model takes.
 
         Returns:
-            For each output FP32 `[len(texts), size]`, in the order of the texts.
+            For each output `[len(texts), size]`, in the order of the texts: FP32, and INT64 for the fingerprint.
         """
-        results = [np.empty((len(texts), size), np.float32) for size in self._sizes.values()]
+        results = [np.empty((len(texts), size), self._types[name]) for name, size in self._sizes.items()]
         leaders = self._choose_leaders(texts)
         # Stored only after all leaders have run: new rows replace old ones, which another leader may need.
         for ids, rows in self._run(texts, list(leaders), keep=leaders, into=results):
@@ -121,7 +127,7 @@ class PackedEngine:
         return leaders
 
     def _run(
-        self, texts: Sequence[Ids], indices: Sequence[int], *, keep: Mapping[int, int], into: Sequence[Rows]
+        self, texts: Sequence[Ids], indices: Sequence[int], *, keep: Mapping[int, int], into: Sequence[npt.NDArray[Any]]
     ) -> list[tuple[Ids, Rows]]:
         """Run some of the texts in packed batches.
 

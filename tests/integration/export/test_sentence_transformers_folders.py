@@ -123,7 +123,7 @@ def test_prefixes_are_shared_where_they_do_not_depend_on_the_rest_alone(
     session = exported_session(folder, tmp_path).session
     assert [value.name for value in session.get_inputs()] == ["input_ids", "lengths"]
     assert not session.get_overridable_initializers()
-    assert [value.name for value in session.get_outputs()] == ["embedding"]
+    assert [value.name for value in session.get_outputs()] == ["embedding", "fingerprint"]
 
 
 @pytest.mark.parametrize("attention", ["paged", "gqa"])

@@ -25,7 +25,7 @@ Rows = npt.NDArray[np.float32]
 def through_the_graph(model: Path, batches: list[Texts]) -> list[Rows]:
     """Each batch as one packed batch."""
     session = open_session(model, threads=THREADS)
-    names = [output.name for output in session.get_outputs() if output.name != "kept"]
+    names = [output.name for output in session.get_outputs() if output.name not in ("kept", "fingerprint")]
     feeds = [
         {"input_ids": np.concatenate(texts), "lengths": np.array([[ids.size] for ids in texts], np.int32)}
         for texts in batches

@@ -32,6 +32,7 @@ def test_the_public_surface_is_pinned() -> None:
         "InvalidInputError",
         "Judgement",
         "Kind",
+        "ModelChangedError",
         "ModelInfo",
         "Priority",
         "Qwen3ClientError",

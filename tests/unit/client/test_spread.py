@@ -37,7 +37,7 @@ def run(servers: list[Server], *steps: Callable[[], None] | int) -> list[int]:
     """Send as many requests as each number says, and do what stands between them; return the servers' counts."""
 
     async def send() -> None:
-        spread = SpreadTransport(servers)
+        spread = SpreadTransport(servers, addresses=[f"s{index}:8001" for index in range(len(servers))])
         for step in steps:
             for _ in range(step if isinstance(step, int) else 0):
                 await spread.infer("qwen3_embedding", IDS, outputs=["embedding"], priority="bulk", timeout_s=5.0)
@@ -92,3 +92,43 @@ def test_an_error_of_the_request_is_not_tried_elsewhere(servers: list[Server]) -
     with pytest.raises(InferenceError):
         run(servers, 1)
     assert [server.count for server in servers] == [1, 0, 0]
+
+
+def give_another_model(server: Server) -> None:
+    server.configs["qwen3_embedding"]["parameters"]["model_sha256"] = {"string_value": "0" * 64}
+
+
+def test_a_server_with_another_model_gets_no_request_and_is_named(
+    servers: list[Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    give_another_model(servers[1])
+    assert run(servers, 6) == [3, 0, 3]
+    assert "s1:8001 has " in caplog.text
+    assert len(caplog.records) == 1, "said once"
+
+
+def test_most_servers_decide_which_model_counts(servers: list[Server], caplog: pytest.LogCaptureFixture) -> None:
+    give_another_model(servers[0])
+
+    async def ask() -> dict[str, Any]:
+        spread = SpreadTransport(servers, addresses=["a:1", "b:1", "c:1"])
+        config = await spread.model_config("qwen3_embedding", timeout_s=5.0)
+        for _ in range(4):
+            await spread.infer("qwen3_embedding", IDS, outputs=["embedding"], priority="bulk", timeout_s=5.0)
+        return config
+
+    assert asyncio.run(ask()) == servers[1].configs["qwen3_embedding"]
+    assert [server.count for server in servers] == [0, 2, 2]
+    assert "a:1 has " in caplog.text
+
+
+def test_where_only_servers_with_other_models_answer_the_error_names_them(servers: list[Server]) -> None:
+    for server in servers[1:]:
+        give_another_model(server)
+
+    def go() -> None:
+        servers[0].error = ServerUnavailableError("gone")
+
+    with pytest.raises(ServerUnavailableError, match=r"gone; the model .* but s1:8001 has .*, s2:8001 has "):
+        run(servers, 2, go, 1)
+    assert [server.count for server in servers[1:]] == [0, 0]

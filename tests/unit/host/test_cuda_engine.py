@@ -51,7 +51,7 @@ def engine(directory: Path, *, max_batch_tokens: int) -> tuple[CudaEngine, Recor
 @pytest.mark.parametrize("max_batch_tokens", [1, 100, 16_384])
 def test_every_text_gets_its_own_row_whatever_the_budget(directory: Path, max_batch_tokens: int) -> None:
     texts = random_texts([40, 3, 120, 1, 40, 7])
-    (rows,) = engine(directory, max_batch_tokens=max_batch_tokens)[0].run(texts)
+    rows, *_ = engine(directory, max_batch_tokens=max_batch_tokens)[0].run(texts)
     alone = PackedSession(directory)
     np.testing.assert_array_equal(rows, np.concatenate([alone.embed([ids]) for ids in texts]))
 
@@ -66,13 +66,13 @@ def test_batches_keep_to_the_budget_and_texts_of_any_lengths_share_one(directory
 
 def test_no_batch_has_more_texts_than_paged_attention_takes(directory: Path) -> None:
     model, session = engine(directory, max_batch_tokens=16_384)
-    (rows,) = model.run([np.array([1], np.int64)] * 300)
+    rows, *_ = model.run([np.array([1], np.int64)] * 300)
     assert session.batches == 2
     assert rows.shape[0] == 300
 
 
 def test_no_texts(directory: Path) -> None:
-    (rows,) = engine(directory, max_batch_tokens=100)[0].run([])
+    rows, *_ = engine(directory, max_batch_tokens=100)[0].run([])
     assert rows.shape[0] == 0
 
 
