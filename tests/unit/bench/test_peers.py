@@ -235,6 +235,17 @@ def test_every_published_ratio_has_its_spread(results: Results) -> None:
     assert all(spread.smallest <= spread.median <= spread.largest and spread.count == 2 for spread in spreads)
 
 
+def test_the_published_files_can_be_read_and_their_ratios_lie_within_their_spread() -> None:
+    folder = Path(__file__).parents[3] / "docs" / "benchmarks"
+    kinds = load_all(folder)
+    assert [found.kind for found in kinds] == [path.stem for path in sorted(folder.glob("*.json"))]
+    assert kinds
+    spreads = [spread for found in kinds for row in found.ratios.values() for spread in row.values()]
+    assert spreads
+    assert all(spread.smallest <= spread.median <= spread.largest for spread in spreads)
+    assert all(spread.smallest < spread.largest for spread in spreads if spread.count > 1)
+
+
 def test_the_document_keeps_its_hand_written_text(results: Results, tmp_path: Path) -> None:
     document = tmp_path / "benchmarks.md"
     document.write_text("before\n<!-- written by make bench -->\nold\n<!-- end of what make bench wrote -->\nafter\n")
