@@ -83,7 +83,7 @@ measurements: test-full ## the slow tier, and its figures to docs/measurements.m
 fidelity: $(VENV)/.dev ## cosine, size, memory and speed of every precision; writes docs/fidelity.md
 	$(BIN)/python bench/fidelity.py build/fidelity
 
-bench: $(VENV)/.dev ## speed beside other engines; writes docs/benchmarks.md (about an hour)
+bench: $(VENV)/.dev ## speed beside other engines; writes docs/benchmarks/KIND.json and the page of all kinds (two to three hours)
 	$(BIN)/python bench/peers.py run
 
 bench-quick: $(VENV)/.dev ## the same against the closest peers, once; prints tables (minutes)

@@ -1,10 +1,15 @@
 """Comparison of qwen3-triton with other ways of embedding with the same weights, on this machine's processor.
 
-    make bench                                     # everything, three rounds; writes docs/benchmarks.md
+    make bench                                     # everything; writes this processor's kind of figures and the page
     make bench-quick                               # ours and the closest peers, one round; prints tables
-    python bench/peers.py run --only qwen3-triton-int8,openvino-int8 --workloads short,mixed --rounds 1
-                                                   # a part; prints tables, and does not change the page or its figures
-    python bench/peers.py report                   # tables and plots again, from build/bench/results.json
+    python bench/peers.py run --only qwen3-triton-int8,openvino-int8 --workloads short,mixed --rounds 1 --minutes 0
+                                                   # a part; prints tables, and publishes nothing
+    python bench/peers.py publish                  # publish build/bench/results.json, as after an interrupted run
+    python bench/peers.py report                   # the page and its plots again, from docs/benchmarks/*.json
+
+Figures are published by kind of processor: docs/benchmarks/avx2.json, amx.json and so on. A run replaces those of its
+own kind; docs/benchmarks.md shows all kinds side by side. Rounds go on until the figures are steady or --minutes are
+over. A sample during which others took more than 5% of the cores' time does not count, so run nothing else meanwhile.
 
 The weights are random, of the 0.6B shape, and the vocabulary is the genuine one. So speed and memory are as with the
 published weights; what the vectors mean is not tested. Everything is kept in build/bench: the checkpoint, exports and
@@ -25,14 +30,17 @@ from pathlib import Path
 from peers_checkpoint import make_checkpoint, make_exports
 from peers_contenders import CONTENDERS, ENVIRONMENTS, QUICK, Folders
 from peers_plots import plot
+from peers_published import kind_of, load_all, publish
 from peers_report import page, write_document
-from peers_results import Results
+from peers_results import FOREIGN_LIMIT, Results
 from peers_rounds import Bench, Plan
 from peers_workloads import WORKLOADS, Writer
+from qwen3_export.cpu import instruction_sets
 from tokenizers import Tokenizer
 
 _ROOT = Path(__file__).parents[1]
 _DOCUMENT = _ROOT / "docs" / "benchmarks.md"
+_FIGURES = _ROOT / "docs" / "benchmarks"
 _IMAGES = _ROOT / "docs" / "images"
 _QUICK_WORKLOADS = ("query", "short", "mixed")
 
@@ -40,28 +48,55 @@ _QUICK_WORKLOADS = ("query", "short", "mixed")
 def main(arguments: Sequence[str]) -> int:
     """Run a command; returns the exit code."""
     options = _parser().parse_args(arguments)
-    work: Path = options.work
-    whole = options.command != "quick" and not getattr(options, "only", "") and not getattr(options, "workloads", "")
-    file = work / ("results.json" if whole else "partial.json")
     if options.command == "report":
-        if not file.exists():
+        _report()
+        return 0
+    work: Path = options.work
+    whole = options.command == "publish" or (options.command == "run" and not options.only and not options.workloads)
+    file = work / ("results.json" if whole else "partial.json")
+    if options.command == "publish":
+        try:
+            results = Results.load(file)
+        except FileNotFoundError:
             print(f"{file} does not exist; make bench writes it", file=sys.stderr)
             return 1
-        results = Results.load(file)
+        except (KeyError, TypeError) as error:
+            print(f"{file} is of another version of this program ({error}); run make bench", file=sys.stderr)
+            return 1
     else:
-        results = Results(machine=_machine())
+        foreign_limit = 1.0 if options.command == "quick" else FOREIGN_LIMIT
+        results = Results(
+            kind=kind_of(instruction_sets()),
+            machine=_machine(),
+            load_average=os.getloadavg()[0],
+            foreign_limit=foreign_limit,
+        )
+        print(f"{results.kind}; load average {results.load_average:.2f}", flush=True)
         try:
             _run(options, results, file)
         except KeyboardInterrupt:
             results.save(file)
             print(f"\ninterrupted; {file} holds what was measured", file=sys.stderr)
             return 130
-    if whole:
-        write_document(results, _DOCUMENT, plots=plot(results, _IMAGES))
-        print(f"wrote {_DOCUMENT}, and plots to {_IMAGES}; the figures are in {file}")
+    published = publish(results)
+    if not whole:
+        print(page([published]))
+    elif not published.ratios:
+        print(
+            f"{file} has no ratio that counts, so nothing is published; run it while nothing else runs", file=sys.stderr
+        )
+        return 1
     else:
-        print(page(results))
+        print(f"wrote {published.save(_FIGURES)}; all samples are in {file}")
+        _report()
     return 0
+
+
+def _report() -> None:
+    """Write the page and its plots from the figures of all kinds."""
+    kinds = load_all(_FIGURES)
+    write_document(kinds, _DOCUMENT, plots={found.kind: plot(found, _IMAGES) for found in kinds})
+    print(f"wrote {_DOCUMENT}, and plots to {_IMAGES}")
 
 
 def _run(options: argparse.Namespace, results: Results, file: Path) -> None:
@@ -77,6 +112,7 @@ def _run(options: argparse.Namespace, results: Results, file: Path) -> None:
         [contender for contender in CONTENDERS if contender.name in only],
         [workload for workload in WORKLOADS if workload.name in workloads],
         rounds=1 if quick else options.rounds,
+        limit_s=0 if quick else 60 * options.minutes,
         threads=options.threads,
         arrivals_s=0 if quick else options.arrivals_s,
     )
@@ -89,18 +125,27 @@ def _parser() -> argparse.ArgumentParser:
     cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="measure, and write the document")
-    run.add_argument("--rounds", type=int, default=3, help="how often each contender takes its turn")
+    run = commands.add_parser("run", help="measure; the whole is published")
+    run.add_argument("--rounds", type=int, default=3, help="the smallest number of rounds (%(default)s)")
+    run.add_argument(
+        "--minutes",
+        type=float,
+        default=120,
+        help="further rounds begin only if they are likely to end within this time (%(default)s)",
+    )
     run.add_argument("--only", default="", help="contenders, separated by commas (default: all)")
     run.add_argument("--workloads", default="", help="workloads, separated by commas (default: all)")
     run.add_argument(
         "--arrivals-s", type=float, default=20, help="seconds of the test at each rate of arrivals; 0 to leave it out"
     )
     quick = commands.add_parser("quick", help="measure ours and the closest peers once, and print the tables")
-    report = commands.add_parser("report", help="make tables and plots from the last results")
+    publish_last = commands.add_parser(
+        "publish", help="publish the last results, whether or not the run was interrupted"
+    )
+    commands.add_parser("report", help="make the page and its plots again from the published figures")
     for command in (run, quick):
         command.add_argument("--threads", type=int, default=cores, help="threads of every contender")
-    for command in (run, quick, report):
+    for command in (run, quick, publish_last):
         command.add_argument("--work", type=Path, default=_ROOT / "build" / "bench", help="folder for all files")
     return parser
 

@@ -95,6 +95,7 @@ ENVIRONMENTS = (
         removed=("torchvision",),  # it is built for another torch, and transformers fails to import it
     ),
     Environment("fastembed", ("fastembed==0.9.1",)),
+    Environment("fastretrieval", ("fastretrieval==1.12.0", "onnx==1.23.2")),
     Environment("infinity", (_TORCH, "infinity-emb[optimum,torch]==0.0.78")),
     Environment(
         "llama",
@@ -188,6 +189,16 @@ CONTENDERS: Sequence[Contender] = (
         "fastembed_engine",
         "fastembed",
         {"folder": "{work}/onnx", "dimensions": 1024},
+    ),
+    Contender(
+        "fastretrieval",
+        "fastretrieval int8",
+        "int8",
+        "fastretrieval_engine",
+        "fastretrieval",
+        {"exported": "{work}/onnx", "folder": "{work}/fastretrieval-int8"},
+        widths=(1,),
+        floor=0.99,
     ),
     Contender(
         "infinity",

@@ -117,7 +117,8 @@ class Worker:
         """Time groups of texts.
 
         Returns:
-            `seconds` of each group, `processor_s` of all groups, and `peak_memory` in bytes.
+            `seconds` of each group, `processor_s` of all groups, `foreign`, the share of the cores' time that others
+            took meanwhile, and `peak_memory` in bytes.
         """
         return self.do(
             "measure",
@@ -132,12 +133,13 @@ class Worker:
         found: list[list[float]] = self.do("vectors", texts=_items(texts), width=width)["vectors"]
         return found
 
-    def latencies(self, at_s: Sequence[float], texts: Sequence[Text], *, width: int, timeout_s: float) -> list[float]:
-        """Return the seconds from the arrival of each text to its vector."""
-        found: list[float] = self.do("arrivals", at=list(at_s), texts=_items(texts), width=width, timeout_s=timeout_s)[
-            "latencies"
-        ]
-        return found
+    def arrivals(self, at_s: Sequence[float], texts: Sequence[Text], *, width: int, timeout_s: float) -> dict[str, Any]:
+        """Embed texts that arrive at given times.
+
+        Returns:
+            `latencies`, the seconds from the arrival of each text to its vector, and `foreign`, as `measure` has it.
+        """
+        return self.do("arrivals", at=list(at_s), texts=_items(texts), width=width, timeout_s=timeout_s)
 
     def _pipes(self) -> tuple[Any, Any]:
         return self._process.stdin, self._process.stdout

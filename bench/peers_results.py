@@ -1,6 +1,7 @@
-"""The results as `results.json` holds them, and their statistics.
+"""The results of one run as `results.json` holds them, and their statistics.
 
-Every list may be incomplete, because a run can be interrupted at any time. Knows nothing about processes.
+Every list may be incomplete, because a run can be interrupted at any time. A sample during which others took more than
+`foreign_limit` of the cores' time is kept in the file, but counts in no figure. Knows nothing about processes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from peers_workloads import WORKLOADS
+
+FOREIGN_LIMIT = 0.05  # share of the cores' time that others may take while a sample is taken
+STEADY = 0.05  # a figure is steady if the middle half of its rounds differs by at most this share of the median
+
+_ALONE = {workload.name for workload in WORKLOADS if workload.alone}
+_APART = {workload.name for workload in WORKLOADS if workload.apart}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,7 @@ class Sample:
         seconds: Seconds of each timed group: one group, or one per text if each text is timed alone.
         processor_s: Processor time of the contender's process tree for all groups, in seconds.
         peak_memory: Largest memory of the process tree so far, in bytes.
+        foreign: Share of the cores' time that other processes and other virtual machines took meanwhile.
     """
 
     round: int
@@ -37,6 +46,14 @@ class Sample:
     seconds: list[float]
     processor_s: float
     peak_memory: int
+    foreign: float
+
+    @property
+    def speed(self) -> float:
+        """Tokens per second; if each text is timed alone, texts per second, by the median."""
+        if self.workload in _ALONE:
+            return 1 / statistics.median(self.seconds)
+        return self.tokens / sum(self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +66,7 @@ class Arrivals:
         share: The rate as a share of the contender's capacity.
         rate: Texts per second.
         latencies: Seconds from each text's arrival to its vector.
+        foreign: As in a sample.
     """
 
     contender: str
@@ -56,6 +74,7 @@ class Arrivals:
     share: float
     rate: float
     latencies: list[float]
+    foreign: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +97,11 @@ class Results:
     """Everything that one run measured.
 
     Attributes:
+        kind: The kind of processor, by its newest instruction set that matters.
         machine: Processor, cores, memory, date.
-        rounds: How many rounds were planned.
+        load_average: The machine's load average of the last minute, before the run.
+        foreign_limit: The share of the cores' time that others may take during a sample that counts.
+        rounds: How many rounds were begun.
         reference: The contender with whose vectors the others are compared.
         versions: The versions of each contender's libraries.
         load_s: Seconds that each contender took to load, the last time.
@@ -87,11 +109,15 @@ class Results:
         widths: The best batch size of each contender, by workload.
         cosines: The smallest cosine of each contender with the reference.
         samples: All samples, in the order in which they were taken.
-        ceilings: For each round, tokens per second by kind of product and library, or why there is no figure.
+        ceilings: For each round, tokens per second by kind of product and library, or why there is no figure; empty
+            if others took too much.
         arrivals: The results of the test with random arrivals.
     """
 
+    kind: str = ""
     machine: dict[str, str] = field(default_factory=dict)
+    load_average: float = 0.0
+    foreign_limit: float = FOREIGN_LIMIT
     rounds: int = 0
     reference: str = ""
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -117,32 +143,59 @@ class Results:
         partial.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
         partial.replace(path)
 
-    def tokens_per_s(self, contender: str, workload: str, width: int | None = None) -> Spread | None:
-        """Return the throughput over the rounds for a width, or for the largest one; None if it was not measured."""
-        found = self._samples(contender, workload, width)
-        return Spread.of([s.tokens / sum(s.seconds) for s in found]) if found else None
+    def counts(self, taken: Sample | Arrivals) -> bool:
+        """Whether something was measured while others took little of the cores' time."""
+        return taken.foreign <= self.foreign_limit
 
-    def query_ms(self, contender: str) -> Spread | None:
-        """Return the median latency of a query in each round, in milliseconds; None if it was not measured."""
-        found = self._samples(contender, "query", None)
-        return Spread.of([1e3 * statistics.median(s.seconds) for s in found]) if found else None
+    def figure(self, contender: str, workload: str, width: int | None = None) -> Spread | None:
+        """Return what is published of a contender on a workload, for a width or for the largest one.
 
-    def gain(self, workload: str, one: str, other: str) -> float | None:
-        """Return how many times faster one contender is than another, by medians; for `query`, by latency."""
-        if workload == "query":
-            times = self.query_ms(one), self.query_ms(other)
-            return times[1].median / times[0].median if times[0] and times[1] else None
-        rates = self.tokens_per_s(one, workload), self.tokens_per_s(other, workload)
-        return rates[0].median / rates[1].median if rates[0] and rates[1] else None
+        That is tokens per second, or, if each text is timed alone, the median milliseconds of one; over the rounds.
+        None if it was not measured.
+        """
+        speeds = self._by_round(contender, workload, width).values()
+        if not speeds:
+            return None
+        return Spread.of([1e3 / speed for speed in speeds] if workload in _ALONE else list(speeds))
+
+    def gain(self, workload: str, one: str, other: str) -> Spread | None:
+        """Return how many times as fast one contender is as another, over the rounds in which both were measured."""
+        ours, theirs = self._by_round(one, workload), self._by_round(other, workload)
+        both = [number for number in ours if number in theirs]
+        return Spread.of([ours[number] / theirs[number] for number in both]) if both else None
+
+    def share_of_ceiling(self, workload: str, contender: str, precision: str) -> Spread | None:
+        """Return the contender's tokens per second relative to the fastest library's products, over the rounds."""
+        best = self.ceiling(precision)
+        name = "" if best is None else f"{precision} {best[0]}"
+        shares = [
+            speed / rate
+            for number, speed in self._by_round(contender, workload).items()
+            if number < len(self.ceilings) and isinstance(rate := self.ceilings[number].get(name), float)
+        ]
+        return Spread.of(shares) if shares else None
 
     def best(self, workload: str, contenders: Sequence[str]) -> str | None:
-        """Return the fastest of some contenders; None if none was measured."""
-        measured = [name for name in contenders if self.gain(workload, name, name)]
-        return max(measured, key=lambda name: self.gain(workload, name, measured[0]) or 0.0, default=None)
+        """Return the fastest of some contenders, by medians; None if none was measured."""
+        medians = {
+            name: statistics.median(found.values()) for name in contenders if (found := self._by_round(name, workload))
+        }
+        return max(medians, key=medians.__getitem__, default=None)
+
+    def unsteady(self) -> tuple[int, int]:
+        """Return how many figures are not steady, and how many there are, without the workloads measured apart."""
+        wanted = {(s.contender, s.workload, s.width) for s in self.samples if s.workload not in _APART}
+        steady = 0
+        for contender, workload, width in wanted:
+            speeds = list(self._by_round(contender, workload, width).values())
+            if len(speeds) > 1:
+                low, middle, high = np.percentile(speeds, (25, 50, 75))
+                steady += bool((high - low) / middle <= STEADY)
+        return len(wanted) - steady, len(wanted)
 
     def peak_memory(self, contender: str) -> int | None:
-        """Return the largest memory of all rounds in bytes, without the workloads that are measured once."""
-        found = [s.peak_memory for s in self.samples if s.contender == contender and s.workload != "8192"]
+        """Return the largest memory of all rounds in bytes, without the workloads that are measured apart."""
+        found = [s.peak_memory for s in self.samples if s.contender == contender and s.workload not in _APART]
         return max(found, default=None)
 
     def ceiling(self, precision: str) -> tuple[str, float] | None:
@@ -156,10 +209,11 @@ class Results:
         best = max(medians, key=medians.__getitem__, default=None)
         return (best, medians[best]) if best is not None else None
 
-    def _samples(self, contender: str, workload: str, width: int | None) -> list[Sample]:
+    def _by_round(self, contender: str, workload: str, width: int | None = None) -> dict[int, float]:
+        """Return the speed in each round, for a width or for the largest one, from the samples that count."""
         found = [s for s in self.samples if (s.contender, s.workload) == (contender, workload)]
         wanted = max((s.width for s in found), default=0) if width is None else width
-        return [s for s in found if s.width == wanted]
+        return {s.round: s.speed for s in found if s.width == wanted and self.counts(s)}
 
 
 def smallest_cosine(vectors: Sequence[Sequence[float]], reference: Sequence[Sequence[float]]) -> float:

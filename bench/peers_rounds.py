@@ -1,7 +1,8 @@
 """The measurement: rounds in which every contender has a turn.
 
 In each turn a new process is started, loads the model, warms up, is timed, and ends. So contenders share neither memory
-nor caches, and other work on the machine affects all of them. If a contender fails, that is noted and the others
+nor caches. A sample during which other processes took too much of the cores' time is taken again at once, a few times.
+Rounds go on until all figures are steady or the time is over. If a contender fails, that is noted and the others
 continue. Results are saved after every turn.
 """
 
@@ -10,23 +11,27 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from peers_checkpoint import SHAPE
 from peers_contenders import Contender, Environment, Folders
 from peers_environments import EnvironmentFailedError, python_of
 from peers_process import Worker, WorkerFailedError, own_python
-from peers_results import Arrivals, Results, Sample, arrival_times, machine_of, smallest_cosine
+from peers_results import FOREIGN_LIMIT, Arrivals, Results, Sample, arrival_times, machine_of, smallest_cosine
 from peers_workloads import PROBE, Text, Workload, Writer
+from workers._usage import Watch
 
 _SHARES = (0.3, 0.6, 0.8, 0.95)  # rates of random arrivals, as shares of a contender's capacity
-_ONE_LONG_TEXT_S = 180.0  # time-out for workloads that are measured once
+_ONE_LONG_TEXT_S = 180.0  # time-out for workloads that are measured apart
+_PASSES = 2  # how often those are measured
+_ATTEMPTS = 3  # how often a sample is taken until others take little of the cores' time
 _REFERENCE = ("sentence-transformers-fp32", "qwen3-triton-fp32")  # the first of them that runs
 # The contenders that are tested with random arrivals, besides the best OpenVINO.
 _QUEUE = ("qwen3-triton-int8-served", "sentence-transformers-bf16")
+_Taken = TypeVar("_Taken", Sample, Arrivals)
 _SHAPE_KEYS = (
     "hidden_size",
     "num_attention_heads",
@@ -44,7 +49,8 @@ class Plan:
     Attributes:
         contenders: The contenders to measure.
         workloads: The workloads to measure them on.
-        rounds: The number of rounds.
+        rounds: The smallest number of rounds.
+        limit_s: Seconds within which a further round must be likely to end, or else it is not begun.
         threads: Threads of every contender.
         arrivals_s: Seconds of the test with random arrivals at each rate; 0 to leave it out.
     """
@@ -52,6 +58,7 @@ class Plan:
     contenders: Sequence[Contender]
     workloads: Sequence[Workload]
     rounds: int
+    limit_s: float
     threads: int
     arrivals_s: float
 
@@ -86,32 +93,48 @@ class Bench:
         self._pythons: dict[str, Path] = {}
         self._reference: list[list[float]] = []
         self._turns_s: dict[str, list[float]] = {}
-        results.rounds = plan.rounds
 
     def run(self, contenders_for_reference: Sequence[Contender]) -> None:
         """Run everything, from creating environments to the test with random arrivals."""
         self._prepare()
         self._take_reference(contenders_for_reference)
         running = [contender for contender in self._plan.contenders if contender.name not in self._results.not_run]
-        for number in range(self._plan.rounds):
-            self._results.ceilings.append(self._ceilings())
-            self._results.save(self._file)
-            turns = running if number % 2 == 0 else running[::-1]
-            for index, contender in enumerate(turns):
-                if contender.name in self._results.not_run:
-                    continue
-                started = time.monotonic()
-                told = self._turn(contender, number)
-                self._turns_s.setdefault(contender.name, []).append(time.monotonic() - started)
-                self._results.save(self._file)
-                left = self._left_s(turns[index + 1 :], rounds=self._plan.rounds - number - 1, all_turns=turns)
-                head = f"round {number + 1} of {self._plan.rounds}, {index + 1} of {len(turns)}: {contender.label}"
-                print(f"{head}: {told}; about {left / 60:.0f} min left", flush=True)
+        ends = time.monotonic() + self._plan.limit_s
+        while self._another_round(ends):
+            self._round(running, self._results.rounds)
         if self._plan.arrivals_s:
             self._arrivals(running)
         # Last, because it takes longest, so that it can be interrupted without losing anything else.
-        for contender in running:
-            self._measure_once(contender)
+        for number in range(_PASSES):
+            for contender in running:
+                self._measure_apart(contender, number)
+
+    def _another_round(self, ends: float) -> bool:
+        """Whether to begin a round: the smallest number is not reached, or figures are unsteady and there is time."""
+        done = self._results.rounds
+        if done < self._plan.rounds:
+            return True
+        unsteady, figures = self._results.unsteady()
+        in_time = time.monotonic() + sum(turns[-1] for turns in self._turns_s.values()) <= ends
+        why = ("another round" if in_time else "the time is over") if unsteady else "that is enough"
+        print(f"after {done} rounds, {unsteady} of {figures} figures are not steady: {why}", flush=True)
+        return bool(unsteady) and in_time
+
+    def _round(self, running: Sequence[Contender], number: int) -> None:
+        self._results.rounds = number + 1
+        self._results.ceilings.append(self._ceilings())
+        self._results.save(self._file)
+        turns = running if number % 2 == 0 else running[::-1]
+        for index, contender in enumerate(turns):
+            if contender.name in self._results.not_run:
+                continue
+            started = time.monotonic()
+            told = self._turn(contender, number)
+            self._turns_s.setdefault(contender.name, []).append(time.monotonic() - started)
+            self._results.save(self._file)
+            left = self._left_s(turns[index + 1 :])
+            head = f"round {number + 1}, {index + 1} of {len(turns)}: {contender.label}"
+            print(f"{head}: {told}; about {left / 60:.0f} min left of the round", flush=True)
 
     # -- before the rounds -----------------------------------------------------------------------------------
 
@@ -145,14 +168,20 @@ class Bench:
         raise WorkerFailedError(f"no reference: none of {', '.join(_REFERENCE)} could run; see the messages above")
 
     def _ceilings(self) -> dict[str, float | str]:
+        """Measure the ceilings; empty if that failed, or if others took too much of the cores' time each time."""
         numbers = [str(self._plan.threads), *(str(SHAPE[key]) for key in _SHAPE_KEYS)]
         command = [str(own_python()), "-m", "workers.ceilings", *numbers]
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(f"no ceilings: {done.stderr.strip().splitlines()[-1]}", flush=True)
-            return {}
-        found: dict[str, float | str] = json.loads(done.stdout)
-        return found
+        for _ in range(_ATTEMPTS):
+            watch = Watch()
+            done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+            if done.returncode:
+                print(f"no ceilings: {done.stderr.strip().splitlines()[-1]}", flush=True)
+                return {}
+            if watch.foreign() <= self._results.foreign_limit:
+                found: dict[str, float | str] = json.loads(done.stdout)
+                return found
+        print("no ceilings in this round: others took too much of the cores' time", flush=True)
+        return {}
 
     # -- one turn --------------------------------------------------------------------------------------------
 
@@ -168,12 +197,11 @@ class Bench:
                 self._compare(contender, worker)
                 widths = self._best_widths(contender, worker)
                 for workload in self._plan.workloads:
-                    if workload.once:
+                    if workload.apart:
                         continue
                     workload_name = workload.name
                     for width in self._widths_of(contender, workload, widths):
                         sample = self._sample(contender, worker, workload, width, number)
-                        self._results.samples.append(sample)
                         told.append(_in_words(workload, sample, show_width=contender.clients))
         except (EnvironmentFailedError, WorkerFailedError) as error:
             self._not_run(f"{contender.name}/{workload_name}" if workload_name else contender.name, error)
@@ -181,21 +209,36 @@ class Bench:
         return ", ".join(told)
 
     def _sample(self, contender: Contender, worker: Worker, workload: Workload, width: int, number: int) -> Sample:
-        measured = self._measure(worker, workload, width)
-        return Sample(
-            number,
-            contender.name,
-            workload.name,
-            width,
-            workload.tokens,
-            measured["seconds"],
-            measured["processor_s"],
-            measured["peak_memory"],
-        )
+        """Take a sample, up to a few times until it counts; keeps all, and returns the last."""
+
+        def take() -> Sample:
+            measured = self._measure(worker, workload, width)
+            return Sample(
+                number,
+                contender.name,
+                workload.name,
+                width,
+                workload.tokens,
+                measured["seconds"],
+                measured["processor_s"],
+                measured["peak_memory"],
+                measured["foreign"],
+            )
+
+        taken = self._until_it_counts(take)
+        self._results.samples += taken
+        return taken[-1]
+
+    def _until_it_counts(self, take: Callable[[], _Taken]) -> list[_Taken]:
+        """Measure something until others took little of the cores' time meanwhile, a few times at most."""
+        taken: list[_Taken] = []
+        while len(taken) < _ATTEMPTS and not (taken and self._results.counts(taken[-1])):
+            taken.append(take())
+        return taken
 
     def _expected_s(self, contender: Contender) -> float:
         """Estimate the seconds of the longest text, which has four times the tokens of the next one."""
-        rate = self._results.tokens_per_s(contender.name, "2048")
+        rate = self._results.figure(contender.name, "2048")
         return 6 * 2048 / rate.median if rate else 0.0
 
     def _measure(self, worker: Worker, workload: Workload, width: int) -> dict[str, Any]:
@@ -204,7 +247,7 @@ class Bench:
         warm_up = [self._write(workload, some)] if len(texts) > 1 else []
         groups = [[text] for text in texts] if workload.alone else [texts]
         return worker.measure(
-            groups, width=width, warm_up=warm_up, timeout_s=_ONE_LONG_TEXT_S if workload.once else 900.0
+            groups, width=width, warm_up=warm_up, timeout_s=_ONE_LONG_TEXT_S if workload.apart else 900.0
         )
 
     def _compare(self, contender: Contender, worker: Worker) -> None:
@@ -259,23 +302,25 @@ class Bench:
 
     # -- after the rounds ------------------------------------------------------------------------------------
 
-    def _measure_once(self, contender: Contender) -> None:
-        """Measure the workloads that take minutes, once."""
+    def _measure_apart(self, contender: Contender, number: int) -> None:
+        """Measure the workloads that take minutes."""
         for workload in self._plan.workloads:
-            if not workload.once or contender.name in self._results.not_run:
+            if (
+                not workload.apart
+                or {contender.name, f"{contender.name}/{workload.name}"} & self._results.not_run.keys()
+            ):
                 continue
             try:
                 if (expected := self._expected_s(contender)) > _ONE_LONG_TEXT_S:
                     raise WorkerFailedError(f"would take about {expected:.0f} s")
                 with self._worker(contender) as worker:
                     worker.do("load", options=self._options(contender))
-                    sample = self._sample(contender, worker, workload, 1, 0)
+                    sample = self._sample(contender, worker, workload, 1, number)
             except (EnvironmentFailedError, WorkerFailedError) as error:
                 self._not_run(f"{contender.name}/{workload.name}", error)
                 continue
-            self._results.samples.append(sample)
             self._results.save(self._file)
-            print(f"once: {contender.label}: {_in_words(workload, sample, show_width=False)}", flush=True)
+            print(f"pass {number + 1}: {contender.label}: {_in_words(workload, sample, show_width=False)}", flush=True)
 
     def _arrivals(self, contenders: Sequence[Contender]) -> None:
         """Test contenders with texts that arrive at random times, at rising shares of each one's capacity."""
@@ -293,7 +338,7 @@ class Bench:
                 self._not_run(f"{contender.name}/arrivals", error)
 
     def _arrive(self, contender: Contender, worker: Worker, workload: Workload) -> None:
-        rate = self._results.tokens_per_s(contender.name, workload.name)
+        rate = self._results.figure(contender.name, workload.name)
         if rate is None:
             return
         capacity = rate.median * len(workload.lengths) / workload.tokens
@@ -303,10 +348,19 @@ class Bench:
             count = max(20, int(share * capacity * self._plan.arrivals_s))
             at_s = arrival_times(share * capacity, count, seed=7)
             arriving = self._write(workload, [workload.lengths[i % len(workload.lengths)] for i in range(count)])
-            latencies = worker.latencies(at_s, arriving, width=width, timeout_s=10 * at_s[-1] + 120)
-            self._results.arrivals.append(Arrivals(contender.name, workload.name, share, share * capacity, latencies))
+
+            def take(
+                share: float = share, at_s: Sequence[float] = at_s, arriving: Sequence[Text] = arriving
+            ) -> Arrivals:
+                found = worker.arrivals(at_s, arriving, width=width, timeout_s=10 * at_s[-1] + 120)
+                return Arrivals(
+                    contender.name, workload.name, share, share * capacity, found["latencies"], found["foreign"]
+                )
+
+            taken = self._until_it_counts(take)
+            self._results.arrivals += taken
             self._results.save(self._file)
-            middle = sorted(latencies)[count // 2]
+            middle = sorted(taken[-1].latencies)[count // 2]
             print(
                 f"arrivals, {contender.label}, {workload.name}, {share:.0%}: median {1e3 * middle:.0f} ms", flush=True
             )
@@ -339,16 +393,15 @@ class Bench:
         self._results.save(self._file)
         print(f"{what} is not run: {error}", flush=True)
 
-    def _left_s(self, rest: Sequence[Contender], *, rounds: int, all_turns: Sequence[Contender]) -> float:
-        """Estimate the seconds left: a turn takes as long as it took before, or as the mean of all turns so far."""
+    def _left_s(self, rest: Sequence[Contender]) -> float:
+        """Estimate the seconds of some turns: each takes as long as it took before, or as the mean of all so far."""
         taken = [seconds for turns in self._turns_s.values() for seconds in turns]
         mean = sum(taken) / len(taken)
-        last = {contender.name: self._turns_s.get(contender.name, [mean])[-1] for contender in all_turns}
-        return sum(last[contender.name] for contender in rest) + rounds * sum(last.values())
+        return sum(self._turns_s.get(contender.name, [mean])[-1] for contender in rest)
 
 
 def _in_words(workload: Workload, sample: Sample, *, show_width: bool) -> str:
     name = f"{workload.name} x{sample.width}" if show_width else workload.name
-    if workload.alone:
-        return f"{name} {1e3 * sorted(sample.seconds)[len(sample.seconds) // 2]:.0f} ms"
-    return f"{name} {sample.tokens / sum(sample.seconds):.0f} tok/s"
+    figure = f"{1e3 / sample.speed:.0f} ms" if workload.alone else f"{sample.speed:.0f} tok/s"
+    others = f" (others took {sample.foreign:.0%})" if sample.foreign > FOREIGN_LIMIT else ""
+    return f"{name} {figure}{others}"

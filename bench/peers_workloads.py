@@ -27,7 +27,7 @@ class Workload:
         name: Its name in tables and on the command line.
         lengths: Tokens of each text, including the end token and the instruction.
         alone: Whether each text is timed alone, for its latency; otherwise all are timed together, for throughput.
-        once: Whether it is measured only once, because it takes minutes.
+        apart: Whether it is measured after the rounds, and less often, because it takes minutes.
         instructed: Whether each text begins with the model card's instruction, as queries do.
         says: A description.
     """
@@ -35,7 +35,7 @@ class Workload:
     name: str
     lengths: tuple[int, ...]
     alone: bool = False
-    once: bool = False
+    apart: bool = False
     instructed: bool = False
     says: str = ""
 
@@ -68,7 +68,7 @@ WORKLOADS = (
     Workload("asked", (27,) * 12, alone=True, instructed=True, says="one query of 8 tokens after the instruction"),
     Workload("instructed", _mixed(23, 43, 48, seed=3), instructed=True, says="48 queries of 4 to 24 tokens after it"),
     Workload("2048", (2048,), says="one document of 2,048 tokens"),
-    Workload("8192", (8192,), once=True, says="one document of 8,192 tokens"),
+    Workload("8192", (8192,), apart=True, says="one document of 8,192 tokens"),
 )
 # The texts on which the contenders' vectors are compared.
 PROBE = Workload("probe", (2, 9, 16, 33, 64, 120), says="for the cosine")

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ._usage import peak_memory, processor_s
+from ._usage import Watch, peak_memory
 
 Vectors = npt.NDArray[np.float32]
 
@@ -117,7 +117,9 @@ def _answer(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
     if command["do"] == "measure":
         return _measure(engine, command)
     if command["do"] == "arrivals":
-        return {"latencies": engine.arrivals(command["at"], _texts(command["texts"]), width=command["width"])}
+        watch = Watch()
+        latencies = engine.arrivals(command["at"], _texts(command["texts"]), width=command["width"])
+        return {"latencies": latencies, "foreign": watch.foreign()}
     raise ValueError(f"unknown command {command['do']!r}")
 
 
@@ -127,14 +129,15 @@ def _measure(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
         engine.embed(_texts(group), width=command["width"])
     groups = [_texts(group) for group in command["groups"]]
     seconds: list[float] = []
-    processor = processor_s()
+    watch = Watch()
     for group in groups:
         started = time.perf_counter()
         vectors = engine.embed(group, width=command["width"])
         seconds.append(time.perf_counter() - started)
         if vectors.shape[0] != len(group) or not np.isfinite(vectors).all():
             raise ValueError(f"the vectors of {len(group)} texts have the shape {vectors.shape}, or are not finite")
-    return {"seconds": seconds, "processor_s": processor_s() - processor, "peak_memory": peak_memory()}
+    used = {"processor_s": watch.own_s(), "foreign": watch.foreign()}
+    return {"seconds": seconds, **used, "peak_memory": peak_memory()}
 
 
 def _texts(items: Sequence[dict[str, Any]]) -> list[Text]:

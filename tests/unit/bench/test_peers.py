@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from peers_contenders import CONTENDERS, ENVIRONMENTS, QUICK, Folders
 from peers_plots import plot
 from peers_process import Worker, WorkerFailedError
+from peers_published import Published, kind_of, load_all, publish
 from peers_report import page, write_document
 from peers_results import Arrivals, Results, Sample, Spread, arrival_times, percentile_ms, smallest_cosine
 from peers_workloads import INSTRUCTION, PROBE, WORKLOADS, Text, Workload, Writer
@@ -35,9 +37,9 @@ def results() -> Results:
     """Two rounds, recorded by hand: int8 served is three times as fast as sentence-transformers bf16."""
 
     def sample(number: int, contender: str, workload: str, width: int, tokens: int, seconds: list[float]) -> Sample:
-        return Sample(number, contender, workload, width, tokens, seconds, 2 * sum(seconds), 2**30)
+        return Sample(number, contender, workload, width, tokens, seconds, 2 * sum(seconds), 2**30, 0.01)
 
-    recorded = Results(machine={"processor": "some processor", "cores": "2"}, rounds=3)
+    recorded = Results(kind="avx2", machine={"processor": "some processor", "cores": "2"}, rounds=2, load_average=0.25)
     for number, slower in enumerate((1.0, 1.25)):
         recorded.samples += [
             sample(number, "qwen3-triton-int8", "mixed", 32, 2900, [5 * slower]),
@@ -52,7 +54,7 @@ def results() -> Results:
         {"int8 onnxruntime": 1000.0, "int8 torch": "RuntimeError: a | b"},
         {"int8 onnxruntime": 1048.0},
     ]
-    recorded.arrivals = [Arrivals("qwen3-triton-int8-served", "short", 0.3, 6.0, [0.05] * 9 + [0.5])]
+    recorded.arrivals = [Arrivals("qwen3-triton-int8-served", "short", 0.3, 6.0, [0.05] * 9 + [0.5], 0.01)]
     recorded.versions = {"sentence-transformers-bf16": {"torch": "2.13.0"}}
     recorded.load_s = {"sentence-transformers-bf16": 3.25}
     recorded.cosines = {"sentence-transformers-bf16": 0.5}
@@ -83,7 +85,7 @@ def test_workloads_are_what_they_say() -> None:
     assert (min(by_name["short"].lengths), max(by_name["short"].lengths)) == (8, 32)
     assert (min(by_name["mixed"].lengths), max(by_name["mixed"].lengths)) == (8, 256)
     assert set(by_name["query"].lengths) == {16}
-    assert WORKLOADS[-1].once, "the one that may be killed must come last"
+    assert WORKLOADS[-1].apart, "the one that may be killed must come last"
 
 
 def test_a_tokenizer_of_another_vocabulary_is_noticed() -> None:
@@ -111,24 +113,100 @@ def test_every_contender_has_a_worker_and_an_environment() -> None:
 
 
 def test_medians_ratios_and_ceilings(results: Results) -> None:
-    assert results.tokens_per_s("qwen3-triton-int8", "mixed") == Spread(522.0, 464.0, 580.0, 2)
-    assert results.tokens_per_s("qwen3-triton-int8-served", "mixed", 1) == Spread(261.0, 232.0, 290.0, 2)
-    assert results.tokens_per_s("qwen3-triton-int8", "short") is None
-    query = results.query_ms("qwen3-triton-int8")
+    served, peer = "qwen3-triton-int8-served", "sentence-transformers-bf16"
+    assert results.figure("qwen3-triton-int8", "mixed") == Spread(522.0, 464.0, 580.0, 2)
+    assert results.figure(served, "mixed", 1) == Spread(261.0, 232.0, 290.0, 2)
+    assert results.figure("qwen3-triton-int8", "short") is None
+    query = results.figure("qwen3-triton-int8", "query")
     assert query is not None
     assert query.median == pytest.approx(45)
-    assert results.gain("mixed", "qwen3-triton-int8-served", "sentence-transformers-bf16") == pytest.approx(3)
-    assert results.gain("query", "qwen3-triton-int8", "qwen3-triton-int8-served") == pytest.approx(51 / 45)
-    assert results.best("mixed", ["sentence-transformers-bf16", "qwen3-triton-int8", "infinity"]) == "qwen3-triton-int8"
+    gain = results.gain("query", "qwen3-triton-int8", served)
+    assert gain is not None
+    assert gain.median == pytest.approx(51 / 45)
+    assert results.gain("mixed", served, "infinity") is None
+    assert results.best("mixed", [peer, "qwen3-triton-int8", "infinity"]) == "qwen3-triton-int8"
     assert results.best("mixed", ["infinity"]) is None
     assert results.ceiling("int8") == ("onnxruntime", 1024.0)
     assert results.ceiling("fp32") is None
 
 
+def test_a_ratio_is_of_the_same_round(results: Results) -> None:
+    """In the second round everything took 1.25 times as long, which the ratio must not show."""
+    gain = results.gain("mixed", "qwen3-triton-int8-served", "sentence-transformers-bf16")
+    assert gain is not None
+    assert (gain.smallest, gain.median, gain.largest) == pytest.approx((3, 3, 3))
+    assert gain.count == 2
+
+
+def test_samples_under_foreign_load_count_nowhere(results: Results) -> None:
+    quiet = publish(results)
+    others = [
+        replace(sample, foreign=results.foreign_limit + 0.01, seconds=[9 * s for s in sample.seconds])
+        for sample in results.samples
+    ]
+    results.samples += others
+    results.arrivals += [replace(results.arrivals[0], foreign=0.5, latencies=[9.0])]
+    loaded = publish(results)
+    assert (loaded.figures, loaded.ratios, loaded.clients, loaded.loads, loaded.conditions["rounds"]) == (
+        quiet.figures,
+        quiet.ratios,
+        quiet.clients,
+        quiet.loads,
+        "2",
+    )
+    assert loaded.conditions["samples thrown away"].startswith(f"{len(others)} of {2 * len(others)}, because")
+    results.samples = others
+    assert not publish(results).figures
+
+
+def test_rounds_end_once_figures_are_steady(results: Results) -> None:
+    assert results.unsteady() == (4, 7), "all of the mixed texts, which differ by a quarter"
+    steady = [sample for sample in results.samples if sample.workload != "mixed"]
+    results.samples = steady
+    assert results.unsteady() == (0, 3)
+    results.samples = [*steady, *(replace(sample, foreign=0.5) for sample in steady)]
+    assert results.unsteady() == (0, 3)
+    results.samples = [sample for sample in steady if sample.round == 0]
+    assert results.unsteady() == (3, 3), "a single round shows no spread"
+
+
+@pytest.mark.parametrize(
+    ("sets", "kind"),
+    [
+        (("AVX2",), "avx2"),
+        (("AVX2", "AVX-VNNI"), "avx-vnni"),
+        (("AVX2", "AVX-512"), "avx512"),
+        (("AVX2", "AVX-512", "AVX-512 VNNI"), "avx512-vnni"),
+        (("AVX2", "AVX-VNNI", "AVX-512", "AVX-512 VNNI", "AMX"), "amx"),
+        (("NEON", "NEON dot product", "NEON int8"), "neon-int8"),
+        ((), "other"),
+    ],
+)
+def test_kinds_of_processors(sets: tuple[str, ...], kind: str) -> None:
+    assert kind_of(sets) == kind
+
+
+def test_a_run_replaces_the_figures_of_its_own_kind_only(results: Results, tmp_path: Path) -> None:
+    first = publish(results)
+    other = replace(first, kind="amx", remarks=["Measured elsewhere."])
+    first.save(tmp_path)
+    other.save(tmp_path)
+    newer = replace(first, not_run={})
+    newer.save(tmp_path)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["amx.json", "avx2.json"]
+    amx, avx2 = load_all(tmp_path)
+    assert (amx.remarks, amx.not_run) == (other.remarks, other.not_run)
+    assert avx2.not_run == {}
+    assert avx2.figures["mixed"]["qwen3-triton-int8"] == Spread(522.0, 464.0, 580.0, 2)
+    assert Published.load(amx.save(tmp_path)) == amx
+
+
 def test_the_page_says_what_was_measured_and_what_was_not(results: Results) -> None:
-    lines = page(results).splitlines()
-    assert lines[0].startswith("processor some processor, cores 2. 2 of 3 rounds")
-    assert "| sentence-transformers bf16 |  | 3.00 |  |" in lines
+    lines = page([publish(results)]).splitlines()
+    assert "| processor | some processor |" in lines
+    assert "| load average before the run | 0.25 |" in lines
+    assert "| samples thrown away | 0 of 14, because others took more than 5% |" in lines
+    assert "| mixed | 3.00 (3.00 to 3.00), sentence-transformers bf16 |" in lines
     assert any(line.startswith("| qwen3-triton int8, in process | 522 (464 to 580) |") for line in lines)
     assert "| int8 | torch | RuntimeError: a \\| b |" in lines
     assert "| qwen3-triton int8, through Triton | short | 30% | 6.0 | 50 ms | 95 ms | 460 ms |" in lines
@@ -137,22 +215,52 @@ def test_the_page_says_what_was_measured_and_what_was_not(results: Results) -> N
     )
     assert "| infinity bf16 | pip failed: no such version |" in lines
     assert "| `fastembed/8192` | took longer than 180 s |" in lines
-    assert page(Results()), "an interrupted run has a page too"
+    assert page([publish(Results())]), "an interrupted run has a page too"
+
+
+def test_the_page_shows_kinds_side_by_side(results: Results) -> None:
+    avx2 = publish(results)
+    amx = replace(avx2, kind="amx", figures={"mixed": {"qwen3-triton-int8": Spread(900.0, 850.0, 950.0, 2)}}, ratios={})
+    lines = page([amx, avx2]).splitlines()
+    assert "| qwen3-triton int8, in process | 900 (850 to 950) |  | 522 (464 to 580) |  |" in lines
+    assert "| sentence-transformers bf16 |  |  | 171 (152 to 190) | 3.00 (3.00 to 3.00) |" in lines
+    assert {"## Details of amx", "## Details of avx2"} <= set(lines)
+
+
+def test_every_published_ratio_has_its_spread(results: Results) -> None:
+    found = publish(results)
+    tables = [*found.ratios.values(), *found.costs.values(), *found.shares.values()]
+    spreads = [spread for table in tables for spread in table.values()]
+    assert spreads
+    assert all(spread.smallest <= spread.median <= spread.largest and spread.count == 2 for spread in spreads)
+
+
+def test_the_published_files_can_be_read_and_their_ratios_lie_within_their_spread() -> None:
+    folder = Path(__file__).parents[3] / "docs" / "benchmarks"
+    kinds = load_all(folder)
+    assert [found.kind for found in kinds] == [path.stem for path in sorted(folder.glob("*.json"))]
+    assert kinds
+    spreads = [spread for found in kinds for row in found.ratios.values() for spread in row.values()]
+    assert spreads
+    assert all(spread.smallest <= spread.median <= spread.largest for spread in spreads)
+    assert all(spread.smallest < spread.largest for spread in spreads if spread.count > 1)
 
 
 def test_the_document_keeps_its_hand_written_text(results: Results, tmp_path: Path) -> None:
     document = tmp_path / "benchmarks.md"
     document.write_text("before\n<!-- written by make bench -->\nold\n<!-- end of what make bench wrote -->\nafter\n")
-    write_document(results, document, plots=[])
+    kinds, plots = [publish(results)], {"avx2": [tmp_path / "images" / "one.png"]}
+    write_document(kinds, document, plots=plots)
     text = document.read_text()
     assert text.startswith("before\n")
     assert text.endswith("-->\nafter\n")
+    assert "![one](images/one.png)" in text
     assert "old" not in text
-    write_document(results, document, plots=[])
+    write_document(kinds, document, plots=plots)
     assert document.read_text() == text
     (tmp_path / "other.md").write_text("no marks")
     with pytest.raises(ValueError, match="needs the lines"):
-        write_document(results, tmp_path / "other.md", plots=[])
+        write_document(kinds, tmp_path / "other.md", plots={})
 
 
 def test_results_survive_the_disk(results: Results, tmp_path: Path) -> None:
@@ -162,8 +270,8 @@ def test_results_survive_the_disk(results: Results, tmp_path: Path) -> None:
 
 
 def test_plots_are_written(results: Results, tmp_path: Path) -> None:
-    assert all(path.stat().st_size > 10_000 for path in plot(results, tmp_path))
-    assert len(list(tmp_path.iterdir())) == 2
+    assert all(path.stat().st_size > 10_000 for path in plot(publish(results), tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"throughput-avx2.png", "latency-avx2.png"}
 
 
 def test_arrivals_are_poisson_and_the_same_every_time() -> None:
@@ -224,7 +332,11 @@ def test_the_real_engine_speaks_the_protocol(tmp_path: Path) -> None:
         assert len(measured["seconds"]) == 2
         assert min(measured["seconds"]) > 0
         assert measured["peak_memory"] > 2**20
-        assert len(worker.latencies([0, 0.01, 0.02], texts, width=2, timeout_s=60)) == 3
+        assert measured["processor_s"] >= 0
+        assert 0 <= measured["foreign"] <= 1
+        arrived = worker.arrivals([0, 0.01, 0.02], texts, width=2, timeout_s=60)
+        assert len(arrived["latencies"]) == 3
+        assert 0 <= arrived["foreign"] <= 1
         with pytest.raises(WorkerFailedError, match="unknown command 'dance'"):
             worker.do("dance")
         assert len(worker.vectors(texts, width=1)) == 3, "an error must not end it"
