@@ -30,6 +30,7 @@ _COSINE = {"fp32": 0.99999, "bf16": 0.999, "fp16": 0.999, "int8": 0.99, "int4": 
 # The angle, in radians, by which storing may turn one of two vectors that almost agree: by half a unit in the last
 # place; by a level in each dimension, of 256 over about 8 standard deviations.
 _ANGLE: dict[Dtype, float] = {"float32": 0.0, "float16": 1e-3, "int8": 0.032, "uint8": 0.032}
+_TIE = 1e-9  # between cosines of equal vectors, which the product of matrices may sum in another order
 _BITS_SLACK = 0.05  # of the cosine of vectors of signs, for the chance in how many signs differ
 
 _DTYPES: dict[str, Dtype] = {
@@ -68,6 +69,8 @@ class Agreement:
         difference: largest difference between two numbers.
         least_cosine: smallest cosine of a pair.
         median_cosine: median of the cosines.
+        nearest: how many stored vectors have no larger cosine with the new vector of another text than with that of
+            their own. Vectors of other texts or of another model have that by chance only.
         furthest: index of the pair with the smallest cosine.
     """
 
@@ -76,6 +79,7 @@ class Agreement:
     difference: float
     least_cosine: float
     median_cosine: float
+    nearest: int
     furthest: int
 
 
@@ -117,18 +121,24 @@ def agreement(
     new = dequantize(codes, dtype, calibration=calibration).astype(np.float64)
     old = stored if dtype == "float32" else dequantize(stored, dtype, calibration=calibration)
     old = old.astype(np.float64)
-    norms = np.linalg.norm(old, axis=1) * np.linalg.norm(new, axis=1)
-    products = (old * new).sum(axis=1)
     # A vector of zeros, or with NaN, has no direction: it agrees with nothing.
-    cosines = np.where(equal, 1.0, np.nan_to_num(products / np.where(norms > 0, norms, np.inf), nan=-1.0))
+    every = np.nan_to_num(_directions(old) @ _directions(new).T, nan=-1.0)
+    cosines = np.where(equal, 1.0, every.diagonal())
     return Agreement(
         rows=len(stored),
         equal=int(equal.sum()),
         difference=float(np.nan_to_num(np.abs(old - new), nan=np.inf).max()),
         least_cosine=float(cosines.min()),
         median_cosine=float(np.median(cosines)),
+        nearest=int((cosines >= every.max(axis=1) - _TIE).sum()),
         furthest=int(cosines.argmin()),
     )
+
+
+def _directions(vectors: NDArray[Any]) -> NDArray[np.float64]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: NDArray[np.float64] = vectors / np.where(norms > 0, norms, np.inf)
+    return scaled
 
 
 def take_sample(

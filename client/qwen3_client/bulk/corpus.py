@@ -55,7 +55,7 @@ class Corpus:
         skips_empty: whether rows without a text are left out; False to raise an error instead.
 
     Attributes:
-        known: keys whose rows are left out.
+        known: ids whose rows are left out; a corpus without ids has none.
 
     Raises:
         InvalidInputError: there is no such column, it has another type, or the file is not what its suffix says.
@@ -123,7 +123,12 @@ class Corpus:
                 begin = position
                 continue
             end = position
-            if (row if self.id_column is None else values[-1]) in self.known:
+            if values[-1] is None and self.known:
+                raise InvalidInputError(
+                    f"{self.path}, row {row} (the first is 0): there is no id in column {self.id_column!r}, so it is "
+                    "not known whether the row is new; give it one"
+                )
+            if values[-1] in self.known:
                 continue
             text = self._text(row, values[0])
             if text is None:

@@ -1,6 +1,6 @@
 """A .parquet file of vectors to which others are appended, if they are of the same space and in the same form.
 
-A row of the corpus is new if its id, or its row number, is not in the file. A text that was changed under an id that
+A row of the corpus is new if its id is not in the file. A text that was changed under an id that
 the file has is not noticed. The ids of the file are held in memory. This module knows nothing about texts or servers.
 """
 
@@ -18,7 +18,7 @@ from ..vector_files import calibration_beside
 from .description import read_description
 
 # What must be equal in the descriptions of vectors in one file.
-_SHARED = ("kind", "instruction", "prompt", "max_tokens", "dimensions", "dtype")
+_SHARED = ("kind", "instruction", "prompt", "max_tokens", "special_tokens", "dimensions", "dtype")
 _BATCH_ROWS = 4096
 
 

@@ -111,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
             f"{found.least_cosine:.7f} at {sample.keys[found.furthest]!r}; at least {bound:.5f} wanted",
         ),
         ("cosine, median", f"{found.median_cosine:.7f}"),
+        ("nearest to own text", f"{found.nearest:,}; more than half wanted"),
         ("verdict", verdict),
     ]
     width = max(len(name) for name, _ in lines)
@@ -119,11 +120,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_how(args: argparse.Namespace, description: dict[str, Any]) -> None:
-    """Check that the arguments do not contradict what the file says, and fill in the kind of text."""
+    """Check that the arguments do not contradict what the file says, and fill in what it says."""
     for name in ("kind", "instruction", "dtype"):
         given, stated = getattr(args, name), description.get(name)
         if description and given is not None and given != stated:
             raise UsageError(f"the file says that its {name} is {stated!r}, not {given!r}: leave the option out")
+    if description and args.special_tokens and not description.get("special_tokens"):
+        raise UsageError("the file says that special tokens were read as plain text: leave out --special-tokens")
+    args.special_tokens = bool(description.get("special_tokens", args.special_tokens))
     args.kind = description.get("kind", args.kind) or "document"
     if args.instruction is not None and args.kind != "query":
         raise UsageError("--instruction is for queries: add --query")
@@ -176,8 +180,10 @@ def _verdict(
         return f"no: the file says that its vectors are of the model {made_by}", False
     if not found.least_cosine >= bound:
         return "no: rounding does not explain the difference; another model, other texts, or other options", False
+    if not 2 * found.nearest > found.rows:
+        return "no: most vectors are nearer to another text than to their own; another model, or other texts", False
     if same_bits and found.equal < found.rows:
         return f"no: {found.rows - found.equal} rows should be equal to the bit, and are not", False
     if found.equal == found.rows:
-        return "yes: these are the vectors of the served model, to the bit", True
-    return "yes: these are the vectors of the served model, up to rounding", True
+        return "yes: the sampled vectors are those of the served model, to the bit", True
+    return "yes: the sampled vectors are those of the served model, up to rounding", True

@@ -174,6 +174,11 @@ def _checked_arguments(args: argparse.Namespace) -> Path | None:
             raise UsageError("--append-to and --output contradict each other: give one of them")
         if Path(args.append_to).suffix != ".parquet" or not Path(args.append_to).is_file():
             raise UsageError(f"cannot append to {args.append_to}: it is not an existing .parquet file; use --output")
+        if args.text_column is not None and args.id_column is None:
+            raise UsageError(
+                "--append-to needs --id-column: by row numbers alone, the texts of another corpus would be taken for "
+                "those that the file has"
+            )
         if args.calibration is not None:
             raise UsageError("--append-to uses the calibration beside the file: leave out --calibration")
         args.output = args.append_to

@@ -86,14 +86,28 @@ def test_a_corpus_of_new_rows_alone(here: Path) -> None:
     assert here.exists()
 
 
-def test_rows_without_ids_go_by_their_number() -> None:
-    write_corpus(slice(150))
+def test_rows_without_ids_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert embed("c.parquet", *OPTIONS[:2], "--output", "rows.parquet") == 0
-    write_corpus(slice(None))
-    assert embed("c.parquet", *OPTIONS[:2], "--append-to", "rows.parquet") == 0
-    table = parquet.read_table("rows.parquet")
-    assert table["row"].to_pylist() == list(range(260))
-    np.testing.assert_array_equal(np.array(table["embedding"].to_pylist(), np.float32), expected())
+    assert embed("c.parquet", *OPTIONS[:2], "--append-to", "rows.parquet") == 2
+    assert "--append-to needs --id-column" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("third", ["id 3", None])
+def test_a_row_without_an_id_is_not_taken_for_a_known_one(
+    third: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = ["id 0", "id 1", "id 2", third, "id 4"]
+    parquet.write_table(pa.table({"id": ids, "text": TEXTS[:5]}), "k.parquet")
+    assert embed("k.parquet", *OPTIONS, "--output", "kv.parquet") == 0
+    parquet.write_table(pa.table({"id": ["id 0", "id 9", None], "text": TEXTS[:3]}), "k.parquet")
+    assert embed("k.parquet", *OPTIONS, "--append-to", "kv.parquet") == 1
+    assert "k.parquet, row 2 (the first is 0): there is no id in column 'id'" in capsys.readouterr().err
+    assert parquet.read_table("kv.parquet").num_rows == 5
+
+
+def test_special_tokens_are_part_of_the_form(capsys: pytest.CaptureFixture[str]) -> None:
+    assert embed(*APPEND, "--special-tokens") == 1
+    assert "special_tokens was None, is True" in capsys.readouterr().err
 
 
 def test_int8_keeps_the_file_s_calibration() -> None:
@@ -140,7 +154,8 @@ def test_another_form_is_refused(options: list[str], said: str, capsys: pytest.C
     [
         ([*APPEND, "--output", "w.parquet"], 2, "contradict each other"),
         (["c.parquet", *OPTIONS, "--append-to", "none.parquet"], 2, "not an existing .parquet file"),
-        (["c.parquet", "--text-column", "text", "--append-to", "v.parquet"], 1, "has the columns id (string)"),
+        (["c.parquet", "--text-column", "text", "--append-to", "v.parquet"], 2, "--append-to needs --id-column"),
+        ([*APPEND, "--id-column", "text"], 1, "has the columns id (string)"),
         (["c.parquet", *OPTIONS, "--append-to", "foreign.parquet"], 1, "another program wrote it"),
         (["text", "--append-to", "v.parquet"], 2, "--append-to is for a corpus"),
         ([*APPEND, "--dtype", "int8", "--calibration", "x.npz"], 2, "leave out --calibration"),

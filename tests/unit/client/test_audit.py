@@ -73,7 +73,7 @@ def test_our_own_files_are_equal_to_the_bit(dtype: Dtype, ids: list[str], capsys
     said = table(capsys.readouterr().out)
     assert said["rows sampled"] == "100 of 150"
     assert said["equal to the bit"] == "100, as all must be: the server computes as then"
-    assert said["verdict"] == "yes: these are the vectors of the served model, to the bit"
+    assert said["verdict"] == "yes: the sampled vectors are those of the served model, to the bit"
     assert said["largest difference"] == "0"
 
 
@@ -116,7 +116,7 @@ def test_other_bits_of_another_processor_are_rounding(
     assert command("audit", "v.parquet", "--text-column", "text", "--corpus", "c.parquet") == 0
     said = table(capsys.readouterr().out)
     assert said["equal to the bit"] != "100"
-    assert said["verdict"] == "yes: these are the vectors of the served model, up to rounding"
+    assert said["verdict"] == "yes: the sampled vectors are those of the served model, up to rounding"
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "float16"])
@@ -140,6 +140,41 @@ def test_one_wrong_row_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("audit", *FOREIGN, "--sample", "150") == 1
     assert " at 33; " in table(capsys.readouterr().out)["cosine, smallest"]
     assert command("audit", *FOREIGN, "--sample", "150", "--least-cosine", "-1") == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "ubinary"])
+def test_vectors_of_other_texts_are_refused_even_if_all_are_alike(
+    dtype: Dtype, transport: SlowTransport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where all vectors of a model point almost the same way, the cosines tell little."""
+    common = vector_of(np.array([1]))
+
+    def alike(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        vectors = common + 0.5 * vector_of(input_ids)
+        unit: NDArray[np.float32] = (vectors / np.linalg.norm(vectors)).astype(np.float32)
+        return unit
+
+    transport.answer = alike
+    right = quantize(documents(), dtype, calibration=None)
+    bits = ["--dtype", dtype, "--least-cosine", "0.1"]
+    foreign(right)
+    assert command("audit", *FOREIGN, *bits) == 0
+    assert table(capsys.readouterr().out)["nearest to own text"] == "100; more than half wanted"
+    foreign(np.roll(right, 1, axis=0))
+    assert command("audit", *FOREIGN, *bits) == 1
+    assert "nearer to another text" in table(capsys.readouterr().out)["verdict"]
+
+
+def test_the_file_says_how_special_tokens_were_read(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = ["one", "two <|endoftext|> x", "three"]
+    parquet.write_table(pa.table({"text": texts}), "c.parquet")
+    audit = ["v.parquet", "--text-column", "text", "--corpus", "c.parquet"]
+    assert command("embed", *EMBED, "--special-tokens", "--output", "v.parquet") == 0
+    assert command("audit", *audit) == 0
+    assert command("embed", *EMBED, "--output", "v.parquet") == 0
+    assert command("audit", *audit) == 0
+    assert command("audit", *audit, "--special-tokens") == 2
+    assert "leave out --special-tokens" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("bad", [np.nan, 0.0])
