@@ -82,7 +82,7 @@ test-deploy: $(DEPLOY)/.dev $(KUBERNETES)/helm/helm ## lint, render and validate
 	$(DEPLOY)/bin/pytest -m deploy tests/integration/deploy
 	@echo "NOT covered: a cluster, its autoscaler, volumes, network and GPUs; docs/kubernetes.md has the list"
 
-test-retrieval: $(RETRIEVAL)/.dev ## examples/retrieval with genuine LanceDB, PostgreSQL and pgvector (350 MB of downloads)
+test-retrieval: $(RETRIEVAL)/.dev ## examples/retrieval with genuine LanceDB, PostgreSQL and pgvector (1.1 GB of disk)
 	$(RETRIEVAL)/bin/pytest -m retrieval tests/integration/retrieval
 	@echo "NOT covered: whether answers are good, because the weights are random; databases on machines of their own"
 

@@ -26,13 +26,13 @@ def postgres_server(folder: Path) -> Iterator[str]:
         folder: where the data is; kept for the next start.
 
     Raises:
-        RuntimeError: the server does not start; it has said why on stderr.
+        ChildProcessError: the server does not start; it has said why on stderr.
     """
     command = [sys.executable, __file__, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         uri = process.stdout.readline().strip() if process.stdout else ""
         if not uri:
-            raise RuntimeError(f"PostgreSQL does not start in {folder}: the reason is above")
+            raise ChildProcessError(f"PostgreSQL does not start in {folder}: the reason is above")
         try:
             yield uri
         finally:

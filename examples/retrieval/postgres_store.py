@@ -69,17 +69,25 @@ class PostgresStore:
         uri: the database, as `postgresql://user@host/name`.
         table: the name of the table.
         statement_timeout_s: the longest that one statement may run, such as building an index.
+
+    Raises:
+        ConnectionError: there is no such database, or it has no pgvector.
     """
 
     name = "PostgreSQL with pgvector"
 
     def __init__(self, uri: str, *, table: str, statement_timeout_s: int = 600) -> None:
         self._name = table
-        self._connection = psycopg.connect(
-            uri, autocommit=True, connect_timeout=10, options=f"-c statement_timeout={statement_timeout_s * 1000}"
-        )
-        self._connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        register_vector(self._connection)
+        try:
+            self._connection = psycopg.connect(
+                uri, autocommit=True, connect_timeout=10, options=f"-c statement_timeout={statement_timeout_s * 1000}"
+            )
+            self._connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            register_vector(self._connection)  # with a type that older releases of pgvector lack
+        except psycopg.Error as error:
+            raise ConnectionError(
+                f"the database cannot be used, which must have pgvector 0.7 or newer: {error}"
+            ) from None
         # How many candidates a search in an HNSW index keeps, which is also the most that it can return.
         self._connection.execute("SET hnsw.ef_search = 400")
         # A table of some thousand rows, as in an example, PostgreSQL would rather read whole than through an index.

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 vectors_of_queries = client.encode_query([query.text for query in queries])
                 report(store, documents, queries, vectors_of_queries)
                 answer(store, client, queries, vectors_of_queries)
-    except (Qwen3ClientError, ServeError, SpaceError) as error:
+    except (OSError, Qwen3ClientError, ServeError, SpaceError) as error:
         print(error, file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:

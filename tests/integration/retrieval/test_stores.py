@@ -1,7 +1,9 @@
 """Both databases of examples/retrieval, with vectors whose nearest neighbours are known from exact search."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ pytestmark = pytest.mark.retrieval
 
 Opens = Callable[[str], Store]
 
+PAGE = Path(__file__).parents[3] / "docs" / "retrieval.md"
 DIMENSIONS, SHORT = 256, 64
 BY: tuple[By, ...] = ("bits", "short")
 ABOUT = {"fingerprint": "0123456789abcdef", "source": "of this test"}
@@ -196,3 +199,31 @@ def test_the_bits_of_postgres_are_those_of_the_client(postgres_uri: str, documen
         rows = dict(connection.execute("SELECT id, bits::text FROM documents_with_bits").fetchall())
     for own, bits in zip(documents.ids, np.unpackbits(quantize(documents.vectors, "ubinary"), axis=1), strict=True):
         assert rows[int(own)] == "".join(map(str, bits))
+
+
+def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    from postgres_store import PostgresStore
+
+    with pytest.raises(ConnectionError, match=f"the database cannot be used.*{tmp_path}"):
+        PostgresStore(f"postgresql:///postgres?host={tmp_path}", table="documents")
+
+
+def test_the_statements_of_the_page_run(postgres_uri: str) -> None:
+    import psycopg
+    from pgvector import HalfVector
+    from pgvector.psycopg import register_vector
+
+    (shown,) = re.findall(r"```sql\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
+    *preparations, search = re.sub(r"--.*", "", shown).strip().removesuffix(";").split(";")
+    vectors = unit(np.random.default_rng(2).standard_normal((300, 1024)))
+    with psycopg.connect(postgres_uri, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        register_vector(connection)
+        for statement in preparations:
+            connection.execute(statement)
+        with connection.cursor() as cursor:
+            rows = [(number, "text", HalfVector(vector)) for number, vector in enumerate(vectors)]
+            cursor.executemany("INSERT INTO documents VALUES (%s, %s, %s)", rows)
+        found = connection.execute(search.replace("$1", "%(query)s"), {"query": HalfVector(vectors[7])}).fetchall()
+    assert len(found) == 20
+    assert found[0] == (7,)
