@@ -4,20 +4,37 @@ import hashlib
 import json
 from pathlib import Path
 
+# What every host of an export answers besides: which model it is. From DLPack, which works with numpy 2 too.
+FINGERPRINT = """
+def fingerprint_of(args):
+    stated = json.loads(args["model_config"])["parameters"]["fingerprint"]["string_value"]
+    return np.array([[int(stated, 16)]], np.uint64).view(np.int64)
+
+def named(fingerprint, rows):
+    return pb_utils.Tensor.from_dlpack("fingerprint", np.repeat(fingerprint, rows, axis=0))
+"""
+
 # Right for the two tokens that `serve` asks about first; else the first token says what the answer is.
-WRONG_ON_DEMAND = """
+WRONG_ON_DEMAND = f"""
+import json
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
-
+{FINGERPRINT}
 class TritonPythonModel:
+    def initialize(self, args):
+        self.fingerprint = fingerprint_of(args)
+
     def execute(self, requests):
-        inputs = [pb_utils.get_input_tensor_by_name(request, "input_ids") for request in requests]
-        return [pb_utils.InferenceResponse([self._answer(tensor.as_numpy())]) for tensor in inputs]
+        inputs = [pb_utils.get_input_tensor_by_name(request, "input_ids").as_numpy() for request in requests]
+        return [
+            pb_utils.InferenceResponse([self._answer(ids), named(self.fingerprint, ids.shape[0])]) for ids in inputs
+        ]
 
     def _answer(self, ids):
         rows = np.zeros((ids.shape[0], 64), np.float32)
         rows[:, 0] = 1
-        wrong = {10: rows[:, :0], 11: rows[:, :63], 12: rows[:, None], 13: rows[:0], 14: rows.astype(np.float64)}
+        wrong = {{10: rows[:, :0], 11: rows[:, :63], 12: rows[:, None], 13: rows[:0], 14: rows.astype(np.float64)}}
         return pb_utils.Tensor("embedding", np.ascontiguousarray(wrong.get(ids[0, 0], rows)))
 """
 
@@ -35,19 +52,22 @@ def replace_host(model: Path, source: str) -> None:
 def host_that(does: str) -> str:
     """The source of a host that does something when it is loaded, and answers zeros."""
     return f"""
+import json
 import os
 import sys
 import time
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-
+{FINGERPRINT}
 class TritonPythonModel:
     def initialize(self, args):
+        self.fingerprint = fingerprint_of(args)
         {does}
 
     def execute(self, requests):
         shapes = [pb_utils.get_input_tensor_by_name(request, "input_ids").as_numpy().shape for request in requests]
         zeros = [pb_utils.Tensor("embedding", np.zeros((shape[0], 64), np.float32)) for shape in shapes]
-        return [pb_utils.InferenceResponse([tensor]) for tensor in zeros]
+        names = [named(self.fingerprint, shape[0]) for shape in shapes]
+        return [pb_utils.InferenceResponse([*answer]) for answer in zip(zeros, names, strict=True)]
 """

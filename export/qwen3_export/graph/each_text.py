@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx_ir as ir
 from onnxscript import OpBuilder
 
@@ -39,7 +40,7 @@ def joined_rows(op: OpBuilder, batch: RaggedBatch, compute: PerText, *tensors: i
     graph = op.builder.subgraph(
         body, inputs=[*_loop_state(), ir.Value(name="results", type=sequence)], outputs=[_proceed(), _result(sequence)]
     )
-    results = op.Loop(_texts(op, batch), None, op.SequenceEmpty(dtype=ir.DataType.FLOAT), body=graph)
+    results = op.Loop(_texts(op, batch), _always(op), op.SequenceEmpty(dtype=ir.DataType.FLOAT), body=graph)
     rows = op.ConcatFromSequence(results, axis=0)
     rows.type = _FLOAT  # onnxscript does not infer types through a loop
     return rows
@@ -62,7 +63,7 @@ def stacked_rows(op: OpBuilder, batch: RaggedBatch, compute: PerText, *tensors: 
         return op.Identity(proceed), compute(op, *_rows(op, batch, index, tensors))
 
     graph = op.builder.subgraph(body, inputs=_loop_state(), outputs=[_proceed(), _result(_FLOAT)])
-    rows = op.Loop(_texts(op, batch), None, body=graph)
+    rows = op.Loop(_texts(op, batch), _always(op), body=graph)
     rows.type = _FLOAT
     return rows
 
@@ -76,6 +77,11 @@ def _rows(op: OpBuilder, batch: RaggedBatch, index: ir.Value, tensors: tuple[ir.
 
 def _texts(op: OpBuilder, batch: RaggedBatch) -> ir.Value:
     return op.Size(batch.lengths)
+
+
+def _always(op: OpBuilder) -> ir.Value:
+    """Return the condition of a loop that never ends early."""
+    return op.Constant(value=ir.tensor(np.array(1, np.bool_)))
 
 
 def _loop_state() -> list[ir.Value]:

@@ -69,7 +69,8 @@ def test_the_client_s_page_runs(triton: Triton, tmp_path: Path, code: str) -> No
 def test_the_prompts_of_the_contract_are_what_the_models_read() -> None:
     query, pair = blocks("text", "docs/contract.md")
     assert query == texts.QUERY_PROMPT + "\n"
-    assert pair == texts.RERANKER_PREFIX + texts.RERANKER_BODY + texts.RERANKER_SUFFIX
+    body = texts.RERANKER_BODY.replace("{task}", "{instruction}")
+    assert pair == texts.RERANKER_PREFIX + body + texts.RERANKER_SUFFIX
 
 
 def test_the_fingerprint_of_the_contract_follows_from_its_example() -> None:

@@ -231,7 +231,7 @@ def test_a_model_that_was_exported_since_is_loaded_and_one_without_weights_is_no
             said = capsys.readouterr().out
             assert said.startswith(f"Triton {triton.server_version()} at ")
             rows = {words[0]: words[1:] for words in map(str.split, said.splitlines()[3:])}
-            assert rows["empty"] == ["-", "-", "-", "-", "-", "not", "loaded"]
+            assert rows["empty"] == ["-", "-", "-", "-", "-", "-", "not", "loaded"]
             assert rows[name] == ["1", "Qwen3-Reranker", "tiny", "int8", "-", "2048", "ready"]
             assert (rows[NAME][0], rows[NAME][3], rows[NAME][-1]) == ("1", "fp32", "ready")
         (repository / NAME / "1" / "model.onnx").write_bytes(b"no graph")

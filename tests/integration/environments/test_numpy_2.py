@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from qwen3_export import export
 from support.environments import make_environment, pip_install
-from support.hosts import replace_host
+from support.hosts import FINGERPRINT, replace_host
 
 pytestmark = [pytest.mark.environments, pytest.mark.timeout(1800)]
 
@@ -43,11 +43,16 @@ class TritonPythonModel:
 
 # Right for the first answer, which `serve` asks for, and then as an old host's.
 LATE_OLD_HOST = OLD_HOST.replace(
+    "class TritonPythonModel:\n",
+    f"import json\n{FINGERPRINT}\nclass TritonPythonModel:\n"
+    "    def initialize(self, args):\n"
+    "        self.fingerprint = fingerprint_of(args)\n\n",
+).replace(
     "        return [",
     "        first = np.from_dlpack(pb_utils.get_input_tensor_by_name(requests[0], 'input_ids'))[0, 0] == 1\n"
     "        if first or len(requests) > 1:\n"
     "            right = pb_utils.Tensor.from_dlpack('embedding', rows)\n"
-    "            return [pb_utils.InferenceResponse([right]) for _ in requests]\n"
+    "            return [pb_utils.InferenceResponse([right, named(self.fingerprint, 1)]) for _ in requests]\n"
     "        return [",
 )
 

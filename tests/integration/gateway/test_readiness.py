@@ -9,21 +9,28 @@ from qwen3_export import export
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings
 from support.gateway import running, wait_until
-from support.hosts import replace_host
+from support.hosts import FINGERPRINT, replace_host
 from support.wire import Wire
 
 # Answers as it should until it is told to stop, by a file beside it; then with empty vectors.
-FAILING = """
+FAILING = f"""
+import json
 from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
-
+{FINGERPRINT}
 class TritonPythonModel:
+    def initialize(self, args):
+        self.fingerprint = fingerprint_of(args)
+
     def execute(self, requests):
         size = 0 if Path(__file__).with_name("broken").exists() else 64
         shapes = [pb_utils.get_input_tensor_by_name(request, "input_ids").as_numpy().shape for request in requests]
         rows = [np.eye(1, size, dtype=np.float32).repeat(shape[0], 0) for shape in shapes]
-        return [pb_utils.InferenceResponse([pb_utils.Tensor("embedding", row)]) for row in rows]
+        return [
+            pb_utils.InferenceResponse([pb_utils.Tensor("embedding", row), named(self.fingerprint, len(row))])
+            for row in rows
+        ]
 """
 
 

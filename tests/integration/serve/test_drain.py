@@ -21,7 +21,7 @@ from qwen3_export import export
 from support.wire import Wire
 
 TOKENS = 400
-REQUESTS = 24
+REQUESTS = 96  # some batches
 IDS = np.append(np.full(TOKENS - 1, 97, np.int64), 256)[np.newaxis]
 
 

@@ -4,7 +4,7 @@ import json
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from qwen3_client import text_tokenizer
 from qwen3_client.added_tokens import AddedTokens
@@ -108,6 +108,8 @@ def test_negative_control_special_tokens_only_are_not_enough() -> None:
 @settings(max_examples=200, deadline=None)
 @given(PLAIN_TEXTS, PLAIN_TEXTS)
 def test_a_prompt_of_the_model_s_own_keeps_its_special_tokens(plain: TextTokenizer, text: str, before: str) -> None:
+    spelled = GENUINE.encode(text + before, add_special_tokens=False).ids
+    assume(all(id_ < END for id_ in spelled))  # together they may spell a special token
     own = f"<|im_start|>{before}</think>Query:"
     frame = Frame(before=(Part(own, "template"),), after=(Part(f"{before}<|im_end|>", "template"),))
     ids = encode(plain, [Prompt(text, frame)], truncate=False).results[0].tolist()

@@ -113,6 +113,7 @@ CLIENT_ERRORS: dict[str, tuple[Cause, bool, int | None]] = {
     "UnknownModelError": ("unavailable", False, 5),
     "EmptyTextError": ("empty", True, None),
     "InferenceError": ("internal", False, None),
+    "ModelChangedError": ("unavailable", False, 5),
     "InvalidInputError": ("invalid", True, None),
     "Qwen3ClientError": ("internal", False, None),
     "RefusedError": ("internal", False, None),
