@@ -4,14 +4,16 @@ import hashlib
 import json
 from pathlib import Path
 
-# What every host of an export answers besides: which model it is. From DLPack, which works with numpy 2 too.
+# What every host of an export answers besides: which model it is.
 FINGERPRINT = """
+from qwen3_export.triton_tensors import as_tensor
+
 def fingerprint_of(args):
     stated = json.loads(args["model_config"])["parameters"]["fingerprint"]["string_value"]
     return np.array([[int(stated, 16)]], np.uint64).view(np.int64)
 
 def named(fingerprint, rows):
-    return pb_utils.Tensor.from_dlpack("fingerprint", np.repeat(fingerprint, rows, axis=0))
+    return as_tensor("fingerprint", np.repeat(fingerprint, rows, axis=0))
 """
 
 # Right for the two tokens that `serve` asks about first; else the first token says what the answer is.
