@@ -129,3 +129,10 @@ def _check_modality(path: Path, modalities: object, kind: str) -> None:
             f"{path} has modality_config.text = {text!r}, which export does not support; bring a model that reads the "
             f"{what} of texts"
         )
+    # sentence-transformers 6 writes it for every tokenizer with a chat template, and then renders all texts with that.
+    if kind == "embedding" and isinstance(modalities, Mapping) and "message" in modalities:
+        raise ExportError(
+            f"{path} has modality_config.message, with which sentence-transformers puts each text into the tokenizer's "
+            "chat template and appends no end token, which export does not support; bring a model trained on plain "
+            "texts, saved from a tokenizer without a chat template"
+        )

@@ -102,7 +102,8 @@ def verify_model(
     differences = tokenizer_faults(tokenizer, checkpoint, kind=model.kind)
     prompts = None if model.kind == "embedding" or differences is None else prompt_fault(model.path, checkpoint)
     settings = reference.setting_faults(model)
-    expected = reference.compute(cases, tokenizer=tokenizer, progress=progress)
+    results = reference.compute(cases, tokenizer=tokenizer, progress=progress)
+    expected = results.rows
 
     # The exported weights are loaded only now, after those of the reference were freed.
     with closing(runner or _local(model)) as runner:
@@ -120,6 +121,7 @@ def verify_model(
     # Faults that may explain the others come first.
     faults = [
         *settings,
+        *results.faults,
         *(differences or ()),
         *([] if prompts is None else [prompts]),
         *([] if saturation is None else [saturation]),
