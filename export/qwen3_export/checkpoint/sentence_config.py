@@ -80,6 +80,16 @@ def longest_text(folder: Path) -> int | None:
     return min(stated, default=None)
 
 
+def reads_messages(folder: Path) -> bool:
+    """Whether sentence-transformers puts texts into the chat template; not for folders of releases before 5.4.
+
+    Raises:
+        ExportError: The file cannot be read.
+    """
+    modalities = read_object_if_there(folder / TRANSFORMER_CONFIG).get("modality_config")
+    return isinstance(modalities, Mapping) and "message" in modalities
+
+
 def check_tokenizer_config(folder: Path) -> None:
     """Make sure that tokenizer.json alone is the tokenizer.
 

@@ -100,7 +100,9 @@ def verify_model(
     cases = make_cases(tokenizer, max_tokens=min(max_tokens, reference.max_tokens))
     _check_vocabulary(cases, reference.vocabulary, checkpoint.name_or_path)
     differences = tokenizer_faults(tokenizer, checkpoint, kind=model.kind)
-    prompts = None if model.kind == "embedding" or differences is None else prompt_fault(model.path, checkpoint)
+    prompts = (
+        None if model.kind == "embedding" or differences is None else prompt_fault(model.path, checkpoint, tokenizer)
+    )
     settings = reference.setting_faults(model)
     results = reference.compute(cases, tokenizer=tokenizer, progress=progress)
     expected = results.rows
