@@ -109,7 +109,7 @@ def _joined(folder: Path, tokenizer_folder: Path, prompt: str) -> PairPrompt:
     if not between:
         raise ExportError(
             f"{folder / TRANSFORMER_CONFIG} has no modality_config.message, so sentence-transformers reads a pair as "
-            "the tokens of the query and at once those of the document, which no prompt template can say; bring a model "
+            "the tokens of the query and at once those of the document, which no prompt template can say; bring one "
             "with a chat template for pairs, or, if its users put Qwen3-Reranker's prompt around the texts themselves, "
             f"remove {MODULES} to export it for that prompt"
         )

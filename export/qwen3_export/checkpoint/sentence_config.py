@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import ExportError
 from .json_file import read_object_if_there
@@ -54,6 +54,8 @@ _OTHERS_KNOWN = {
 }
 # `chat_template` renders with the arguments for templates, and `reranker_head` reads the activation.
 _OTHERS_OF_RERANKERS = {TRANSFORMER_CONFIG: {"processing_kwargs"}, MODEL_CONFIG: {"activation_fn"}}
+# Of tokenizer_config.json. transformers 5 leaves its other keys, such as add_bos_token, to tokenizer.json.
+_TOKENIZER = {"truncation_side": "right", "split_special_tokens": False, "add_prefix_space": False}
 _REMEDIES = {
     "truncate_dim": "remove the key, and ask the client for `dimensions`",
     "do_lower_case": "bring a model that reads texts as they are",
@@ -94,14 +96,40 @@ def check_tokenizer_config(folder: Path) -> None:
     """Make sure that tokenizer.json alone is the tokenizer.
 
     Raises:
-        ExportError: The tokenizer needs Python code of the checkpoint's own.
+        ExportError: The tokenizer needs Python code of the checkpoint's own, or tokenizer_config.json changes how
+            transformers reads texts.
     """
     path = folder / TOKENIZER_CONFIG
-    if read_object_if_there(path).get("auto_map"):
+    config = read_object_if_there(path)
+    if config.get("auto_map"):
         raise ExportError(
             f"{path} names Python code of its own in auto_map, which export does not run; bring a tokenizer that "
             "transformers loads without trust_remote_code"
         )
+    for key, plain in _TOKENIZER.items():
+        if config.get(key) not in (None, plain):
+            raise ExportError(
+                f"{path} has {key} = {config[key]!r}, and clients read texts as with {plain!r}; bring a model that was "
+                "trained so, or set the key if training did not depend on it"
+            )
+    if named := _named_tokens(config):
+        listed = read_object_if_there(folder / "tokenizer.json").get("added_tokens")
+        added = {entry.get("content") for entry in listed or () if isinstance(entry, Mapping)}
+        if missing := sorted(named - added):
+            raise ExportError(
+                f"{path} names the token {missing[0]!r}, which transformers adds to the tokenizer and tokenizer.json "
+                "lacks; save the tokenizer again with transformers"
+            )
+
+
+def _named_tokens(config: Mapping[str, Any]) -> set[str]:
+    """Return the tokens that transformers adds to a tokenizer because its tokenizer_config.json names them."""
+    entries = [value for key, value in config.items() if key.endswith("_token") and not isinstance(value, bool)]
+    for key in ("additional_special_tokens", "extra_special_tokens", "added_tokens_decoder"):
+        listed = config.get(key) or []
+        entries += listed.values() if isinstance(listed, Mapping) else listed if isinstance(listed, list) else []
+    contents = (entry.get("content") if isinstance(entry, Mapping) else entry for entry in entries)
+    return {content for content in contents if isinstance(content, str)}
 
 
 def check_sentence_config(folder: Path, *, kind: Literal["embedding", "reranker"] = "embedding") -> None:

@@ -121,6 +121,15 @@ def test_texts_in_a_chat_template_are_refused_and_fail(
     assert "begins '<|im_start|>user" in done.out
 
 
+def test_texts_that_are_cut_at_the_beginning_fail(tmp_path: Path, run: Run) -> None:
+    folder = make_folder(tmp_path / "model")
+    export(str(folder), repository=tmp_path / "repository")
+    change_json(folder / "tokenizer_config.json", truncation_side="left")
+    done = run(tmp_path / "repository", "--max-tokens", "64")
+    assert done.code == 1
+    assert "reads other token ids for 'a text that is too long' as a query" in done.out
+
+
 def test_a_tensor_that_the_library_does_not_use_fails(tmp_path: Path, run: Run) -> None:
     folder = make_folder(tmp_path / "model")
     export(str(folder), repository=tmp_path / "repository")
