@@ -26,8 +26,15 @@ from ..errors import ExportError
 from .json_file import read_object_if_there
 from .modules import MODULES
 from .pair_prompt import PairPrompt
-from .rendering import chosen_template, render, special_tokens
-from .sentence_config import MODEL_CONFIG, TRANSFORMER_CONFIG, check_sentence_config, reads_messages
+from .rendering import DATE, chosen_template, render, special_tokens
+from .sentence_config import (
+    MODEL_CONFIG,
+    TRANSFORMER_CONFIG,
+    check_sentence_config,
+    reads_messages,
+    saved_prompts,
+    template_options,
+)
 
 _PLACEHOLDER = re.compile(r"\{(instruction|query|document)\}")
 _INSTRUCTION, _QUERY, _DOCUMENT = "the-text-of-the-instruction", "the-text-of-the-query", "the-text-of-the-document"
@@ -47,9 +54,8 @@ def pair_prompt(folder: Path, *, tokenizer_folder: Path) -> PairPrompt:
     """
     if (folder / MODULES).is_file():
         check_sentence_config(folder, kind="reranker")
-    saved = read_object_if_there(folder / MODEL_CONFIG)
-    name = saved.get("default_prompt_name")
-    instruction = ((saved.get("prompts") or {}).get(name) if name is not None else None) or None
+    prompts, name = saved_prompts(folder)
+    instruction = (prompts.get(name) if name is not None else None) or None
     if (folder / MODULES).is_file() and not reads_messages(folder):
         return _joined(folder, tokenizer_folder, instruction or "")
     found = _template_for_pairs(folder, tokenizer_folder, instruction)
@@ -121,6 +127,11 @@ def _joined(folder: Path, tokenizer_folder: Path, prompt: str) -> PairPrompt:
 def _checked(chat: _ChatTemplate, instruction: str | None, *, folder: Path) -> PairPrompt:
     """Return the prompt of a chat template after trying it with other texts."""
     usual = chat.render(instruction, _QUERY, _DOCUMENT)
+    if DATE in usual:
+        raise ExportError(
+            f"the chat template in {folder} prints the current date, which would stay that of the export; bring a "
+            "template without strftime_now"
+        )
     named = chat.render(_INSTRUCTION, _QUERY, _DOCUMENT)
     template = _with_placeholders(named)
     takes_instruction = "{instruction}" in template
@@ -172,8 +183,7 @@ def _template_for_pairs(folder: Path, tokenizer_folder: Path, instruction: str |
     Raises:
         ExportError: The template cannot be rendered.
     """
-    options = read_object_if_there(folder / TRANSFORMER_CONFIG).get("processing_kwargs") or {}
-    variables = dict(options.get("chat_template") or {})
+    variables = template_options(folder)
     template = chosen_template(tokenizer_folder, name=variables.pop("chat_template", None))
     if template is None:
         return None

@@ -1,8 +1,8 @@
 """The digest of a model: its weights, and what is computed with them besides.
 
 Only values count. How a checkpoint is divided into files, in which order, in which float type the same numbers are
-stored, and whether it holds tensors that the model does not use, changes nothing. Knows nothing about graphs, precisions
-and prompts.
+stored, and whether it holds tensors that the model does not use, changes nothing. Knows nothing about graphs,
+precisions and prompts.
 """
 
 from __future__ import annotations

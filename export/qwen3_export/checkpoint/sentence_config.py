@@ -92,6 +92,41 @@ def reads_messages(folder: Path) -> bool:
     return isinstance(modalities, Mapping) and "message" in modalities
 
 
+def saved_prompts(folder: Path) -> tuple[dict[str, str | None], str | None]:
+    """Return the prompts that sentence-transformers saved, by their names, and the name of the default one.
+
+    Raises:
+        ExportError: The file cannot be read, or its prompts are not texts.
+    """
+    path = folder / MODEL_CONFIG
+    saved = read_object_if_there(path)
+    prompts, default = saved.get("prompts") or {}, saved.get("default_prompt_name")
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise ExportError(f"{path} has prompts that are not texts; each needs a name and a text")
+    if not isinstance(default, str | None):
+        raise ExportError(f"{path} has default_prompt_name = {default!r}, which is not a name; correct it")
+    return prompts, default
+
+
+def template_options(folder: Path) -> dict[str, Any]:
+    """Return what sentence-transformers gives to the chat template: the template's name, and variables.
+
+    Raises:
+        ExportError: The file cannot be read, or holds something else.
+    """
+    path = folder / TRANSFORMER_CONFIG
+    processing = read_object_if_there(path).get("processing_kwargs") or {}
+    options = processing.get("chat_template") or {} if isinstance(processing, dict) else None
+    if not isinstance(options, dict) or processing.keys() - {"chat_template"}:
+        raise ExportError(
+            f"{path} has processing_kwargs = {processing!r}, of which export supports chat_template alone, with the "
+            "template's name and variables; bring a plain reranker of texts"
+        )
+    if not isinstance(options.get("chat_template"), str | None):
+        raise ExportError(f"{path} has a chat_template in processing_kwargs that is not a text; correct it")
+    return dict(options)
+
+
 def check_tokenizer_config(folder: Path) -> None:
     """Make sure that tokenizer.json alone is the tokenizer.
 
@@ -151,12 +186,8 @@ def check_sentence_config(folder: Path, *, kind: Literal["embedding", "reranker"
                     "of sentence-transformers up to 6, or remove the key if it changes nothing"
                 )
         _check_modality(folder / file, config.get("modality_config"), kind)
-        processing = config.get("processing_kwargs") or {}
-        if kind == "reranker" and processing.keys() - {"chat_template"}:
-            raise ExportError(
-                f"{folder / file} has processing_kwargs = {processing!r}, of which export supports chat_template "
-                "alone; bring a plain reranker of texts"
-            )
+    if kind == "reranker":
+        template_options(folder)
 
 
 def _check_modality(path: Path, modalities: object, kind: str) -> None:
