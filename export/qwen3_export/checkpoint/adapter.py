@@ -191,7 +191,28 @@ def _read_config(folder: Path) -> dict[str, Any]:
     for field in ("r", "lora_alpha"):
         if not isinstance(config.get(field), int | float) or config[field] <= 0:
             raise ExportError(f"{path} has {field} = {config.get(field)!r}, not a positive number")
+    for field, form in (("rank_pattern", int), ("alpha_pattern", int | float)):
+        patterns = config.get(field) or {}
+        if not isinstance(patterns, dict) or not all(
+            isinstance(value, form) and value > 0 for value in patterns.values()
+        ):
+            raise ExportError(f"{path} has {field} = {patterns!r}, which does not give positive numbers to modules")
+        for pattern in patterns:
+            _check_pattern(path, field, pattern)
+    for field in ("target_modules", "exclude_modules"):
+        names = config.get(field) or []
+        if isinstance(names, str):
+            _check_pattern(path, field, names)
+        elif not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ExportError(f"{path} has {field} = {names!r}, which are not names of modules")
     return config
+
+
+def _check_pattern(path: Path, field: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ExportError(f"{path} has {pattern!r} in {field}, which is no regular expression: {error}") from None
 
 
 def _read_halves(folder: Path) -> tuple[dict[str, dict[str, StoredTensor]], str]:

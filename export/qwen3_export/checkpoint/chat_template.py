@@ -7,6 +7,9 @@ template that trims or shortens texts, say, cannot be written with placeholders.
 
 A checkpoint without such a template, like the published ones and those that were converted to
 Qwen3ForSequenceClassification, leaves the prompt to its user: their model cards show that of Qwen3-Reranker.
+
+A folder with modules.json says by `modality_config` whether sentence-transformers renders the template. If it does not,
+it reads the pair as the tokenizer joins it.
 """
 
 from __future__ import annotations
@@ -17,21 +20,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from ..errors import ExportError
 from .json_file import read_object_if_there
 from .modules import MODULES
 from .pair_prompt import PairPrompt
-from .rendering import chosen_template, render, special_tokens
-from .sentence_config import MODEL_CONFIG, TRANSFORMER_CONFIG
+from .rendering import DATE, chosen_template, render, special_tokens
+from .sentence_config import (
+    MODEL_CONFIG,
+    TRANSFORMER_CONFIG,
+    check_sentence_config,
+    reads_messages,
+    saved_prompts,
+    template_options,
+)
 
 _PLACEHOLDER = re.compile(r"\{(instruction|query|document)\}")
 _INSTRUCTION, _QUERY, _DOCUMENT = "the-text-of-the-instruction", "the-text-of-the-query", "the-text-of-the-document"
 # Texts that come out otherwise if a template trims, shortens, quotes, or chooses by what a text is.
-_PROBES = (" a\n", "{query}{{ 1 }}<b>&\"'\\", "x " * 20_000, "\n\ny\t")
+_PROBES = (" a\n", "{query}{{ 1 }}<b>&\"'\\", "x " * 20_000, "\n\ny\t", "Aa É ẞ İ é")
 
 
 def pair_prompt(folder: Path, *, tokenizer_folder: Path) -> PairPrompt:
-    """Return the prompt that a reranker's chat template makes of a pair; Qwen's without a template for pairs.
+    """Return the prompt of a reranker's pairs: what its library makes of them, or Qwen's if that is left to the user.
 
     Args:
         folder: The folder that sentence-transformers saved, or the checkpoint.
@@ -40,10 +52,18 @@ def pair_prompt(folder: Path, *, tokenizer_folder: Path) -> PairPrompt:
     Raises:
         ExportError: The template cannot be rendered, or cannot be written with placeholders.
     """
-    saved = read_object_if_there(folder / MODEL_CONFIG)
-    name = saved.get("default_prompt_name")
-    instruction = ((saved.get("prompts") or {}).get(name) if name is not None else None) or None
+    if (folder / MODULES).is_file():
+        check_sentence_config(folder, kind="reranker")
+    prompts, name = saved_prompts(folder)
+    instruction = (prompts.get(name) if name is not None else None) or None
+    if (folder / MODULES).is_file() and not reads_messages(folder):
+        return _joined(folder, tokenizer_folder, instruction or "")
     found = _template_for_pairs(folder, tokenizer_folder, instruction)
+    if found is None and (folder / MODULES).is_file():
+        raise ExportError(
+            f"{folder / TRANSFORMER_CONFIG} has modality_config.message, but {tokenizer_folder} holds no chat template "
+            "that takes a query and a document; bring the chat template that the model was trained with"
+        )
     if found is None:
         if instruction:
             raise ExportError(
@@ -73,9 +93,45 @@ class _ChatTemplate:
         return render(self.template, messages, self.variables)
 
 
+def _joined(folder: Path, tokenizer_folder: Path, prompt: str) -> PairPrompt:
+    """Return the prompt that a tokenizer makes of a pair: a fixed text, the query, special tokens, the document.
+
+    Raises:
+        ExportError: There is no token between query and document. They are tokenized apart, and a template as one text.
+    """
+    path = tokenizer_folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 - tokenizers raises the bare Exception
+        raise ExportError(f"{path} cannot be read: {error}") from None
+    tokenizer.no_truncation()
+    pair = tokenizer.encode(_QUERY, _DOCUMENT)
+    added = [
+        "" if sequence is not None else token for sequence, token in zip(pair.sequence_ids, pair.tokens, strict=True)
+    ]
+    document = pair.sequence_ids.index(1)
+    before, after = pair.sequence_ids.index(0), len(added) - pair.sequence_ids[::-1].index(1)
+    between = "".join(added[before:document])
+    if not between:
+        raise ExportError(
+            f"{folder / TRANSFORMER_CONFIG} has no modality_config.message, so sentence-transformers reads a pair as "
+            "the tokens of the query and at once those of the document, which no prompt template can say; bring one "
+            "with a chat template for pairs, or, if its users put Qwen3-Reranker's prompt around the texts themselves, "
+            f"remove {MODULES} to export it for that prompt"
+        )
+    template = f"{''.join(added[:before])}{prompt}{{query}}{between}{{document}}{''.join(added[after:])}"
+    _check_placeholders(template, prompt, folder=folder)
+    return PairPrompt(template=template, instruction=None)
+
+
 def _checked(chat: _ChatTemplate, instruction: str | None, *, folder: Path) -> PairPrompt:
     """Return the prompt of a chat template after trying it with other texts."""
     usual = chat.render(instruction, _QUERY, _DOCUMENT)
+    if DATE in usual:
+        raise ExportError(
+            f"the chat template in {folder} prints the current date, which would stay that of the export; bring a "
+            "template without strftime_now"
+        )
     named = chat.render(_INSTRUCTION, _QUERY, _DOCUMENT)
     template = _with_placeholders(named)
     takes_instruction = "{instruction}" in template
@@ -127,8 +183,7 @@ def _template_for_pairs(folder: Path, tokenizer_folder: Path, instruction: str |
     Raises:
         ExportError: The template cannot be rendered.
     """
-    options = read_object_if_there(folder / TRANSFORMER_CONFIG).get("processing_kwargs") or {}
-    variables = dict(options.get("chat_template") or {})
+    variables = template_options(folder)
     template = chosen_template(tokenizer_folder, name=variables.pop("chat_template", None))
     if template is None:
         return None
@@ -145,7 +200,7 @@ def _template_for_pairs(folder: Path, tokenizer_folder: Path, instruction: str |
             # Many templates take texts alone, and fail for parts of texts.
             failure = failure if structured else error
             continue
-        if _QUERY in rendered and _DOCUMENT in rendered:
+        if _QUERY in rendered.lower() and _DOCUMENT in rendered.lower():  # `_checked` refuses other letters
             any_role = not is_saved and _prints_any_role(template, variables, structured=structured)
             return None if any_role else chat
     if failure is not None:

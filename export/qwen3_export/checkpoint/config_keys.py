@@ -6,7 +6,7 @@ same lists to users. Knows nothing about the values of the keys that are used; `
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,7 +49,7 @@ FORMS: Mapping[str, Callable[[object], bool]] = {
         isinstance(value, list) and all(type(number) is int and number > 0 for number in value)
     ),
     "a name": lambda value: isinstance(value, str),
-    "a positive number": lambda value: type(value) in (int, float) and 0 < value < math.inf,  # type: ignore[operator]
+    "a positive number": lambda value: type(value) in (int, float) and 0 < value <= sys.float_info.max,  # type: ignore[operator]
     "a positive whole number": lambda value: type(value) is int and value > 0,
     "a whole number": lambda value: type(value) is int and value >= 0,
     "an object": lambda value: isinstance(value, Mapping),

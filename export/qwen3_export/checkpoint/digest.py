@@ -1,8 +1,8 @@
 """The digest of a model: its weights, and what is computed with them besides.
 
 Only values count. How a checkpoint is divided into files, in which order, in which float type the same numbers are
-stored, and whether it holds tensors that the model does not use, changes nothing. An adapter counts as merged. Knows
-nothing about graphs, precisions and prompts.
+stored, and whether it holds tensors that the model does not use, changes nothing. Knows nothing about graphs,
+precisions and prompts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..kind import Kind
+from .adapter import MergedTensor
 from .checkpoint import Checkpoint
 from .modules import read_dense_weights
 from .reranker_head import read_head
@@ -36,7 +37,8 @@ def model_digest(checkpoint: Checkpoint, kind: Kind) -> str:
     The digest is that of a JSON object in UTF-8, with its keys sorted and without spaces:
 
     - `tensors`: for each tensor of the decoder and of the dense layers, by its name without `model.`, the SHA-256 of
-      its values as little-endian float32;
+      its values as little-endian float32. For a matrix with the update of an adapter, it is the SHA-256 of four lines:
+      those of the base model's matrix, of the adapter's A and B, and `float.hex` of the scale;
     - `shapes`: the shape of each;
     - `geometry`: heads, epsilon, rotary base and what else config.json says of the arithmetic;
     - of an embedding model, `pooling`, `normalized` and `activations`, those of the dense layers;
@@ -69,6 +71,10 @@ def model_digest(checkpoint: Checkpoint, kind: Kind) -> str:
 
 
 def _tensor_sha256(tensor: StoredTensor) -> str:
+    if isinstance(tensor, MergedTensor):
+        # Not of the merged values: the last bits of a matrix product depend on the processor.
+        parts = [*map(_tensor_sha256, (tensor.base, tensor.down, tensor.up)), float(tensor.scale).hex()]
+        return hashlib.sha256("".join(f"{part}\n" for part in parts).encode()).hexdigest()
     if len(tensor.shape) != 2:
         return _sha256(tensor.map().astype(np.float32))
     digest = hashlib.sha256()

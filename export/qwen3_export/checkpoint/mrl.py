@@ -106,8 +106,8 @@ def _from_config(config: dict[str, Any], *, full: int) -> Mrl | None:
     if sizes:
         if max(sizes) > full:
             raise ExportError(
-                f"config.json has matryoshka_dimensions = {sizes!r}, which are not sizes of vectors up to {full}; use "
-                "the file that came with the checkpoint"
+                f"config.json has matryoshka_dimensions = {sizes!r}, but the model's vectors, after its last module, "
+                f"have {full} numbers; name the sizes it was trained for with --dimensions, such as fixed"
             )
         return Mrl(_listed(sizes, full=full), "config.json has matryoshka_dimensions")
     stated = config.get("is_matryoshka")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +20,7 @@ from ..errors import ExportError
 from .json_file import read_object_if_there
 from .sentence_config import TOKENIZER_CONFIG
 
+DATE = "the-current-date"  # what `strftime_now` prints here, in place of a date that would not change any more
 _FILE, _FOLDER = "chat_template.jinja", "additional_chat_templates"
 
 
@@ -52,8 +52,13 @@ def chosen_template(folder: Path, *, name: str | None = None) -> str | None:
     named: dict[str, str] = {}
     if isinstance(stored, str):
         named["default"] = stored
-    elif isinstance(stored, list):
-        named = {entry["name"]: entry["template"] for entry in stored if {"name", "template"} <= entry.keys()}
+    elif isinstance(stored, list) and all(_is_named_template(entry) for entry in stored):
+        named = {entry["name"]: entry["template"] for entry in stored}
+    elif stored is not None:
+        raise ExportError(
+            f"{folder / TOKENIZER_CONFIG} has a chat_template that is neither a text nor a list of names and texts; "
+            "save the tokenizer again with transformers"
+        )
     # Files go before what tokenizer_config.json holds.
     files = {path.stem: path for path in sorted((folder / _FOLDER).glob("*.jinja"))}
     if (folder / _FILE).is_file():
@@ -63,6 +68,10 @@ def chosen_template(folder: Path, *, name: str | None = None) -> str | None:
         return files[chosen].read_text("utf-8") if chosen in files else named.get(chosen, name)
     except (OSError, ValueError) as error:
         raise ExportError(f"{files[chosen]} cannot be read: {error}") from None
+
+
+def _is_named_template(entry: object) -> bool:
+    return isinstance(entry, Mapping) and all(isinstance(entry.get(key), str) for key in ("name", "template"))
 
 
 def special_tokens(folder: Path) -> dict[str, str]:
@@ -106,8 +115,8 @@ def _refuse(message: str) -> NoReturn:
     raise _RefusalError(message)
 
 
-def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)  # local time, as in transformers
+def _strftime_now(_form: str) -> str:
+    return DATE
 
 
 def _to_json(value: object, **options: Any) -> str:  # noqa: ANN401 - json's options

@@ -128,7 +128,13 @@ def read_rope(config: Mapping[str, Any]) -> Rope:
         )
     if not bases:
         raise KeyError("rope_theta")
-    return Rope(bases.pop(), found.pop() if found else None)
+    rope_theta, yarn = bases.pop(), found.pop() if found else None
+    if yarn is not None and rope_theta == 1:
+        raise ExportError(
+            "config.json has rope_theta = 1, with which yarn has no frequencies to scale; use the file that came with "
+            "the checkpoint"
+        )
+    return Rope(rope_theta, yarn)
 
 
 def _read_yarn(rope: Mapping[str, Any], key: str, *, positions: int | None) -> Yarn | None:

@@ -112,9 +112,13 @@ def read_index(path: Path) -> dict[str, StoredTensor]:
         except ValueError as error:
             raise ExportError(f"{path} has an unreadable header ({error}); download it again") from None
     tensors = {}
+    if not isinstance(header, dict):
+        raise ExportError(f"{path} has a header that is no JSON object; download it again")
     for name, entry in header.items():
         if name == "__metadata__":
             continue
+        if not _is_entry(entry):
+            raise ExportError(f"{path} does not say type, shape and offsets of tensor {name}; download it again")
         dtype = _DTYPES.get(entry["dtype"])
         if dtype is None:
             raise ExportError(
@@ -123,7 +127,17 @@ def read_index(path: Path) -> dict[str, StoredTensor]:
             )
         shape = tuple(entry["shape"])
         begin, end = entry["data_offsets"]
-        if end - begin != math.prod(shape) * dtype.itemsize or 8 + header_bytes + end > size:
+        if begin < 0 or end - begin != math.prod(shape) * dtype.itemsize or 8 + header_bytes + end > size:
             raise ExportError(f"{path} is cut short at tensor {name}; download it again")
         tensors[name] = StoredTensor(name, path, dtype, shape, 8 + header_bytes + begin)
     return tensors
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether what a header says of a tensor has the form of the format."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+        return False
+    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(shape, list) or not isinstance(offsets, list):
+        return False
+    return len(offsets) == 2 and all(type(number) is int for number in (*shape, *offsets))

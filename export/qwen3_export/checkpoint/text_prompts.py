@@ -10,9 +10,8 @@ import re
 from pathlib import Path
 
 from ..errors import ExportError
-from .json_file import read_object_if_there
 from .modules import MODULES
-from .sentence_config import MODEL_CONFIG
+from .sentence_config import MODEL_CONFIG, saved_prompts
 
 # The form of Qwen3-Embedding's query prompt, in which clients may name another task.
 _WITH_TASK = re.compile(r"Instruct: (.+)\nQuery:")
@@ -36,10 +35,7 @@ def prompt_parameters(folder: Path, *, default_instruction: str) -> dict[str, st
     path = folder / MODEL_CONFIG
     if not path.is_file() and not (folder / MODULES).is_file():
         return {"default_instruction": default_instruction}
-    saved = read_object_if_there(path)
-    prompts = saved.get("prompts") or {}
-    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
-        raise ExportError(f"{path} has prompts that are not texts; each needs a name and a text")
+    prompts, default = saved_prompts(folder)
     query, document = prompts.get("query"), prompts.get("document")
     for name in ("passage", "corpus"):
         if document is None and prompts.get(name):
@@ -47,7 +43,6 @@ def prompt_parameters(folder: Path, *, default_instruction: str) -> dict[str, st
                 f"{path} has a prompt {name!r} and none called 'document', which is the one that sentence-transformers "
                 "puts before documents; rename it"
             )
-    default = saved.get("default_prompt_name")
     if default not in (None, "query", "document") and prompts.get(default) and None in (query, document):
         raise ExportError(
             f"{path} names {default!r} as the default prompt, but not what goes before queries and before documents; "

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 
 from ..options import add_source_arguments
 
@@ -21,18 +22,21 @@ def run(args: argparse.Namespace) -> int:
     from .inspection import inspect_source
     from .report import as_json, as_text
 
-    inspection = inspect_source(
-        Request(
-            source=args.source,
-            kind=args.kind,
-            device=args.device,
-            precision=args.precision,
-            ort_version=args.ort_version,
-            attention=args.attention,
-            revision=args.revision,
-            adapter=args.adapter,
-            dimensions=args.dimensions,
-        )
+    request = Request(
+        source=args.source,
+        kind=args.kind,
+        device=args.device,
+        precision=args.precision,
+        ort_version=args.ort_version,
+        attention=args.attention,
+        revision=args.revision,
+        adapter=args.adapter,
+        dimensions=args.dimensions,
     )
+    try:
+        inspection = inspect_source(request)
+    except OSError as error:
+        print(f"qwen3-triton inspect: {error}", file=sys.stderr)
+        return 1
     print(json.dumps(as_json(inspection), indent=2, ensure_ascii=False) if args.json else as_text(inspection))
     return 1 if inspection.refusals else 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,31 @@ from .sentence_reference import (
     has_modules,
     load_sentence_model,
     longest_text,
+    read_ids,
     saved_prompts,
     sentence_vector,
 )
 from .source import Source
 from .stored_names import unused_tensors
+from .texts import Text
 
 ADVERTISED_CONTEXT = 32_768  # tokens; the model cards' "Context Length: 32k"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Results:
+    """What the library computed.
+
+    Attributes:
+        rows: One for each case. Of an embedding model: what its modules make of a text; without modules, the last
+            token's hidden state after the final norm, scaled to norm 1: float32 `[n, dimensions]`. Of a reranker: score
+            and logit, float32 `[n, 2]`.
+        faults: One line for each built-in text for which the library reads other token ids than clients send.
+    """
+
+    rows: npt.NDArray[np.float32]
+    faults: tuple[str, ...]
 
 
 class Reference:
@@ -124,20 +142,13 @@ class Reference:
         with torch.device("meta"), _quiet():
             return 4 * int(self._auto.from_config(self._config).num_parameters())
 
-    def compute(
-        self, cases: Sequence[Case], *, tokenizer: ModelTokenizer, progress: Progress = silent
-    ) -> npt.NDArray[np.float32]:
+    def compute(self, cases: Sequence[Case], *, tokenizer: ModelTokenizer, progress: Progress = silent) -> Results:
         """Run every case alone, and free the weights.
 
         Args:
             cases: Token ids inside the vocabulary.
             tokenizer: The tokenizer, which has the ids of a reranker's answers.
             progress: Receives the number of tokens done.
-
-        Returns:
-            Of an embedding model: what its modules make of a text; without modules, the last token's hidden state
-            after the final norm, scaled to norm 1: float32 `[n, dimensions]`. Of a reranker: score and logit, float32
-            `[n, 2]`.
 
         Raises:
             VerifyError: The weights cannot be loaded, or there is not enough memory.
@@ -148,12 +159,14 @@ class Reference:
         if available is not None and needed > available:
             raise VerifyError(f"{self._memory(needed)}, and {available / 1e9:.1f} GB are free; use a larger machine")
         rows = []
+        faults: list[str] = []
         model = None
         try:
             # The stage starts before the weights are loaded, because for short texts that takes most of the time.
             total = sum(case.ids.size for case in cases)
             with progress(self.library, total=total, unit="tok") as advance, torch.inference_mode():
                 model = self._load()
+                faults = self._id_faults(model, tokenizer) if self._has_modules else []
                 for case in cases:
                     rows.append(self._row(model, torch.from_numpy(case.ids)[None], head))
                     advance(case.ids.size)
@@ -166,7 +179,26 @@ class Reference:
         finally:
             del model
             gc.collect()
-        return np.stack(rows)
+        return Results(np.stack(rows), tuple(faults))
+
+    def _id_faults(self, model: Any, tokenizer: ModelTokenizer) -> list[str]:  # noqa: ANN401
+        """Compare the token ids that sentence-transformers reads with those that clients send."""
+        texts = list(tokenized_texts(self._kind))
+        # Longer than any model's longest text, to see which end is cut off.
+        endless = " ".join(text.text for text in texts)
+        endless *= self.max_tokens // len(tokenizer.body(endless)) + 2
+        faults = []
+        for kind, prompt in saved_prompts(self._source).items():
+            for text in (*texts, Text("a text that is too long", endless)):
+                read = read_ids(model, text.text, prompt=prompt)
+                # Where a text is cut, `setting_faults` compares.
+                if read != [*tokenizer.body(prompt + text.text)[: len(read) - 1], tokenizer.end()]:
+                    start = model.tokenizer.decode(read[:60])
+                    faults.append(
+                        f"sentence-transformers reads other token ids for {text.name!r} as a {kind} than clients send; "
+                        f"its text begins {start!r}"
+                    )
+        return faults[:1]  # they are all of one cause
 
     def _memory(self, needed: int) -> str:
         return f"the reference takes {needed / 1e9:.1f} GB of memory for float32 weights, and more for long texts"

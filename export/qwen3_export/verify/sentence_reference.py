@@ -79,6 +79,12 @@ def sentence_vector(model: Any, ids: torch.Tensor) -> npt.NDArray[np.float32]:  
     return vector
 
 
+def read_ids(model: Any, text: str, *, prompt: str) -> list[int]:  # noqa: ANN401
+    """Return the token ids that the model reads for a text after a prompt, truncated to its longest text."""
+    ids: list[int] = model.preprocess([text], prompt=prompt)["input_ids"][0].tolist()
+    return ids
+
+
 def checkpoint_file(source: Source, name: str) -> Path | None:
     """Return a file of a checkpoint, downloaded if need be; None if it has none of this name."""
     found = cached_file(

@@ -100,9 +100,12 @@ def verify_model(
     cases = make_cases(tokenizer, max_tokens=min(max_tokens, reference.max_tokens))
     _check_vocabulary(cases, reference.vocabulary, checkpoint.name_or_path)
     differences = tokenizer_faults(tokenizer, checkpoint, kind=model.kind)
-    prompts = None if model.kind == "embedding" or differences is None else prompt_fault(model.path, checkpoint)
+    prompts = (
+        None if model.kind == "embedding" or differences is None else prompt_fault(model.path, checkpoint, tokenizer)
+    )
     settings = reference.setting_faults(model)
-    expected = reference.compute(cases, tokenizer=tokenizer, progress=progress)
+    results = reference.compute(cases, tokenizer=tokenizer, progress=progress)
+    expected = results.rows
 
     # The exported weights are loaded only now, after those of the reference were freed.
     with closing(runner or _local(model)) as runner:
@@ -120,6 +123,7 @@ def verify_model(
     # Faults that may explain the others come first.
     faults = [
         *settings,
+        *results.faults,
         *(differences or ()),
         *([] if prompts is None else [prompts]),
         *([] if saturation is None else [saturation]),

@@ -273,6 +273,8 @@ def test_a_template_becomes_one_with_placeholders(
         f"{ROLE['query']} {ROLE['document'].replace('first', 'first | trim')}",
         f"{ROLE['query']} {ROLE['document'].replace('first', 'first | truncate(1000)')}",
         f"{ROLE['query']} {ROLE['document'].replace('first', 'first | escape')}",
+        f"{ROLE['query']} {ROLE['document'].replace('first', 'first | lower')}",
+        f"{ROLE['query']} {ROLE['document'].replace('first', 'first | upper')}",
         f"{ROLE['query']} {ROLE['query']} {ROLE['document']}",
         f"{ROLE['query']} {ROLE['document']} {{instruction}}",
     ],
@@ -285,7 +287,56 @@ def test_a_template_that_placeholders_cannot_express_is_refused(tmp_path: Path, 
 
 def test_a_prompt_without_a_template_is_refused(tmp_path: Path) -> None:
     folder = save_cross_encoder(tmp_path, template=None, prompts={"a": "Find "}, default_prompt_name="a")
+    (folder / "modules.json").unlink()
     with pytest.raises(ExportError, match="no chat template that it belongs to"):
+        export(str(folder), repository=tmp_path)
+
+
+@pytest.mark.parametrize("how", ["saved without a template", "a template that is not rendered"])
+def test_pairs_that_the_library_joins_without_a_token_between_are_refused(tmp_path: Path, how: str) -> None:
+    folder = save_cross_encoder(tmp_path, template=None if how.startswith("saved") else TEMPLATE)
+    if how.startswith("a template"):
+        forward = {"method": "forward", "method_output_name": "logits"}
+        edit_json(folder / "sentence_bert_config.json", modality_config={"text": forward})
+    model = CrossEncoder(str(folder), device="cpu")
+    (ids,) = model.preprocess([("I say y", "es")])["input_ids"].tolist()
+    assert ids == [*model.tokenizer.encode("I say y")[:-1], *model.tokenizer.encode("es")[:-1]]
+    with pytest.raises(ExportError, match=r"no modality_config.message.*at once.*bring one with a chat template"):
+        export(str(folder), repository=tmp_path)
+
+
+@pytest.mark.parametrize("prompt", [None, "Find "])
+def test_pairs_that_the_library_joins_with_tokens_are_exported_so(tmp_path: Path, prompt: str | None) -> None:
+    folder = save_cross_encoder(
+        tmp_path,
+        template=None,
+        prompts={} if prompt is None else {"a": prompt},
+        default_prompt_name=None if prompt is None else "a",
+    )
+    tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    sequence, end = (
+        [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"],
+        {"SpecialToken": {"id": END, "type_id": 0}},
+    )
+    tokenizer["post_processor"]["pair"] = [sequence[0], end, sequence[1], end]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    directory = export(str(folder), repository=tmp_path).directory
+    template = parameters_of(directory)["prompt_template"]
+    assert template == f"{prompt or ''}{{query}}{END}{{document}}{END}"
+    assert "default_instruction" not in parameters_of(directory)
+    model = CrossEncoder(str(folder), device="cpu")
+    for query, document in PAIRS:
+        (ids,) = model.preprocess([(query, document)], prompt=prompt)["input_ids"].tolist()
+        made = template.replace("{query}", query).replace("{document}", document)
+        assert ids == model.tokenizer.encode(made, add_special_tokens=False)
+
+
+def test_a_template_that_takes_no_pairs_is_refused_if_the_library_renders_it(tmp_path: Path) -> None:
+    chat = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+    folder = save_cross_encoder(tmp_path, template=chat)
+    with pytest.raises(ValueError, match="cannot carry"):
+        CrossEncoder(str(folder), device="cpu").predict(PAIRS)
+    with pytest.raises(ExportError, match="no chat template that takes a query and a document"):
         export(str(folder), repository=tmp_path)
 
 

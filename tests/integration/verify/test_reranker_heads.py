@@ -59,6 +59,45 @@ def test_another_prompt_template_passes_and_a_wrong_one_fails(tmp_path: Path, ru
     assert "prompt_template in config.pbtxt makes" in done.out
 
 
+def test_a_template_that_changes_letters_fails(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = "{% for m in messages if m.role in ('query', 'document') %}[{{ m.content | lower }}]{% endfor %}"
+    folder = save_cross_encoder(tmp_path, template=template)
+    with monkeypatch.context() as context:
+        context.setattr("qwen3_export.checkpoint.chat_template._PROBES", ("a",))
+        export(str(folder), repository=tmp_path / "repository")
+    done = run(tmp_path / "repository", "--max-tokens", "64")
+    assert done.code == 1
+    assert "chat template '[which planet is red?" in done.out
+
+
+def test_a_template_that_the_library_does_not_render_fails(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_cross_encoder(tmp_path)
+    forward = {"method": "forward", "method_output_name": "logits"}
+    edit_json(folder / "sentence_bert_config.json", modality_config={"text": forward})
+    with monkeypatch.context() as context:
+        context.setattr("qwen3_export.checkpoint.chat_template.reads_messages", lambda _: True)
+        export(str(folder), repository=tmp_path / "repository")
+    done = run(tmp_path / "repository", "--max-tokens", "64")
+    assert done.code == 1
+    assert "sentence-transformers the tokens of 'Which Planet is red?" in done.out
+
+
+def test_pairs_that_the_library_joins_with_tokens_pass(tmp_path: Path, run: Run) -> None:
+    folder = save_cross_encoder(tmp_path, template=None)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    sequence, end = (
+        [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"],
+        {"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}},
+    )
+    tokenizer["post_processor"]["pair"] = [sequence[0], end, sequence[1]]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    export(str(folder), repository=tmp_path / "repository")
+    done = run(tmp_path / "repository", "--max-tokens", "64")
+    assert (done.code, done.err) == (0, ""), done.out
+
+
 def test_the_wrong_label_fails(tmp_path: Path, run: Run) -> None:
     names: dict[str, Any] = {"id2label": {0: "yes", 1: "no"}, "label2id": {"yes": 0, "no": 1}}
     folder = make_classifier(tmp_path / "model", labels=2, **names)

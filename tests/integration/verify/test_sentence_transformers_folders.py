@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from qwen3_export import export
+from qwen3_export import ExportError, export
 from qwen3_export.checkpoint.modules import Modules, read_modules
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from support.checkpoints import Shape, make_checkpoint
+from support.cross_encoders import write_tokenizer
 from support.sentence_transformers_folders import change_json, make_folder
 from torch import nn
 
@@ -88,6 +92,42 @@ def test_other_prompts_and_another_limit_fail(tmp_path: Path, run: Run) -> None:
     assert "the model puts 'Q: ' before a query, and sentence-transformers 'R: '" in done.out
     assert "the model puts 'D: ' before a document, and sentence-transformers ''" in done.out
     assert "the model takes 2048 tokens, and sentence-transformers 100" in done.out
+
+
+@pytest.mark.parametrize("written", ["saved by sentence-transformers", "by hand"])
+def test_texts_in_a_chat_template_are_refused_and_fail(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    base = make_checkpoint(tmp_path / "base", Shape())
+    write_tokenizer(base, template="{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% endfor %}")
+    folder = tmp_path / "model"
+    if written == "by hand":
+        make_folder(folder)
+        forward = {"method": "forward", "method_output_name": "last_hidden_state"}
+        write_tokenizer(folder, template=(base / "chat_template.jinja").read_text("utf-8"))
+        modalities = {"text": forward, "message": {**forward, "format": "flat"}}
+        change_json(folder / "sentence_bert_config.json", modality_config=modalities)
+    else:
+        modules: list[nn.Module] = [Transformer(str(base)), Pooling(64, "lasttoken"), Normalize()]
+        SentenceTransformer(modules=modules).save_pretrained(str(folder), create_model_card=False)
+    with pytest.raises(ExportError, match=r"modality_config\.message, with which .* trained on plain texts"):
+        export(str(folder), repository=tmp_path / "repository")
+    with monkeypatch.context() as context:
+        context.setattr("qwen3_export.checkpoint.sentence_config._check_modality", lambda *_: None)
+        export(str(folder), repository=tmp_path / "repository")
+    done = run(tmp_path / "repository", "--max-tokens", "64")
+    assert done.code == 1
+    assert "sentence-transformers reads other token ids" in done.out
+    assert "begins '<|im_start|>user" in done.out
+
+
+def test_texts_that_are_cut_at_the_beginning_fail(tmp_path: Path, run: Run) -> None:
+    folder = make_folder(tmp_path / "model")
+    export(str(folder), repository=tmp_path / "repository")
+    change_json(folder / "tokenizer_config.json", truncation_side="left")
+    done = run(tmp_path / "repository", "--max-tokens", "64")
+    assert done.code == 1
+    assert "reads other token ids for 'a text that is too long' as a query" in done.out
 
 
 def test_a_tensor_that_the_library_does_not_use_fails(tmp_path: Path, run: Run) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import safetensors.numpy
 from google.protobuf import text_format
 from qwen3_client.fingerprint import PARAMETERS, fingerprint_of
 from qwen3_export import export
+from qwen3_export.checkpoint.adapter import MergedTensor, merge_adapter
 from qwen3_export.checkpoint.checkpoint import read_checkpoint
 from qwen3_export.checkpoint.digest import model_digest
 from qwen3_export.kind import Kind
@@ -136,6 +137,44 @@ def test_a_reranker_has_another_one_that_follows_its_answers(checkpoint: Path) -
     vocabulary["yes"], vocabulary["no"] = vocabulary["no"], vocabulary["yes"]
     (checkpoint / "tokenizer.json").write_text(json.dumps(tokenizer))
     assert digest(checkpoint, "reranker") != before
+
+
+def write_adapter(folder: Path, *, alpha: int = 8, **changed: float) -> Path:
+    """Write a LoRA adapter of one projection; a tensor called `down` or `up` has a number added to its last one."""
+    folder.mkdir(exist_ok=True)
+    random = np.random.default_rng(0)
+    tensors = {}
+    for name, half, shape in (("down", "A", (4, 64)), ("up", "B", (128, 4))):
+        value = random.standard_normal(shape).astype(np.float32)
+        value[-1, -1] += changed.get(name, 0)
+        tensors[f"base_model.model.layers.0.self_attn.q_proj.lora_{half}.weight"] = value
+    safetensors.numpy.save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": alpha, "target_modules": r"layers\.0\.self_attn\.q_proj"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_an_adapter_counts_with_its_parts_and_not_with_a_product_that_depends_on_the_processor(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def adapted(**options: Any) -> str:  # noqa: ANN401
+        folder = write_adapter(tmp_path / "adapter", **options)
+        return model_digest(merge_adapter(read_checkpoint(checkpoint, source="x"), folder), "embedding")
+
+    first = adapted()
+    assert len({digest(checkpoint), first, adapted(alpha=9), adapted(down=1e-3), adapted(up=1e-3)}) == 5
+    tensors = {key: value.copy() for key, value in weights(checkpoint).items()}
+    stripes = MergedTensor.stripes
+
+    def on_another_processor(tensor: MergedTensor) -> Iterator[tuple[slice, Any]]:
+        for rows, stripe in stripes(tensor):
+            yield rows, np.nextafter(stripe, np.float32(np.inf))
+
+    monkeypatch.setattr(MergedTensor, "stripes", on_another_processor)
+    assert adapted() == first
+    tensors["layers.0.self_attn.q_proj.weight"][-1, -1] += 1
+    rewrite(checkpoint, tensors)
+    assert adapted() != first, "the base model's matrix"
 
 
 def test_every_file_of_an_export_states_the_same_fingerprint(checkpoint: Path, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_config_json_says_it(folder: Path, keys: dict[str, Any], sizes: str) -> 
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ([128], "not sizes of vectors up to 64"),
+        ([128], "but the model.s vectors, after its last module, have 64 numbers; .*--dimensions"),
         (["32"], "not a list of positive whole numbers"),
         (32, "not a list of positive whole numbers"),
         ([0], "not a list of positive whole numbers"),
