@@ -140,7 +140,7 @@ class Client(BaseClient):
         Args:
             texts: one query, or several.
             instruction: the task, in one English sentence; None for the model's default.
-            dimensions: length of the vectors, from 32 to the model's; None for the model's.
+            dimensions: length of the vectors, one that the model allows (MRL); None for the model's.
             truncate: which part is cut off from a query that is too long: True or "end" for the end, "start" for the
                 beginning, but not the instruction; False to raise `TextTooLongError` instead.
             priority: "interactive", the default, is sent before "bulk" where requests wait, by this client and, if the
@@ -175,7 +175,7 @@ class Client(BaseClient):
 
         Args:
             texts: one document, or several.
-            dimensions: length of the vectors, from 32 to the model's; None for the model's.
+            dimensions: length of the vectors, one that the model allows (MRL); None for the model's.
             truncate: which part is cut off from a document that is too long: True or "end" for the end, "start" for the
                 beginning; False to raise `TextTooLongError` instead.
             priority: "bulk", the default, or "interactive", as for `encode_query`.
@@ -212,7 +212,7 @@ class Client(BaseClient):
             texts: the texts, such as the lines of a file.
             kind: whether they are queries or documents.
             instruction: the task of the queries; None for the model's default. Documents take none.
-            dimensions: length of the vectors, from 32 to the model's; None for the model's.
+            dimensions: length of the vectors, one that the model allows (MRL); None for the model's.
             truncate: which part is cut off from a text that is too long, as for `encode_query`.
             priority: as for `encode_query`; None for "interactive" if the texts are queries, and "bulk" otherwise.
 
@@ -426,7 +426,7 @@ class Client(BaseClient):
 
         Args:
             input_ids: integers `[n]` for each text, as `tokenize` returns them.
-            dimensions: length of the vectors, from 32 to the model's; None for the model's.
+            dimensions: length of the vectors, one that the model allows (MRL); None for the model's.
             priority: "bulk", the default, or "interactive", as for `encode_query`.
             fingerprint: `info().fingerprint` of the model that they are for, which no other one may answer; None for
                 any.

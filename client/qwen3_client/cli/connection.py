@@ -38,9 +38,7 @@ def add_server_arguments(parser: argparse.ArgumentParser, *, noun: str) -> None:
         action="store_true",
         help="read special tokens in texts, such as <|im_end|>, as such (default: as plain text)",
     )
-    parser.add_argument(
-        "--expected-fingerprint", metavar="HEX", help=f"refuse to use a {noun} that has another fingerprint"
-    )
+    parser.add_argument("--expected-fingerprint", metavar="HEX", help=f"the fingerprint that the {noun} must have")
     parser.add_argument(
         "--timeout", type=float, default=300.0, metavar="S", help="seconds that each request may take (%(default)g)"
     )

@@ -130,7 +130,7 @@ class Qwen3TextEmbedder(_Component):
         client: a `Client` or `AsyncClient` to use instead. It stays open.
         token: bearer token, such as `Secret.from_env_var("TRITON_TOKEN")`.
         instruction: the task, in one English sentence; None for the model's default.
-        dimensions: length of the vectors, from 32 to the model's; None for the model's.
+        dimensions: length of the vectors, one that the model allows (MRL); None for the model's.
 
     Raises:
         InvalidInputError: an argument cannot be used. (`run` raises every `Qwen3ClientError`.)
@@ -181,7 +181,7 @@ class Qwen3DocumentEmbedder(_Component):
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
         client: a `Client` or `AsyncClient` to use instead. It stays open.
         token: bearer token, such as `Secret.from_env_var("TRITON_TOKEN")`.
-        dimensions: length of the vectors, from 32 to the model's; None for the model's.
+        dimensions: length of the vectors, one that the model allows (MRL); None for the model's.
         meta_fields_to_embed: names of metadata fields whose values go before a document's content.
         embedding_separator: text between these values and the content.
 

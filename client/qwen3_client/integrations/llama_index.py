@@ -50,7 +50,7 @@ class Qwen3Embedding(Connected, BaseEmbedding):
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
         client: a `Client` or `AsyncClient` to use instead. It stays open.
         instruction: the task of the queries, in one English sentence; None for the model's default.
-        dimensions: length of the vectors, from 32 to the model's; None for the model's.
+        dimensions: length of the vectors, one that the model allows (MRL); None for the model's.
 
     Raises:
         pydantic.ValidationError: an argument cannot be used. (Calls raise every `Qwen3ClientError`.)

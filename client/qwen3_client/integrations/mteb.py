@@ -71,7 +71,7 @@ class Qwen3Encoder(Connected, AbsEncoder):
         server: URL of the server, such as "localhost:8001", or `ClientOptions` to set more than the URL.
         client: a `Client` or `AsyncClient` to use instead. It stays open.
         instructions: instructions by the task's name, which replace those of Qwen.
-        dimensions: length of the vectors, from 32 to the model's; None for the model's.
+        dimensions: length of the vectors, one that the model allows (MRL); None for the model's.
 
     Attributes:
         model: the object that embeds the texts.

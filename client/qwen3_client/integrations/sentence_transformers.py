@@ -118,7 +118,7 @@ class SentenceTransformer(Connected):
             device: only None, because the server chooses its device.
             normalize_embeddings: whether vectors that are cut are normalised again. Vectors that are not cut always
                 have norm 1, because normalisation is part of the model.
-            truncate_dim: number of components to keep, from 32 to the model's; None for `truncate_dim` of the
+            truncate_dim: number of components to keep, one that the model allows; None for `truncate_dim` of the
                 constructor.
             pool: only None.
             chunk_size: only None.
