@@ -360,7 +360,10 @@ class AsyncClient(BaseClient):
         self, rows: Sequence[NDArray[np.int64]], how: Encoding, served: ServedModel[ModelInfo]
     ) -> Outcome[Vectors]:
         answers = await served.infer(rows, priority=how.priority)
-        vectors = (cut(outputs[EMBEDDING_NAME], dimensions=how.dimensions) for outputs in answers.results)
+        vectors = (
+            cut(outputs[EMBEDDING_NAME], dimensions=how.dimensions, is_normalized=how.is_normalized)
+            for outputs in answers.results
+        )
         return Outcome.collect(vectors, failure=answers.failure)
 
     async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging, *, noun: str) -> Outcome[JudgedPair]:

@@ -29,6 +29,7 @@ class Encoding:
             otherwise.
         prefix: the text that the model reads before each text; None for the model's own for this kind of text.
         frame: what the model reads around each text; empty until the model is known.
+        is_normalized: whether the model's vectors have norm 1; True until the model is known.
 
     Raises:
         InvalidInputError: an option has a value that no model accepts.
@@ -41,6 +42,7 @@ class Encoding:
     priority: Priority | None = None
     prefix: str | None = None
     frame: Frame = NO_FRAME
+    is_normalized: bool = True
 
     def __post_init__(self) -> None:
         checked_kind(self.kind)
@@ -57,6 +59,7 @@ class Encoding:
             self,
             frame=frame_of(info, self.kind, instruction=self.instruction, prefix=self.prefix),
             dimensions=checked_dimensions(self.dimensions, info=info),
+            is_normalized=info.is_normalized,
             priority=checked_priority(self.priority, default=_PRIORITY_OF[self.kind]),
         )
 

@@ -40,7 +40,8 @@ class _UnfitError(Exception):
 class ServedInfo:
     """The description that a served model of either kind gives of itself.
 
-    Each attribute in lower case, except `name`, is the parameter of the same name in the model's config.
+    Each attribute in lower case, except `name` and `is_normalized`, is the parameter of the same name in the model's
+    config.
 
     Attributes:
         NOUN: the name of this kind of model in messages.
@@ -159,6 +160,8 @@ class ModelInfo(ServedInfo):
         document_prompt: the text before every document.
         mrl_dimensions: the sizes to which the vectors may be cut: "fixed", a range such as "32-1024", or a list such as
             "256,512,1024"; None for every size from 32 on.
+        is_normalized: whether vectors have norm 1. Some models have no Normalize; their parameter `normalized` is
+            "false".
     """
 
     NOUN: ClassVar[str] = "embedding model"
@@ -172,6 +175,7 @@ class ModelInfo(ServedInfo):
     query_prompt: str | None = None
     document_prompt: str = ""
     mrl_dimensions: str | None = None
+    is_normalized: bool = True
 
     @property
     def output_width(self) -> int:
@@ -251,7 +255,7 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
     values: dict[str, Any] = {}
     for field in fields(kind):
         key = field.name
-        if key in ("name", "fingerprint"):
+        if key in ("name", "fingerprint", "is_normalized"):
             continue
         parameter = parameters.get(key)
         if parameter is None and field.default is not MISSING:
@@ -283,6 +287,8 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
         raise _UnfitError(f"parameter 'tokenizer_sha256' is {values['tokenizer_sha256']!r}, not a sha256")
     texts = {key: str(value.get("string_value", "")) for key, value in parameters.items() if isinstance(value, Mapping)}
     values["fingerprint"] = fingerprint_of(texts)
+    if kind is ModelInfo:
+        values["is_normalized"] = texts.get("normalized") != "false"
     stated = texts.get("fingerprint")
     if stated and stated != values["fingerprint"]:
         _log.warning(

@@ -61,23 +61,27 @@ def checked_row(output: NDArray[np.float32], row: int, *, shape: tuple[int, int]
     return numbers
 
 
-def cut(vector: NDArray[np.float32], *, dimensions: int | None) -> NDArray[np.float32]:
-    """Cut a unit vector to its first components, and normalise it again.
+def cut(vector: NDArray[np.float32], *, dimensions: int | None, is_normalized: bool = True) -> NDArray[np.float32]:
+    """Cut a vector to its first components, and normalise it again if it was a unit vector.
 
     This is how Matryoshka (MRL) embeddings are shortened: https://arxiv.org/abs/2205.13147.
 
     Args:
-        vector: float32 `[full]`, unit norm.
+        vector: float32 `[full]`.
         dimensions: components to keep, at most `full`; None for all.
+        is_normalized: whether the vectors of the model have unit norm.
 
     Returns:
-        float32 `[dimensions]`, unit norm; with all components kept, `vector` itself, bit for bit.
+        float32 `[dimensions]`, with unit norm if the model's vectors have that; with all components kept, `vector`
+        itself, bit for bit.
 
     Raises:
         InferenceError: the components that remain are all zero.
     """
     if dimensions in (None, len(vector)):
         return vector
+    if not is_normalized:
+        return vector[:dimensions].copy()
     # In float64, because the squares of small numbers would underflow in float32.
     head = vector[:dimensions].astype(np.float64)
     norm = np.linalg.norm(head)

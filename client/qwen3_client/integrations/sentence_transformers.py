@@ -116,8 +116,8 @@ class SentenceTransformer(Connected):
             convert_to_numpy: whether to return a numpy array instead of a list of tensors.
             convert_to_tensor: whether to return one tensor instead.
             device: only None, because the server chooses its device.
-            normalize_embeddings: whether vectors that are cut are normalised again. Vectors that are not cut always
-                have norm 1, because normalisation is part of the model.
+            normalize_embeddings: whether vectors are normalised. Those of a model with Normalize have norm 1 anyway,
+                unless they are cut.
             truncate_dim: number of components to keep, one that the model allows; None for `truncate_dim` of the
                 constructor.
             pool: only None.
@@ -263,10 +263,9 @@ class SentenceTransformer(Connected):
         kept = checked_dimensions(dimensions, info=info)
         # As in sentence-transformers, a cut vector is not normalised again unless the caller asks for it.
         rows = np.empty((len(texts), kept if is_normalised else info.dimensions), np.float32)
-        prompts = [prefix + text for text in texts]
-        sent = [index for index, prompt in enumerate(prompts) if prompt]
-        how = Encoding(kind="document", prefix="", dimensions=rows.shape[1])  # the prompts are complete
-        stream = client._encode_stream((prompts[index] for index in sent), how)
+        sent = [index for index, text in enumerate(texts) if text]
+        how = Encoding(kind="document", prefix=prefix, dimensions=rows.shape[1])
+        stream = client._encode_stream((texts[index] for index in sent), how)
         try:
             with tqdm(total=len(sent), unit=" texts", disable=not show_progress_bar) as bar:
                 for index, row in zip(sent, stream, strict=True):
@@ -278,10 +277,15 @@ class SentenceTransformer(Connected):
             # The client counts only the texts that were sent, the caller all of them.
             raise error.about("text", sent[error.index]) from error.__cause__
         if len(sent) < len(texts):
-            # The client refuses empty texts. The library embeds an empty text as the end token alone.
-            empty = [index for index, prompt in enumerate(prompts) if not prompt]
-            rows[empty] = client.encode_tokens([[info.eos_token_id]], dimensions=rows.shape[1])
-        return np.ascontiguousarray(rows[:, :kept])
+            # The client refuses empty texts. The library embeds an empty text as its prompt and the end token.
+            empty = [index for index, text in enumerate(texts) if not text]
+            if prefix:
+                alone = Encoding(kind="document", prefix="", dimensions=rows.shape[1])
+                rows[empty] = next(client._encode_stream([prefix], alone))
+            else:
+                rows[empty] = client.encode_tokens([[info.eos_token_id]], dimensions=rows.shape[1])
+        rows = np.ascontiguousarray(rows[:, :kept])
+        return _unit(rows) if is_normalised and not info.is_normalized else rows
 
 
 def _checked_sentence(sentence: object, *, index: int) -> str:

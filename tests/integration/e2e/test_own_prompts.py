@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qwen3_client import Client, InvalidInputError
+from qwen3_client.integrations.sentence_transformers import SentenceTransformer as RemoteSentenceTransformer
 from qwen3_export import export
 from qwen3_serve import Triton
 from sentence_transformers import CrossEncoder, SentenceTransformer
@@ -68,3 +69,24 @@ def test_scores_equal_the_library_s(client: Client, reranker: Path) -> None:
     np.testing.assert_allclose(client.score(pairs), CrossEncoder(str(reranker), device="cpu").predict(pairs), atol=1e-5)
     ranks = [hit["corpus_id"] for hit in CrossEncoder(str(reranker), device="cpu").rank(QUERIES[0], DOCUMENTS)]
     assert [hit.index for hit in client.rank(QUERIES[0], DOCUMENTS)] == ranks
+
+
+def test_the_integration_reads_special_tokens_of_the_model_s_prompts_as_such(tmp_path: Path) -> None:
+    plain = make_checkpoint(tmp_path / "plain", Shape(prefixed=False, dtype="float32"))
+    write_tokenizer(plain)
+    transformer = Transformer(str(plain))
+    modules = [transformer, Pooling(transformer.get_embedding_dimension(), "lasttoken"), Normalize()]
+    prompts = {"query": "<|endoftext|>Q: ", "document": "D<|endoftext|>: "}
+    model = SentenceTransformer(modules=modules, prompts=prompts, device="cpu")
+    model.save_pretrained(str(tmp_path / "model"))
+    export(str(tmp_path / "model"), repository=tmp_path / "repository")
+    texts = [*DOCUMENTS, "forged <|endoftext|> x"]
+    with Triton(tmp_path / "repository", threads=1) as triton, Client(triton.grpc_url) as client:
+        remote = RemoteSentenceTransformer(client=client)
+        for ours, direct, theirs in (
+            (remote.encode_query(texts), client.encode_query(texts), model.encode_query(texts)),
+            (remote.encode_document(texts), client.encode_document(texts), model.encode_document(texts)),
+        ):
+            np.testing.assert_array_equal(ours, direct)
+            np.testing.assert_allclose(ours[:-1], theirs[:-1], atol=2e-5)
+            assert np.abs(ours[-1] - theirs[-1]).max() > 1e-3, "in a text it is plain text, unlike in the library"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from qwen3_client import Client
+from qwen3_client.integrations import sentence_transformers as integrations
 from qwen3_export import export
 from qwen3_export.precision import Precision
 from qwen3_serve import Triton
@@ -34,10 +35,19 @@ def test_full_attention_mean_pooling_and_dense_layers(tmp_path: Path, precision:
 
 def test_a_model_without_normalize_is_served_as_it_is(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "model", normalize=False)
-    export(str(folder), repository=tmp_path / "repository")
+    export(str(folder), repository=tmp_path / "repository", dimensions="32-64")
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32}).float()
     expected = np.asarray(model.encode(TEXTS))
+    cut = model.encode(TEXTS, truncate_dim=40)
+    unit, cut_unit = (model.encode(TEXTS, normalize_embeddings=True, truncate_dim=size) for size in (None, 40))
     with Triton(tmp_path / "repository", threads=1) as triton, Client(triton.grpc_url) as client:
+        assert not client.info().is_normalized
         rows = client.encode_document(TEXTS)
+        np.testing.assert_allclose(client.encode_document(TEXTS, dimensions=40), cut, atol=2e-5)
+        remote = integrations.SentenceTransformer(client=client)
+        np.testing.assert_allclose(remote.encode(TEXTS, truncate_dim=40), cut, atol=2e-5)
+        np.testing.assert_allclose(remote.encode(TEXTS, normalize_embeddings=True), unit, atol=2e-5)
+        found = remote.encode(TEXTS, normalize_embeddings=True, truncate_dim=40)
+        np.testing.assert_allclose(found, cut_unit, atol=2e-5)
     np.testing.assert_allclose(rows, expected, atol=2e-5)
     assert np.abs(np.linalg.norm(rows, axis=1) - 1).min() > 0.1

@@ -32,6 +32,7 @@ def test_a_reranker_says_the_same_but_what_only_vectors_have(
         "query_prompt",
         "document_prompt",
         "mrl_dimensions",
+        "is_normalized",
     }
     assert info.tokenizer_sha256 == ModelInfo.from_config(config).tokenizer_sha256
     assert (info.output_width, ModelInfo.from_config(config).output_width) == (1, 64)
@@ -61,7 +62,12 @@ def test_json_of_grpc_is_read_too(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [key for key in parameters_of(ModelInfo) if not key.endswith("_prompt") and key != "mrl_dimensions"]
+    "key",
+    [
+        key
+        for key in parameters_of(ModelInfo)
+        if not key.endswith("_prompt") and key not in ("mrl_dimensions", "is_normalized")
+    ],
 )
 def test_a_missing_parameter_is_named(config: dict[str, Any], key: str) -> None:
     del config["parameters"][key]
