@@ -137,7 +137,7 @@ def correct(run: Run) -> None:
     del arm
     release_memory()
 
-    score, logit = gpu_arms.open_engine(run.exported("0.6B", "reranker")).run(texts)
+    score, logit, _ = gpu_arms.open_engine(run.exported("0.6B", "reranker")).run(texts)
     model = gpu_arms.load_torch(run.checkpoint("0.6B"), torch.float32)
     head = model.embed_tokens.weight.float()
     with torch.inference_mode():

@@ -29,7 +29,7 @@ class Embedded(Local):
     def embed(self, texts: Sequence[Text], *, width: int) -> Vectors:  # noqa: ARG002 - see the class
         """See `Engine`."""
         vectors: Vectors
-        (vectors,) = self._engine.run([np.array(text.ids, np.int64) for text in texts])
+        vectors, _ = self._engine.run([np.array(text.ids, np.int64) for text in texts])
         return vectors
 
     def versions(self) -> dict[str, str]:

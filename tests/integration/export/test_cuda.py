@@ -168,7 +168,9 @@ def test_types_are_as_promised(tmp_path: Path, precision: Precision, form: str, 
             assert set(types) == ({half} if inside else {ir.DataType.FLOAT}), node.name
         if node.op_type == "MatMul":
             assert types == [ir.DataType.FLOAT] * 2 if "yes_no" in str(node.inputs[1]) else [half] * 2, node.name
-    assert [output.dtype for output in model.graph.outputs] == [ir.DataType.FLOAT] * len(model.graph.outputs)
+    *results, fingerprint = model.graph.outputs
+    assert [output.dtype for output in results] == [ir.DataType.FLOAT] * len(results)
+    assert (fingerprint.name, fingerprint.dtype) == ("fingerprint", ir.DataType.INT64)
     layers = [node for node in model.graph if node.op_type in ("PagedAttention", "GroupQueryAttention")]
     assert [node.op_type for node in layers] == ["GroupQueryAttention" if form == "gqa" else "PagedAttention"] * 2
 

@@ -48,7 +48,8 @@ def test_no_logit_but_two_is_ever_computed(tmp_path: Path) -> None:
     wide = [t.name for t in model.graph.initializer if 260 in t.dims]
     assert wide == ["model.embed_tokens"], "the only tensor as wide as the vocabulary is the embedding table"
     config = text_format.Parse((directory / "config.pbtxt").read_text(), ModelConfig())
-    assert [(output.name, list(output.dims)) for output in config.output] == [("score", [1]), ("logit", [1])]
+    outputs = [(output.name, list(output.dims)) for output in config.output]
+    assert outputs == [("score", [1]), ("logit", [1]), ("fingerprint", [1])]
     assert json.loads((directory / "manifest.json").read_text())["kind"] == "reranker"
 
 

@@ -36,7 +36,8 @@ def through_the_graph(model: Path, batches: list[Texts]) -> list[Rows]:
 def through_the_host(model: Path, batches: list[Texts]) -> list[Rows]:
     """All batches through one engine, with its cache of prefixes."""
     engine = PackedEngine(model, HOST, threads=THREADS)
-    return [np.concatenate(engine.run(texts), axis=1) for texts in batches]
+    results = (engine.run(texts) for texts in batches)
+    return [np.concatenate([each for each in outputs if each.dtype == np.float32], axis=1) for outputs in results]
 
 
 if __name__ == "__main__":
