@@ -220,6 +220,12 @@ class RerankerInfo(ServedInfo):
         return "{instruction}" in self.prompt_template
 
 
+def string_parameters(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters of a Triton model config, given as JSON. That of gRPC leaves out empty strings."""
+    parameters: Mapping[str, Any] = config.get("parameters") or {}
+    return {key: str(value.get("string_value", "")) for key, value in parameters.items() if isinstance(value, Mapping)}
+
+
 def _check_tensors(config: Mapping[str, Any], *, outputs: tuple[str, ...]) -> dict[str, list[int]]:
     """Return the shapes of the outputs, after checking the names and types of all tensors.
 
@@ -285,7 +291,7 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
     values["tokenizer_sha256"] = values["tokenizer_sha256"].lower()
     if not re.fullmatch(r"[0-9a-f]{64}", values["tokenizer_sha256"]):
         raise _UnfitError(f"parameter 'tokenizer_sha256' is {values['tokenizer_sha256']!r}, not a sha256")
-    texts = {key: str(value.get("string_value", "")) for key, value in parameters.items() if isinstance(value, Mapping)}
+    texts = string_parameters(config)
     values["fingerprint"] = fingerprint_of(texts)
     if kind is ModelInfo:
         values["is_normalized"] = texts.get("normalized") != "false"

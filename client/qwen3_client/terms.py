@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 
-from .contract import InfoT
+from .contract import InfoT, string_parameters
 from .fingerprint import EARLIER, OUTPUT_NAME, as_number, from_number, is_fingerprint
 
 
@@ -40,11 +40,12 @@ class Terms(Generic[InfoT]):
             ContractMismatchError: it does not meet the contract.
         """
         info = kind.from_config(config)
-        stated = _parameter(config, "fingerprint")
+        parameters = string_parameters(config)
+        stated = parameters.get("fingerprint", "")
         is_named = is_fingerprint(stated) and any(
             output.get("name") == OUTPUT_NAME for output in config.get("output") or []
         )
-        earlier = [text for text in _parameter(config, EARLIER).split(",") if is_fingerprint(text)]
+        earlier = [text for text in parameters.get(EARLIER, "").split(",") if is_fingerprint(text)]
         return cls(
             info=info,
             number=as_number(stated) if is_named else None,
@@ -67,11 +68,6 @@ class Terms(Generic[InfoT]):
 
     def _essence(self) -> "Terms[InfoT]":
         return replace(self, info=replace(self.info, source="", revision="", tokenizer="", model_size=""))
-
-
-def _parameter(config: Mapping[str, Any], key: str) -> str:
-    parameter = (config.get("parameters") or {}).get(key)
-    return str(parameter.get("string_value", "")) if isinstance(parameter, Mapping) else ""
 
 
 def _most_texts(config: Mapping[str, Any]) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..contract import string_parameters
 from ..fingerprint import EARLIER, fingerprint_of
 from .connection import add_connection_arguments, options_of
 from .errors import UsageError
@@ -130,11 +131,7 @@ async def _reload(transport: "Transport", model: str, *, timeout_s: float) -> No
 
 def _facts(config: Mapping[str, Any]) -> dict[str, str]:
     """Return what a model's config tells about the model, with its fingerprint as clients compute it."""
-    facts = {
-        key: str(value.get("string_value", ""))
-        for key, value in (config.get("parameters") or {}).items()
-        if isinstance(value, Mapping) and key != EARLIER
-    }
+    facts = {key: value for key, value in string_parameters(config).items() if key != EARLIER}
     return facts | {"fingerprint": fingerprint_of(facts) or "none"}
 
 

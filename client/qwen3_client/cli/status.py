@@ -6,8 +6,9 @@ This module knows nothing about embedding and ranking.
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..contract import string_parameters
 from ..fingerprint import fingerprint_of
 from .connection import add_connection_arguments, options_of
 
@@ -89,7 +90,7 @@ async def _status(transport: "Transport", *, timeout_s: float) -> Status:
         state = str(entry.get("state", "")).lower()
         about: Mapping[str, str] = {}
         if state == "ready":
-            about = _parameters(await transport.model_config(name, timeout_s=timeout_s))
+            about = string_parameters(await transport.model_config(name, timeout_s=timeout_s))
             if "model_family" in about:
                 ready.append(name)
         elif reason := " ".join(str(entry.get("reason", "")).split()):
@@ -109,14 +110,6 @@ async def _status(transport: "Transport", *, timeout_s: float) -> Status:
             )
         )
     return Status(version=version, is_ready=is_ready, models=sorted(lines), ready=ready, reasons=reasons)
-
-
-def _parameters(config: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        key: str(value.get("string_value", ""))
-        for key, value in (config.get("parameters") or {}).items()
-        if isinstance(value, Mapping)
-    }
 
 
 def _table(lines: Sequence[tuple[str, ...]]) -> str:

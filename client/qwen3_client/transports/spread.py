@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contract import string_parameters
 from ..errors import ContractMismatchError, Qwen3ClientError, ServerOverloadedError, ServerUnavailableError
 from ..fingerprint import fingerprint_of
 from ..options import Priority
@@ -23,8 +24,8 @@ _T = TypeVar("_T")
 _log = logging.getLogger("qwen3_client")
 
 _UNAVAILABLE_S = 1.0  # seconds for which a server that did not answer is left out
-_ASK_S = 5.0  # for which the config of a model may take
 _OVERLOADED_S = 0.05  # and one whose queue is full, which other servers' queues need not be
+_ASK_S = 5.0  # seconds that reading the config of a model may take
 
 
 @dataclass(slots=True)
@@ -222,7 +223,4 @@ class SpreadTransport:
 
 
 def _fingerprint(config: Mapping[str, Any]) -> str | None:
-    parameters = config.get("parameters") or {}
-    return fingerprint_of(
-        {key: str(value.get("string_value", "")) for key, value in parameters.items() if isinstance(value, Mapping)}
-    )
+    return fingerprint_of(string_parameters(config))
