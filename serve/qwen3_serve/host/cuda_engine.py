@@ -16,6 +16,7 @@ import numpy.typing as npt
 from qwen3_export.cuda import explained
 
 from .numbers import number
+from .output_arrays import OutputArrays
 from .packed_batches import packed_batches
 from .prefix_cache import Ids
 
@@ -65,16 +66,12 @@ class CudaEngine:
     def __init__(self, session: ort.InferenceSession, *, max_batch_tokens: int) -> None:
         self._session = session
         self._max_batch_tokens = max_batch_tokens
-        self._sizes: dict[str, int] = {output.name: output.shape[1] for output in session.get_outputs()}
-        # All are float32 but the fingerprint, which is int64.
-        self._types = {
-            output.name: np.int64 if output.type == "tensor(int64)" else np.float32 for output in session.get_outputs()
-        }
+        self._outputs = OutputArrays(session.get_outputs())
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the arrays that `run` returns."""
-        return tuple(self._sizes)
+        return self._outputs.names
 
     def run(self, texts: Sequence[Ids]) -> list[npt.NDArray[Any]]:
         """Run texts.
@@ -88,7 +85,7 @@ class CudaEngine:
         Raises:
             RuntimeError: ONNX Runtime failed, for example for lack of memory.
         """
-        results = [np.empty((len(texts), size), self._types[name]) for name, size in self._sizes.items()]
+        results = self._outputs.empty(len(texts))
         batches = packed_batches(
             [ids.size for ids in texts],
             max_tokens=self._max_batch_tokens,
@@ -106,12 +103,12 @@ class CudaEngine:
             "input_ids": np.concatenate(texts),
             "lengths": np.array([[ids.size] for ids in texts], np.int32),
         }
-        outputs = [np.empty((len(texts), size), self._types[name]) for name, size in self._sizes.items()]
+        outputs = self._outputs.empty(len(texts))
         # Bound to this memory, the outputs are copied from the GPU once, and no array is made by ONNX Runtime.
         binding = self._session.io_binding()
         for name, array in inputs.items():
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, rows in zip(self._sizes, outputs, strict=True):
+        for name, rows in zip(self._outputs.names, outputs, strict=True):
             binding.bind_output(name, "cpu", 0, rows.dtype, rows.shape, rows.ctypes.data)
         try:
             self._session.run_with_iobinding(binding)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from qwen3_export.cpu import open_session
 
 from .numbers import number
+from .output_arrays import OutputArrays
 from .packed_batches import packed_batches
 from .prefix_cache import MIN_PREFIX, Ids, Prefix, PrefixCache, Rows, common
 
@@ -71,24 +72,20 @@ class PackedEngine:
     def __init__(self, model: Path, settings: Settings, *, threads: int) -> None:
         self._settings = settings
         self._session = open_session(model, threads=threads)
-        self._sizes: dict[str, int] = {output.name: output.shape[1] for output in self._session.get_outputs()}
-        # All are float32 but the fingerprint, which is int64.
-        self._types = {
-            output.name: np.int64 if output.type == "tensor(int64)" else np.float32
-            for output in self._session.get_outputs()
-        }
-        self._shares_prefixes = _KEPT in self._sizes
+        kept = [output for output in self._session.get_outputs() if output.name == _KEPT]
+        self._outputs = OutputArrays([output for output in self._session.get_outputs() if output.name != _KEPT])
+        self._shares_prefixes = bool(kept)
         if not self._shares_prefixes:
             # In some models, a prefix depends on what follows it, or is pooled itself. Their graphs say so.
             if self._session.get_modelmeta().custom_metadata_map.get("shared_prefixes") != "none":
                 raise ValueError(f"an earlier release of qwen3-triton exported {model}; export the model again")
             self._settings = replace(settings, prefix_cache_tokens=0)
-        self._cache = PrefixCache(tokens=self._settings.prefix_cache_tokens, size=self._sizes.pop(_KEPT, 0))
+        self._cache = PrefixCache(tokens=self._settings.prefix_cache_tokens, size=kept[0].shape[1] if kept else 0)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the arrays that `run` returns."""
-        return tuple(self._sizes)
+        return self._outputs.names
 
     def run(self, texts: Sequence[Ids]) -> list[npt.NDArray[Any]]:
         """Run texts.
@@ -99,7 +96,7 @@ class PackedEngine:
         Returns:
             For each output `[len(texts), size]`, in the order of the texts: FP32, and INT64 for the fingerprint.
         """
-        results = [np.empty((len(texts), size), self._types[name]) for name, size in self._sizes.items()]
+        results = self._outputs.empty(len(texts))
         leaders = self._choose_leaders(texts)
         # Stored only after all leaders have run: new rows replace old ones, which another leader may need.
         for ids, rows in self._run(texts, list(leaders), keep=leaders, into=results):
@@ -163,9 +160,9 @@ class PackedEngine:
             if self._shares_prefixes:
                 feed["keep"] = np.concatenate([np.zeros(0, np.int64), *new.values()])
                 feed |= self._prefix_inputs([prefixes[index] for index in batch])
-                *outputs, new_rows = self._session.run([*self._sizes, _KEPT], feed)
+                *outputs, new_rows = self._session.run([*self._outputs.names, _KEPT], feed)
             else:
-                outputs = self._session.run([*self._sizes], feed)
+                outputs = self._session.run([*self._outputs.names], feed)
             for result, output in zip(into, outputs, strict=True):
                 result[batch] = output
             for index, start in zip(new, _starts(rows.size for rows in new.values()), strict=True):
