@@ -340,7 +340,7 @@ class AsyncClient(BaseClient):
         served = await self._embedding_model.with_fingerprint(fingerprint)
         how = how.completed(served.info)
         prompts = [Prompt(text, how.frame) for text in texts]
-        await served.check(prompts, truncate=how.truncate, noun="text")
+        await served.check(prompts, truncate=how.truncate, noun="text", max_total_tokens=max_total_tokens)
         return await served.tokenize(
             prompts, truncate=how.truncate, max_tokens=max_tokens, max_total_tokens=max_total_tokens
         )
@@ -408,8 +408,8 @@ class AsyncClient(BaseClient):
         served = await self._reranker.with_fingerprint(fingerprint)
         how = how.completed(served.info)
         prompts = _pair_prompts(pairs, how)
-        await served.check(prompts, truncate=how.truncate, noun="pair")
-        return await served.tokenize(prompts, truncate=how.truncate, noun="pair", max_total_tokens=max_total_tokens)
+        await served.check(prompts, truncate=how.truncate, noun="pair", max_total_tokens=max_total_tokens)
+        return await served.tokenize(prompts, truncate=how.truncate, max_total_tokens=max_total_tokens)
 
     async def _judge_all_rows(
         self, rows: Sequence[NDArray[np.int64]], how: Judging, fingerprint: str | None

@@ -127,29 +127,35 @@ class ServedModel(Generic[InfoT]):
         other.info = other.terms.info
         return other
 
-    async def check(self, prompts: Sequence[Prompt], *, truncate: Truncate, noun: str) -> None:
-        """Refuse a call of which a text is too long, as far as its characters show it, before anything is sent.
+    async def check(
+        self, prompts: Sequence[Prompt], *, truncate: Truncate, noun: str, max_total_tokens: int | None = None
+    ) -> None:
+        """Refuse a call of which one or all texts are too long, as far as their characters show it.
 
         Args:
             prompts: the texts of the call with their frames.
             truncate: which part is cut off from a text that is too long.
             noun: what to call each of the prompts in an error.
+            max_total_tokens: maximum number of tokens of all texts together; None for any number.
 
         Raises:
             TextTooLongError: a text is too long, and `truncate` is False. Its `index` is that of the prompt.
-            InvalidInputError: an instruction leaves no room for a text.
+            TooManyTokensError: all texts together have too many tokens.
+            InvalidInputError: an instruction leaves no room for a text, or a text cannot be tokenized piece by piece.
             Qwen3ClientError: the tokenizer is not available.
         """
-        if truncate is False:
+        if truncate is False or max_total_tokens is not None:
             tokenizer = await self._tokenizer.get()
-            await self._run(lambda _: tokenizer.check(prompts, truncate=truncate, noun=noun), prompts)
+            await self._run(
+                lambda _: tokenizer.check(prompts, truncate=truncate, noun=noun, max_total_tokens=max_total_tokens),
+                prompts,
+            )
 
     async def tokenize(
         self,
         prompts: Sequence[Prompt],
         *,
         truncate: Truncate,
-        noun: str = "text",
         max_tokens: int | None = None,
         max_total_tokens: int | None = None,
     ) -> Outcome[TokenRow]:
@@ -158,7 +164,6 @@ class ServedModel(Generic[InfoT]):
         Args:
             prompts: texts with their frames.
             truncate: which part is cut off from a text that is too long.
-            noun: what to call each of the prompts in an error that `max_total_tokens` causes.
             max_tokens: maximum number of ids for one text; None for what the model takes.
             max_total_tokens: maximum number of ids of all texts together; None for any number.
 
@@ -173,8 +178,6 @@ class ServedModel(Generic[InfoT]):
         tokenizer = await self._tokenizer.get()
 
         def encode(abandonment: Abandonment) -> Outcome[TokenRow]:
-            if max_total_tokens is not None:
-                tokenizer.check(prompts, truncate=truncate, noun=noun, max_total_tokens=max_total_tokens)
             rows = tokenizer.encode(
                 prompts,
                 truncate=truncate,
