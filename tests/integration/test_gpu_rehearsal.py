@@ -1,4 +1,4 @@
-"""`bench/gpu.py` in rehearsal: the sections that need no Triton, on a CPU, with tiny models."""
+"""`python -m bench.gpu` in rehearsal: the sections that need no Triton, on a CPU, with tiny models."""
 
 import json
 import subprocess
@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-COMMAND = Path(__file__).parents[2] / "bench" / "gpu.py"
+ROOT = Path(__file__).parents[2]
 
 
 def rehearse(folder: Path, *options: str) -> list[dict[str, Any]]:
     """Run it; return every result."""
-    command = [sys.executable, str(COMMAND), str(folder), "--rehearse", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    command = [sys.executable, "-m", "bench.gpu", str(folder), "--rehearse", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / "gpu.md").is_file()
     return [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]

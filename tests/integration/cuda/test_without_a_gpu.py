@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from gpu_kernels import kind_of, modelled_kinds
-from gpu_model import layer_kernels
 from qwen3_export.checkpoint.geometry import Geometry
 from qwen3_export.checkpoint.random_checkpoint import published_config
 from qwen3_export.kind import Kind
@@ -25,6 +23,9 @@ from qwen3_export.target import ATTENTIONS, Attention, choose_target
 from support.cuda_graphs import LAYERS, write_graph
 from support.cuda_stub import INSTALLED, installed_releases
 from support.cuda_trace import Trace, read_traces
+
+from bench.gpu.kernels import kind_of, modelled_kinds
+from bench.gpu.model import layer_kernels
 
 pytestmark = pytest.mark.cuda
 
@@ -111,7 +112,7 @@ def test_every_batch_keeps_its_budget(
 
 
 def kinds_of(trace: Trace) -> dict[str, int]:
-    """Count what was launched by kind, as `bench/gpu.py` does on a GPU."""
+    """Count what was launched by kind, as `python -m bench.gpu` does on a GPU."""
     return dict(Counter("products" if name == "product" else kind_of(name) for name in trace.launched))
 
 

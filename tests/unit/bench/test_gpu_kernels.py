@@ -1,11 +1,12 @@
 """Kinds of kernels: names as CUDA's tools print them, and the model's."""
 
 import pytest
-from gpu_kernels import OTHER, kind_of, modelled_kinds
-from gpu_model import layer_kernels
 from qwen3_export.checkpoint.geometry import Geometry
 from qwen3_export.checkpoint.random_checkpoint import published_config
 from qwen3_export.target import choose_target
+
+from bench.gpu.kernels import OTHER, kind_of, modelled_kinds
+from bench.gpu.model import layer_kernels
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """The model of a GPU's time, by what must hold whatever its assumptions are."""
 
-import gpu_model
 import pytest
 from qwen3_export.checkpoint.geometry import Geometry
 from qwen3_export.checkpoint.random_checkpoint import published_config
 from qwen3_export.target import Target, choose_target
+
+from bench.gpu import model as gpu_model
 
 
 def target(release: str) -> Target:

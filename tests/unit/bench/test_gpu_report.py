@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gpu_report import (
+from qwen3_export.checkpoint.random_checkpoint import published_config
+
+from bench.gpu.report import (
     KIND,
     Agreement,
     agreement,
@@ -18,7 +20,6 @@ from gpu_report import (
     utilisation,
     write_page,
 )
-from qwen3_export.checkpoint.random_checkpoint import published_config
 
 
 @pytest.mark.parametrize(("size", "billions"), [("0.6B", 0.440), ("4B", 3.633), ("8B", 6.946)])

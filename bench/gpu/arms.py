@@ -1,4 +1,4 @@
-"""The ways of embedding that `gpu.py` compares, called arms, with the same random weights on one device.
+"""The ways of embedding that `python -m bench.gpu` compares, called arms, with the same random weights on one device.
 
 Each takes token ids and returns unit vectors in the processor's memory, so that all of them include the same transfers.
 The graph runs in the embedded host's own engine. transformers gets padded ids, padded on the left as in the model card.

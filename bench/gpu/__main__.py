@@ -1,8 +1,8 @@
 """Checks and measures CUDA exports on a GPU, in sections, within the time of one command.
 
     pip install "qwen3-triton[export,serve-gpu,gateway,verify]"
-    python bench/gpu.py build/gpu                    # ten minutes on an H100
-    python bench/gpu.py build/gpu --rehearse         # tiny models, on whatever there is: a CPU is enough
+    python -m bench.gpu build/gpu                    # ten minutes on an H100
+    python -m bench.gpu build/gpu --rehearse         # tiny models, on whatever there is: a CPU is enough
 
 The sections, in order of worth, are in `SECTIONS`. Each is a process of its own with a deadline, and writes every
 result to `build/gpu/SECTION.jsonl` as soon as it has it, so that one that fails, hangs or is stopped takes nothing
@@ -16,7 +16,6 @@ left out, and the page says so. It has not been run on a GPU yet.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -26,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpu_report import read_records, write_page
+from bench.gpu.report import append, read_records, write_page
 
 _RAN, _FAILED, _STOPPED, _LEFT_OUT = "ran", "failed", "stopped at its deadline", "left out, for lack of time"
 
@@ -36,7 +35,7 @@ class Section:
     """One part of the measurements.
 
     Attributes:
-        name: Its name, the first argument of `gpu_sections.py`.
+        name: Its name, the first argument of `sections.py`.
         deadline_s: Seconds after which it is stopped. It may also use what the sections before it have left over.
     """
 
@@ -96,7 +95,7 @@ def run_section(name: str, folder: Path, *, seconds: float, rehearse: bool) -> s
     (folder / f"{name}.jsonl").unlink(missing_ok=True)
     if seconds < 5:
         return _LEFT_OUT
-    command = [sys.executable, str(Path(__file__).with_name("gpu_sections.py")), name, str(folder)]
+    command = [sys.executable, "-m", "bench.gpu.sections", name, str(folder)]
     command += ["--rehearse"] if rehearse else []
     # In a session of its own, so that what it starts, such as Triton, is stopped with it.
     process = subprocess.Popen(command, start_new_session=True)
@@ -112,14 +111,6 @@ def run_section(name: str, folder: Path, *, seconds: float, rehearse: bool) -> s
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-
-
-def append(path: Path, record: object) -> None:
-    """Append a record to a file of results, and see that it is on the disk."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 if __name__ == "__main__":

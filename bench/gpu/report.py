@@ -1,11 +1,12 @@
 """The report of the GPU measurements: statistics, utilisation, and a page with tables.
 
-`gpu_sections.py` measures; this module knows nothing about GPUs, models or clocks.
+`sections.py` measures; this module knows nothing about GPUs, models or clocks.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,6 +116,14 @@ def matmul_flops(size: int, seconds: Sequence[float]) -> float:
     return 2.0 * size**3 / statistics.median(seconds)
 
 
+def append(path: Path, record: object) -> None:
+    """Append a record to a file of results, and see that it is on the disk."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def read_records(folder: Path, sections: Sequence[str]) -> list[Record]:
     """Read what the sections have written so far. The last line of one that was stopped may be cut off."""
     records = []
@@ -196,7 +205,7 @@ def page(records: Sequence[Record]) -> str:
                     for r in of("served")
                 ),
             ),
-            "## Kinds of kernels, beside the model of `bench/gpu_model.py`\n",
+            "## Kinds of kernels, beside the model of `bench/gpu/model.py`\n",
             _table(
                 ("batch", "kind", "calls", "us", "predicted us"),
                 ((r["work"], r["name"], str(r["calls"]), f"{r['us']:,.0f}", _predicted(r)) for r in of(KIND)),

@@ -1,6 +1,6 @@
-"""The sections of `gpu.py`: `python bench/gpu_sections.py SECTION FOLDER [--rehearse]` runs one of them.
+"""The sections of `python -m bench.gpu`: `python -m bench.gpu.sections SECTION FOLDER [--rehearse]` runs one of them.
 
-Every result is appended to `FOLDER/SECTION.jsonl` at once. `gpu.py` starts the sections and stops them at their
+Every result is appended to `FOLDER/SECTION.jsonl` at once. `__main__.py` starts the sections and stops them at their
 deadlines; this module knows nothing about time.
 """
 
@@ -21,19 +21,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import gpu_arms
 import numpy as np
 import torch
-from gpu import append
-from gpu_kernels import kind_of, modelled_kinds
-from gpu_model import gpu_named, layer_kernels
-from gpu_report import KIND, Agreement, Timing, agreement, matmul_flops, mixed_lengths, non_embedding_parameters
 from qwen3_export import export
 from qwen3_export.checkpoint.geometry import Geometry
 from qwen3_export.checkpoint.random_checkpoint import published_config, write_random_checkpoint
 from qwen3_export.checkpoint.tiny import TINY_CONFIG, write_byte_tokenizer
 from qwen3_export.cpu import runtime
 from qwen3_export.target import choose_target
+
+from bench.gpu import arms as gpu_arms
+from bench.gpu.kernels import kind_of, modelled_kinds
+from bench.gpu.model import gpu_named, layer_kernels
+from bench.gpu.report import (
+    KIND,
+    Agreement,
+    Timing,
+    agreement,
+    append,
+    matmul_flops,
+    mixed_lengths,
+    non_embedding_parameters,
+)
 
 Kind = Literal["embedding", "reranker"]
 _COMPARED = (1, 2, 16, 255, 256, 257, 1024, 4096)  # tokens of the texts whose vectors are compared
@@ -199,7 +208,7 @@ def profile(run: Run) -> None:
 
 
 def predicted_us(run: Run, *, rows: int, longest: int) -> dict[str, float]:
-    """Return what the model of `gpu_model.py` predicts for each kind of kernel in a batch of 0.6B, in microseconds.
+    """Return what the model of `model.py` predicts for each kind of kernel in a batch of 0.6B, in microseconds.
 
     Returns:
         Nothing if the model has no figures for this GPU.

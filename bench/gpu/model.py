@@ -1,8 +1,8 @@
 """A model of the time that a CUDA export takes: bytes, operations and launches of every kernel. Nothing is measured.
 
-    python bench/gpu_model.py
+    python -m bench.gpu.model
 
-prints predictions for the published shapes on an H100 and an L4, for `bench/gpu.py` to confirm or refute on a GPU. The
+prints predictions for the published shapes on an H100 and an L4. `python -m bench.gpu` measures beside them. The
 kernels of a layer are those that ONNX Runtime's CUDA provider launches; `make test-cuda` compares their number with its
 trace. Each takes the longest of three times: its bytes at the memory's rate, its operations at the tensor cores' rate,
 and its launch. Transfers between caches are ignored, and so is everything that overlaps.
@@ -168,7 +168,7 @@ def utilisation(g: Geometry, gpu: Gpu, *, rows: int, seconds: float) -> float:
 
 def report(gpus: Sequence[Gpu] = (H100, L4)) -> str:
     """Return all predictions as Markdown."""
-    lines = ["Predictions by the model of `bench/gpu_model.py`. **None was measured on a GPU.**", ""]
+    lines = ["Predictions by the model of `bench/gpu/model.py`. **None was measured on a GPU.**", ""]
     columns = [f"{tokens:,} tokens" for tokens in TOKENS]
     lines.append(f"| GPU | model | ONNX Runtime | {' | '.join(columns)} | one query of {QUERY} tokens |")
     lines.append("|---|---|---|" + "---|" * (len(TOKENS) + 1))

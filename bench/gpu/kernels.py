@@ -1,4 +1,4 @@
-"""Kinds of kernels, by which the profile of a GPU is compared with the model of `gpu_model.py`.
+"""Kinds of kernels, by which the profile of a GPU is compared with the model of `model.py`.
 
 A profile has names of CUDA kernels, the model has names of its own, and cuBLAS chooses its kernels on the GPU. Both are
 sorted into the same few kinds. `make test-cuda` checks that each kernel that ONNX Runtime launches in a layer has a
@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
-from gpu_model import Kernel
+from bench.gpu.model import Kernel
 
 OTHER = "other"
 # The first pattern that is found in a name decides: attention kernels are named after product libraries, too.
