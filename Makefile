@@ -97,10 +97,10 @@ fidelity: $(VENV)/.dev ## cosine, size, memory and speed of every precision; wri
 	$(BIN)/python bench/fidelity.py build/fidelity
 
 bench: $(VENV)/.dev ## speed beside other engines; writes docs/benchmarks/KIND.json and the page of all kinds (two to three hours)
-	$(BIN)/python bench/peers.py run
+	$(BIN)/python -m bench.peers run
 
 bench-quick: $(VENV)/.dev ## the same against the closest peers, once; prints tables (minutes)
-	$(BIN)/python bench/peers.py quick
+	$(BIN)/python -m bench.peers quick
 
 docs: $(VENV)/.dev ## the documentation as a site, build/site/index.html; fails on a link that leads nowhere
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -56,7 +56,7 @@ SECTIONS = (  # 570 seconds in all
 
 def main(arguments: Sequence[str]) -> int:
     """Run the sections; return 1 if one failed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="where results, checkpoints and exports go")
     names = [section.name for section in SECTIONS]
     parser.add_argument("--sections", nargs="+", choices=names, default=names, help="which to run (all)")

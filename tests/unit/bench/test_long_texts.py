@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-import long_texts
 import numpy as np
 import pytest
 from qwen3_export import export
 from support.oracle import random_texts
+
+from bench import long_texts
 
 
 @pytest.mark.parametrize("tokens", [100, 256, 700])

@@ -1,6 +1,6 @@
 """The page of measurements, from what the slow tier keeps."""
 
-from measurements import page
+from bench.measurements import page
 
 
 def test_each_figure_stands_beside_its_bound() -> None:

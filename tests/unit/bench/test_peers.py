@@ -8,21 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from peers_contenders import CONTENDERS, ENVIRONMENTS, QUICK, Folders
-from peers_plots import plot
-from peers_process import Worker, WorkerFailedError
-from peers_published import Published, kind_of, load_all, publish
-from peers_report import page, write_document
-from peers_results import Arrivals, Results, Sample, Spread, arrival_times, percentile_ms, smallest_cosine
-from peers_workloads import INSTRUCTION, PROBE, WORKLOADS, Text, Workload, Writer
 from qwen3_client.prompts import query_prompt
 from qwen3_export import export
 from qwen3_export.packed_directory import DEFAULT_INSTRUCTION
 from support.qwen_tokenizer import build_qwen_tokenizer
 from tokenizers import Tokenizer
-from workers._padding import by_length, last_token, padded
-from workers._protocol import Local, Vectors
-from workers._protocol import Text as WorkerText
+
+from bench.peers.contenders import CONTENDERS, ENVIRONMENTS, QUICK, Folders
+from bench.peers.plots import plot
+from bench.peers.process import Worker, WorkerFailedError
+from bench.peers.published import Published, kind_of, load_all, publish
+from bench.peers.report import page, write_document
+from bench.peers.results import Arrivals, Results, Sample, Spread, arrival_times, percentile_ms, smallest_cosine
+from bench.peers.workers.padding import by_length, last_token, padded
+from bench.peers.workers.protocol import Local, Vectors
+from bench.peers.workers.protocol import Text as WorkerText
+from bench.peers.workloads import INSTRUCTION, PROBE, WORKLOADS, Text, Workload, Writer
 
 PYTHON = Path(sys.executable)
 
@@ -100,7 +101,7 @@ def test_every_contender_has_a_worker_and_an_environment() -> None:
     names = [contender.name for contender in CONTENDERS]
     assert len(set(names)) == len(names)
     assert set(QUICK) <= set(names)
-    workers = Path(__file__).parents[3] / "bench" / "workers"
+    workers = Path(__file__).parents[3] / "bench" / "peers" / "workers"
     environments = {environment.name for environment in ENVIRONMENTS}
     for contender in CONTENDERS:
         assert (workers / f"{contender.worker}.py").exists()

@@ -5,15 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workers._usage import Watch
+from bench.peers.workers.usage import Watch
 
-BENCH = Path(__file__).parents[3] / "bench"
+ROOT = Path(__file__).parents[3]
 BURN_S = 0.5
 BURN = f"import time\nwhile time.process_time() < {BURN_S}: pass"
 # It watches from the line "watching" until its standard input ends.
-WATCHER = (
-    "from workers._usage import Watch\nwatch = Watch()\nprint('watching', flush=True)\ninput()\nprint(watch.foreign())"
-)
+WATCHER = """
+from bench.peers.workers.usage import Watch
+watch = Watch()
+print("watching", flush=True)
+input()
+print(watch.foreign())
+"""
 
 
 def test_time_of_children_that_have_ended_is_own_time() -> None:
@@ -32,7 +36,7 @@ def test_time_of_a_process_outside_the_tree_is_foreign() -> None:
 
     with subprocess.Popen(
         [sys.executable, "-c", WATCHER],
-        cwd=BENCH,
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from peers_contenders import CONTENDERS
-from peers_published import FP32, INT8, Published
-from peers_results import Spread
-from peers_workloads import WORKLOADS, Workload
+from bench.peers.contenders import CONTENDERS
+from bench.peers.published import FP32, INT8, Published
+from bench.peers.results import Spread
+from bench.peers.workloads import WORKLOADS, Workload
 
 _BEGIN, _END = "<!-- written by make bench -->", "<!-- end of what make bench wrote -->"
 _LABELS = {contender.name: contender.label for contender in CONTENDERS}

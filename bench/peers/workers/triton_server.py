@@ -19,7 +19,7 @@ import numpy as np
 from qwen3_client import AsyncClient, Client
 from qwen3_serve import Triton
 
-from ._protocol import Text, Vectors, serve
+from .protocol import Text, Vectors, serve
 
 
 class Served:

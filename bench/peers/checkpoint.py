@@ -63,7 +63,7 @@ def make_exports(checkpoint: Path, folder: Path) -> None:
 
 def _write_genuine_tokenizer(path: Path) -> None:
     """Write the tokenizer that the tests build."""
-    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    sys.path.append(str(Path(__file__).parents[2] / "tests"))
     from support.qwen_tokenizer import build_qwen_tokenizer
 
     build_qwen_tokenizer().save(str(path))

@@ -16,8 +16,8 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-from ._gguf import write_gguf
-from ._protocol import Local, Text, Vectors, serve
+from .gguf_file import write_gguf
+from .protocol import Local, Text, Vectors, serve
 
 _CONTEXT = 2048  # tokens of a batch, which for embeddings must be one micro-batch
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from peers_contenders import CONTENDERS
-from peers_published import Published
+from bench.peers.contenders import CONTENDERS
+from bench.peers.published import Published
 
 _OURS, _THEIRS = "#1f6feb", "#9aa4b2"
 _SHOWN = ("short", "mixed", "512")

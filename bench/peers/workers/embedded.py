@@ -11,7 +11,7 @@ import numpy as np
 from qwen3_export.model_directory.triton_config import read_config
 from qwen3_serve.host.packed_engine import PackedEngine, Settings
 
-from ._protocol import Local, Text, Vectors, serve
+from .protocol import Local, Text, Vectors, serve
 
 
 class Embedded(Local):

@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import Any
 
 import psutil
-from peers_workloads import Text
 
-_BENCH = Path(__file__).parent
+from bench.peers.workloads import Text
+
+_ROOT = Path(__file__).parents[2]
 
 
 class WorkerFailedError(Exception):
@@ -28,7 +29,7 @@ class Worker:
     """One process. As a context manager, it ends the process and everything that the process started.
 
     Args:
-        module: The process's module in `workers`.
+        module: The process's module in `bench.peers.workers`.
         python: Its interpreter.
         log: The file for its other output.
     """
@@ -46,8 +47,8 @@ class Worker:
             "PYTHONPATH": "",
         }
         self._process = subprocess.Popen(
-            [str(self._python), "-m", f"workers.{self._module}"],
-            cwd=_BENCH,
+            [str(self._python), "-m", f"bench.peers.workers.{self._module}"],
+            cwd=_ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from peers_contenders import Environment
+from bench.peers.contenders import Environment
 
 
 class EnvironmentFailedError(Exception):

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peers_contenders import CONTENDERS
-from peers_results import FOREIGN_LIMIT, STEADY, Results, Spread, percentile_ms
-from peers_workloads import WORKLOADS
+from bench.peers.contenders import CONTENDERS
+from bench.peers.results import FOREIGN_LIMIT, STEADY, Results, Spread, percentile_ms
+from bench.peers.workloads import WORKLOADS
 
 # The contenders whose ratios to the peers are published.
 INT8, FP32 = "qwen3-triton-int8-served", "qwen3-triton-fp32-served"

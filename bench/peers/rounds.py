@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from peers_checkpoint import SHAPE
-from peers_contenders import Contender, Environment, Folders
-from peers_environments import EnvironmentFailedError, python_of
-from peers_process import Worker, WorkerFailedError, own_python
-from peers_results import FOREIGN_LIMIT, Arrivals, Results, Sample, arrival_times, machine_of, smallest_cosine
-from peers_workloads import PROBE, Text, Workload, Writer
-from workers._usage import Watch
+from bench.peers.checkpoint import SHAPE
+from bench.peers.contenders import Contender, Environment, Folders
+from bench.peers.environments import EnvironmentFailedError, python_of
+from bench.peers.process import Worker, WorkerFailedError, own_python
+from bench.peers.results import FOREIGN_LIMIT, Arrivals, Results, Sample, arrival_times, machine_of, smallest_cosine
+from bench.peers.workers.usage import Watch
+from bench.peers.workloads import PROBE, Text, Workload, Writer
 
 _SHARES = (0.3, 0.6, 0.8, 0.95)  # rates of random arrivals, as shares of a contender's capacity
 _ONE_LONG_TEXT_S = 180.0  # time-out for workloads that are measured apart
@@ -170,10 +170,10 @@ class Bench:
     def _ceilings(self) -> dict[str, float | str]:
         """Measure the ceilings; empty if that failed, or if others took too much of the cores' time each time."""
         numbers = [str(self._plan.threads), *(str(SHAPE[key]) for key in _SHAPE_KEYS)]
-        command = [str(own_python()), "-m", "workers.ceilings", *numbers]
+        command = [str(own_python()), "-m", "bench.peers.workers.ceilings", *numbers]
         for _ in range(_ATTEMPTS):
             watch = Watch()
-            done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
             if done.returncode:
                 print(f"no ceilings: {done.stderr.strip().splitlines()[-1]}", flush=True)
                 return {}

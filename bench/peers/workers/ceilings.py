@@ -1,6 +1,6 @@
 """Ceilings: how fast this machine multiplies matrices of the model's shapes, as tokens per second.
 
-    python -m workers.ceilings THREADS HIDDEN HEADS KV_HEADS HEAD_DIM INTERMEDIATE LAYERS
+    python -m bench.peers.workers.ceilings THREADS HIDDEN HEADS KV_HEADS HEAD_DIM INTERMEDIATE LAYERS
 
 Prints JSON: for each kind of product and library, the tokens per second at which all projections of all layers could
 run if nothing else took time, for the best of several numbers of rows. The weights of one layer are used for all

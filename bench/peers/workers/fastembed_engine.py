@@ -13,7 +13,7 @@ import numpy as np
 from fastembed import TextEmbedding
 from fastembed.common.model_description import ModelSource, PoolingType
 
-from ._protocol import Local, Text, Vectors, serve
+from .protocol import Local, Text, Vectors, serve
 
 _NAME = "qwen3-bench"
 

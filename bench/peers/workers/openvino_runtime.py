@@ -13,8 +13,8 @@ from typing import Any
 
 import openvino
 
-from ._padding import by_length, last_token, padded
-from ._protocol import Local, Text, Vectors, serve
+from .padding import by_length, last_token, padded
+from .protocol import Local, Text, Vectors, serve
 
 
 class OpenVino(Local):

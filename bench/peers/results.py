@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from peers_workloads import WORKLOADS
+
+from bench.peers.workloads import WORKLOADS
 
 FOREIGN_LIMIT = 0.05  # share of the cores' time that others may take while a sample is taken
 STEADY = 0.05  # a figure is steady if the middle half of its rounds differs by at most this share of the median

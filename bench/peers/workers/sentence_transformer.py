@@ -14,7 +14,7 @@ import numpy as np
 import sentence_transformers
 import torch
 
-from ._protocol import Local, Text, Vectors, serve
+from .protocol import Local, Text, Vectors, serve
 
 
 class SentenceTransformer(Local):

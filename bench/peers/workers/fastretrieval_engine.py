@@ -16,7 +16,7 @@ import numpy as np
 from fastretrieval import TextEmbedding
 from fastretrieval.convert.onnx import quantize_int8
 
-from ._protocol import Local, Text, Vectors, serve
+from .protocol import Local, Text, Vectors, serve
 
 _NAME, _FILE = "n24q02m/Qwen3-Embedding-0.6B-ONNX", "onnx/model_quantized.onnx"  # as its registry has them
 _TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")

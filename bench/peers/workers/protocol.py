@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ._usage import Watch, peak_memory
+from .usage import Watch, peak_memory
 
 Vectors = npt.NDArray[np.float32]
 

@@ -2,10 +2,10 @@
 
     make bench                                     # everything; writes this processor's kind of figures and the page
     make bench-quick                               # ours and the closest peers, one round; prints tables
-    python bench/peers.py run --only qwen3-triton-int8,openvino-int8 --workloads short,mixed --rounds 1 --minutes 0
+    python -m bench.peers run --only qwen3-triton-int8,openvino-int8 --workloads short,mixed --rounds 1 --minutes 0
                                                    # a part; prints tables, and publishes nothing
-    python bench/peers.py publish                  # publish build/bench/results.json, as after an interrupted run
-    python bench/peers.py report                   # the page and its plots again, from docs/benchmarks/*.json
+    python -m bench.peers publish                  # publish build/bench/results.json, as after an interrupted run
+    python -m bench.peers report                   # the page and its plots again, from docs/benchmarks/*.json
 
 Figures are published by kind of processor: docs/benchmarks/avx2.json, amx.json and so on. A run replaces those of its
 own kind; docs/benchmarks.md shows all kinds side by side. Rounds go on until the figures are steady or --minutes are
@@ -27,18 +27,19 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from peers_checkpoint import make_checkpoint, make_exports
-from peers_contenders import CONTENDERS, ENVIRONMENTS, QUICK, Folders
-from peers_plots import plot
-from peers_published import kind_of, load_all, publish
-from peers_report import page, write_document
-from peers_results import FOREIGN_LIMIT, Results
-from peers_rounds import Bench, Plan
-from peers_workloads import WORKLOADS, Writer
 from qwen3_export.cpu import instruction_sets
 from tokenizers import Tokenizer
 
-_ROOT = Path(__file__).parents[1]
+from bench.peers.checkpoint import make_checkpoint, make_exports
+from bench.peers.contenders import CONTENDERS, ENVIRONMENTS, QUICK, Folders
+from bench.peers.plots import plot
+from bench.peers.published import kind_of, load_all, publish
+from bench.peers.report import page, write_document
+from bench.peers.results import FOREIGN_LIMIT, Results
+from bench.peers.rounds import Bench, Plan
+from bench.peers.workloads import WORKLOADS, Writer
+
+_ROOT = Path(__file__).parents[2]
 _DOCUMENT = _ROOT / "docs" / "benchmarks.md"
 _FIGURES = _ROOT / "docs" / "benchmarks"
 _IMAGES = _ROOT / "docs" / "images"
@@ -123,7 +124,9 @@ def _run(options: argparse.Namespace, results: Results, file: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     cores = len(os.sched_getaffinity(0))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="measure; the whole is published")
     run.add_argument("--rounds", type=int, default=3, help="the smallest number of rounds (%(default)s)")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ._protocol import Text, Vectors
+from .protocol import Text, Vectors
 
 PAD = 151_643  # <|endoftext|>; the attention mask excludes it
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from infinity_emb import AsyncEmbeddingEngine, EngineArgs
 
-from ._protocol import Local, Text, Vectors, serve
+from .protocol import Local, Text, Vectors, serve
 
 
 class Infinity(Local):
