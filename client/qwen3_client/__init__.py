@@ -25,6 +25,7 @@ __version__ = "0.1.0"  # the only copy: the distribution, the command and the ga
 
 TYPE_CHECKING = False  # type checkers take it for true; importing typing would take longer than the rest of this module
 if TYPE_CHECKING:
+    from .added_tokens import text_tokenizer
     from .async_client import AsyncClient
     from .client import Client
     from .contract import ModelInfo, RerankerInfo
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     )
     from .quantization import Calibration, dequantize, quantize
     from .ranking import Judgement, RankedDocument
-    from .tokenizer import TokenRow, text_tokenizer
+    from .tokenizer import TokenRow
     from .vectors import similarity
 
 __all__ = [
@@ -123,7 +124,7 @@ _MODULES = {
     "dequantize": "quantization",
     "quantize": "quantization",
     "similarity": "vectors",
-    "text_tokenizer": "tokenizer",
+    "text_tokenizer": "added_tokens",
 }
 
 

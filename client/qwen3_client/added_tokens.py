@@ -86,3 +86,16 @@ def _pattern(token: dict[str, Any]) -> str:
 def _involves(merge: str | list[str], texts: set[str]) -> bool:
     left, right = merge.split(" ") if isinstance(merge, str) else merge
     return not texts.isdisjoint((left, right, left + right))
+
+
+def text_tokenizer(content: bytes, *, special_tokens: bool = False) -> "Tokenizer":
+    """Return the tokenizer with which texts are read, for programs that make token ids or offsets themselves.
+
+    It adds nothing to a text: a model's prompts and the end token are up to the caller.
+
+    Args:
+        content: the content of tokenizer.json.
+        special_tokens: whether special tokens in texts are read as such, instead of as plain text.
+    """
+    added = AddedTokens(content)
+    return added.genuine_tokenizer() if special_tokens else added.plain_tokenizer()

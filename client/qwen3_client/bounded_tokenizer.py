@@ -57,6 +57,7 @@ _SPLITS = (
 )
 # Characters in a piece for each token that is kept. One piece of Chinese gives enough tokens, or two of English.
 _PIECE = 3
+_SHORT = 1000  # characters of a text for which handing it to threads takes longer than tokenizing it
 _LARGEST_PIECE = 32768  # characters, which take some 30 ms: work that is abandoned ends after a piece
 
 
@@ -66,12 +67,15 @@ class BoundedTokenizer:
     Args:
         tokenizer: the tokenizer, with truncation and padding switched off.
         room: maximum number of ids that are kept of a text.
+
+    Attributes:
+        has_seams: whether texts can be split at the matches of `SEAM`.
     """
 
     def __init__(self, tokenizer: "Tokenizer", *, room: int) -> None:
         self._tokenizer = tokenizer
         self._room = room
-        self._has_seams = has_seams(tokenizer)
+        self.has_seams = has_seams(tokenizer)
 
     def encode(
         self, texts: Sequence[str], *, from_end: bool, room: int | None = None, abandonment: Abandonment | None = None
@@ -90,7 +94,7 @@ class BoundedTokenizer:
         room = self._room if room is None else room
         found: list[list[int]] = [[] for _ in texts]
         size = min(_PIECE * room, _LARGEST_PIECE)
-        pieces = [_pieces(text, size=size if self._has_seams else len(text), from_end=from_end) for text in texts]
+        pieces = [_pieces(text, size=size if self.has_seams else len(text), from_end=from_end) for text in texts]
         going = list(range(len(texts)))
         # The next pieces of all texts together, because the tokenizer processes the texts of a batch in parallel.
         while batch := {index: piece for index in going if (piece := next(pieces[index], None)) is not None}:
@@ -102,9 +106,17 @@ class BoundedTokenizer:
             going = [index for index in batch if len(found[index]) <= room]
         return found
 
+    def encode_one(self, text: str, *, from_end: bool = False, room: int | None = None) -> list[int]:
+        """Return the ids of one text, as `encode` does, in the thread that asks if the text is short."""
+        if len(text) <= _SHORT:
+            short: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+            return short
+        (ids,) = self.encode([text], from_end=from_end, room=room)
+        return ids
+
     def longest_piece(self, text: str) -> int:
         """Return the number of characters of the longest piece of a text, which is tokenized at once."""
-        if not self._has_seams:
+        if not self.has_seams:
             return len(text)
         return max(map(len, _pieces(text, size=_LARGEST_PIECE, from_end=False)), default=0)
 

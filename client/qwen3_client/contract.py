@@ -257,23 +257,18 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
     Raises:
         _UnfitError: a parameter is missing, or its value is not valid.
     """
-    parameters: Mapping[str, Any] = config.get("parameters") or {}
-    values: dict[str, Any] = {}
+    parameters = string_parameters(config)
+    has_own_prompts = parameters.keys() & {"query_prompt", "prompt_template"}
+    values: dict[str, Any] = {"default_instruction": ""} if has_own_prompts else {}
     for field in fields(kind):
         key = field.name
         if key in ("name", "fingerprint", "is_normalized"):
             continue
-        parameter = parameters.get(key)
-        if parameter is None and field.default is not MISSING:
+        text = parameters.get(key)
+        if text is None and (key in values or field.default is not MISSING):
             continue
-        own_prompts = parameters.keys() & {"query_prompt", "prompt_template"}
-        if parameter is None and key == "default_instruction" and own_prompts:
-            values[key] = ""
-            continue
-        if not isinstance(parameter, Mapping):
+        if text is None:
             raise _UnfitError(f"its config has no parameter {key!r}")
-        # The JSON that gRPC gives leaves out empty strings.
-        text = str(parameter.get("string_value", ""))
         if field.type is int:
             least = _LEAST.get(key, 1)
             if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < least:
@@ -291,11 +286,10 @@ def _read_parameters(config: Mapping[str, Any], *, kind: type[ServedInfo]) -> di
     values["tokenizer_sha256"] = values["tokenizer_sha256"].lower()
     if not re.fullmatch(r"[0-9a-f]{64}", values["tokenizer_sha256"]):
         raise _UnfitError(f"parameter 'tokenizer_sha256' is {values['tokenizer_sha256']!r}, not a sha256")
-    texts = string_parameters(config)
-    values["fingerprint"] = fingerprint_of(texts)
+    values["fingerprint"] = fingerprint_of(parameters)
     if kind is ModelInfo:
-        values["is_normalized"] = texts.get("normalized") != "false"
-    stated = texts.get("fingerprint")
+        values["is_normalized"] = parameters.get("normalized") != "false"
+    stated = parameters.get("fingerprint")
     if stated and stated != values["fingerprint"]:
         _log.warning(
             "the parameters of the model %r were changed after it was exported: its fingerprint is %s, not %s as its "

@@ -5,49 +5,29 @@ after it. An embedding model's end with one end token, which the model pools. Te
 model's own parts of a frame hold special tokens. This module knows nothing about requests.
 """
 
-import hashlib
 import os
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .added_tokens import AddedTokens
-from .bounded_tokenizer import SEAM, BoundedTokenizer, has_seams
+from .bounded_tokenizer import BoundedTokenizer
 from .contract import ModelInfo, RerankerInfo, ServedInfo
-from .errors import (
-    ContractMismatchError,
-    InvalidInputError,
-    TextTooLongError,
-    TokenizerUnavailableError,
-    TooManyTokensError,
-)
-from .frame import Frame, Part, Prompt
+from .errors import InvalidInputError, TextTooLongError, TooManyTokensError
+from .frame import Prompt
+from .frame_tokenizer import KEPT_FRAMES, FrameTokenizer, Layout
 from .options import Truncate
 from .outcome import Outcome
 from .prompts import pair_prompt
 from .thread_work import Abandonment
 from .token_bounds import TokenBounds
+from .tokenizer_file import read_tokenizer_file
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-_FILE = "tokenizer.json"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_FRAMES = 16  # frames whose ids are kept
-_SHORT = 1000  # characters of a text for which handing it to threads takes longer than tokenizing it
 _BATCH = 131072  # characters that are tokenized at once; then what has been abandoned, or is too much, ends
 _LONGEST_PIECE = 1_000_000  # characters, which take about a second and 60 MB, and hold all that any model reads
-_SEAM_REACH = 24  # characters around a text in which a seam is looked for
-
-# The id of an added token, and the text after it up to the next one.
-_Run: TypeAlias = tuple[int | None, str]
 
 
 class TokenRow(NamedTuple):
@@ -62,25 +42,6 @@ class TokenRow(NamedTuple):
     ids: NDArray[np.int64]
     is_cut: bool = False
     is_query_cut: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """A frame as token ids, except for the characters next to the text, which are tokenized together with it.
-
-    Attributes:
-        head: ids of what is before `lead`.
-        lead: the characters directly before the text.
-        follow: the characters directly after it.
-        tail: ids of what is after `follow`, including the end token.
-        length: number of tokens of the whole frame.
-    """
-
-    head: list[int]
-    lead: str
-    follow: str
-    tail: list[int]
-    length: int
 
 
 class TextTokenizer:
@@ -98,20 +59,18 @@ class TextTokenizer:
     ) -> None:
         added = AddedTokens(content)
         tokenizer = added.genuine_tokenizer() if special_tokens else added.plain_tokenizer()
-        self._added = None if special_tokens else added
-        # The end token is added here and not by the post-processor of tokenizer.json, which may be missing.
-        self._end = [] if eos_token_id is None else [eos_token_id]
         self._max_tokens = max_tokens
         self._tokenizer = tokenizer
-        self._has_seams = has_seams(tokenizer)
         self._bounded = BoundedTokenizer(tokenizer, room=max_tokens)
         self._bounds = TokenBounds(tokenizer)
-        # What is kept is for the calls that are running: each asks for its frame again and again.
-        self._layout = lru_cache(_FRAMES)(self._lay_out)
-        self._shortened = lru_cache(_FRAMES)(self._shorten)
-        # Frames that differ in their queries have most of their template in common.
-        self._pieces_of = lru_cache(_FRAMES)(self._pieces)
-        self._run_ids = lru_cache(_FRAMES)(self._ids)
+        self._frames = FrameTokenizer(
+            tokenizer,
+            bounded=self._bounded,
+            added=None if special_tokens else added,
+            # The end token is added here and not by the post-processor of tokenizer.json, which may be missing.
+            end=[] if eos_token_id is None else [eos_token_id],
+            max_tokens=max_tokens,
+        )
 
     @classmethod
     def load(
@@ -133,21 +92,11 @@ class TextTokenizer:
             ContractMismatchError: it is not the one that the model was exported with, or the model's template leaves no
                 room for a text.
         """
-        option = info.TOKENIZER_OPTION
-        source = info.tokenizer if tokenizer is None else os.fspath(tokenizer)
-        revision = info.revision if source == info.source else ""
-        content = _find(source, revision=revision, option=option).read_bytes()
-        found = hashlib.sha256(content).hexdigest()
-        if found != info.tokenizer_sha256:
-            raise ContractMismatchError(
-                f"the {_FILE} of {source} is not the one that the model was exported with: its sha256 is "
-                f"{found}, the server's {info.tokenizer_sha256}; pass {option}=<folder holding the right "
-                f"{_FILE}>, or export the model again with `qwen3-triton export`"
-            )
+        content = read_tokenizer_file(info, tokenizer=tokenizer)
         eos_token_id = info.eos_token_id if isinstance(info, ModelInfo) else None
         loaded = cls(content, max_tokens=info.max_tokens, eos_token_id=eos_token_id, special_tokens=special_tokens)
         if isinstance(info, RerankerInfo):
-            loaded._layout(pair_prompt(("", ""), template=info.prompt_template, instruction="").frame)
+            loaded._frames.layout(pair_prompt(("", ""), template=info.prompt_template, instruction="").frame)
         return loaded
 
     def check(
@@ -172,13 +121,13 @@ class TextTokenizer:
         if max_total_tokens is not None:
             self._check_pieces(prompts, noun=noun)
         # A few frames are tokenized, as `encode` needs them anyway; of many, their texts are looked at.
-        are_few = len({prompt.frame for prompt in prompts}) <= _FRAMES
+        are_few = len({prompt.frame for prompt in prompts}) <= KEPT_FRAMES
         total = 0
         for index, prompt in enumerate(prompts):
             least = max(self._bounds.least(prompt.text), 1)
             if are_few:
-                frame = self._shortened(prompt.frame) if truncate else prompt.frame
-                layout = self._layout(frame)
+                frame = self._frames.shortened(prompt.frame) if truncate else prompt.frame
+                layout = self._frames.layout(frame)
                 least += len(layout.head) + len(layout.tail)
             elif not truncate:
                 least += self._bounds.least(prompt.frame.query or "")
@@ -236,11 +185,11 @@ class TextTokenizer:
         rows: list[TokenRow] = []
         total = 0
         for batch in _batches(prompts, most=_BATCH):
-            whole: list[tuple[Prompt, _Layout]] = []
+            whole: list[tuple[Prompt, Layout]] = []
             for prompt in batch:
                 if abandonment is not None:
                     abandonment.check()  # each prompt may have a query of its own
-                whole.append((prompt, self._layout(prompt.frame)))
+                whole.append((prompt, self._frames.layout(prompt.frame)))
             bodies = self._bounded.encode(
                 [f"{layout.lead}{prompt.text}{layout.follow}" for prompt, layout in whole],
                 from_end=from_end,
@@ -276,7 +225,7 @@ class TextTokenizer:
         """
         if not row.is_cut:
             return 0
-        layout = self._layout(prompt.frame)
+        layout = self._frames.layout(prompt.frame)
         whole = text = f"{layout.lead}{prompt.text}"
         kept = self._tokenizer.decode(
             row.ids[len(layout.head) : row.ids.size - len(layout.tail)].tolist(), skip_special_tokens=False
@@ -304,119 +253,23 @@ class TextTokenizer:
             limit: maximum number of ids.
             from_end: whether the beginning of the text is cut, instead of its end.
         """
-        frame = self._shortened(prompt.frame)
-        layout, is_query_cut = self._layout(frame), frame != prompt.frame
+        frame = self._frames.shortened(prompt.frame)
+        layout, is_query_cut = self._frames.layout(frame), frame != prompt.frame
         if is_query_cut:
-            body = self._ids(f"{layout.lead}{prompt.text}{layout.follow}", from_end=from_end)
+            body = self._bounded.encode_one(f"{layout.lead}{prompt.text}{layout.follow}", from_end=from_end)
         room = limit - len(layout.head) - len(layout.tail)
         if is_cut := len(body) > room:
-            lead = self._ids(layout.lead) if from_end else []
-            follow = self._ids(layout.follow)
+            lead = self._bounded.encode_one(layout.lead) if from_end else []
+            follow = self._bounded.encode_one(layout.follow)
             kept = room - len(lead) - len(follow)
             if from_end:
-                text = self._ids(prompt.text, from_end=True)
+                text = self._bounded.encode_one(prompt.text, from_end=True)
                 body = [*lead, *text[len(text) - kept :], *follow]
             else:
-                text = self._ids(f"{layout.lead}{prompt.text}") if follow else body
+                text = self._bounded.encode_one(f"{layout.lead}{prompt.text}") if follow else body
                 body = [*text[:kept], *follow]
         ids = np.array([*layout.head, *body, *layout.tail], dtype=np.int64)
         return TokenRow(ids, is_cut=is_cut, is_query_cut=is_query_cut)
-
-    def _shorten(self, frame: Frame) -> Frame:
-        """Return a frame whose query has at most half of the tokens that template and instruction leave."""
-        if frame.query is None:
-            return frame
-        most = (self._max_tokens - self._layout(frame.with_texts(query="")).length) // 2
-        ids = self._ids(frame.query, room=most)
-        if len(ids) <= most:
-            return frame
-        # Of a character that is cut in two, the first bytes decode to U+FFFD.
-        kept = self._tokenizer.decode(ids[:most], skip_special_tokens=False).rstrip("\ufffd")
-        return frame.with_texts(query=kept)
-
-    def _lay_out(self, frame: Frame) -> _Layout:
-        """Tokenize a frame.
-
-        Raises:
-            ContractMismatchError: the model's own parts leave no room for a text.
-            InvalidInputError: the instruction takes more than half of what they leave.
-        """
-        *before, (first_id, lead) = self._runs(frame.before)
-        (_, follow), *after = self._runs(frame.after)
-        # What must be tokenized again with each text begins and ends at the seams that are nearest to the text.
-        seams = [seam.start() for seam in SEAM.finditer(lead, max(len(lead) - _SEAM_REACH, 0))]
-        start = seams[-1] if self._has_seams and seams else 0
-        seam = SEAM.search(follow, 1)
-        stop = seam.start() if self._has_seams and seam else len(follow)
-        head = self._ids_of_runs([*before, (first_id, lead[:start])])
-        tail = [*self._ids_of_runs([(None, follow[stop:]), *after]), *self._end]
-        lead, follow = lead[start:], follow[:stop]
-        length = len(head) + len(self._run_ids(lead)) + len(self._run_ids(follow)) + len(tail)
-        if length > self._max_tokens // 4:
-            self._check_room(frame, length)
-        return _Layout(head=head, lead=lead, follow=follow, tail=tail, length=length)
-
-    def _check_room(self, frame: Frame, length: int) -> None:
-        """Check that a frame of so many tokens leaves room for a query and a text."""
-        if frame.query:
-            length = self._layout(frame.with_texts(query="")).length
-        own = frame.with_texts(instruction="", query="")
-        template = length if own == frame else self._layout(own).length
-        free = self._max_tokens - template
-        if free < 1:
-            raise ContractMismatchError(
-                f"the model takes {self._max_tokens} tokens, and its template alone has {template}: there is no room "
-                "for a text; export it again with a larger max_tokens"
-            )
-        if length - template > free // 2:
-            raise InvalidInputError(
-                f"the instruction has more than {free // 2} tokens, half of what the model has for instruction and "
-                "text, so it leaves too little room for the text: shorten it"
-            )
-
-    def _runs(self, parts: Sequence[Part]) -> list[_Run]:
-        """Return the texts between the added tokens of parts. The first run has no added token before it."""
-        runs: list[_Run] = [(None, "")]
-        for part in parts:
-            for piece in self._pieces_of(part.text) if part.role == "template" else (part.text,):
-                if isinstance(piece, int):
-                    runs.append((piece, ""))
-                else:
-                    id_, text = runs[-1]
-                    runs[-1] = (id_, f"{text}{piece}")
-        return runs
-
-    def _ids_of_runs(self, runs: Iterable[_Run]) -> list[int]:
-        ids: list[int] = []
-        for id_, text in runs:
-            ids += [] if id_ is None else [id_]
-            ids += self._run_ids(text)
-        return ids
-
-    def _pieces(self, text: str) -> tuple[str | int, ...]:
-        """Return the texts and added tokens of a part that belongs to the model."""
-        return (text,) if self._added is None else tuple(self._added.split(text))
-
-    def _ids(self, text: str, *, from_end: bool = False, room: int | None = None) -> list[int]:
-        """Return the ids of a text: all of them, or more than `room`, which is by default what the model takes."""
-        if len(text) <= _SHORT:
-            short: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-            return short
-        (ids,) = self._bounded.encode([text], from_end=from_end, room=room)
-        return ids
-
-
-def text_tokenizer(content: bytes, *, special_tokens: bool = False) -> "Tokenizer":
-    """Return the tokenizer with which texts are read, for programs that make token ids or offsets themselves.
-
-    It adds nothing to a text: a model's prompts and the end token are up to the caller.
-
-    Args:
-        content: the content of tokenizer.json.
-        special_tokens: whether special tokens in texts are read as such, instead of as plain text.
-    """
-    added = AddedTokens(content)
-    return added.genuine_tokenizer() if special_tokens else added.plain_tokenizer()
 
 
 def _batches(prompts: Iterable[Prompt], *, most: int) -> Iterator[list[Prompt]]:
@@ -436,53 +289,4 @@ def _batches(prompts: Iterable[Prompt], *, most: int) -> Iterator[list[Prompt]]:
 def _too_many(max_total_tokens: int) -> TooManyTokensError:
     return TooManyTokensError(
         f"the texts have more than the {max_total_tokens} tokens together that the call allows; send fewer at once"
-    )
-
-
-def _find(source: str, *, revision: str, option: str) -> Path:
-    """Return the path of the tokenizer.json in a folder, or of the one that was downloaded from the Hub.
-
-    Args:
-        source: a folder or a Hub id.
-        revision: commit on the Hub; "" for the latest.
-        option: the argument of `Client` that names the tokenizer, for errors.
-
-    Raises:
-        TokenizerUnavailableError: it is in neither place.
-    """
-    folder = Path(source).expanduser()
-    if (folder / _FILE).is_file():
-        return folder / _FILE
-    if folder.is_dir():
-        raise _unavailable(option, source, f"the folder holds no {_FILE}")
-    if not _HUB_ID.fullmatch(source):
-        raise _unavailable(option, source, "there is no such folder on this machine, and it is not a Hub id")
-
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.constants import HF_HUB_OFFLINE
-
-    # The HTTPError of the HTTP library that this release uses. HfHubHTTPError and the errors of a proxy derive from it.
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]
-        EntryNotFoundError,
-        HTTPError,
-    )
-
-    try:
-        return Path(hf_hub_download(source, _FILE, revision=revision or None))
-    except (EntryNotFoundError, HTTPError, OSError, ValueError) as error:
-        if HF_HUB_OFFLINE:
-            raise _unavailable(
-                option,
-                source,
-                "HF_HUB_OFFLINE is set, and it is not in the Hub's cache on this machine",
-                remedy="unset HF_HUB_OFFLINE, or ",
-            ) from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _unavailable(option, source, f"the Hugging Face Hub did not provide it: {reason}") from error
-
-
-def _unavailable(option: str, source: str, reason: str, *, remedy: str = "") -> TokenizerUnavailableError:
-    return TokenizerUnavailableError(
-        f"cannot get {_FILE} of {source} ({reason}); {remedy}pass {option}=<folder holding {_FILE}>, such as the "
-        "model's directory in the server's model repository"
     )

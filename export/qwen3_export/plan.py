@@ -11,8 +11,8 @@ from pathlib import Path
 from .checkpoint.adapter import merge_adapter, stated_base
 from .checkpoint.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
 from .checkpoint.modules import MODULES, PLAIN
-from .checkpoint.mrl import read_mrl
 from .checkpoint.tiny import TINY, write_tiny_checkpoint
+from .checkpoint.trained_sizes import read_mrl
 from .errors import ExportError
 from .kind import DetectedKind, Kind, detect_kind
 from .precision import Precision

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ..kind import Kind
 from .adapter import MergedTensor
 from .checkpoint import Checkpoint
-from .modules import read_dense_weights
+from .module_settings import read_dense_weights
 from .reranker_head import read_head
 from .stored_tensor import StoredTensor
 

@@ -1,12 +1,7 @@
-"""The sizes to which an embedding model's vectors may be cut, and what says so.
+"""The sizes to which an embedding model's vectors may be cut.
 
 Training for it is called MRL (Matryoshka representation learning). Qwen3-Embedding is trained for all sizes from 32 to
-the hidden size. Other checkpoints say it in one of two places, or not at all:
-
-- config.json: `matryoshka_dimensions`, a list, or `is_matryoshka`, which vLLM reads too;
-- the model card that sentence-transformers writes after training: it lists the losses, and the sizes of MatryoshkaLoss.
-
-Knows nothing about graphs.
+the hidden size. Knows nothing about checkpoints: `trained_sizes` finds what one says.
 """
 
 from __future__ import annotations
@@ -14,24 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError
-from .json_file import read_object
-from .modules import PLAIN
-
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
 
 FIXED = "fixed"
 LEAST = 32  # the fewest dimensions on Qwen3-Embedding's model cards; clients ask for no fewer, whatever the model
-CARD = "README.md"
-
-_PUBLISHED = re.compile(r"tiny|Qwen/Qwen3-Embedding-[\w.-]+")
-_FRONT_MATTER = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
-_LOSS = re.compile(r"^- loss:(\w+)\s*$", re.MULTILINE)
-_CARD_SIZES = re.compile(r'"matryoshka_dims":\s*\[([\d,\s]+)\]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,65 +55,12 @@ class Mrl:
         )
 
 
-def read_mrl(checkpoint: Checkpoint, *, asked: str | None = None) -> Mrl:
-    """Find the sizes to which the vectors of an embedding model may be cut.
-
-    Args:
-        checkpoint: The checkpoint.
-        asked: What the user says: `fixed`, a range, or a list.
+def parse_sizes(text: str, *, full: int) -> str:
+    """Read the sizes that a user gives, for vectors of `full` numbers.
 
     Raises:
-        ExportError: The user or config.json names sizes that the model does not have.
+        ExportError: They are not understood, or the model does not have them.
     """
-    full = checkpoint.dimensions
-    if asked is not None:
-        return Mrl(_parsed(asked, full=full), "from --dimensions")
-    config = read_object(checkpoint.folder / "config.json")
-    stated = _from_config(config, full=full) or next(
-        (found for folder in (checkpoint.adapter, checkpoint.folder) if folder and (found := _from_card(folder, full))),
-        None,
-    )
-    if stated is not None:
-        return stated
-    every = _range(LEAST, full)
-    if _PUBLISHED.fullmatch(checkpoint.source) and checkpoint.adapter is None:
-        return Mrl(every, "as published")
-    if checkpoint.modules == PLAIN and checkpoint.geometry.is_causal:
-        return Mrl(every, "assumed, as in Qwen3-Embedding", is_assumed=True)
-    return Mrl(FIXED, "assumed, because pooling or modules are not those of Qwen3-Embedding", is_assumed=True)
-
-
-def _from_config(config: dict[str, Any], *, full: int) -> Mrl | None:
-    sizes = config.get("matryoshka_dimensions")
-    if sizes:
-        if max(sizes) > full:
-            raise ExportError(
-                f"config.json has matryoshka_dimensions = {sizes!r}, but the model's vectors, after its last module, "
-                f"have {full} numbers; name the sizes it was trained for with --dimensions, such as fixed"
-            )
-        return Mrl(_listed(sizes, full=full), "config.json has matryoshka_dimensions")
-    stated = config.get("is_matryoshka")
-    if stated is None:
-        return None
-    return Mrl(_range(LEAST, full) if stated else FIXED, f"config.json has is_matryoshka = {str(bool(stated)).lower()}")
-
-
-def _from_card(folder: Path, full: int) -> Mrl | None:
-    path = folder / CARD
-    text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
-    front = _FRONT_MATTER.match(text)
-    losses = _LOSS.findall(front[1]) if front else []
-    if not losses:
-        return None
-    if not any("Matryoshka" in loss for loss in losses):
-        return Mrl(FIXED, f"{CARD} says that it was trained with {' and '.join(losses)}")
-    # With several data sets there are several losses; a size is good for all if each of them trained it.
-    trained = [{int(size) for size in sizes.replace(",", " ").split()} for sizes in _CARD_SIZES.findall(text)]
-    sizes = [size for size in set.intersection(*trained) if size <= full] if trained else []
-    return Mrl(_listed(sizes, full=full), f"{CARD} names the sizes of MatryoshkaLoss") if sizes else None
-
-
-def _parsed(text: str, *, full: int) -> str:
     if text == FIXED:
         return FIXED
     ends = re.fullmatch(r"(\d{1,6})-(\d{1,6})", text)
@@ -142,13 +71,15 @@ def _parsed(text: str, *, full: int) -> str:
         raise ExportError(f"--dimensions {text} is not understood; give fixed, {LEAST}-{full}, or a list: 256,512")
     if min(sizes) < LEAST or max(sizes) > full or (ends and sizes[0] > sizes[1]):
         raise ExportError(f"--dimensions {text} does not fit: this model's vectors can have {LEAST} to {full}")
-    return _range(*sizes) if ends else _listed(sizes, full=full)
+    return size_range(*sizes) if ends else size_list(sizes, full=full)
 
 
-def _range(least: int, most: int) -> str:
+def size_range(least: int, most: int) -> str:
+    """Return all sizes from the least to the most."""
     return f"{least}-{most}" if least < most else FIXED
 
 
-def _listed(sizes: Iterable[int], *, full: int) -> str:
+def size_list(sizes: Iterable[int], *, full: int) -> str:
+    """Return those sizes that vectors of `full` numbers can be cut to, and `full`."""
     kept = sorted({size for size in sizes if LEAST <= size < full})
     return ",".join(map(str, [*kept, full])) if kept else FIXED

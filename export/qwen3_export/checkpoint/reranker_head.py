@@ -22,7 +22,8 @@ from ..errors import ExportError
 from ..kind import is_classifier
 from .checkpoint import Checkpoint
 from .json_file import read_object, read_object_if_there
-from .modules import MODULES, module_types, refuse_unknown, reranker_modules
+from .module_settings import refuse_unknown
+from .modules import MODULES, module_types, reranker_modules
 from .sentence_config import MODEL_CONFIG, check_sentence_config
 from .vocabulary import Answers, answers, checked_answers
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 from onnxscript import OpBuilder, nn
 
-from ..checkpoint.modules import Activation, DenseLayer, read_dense_weights
+from ..checkpoint.module_settings import Activation, DenseLayer, read_dense_weights
 from .products import FloatProduct
 
 

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnxscript import OpBuilder, nn
 
 from ..checkpoint.checkpoint import Checkpoint
-from ..checkpoint.modules import Pooling
+from ..checkpoint.module_settings import Pooling
 from ..checkpoint.reranker_head import RerankerHead
 from ..target import Target
 from .arithmetic import Arithmetic

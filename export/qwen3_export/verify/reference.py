@@ -1,15 +1,14 @@
 """The reference: what the checkpoint's own library computes from it, in float32 on the CPU.
 
 That is sentence-transformers for an embedding model with a modules.json, see `sentence_reference`, and transformers for
-all others; `reranker_reference` has the heads of rerankers. These modules alone import torch and transformers. Knows
-nothing about ONNX or servers.
+all others; `reranker_reference` has the heads of rerankers. These modules and `library_calls` alone import torch and
+transformers. Knows nothing about ONNX or servers.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from ..kind import Kind
 from ..model_directory.triton_config import read_config
 from .cases import Case, ModelTokenizer, tokenized_texts
 from .errors import VerifyError
+from .library_calls import available_bytes, errors_in_one_line, is_out_of_memory, quiet
 from .model_directory import ModelDirectory
 from .progress import Progress, silent
 from .reranker_reference import Classifier, TokenScore, is_classifier, reranker_head
@@ -72,7 +72,7 @@ class Reference:
         # If config.json is missing, transformers guesses the model type from the folder's name.
         if source.is_local and not (Path(source.name_or_path) / "config.json").is_file():
             raise VerifyError(f"{source.name_or_path} holds no config.json; give a complete checkpoint with --source")
-        with _in_one_line(source, "config.json"), _quiet():
+        with errors_in_one_line(source, "config.json"), quiet():
             self._config: Any = transformers.AutoConfig.from_pretrained(source.name_or_path, revision=source.revision)
             self._has_modules = kind == "embedding" and has_modules(source)
         # The classes load the same decoder; a reranker needs its head too.
@@ -107,7 +107,7 @@ class Reference:
         longest = min(int(self._config.max_position_embeddings), ADVERTISED_CONTEXT)
         if not self._has_modules:
             return longest
-        with _in_one_line(self._source, "tokenizer"), _quiet():
+        with errors_in_one_line(self._source, "tokenizer"), quiet():
             return min(longest, longest_text(self._source))
 
     def setting_faults(self, model: ModelDirectory) -> list[str]:
@@ -139,7 +139,7 @@ class Reference:
 
     def bytes(self) -> int:
         """Return the size of the weights in float32."""
-        with torch.device("meta"), _quiet():
+        with torch.device("meta"), quiet():
             return 4 * int(self._auto.from_config(self._config).num_parameters())
 
     def compute(self, cases: Sequence[Case], *, tokenizer: ModelTokenizer, progress: Progress = silent) -> Results:
@@ -154,7 +154,7 @@ class Reference:
             VerifyError: The weights cannot be loaded, or there is not enough memory.
         """
         head = None if self._kind == "embedding" else reranker_head(self._source, self._config, tokenizer)
-        needed, available = self.bytes(), _available_bytes()
+        needed, available = self.bytes(), available_bytes()
         # Linux grants more memory than it has, and later kills the process without a message. So check it first.
         if available is not None and needed > available:
             raise VerifyError(f"{self._memory(needed)}, and {available / 1e9:.1f} GB are free; use a larger machine")
@@ -171,7 +171,7 @@ class Reference:
                     rows.append(self._row(model, torch.from_numpy(case.ids)[None], head))
                     advance(case.ids.size)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise VerifyError(
                 f"{self._memory(needed)}; use a larger machine, or lower --max-tokens if the weights alone fit"
@@ -219,11 +219,11 @@ class Reference:
 
     def _load(self) -> Any:  # noqa: ANN401
         if self._has_modules:
-            with _in_one_line(self._source, "modules"), _quiet():
+            with errors_in_one_line(self._source, "modules"), quiet():
                 model = load_sentence_model(self._source, self._config)
             self._check_used(model[0].auto_model)
             return model
-        with _in_one_line(self._source, "weights"), _quiet():
+        with errors_in_one_line(self._source, "weights"), quiet():
             model, loading = self._auto.from_pretrained(
                 self._source.name_or_path,
                 revision=self._source.revision,
@@ -259,7 +259,7 @@ def tokenizer_faults(tokenizer: ModelTokenizer, source: Source, *, kind: Kind) -
     """
     if source.is_local and not any((Path(source.name_or_path) / file).is_file() for file in _TOKENIZER_FILES):
         return None
-    with _in_one_line(source, "tokenizer"), _quiet():
+    with errors_in_one_line(source, "tokenizer"), quiet():
         own: Any = transformers.AutoTokenizer.from_pretrained(source.name_or_path, revision=source.revision)
     is_embedding = kind == "embedding"
     end = [tokenizer.end()] if is_embedding else []
@@ -268,51 +268,3 @@ def tokenizer_faults(tokenizer: ModelTokenizer, source: Source, *, kind: Kind) -
         for text in tokenized_texts(kind)
         if [*tokenizer.body(text.text), *end] != own(text.text, add_special_tokens=is_embedding)["input_ids"]
     ]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch's CPU allocator raises a RuntimeError: "DefaultCPUAllocator: can't allocate memory: ..."
-    return isinstance(error, MemoryError) or "allocate memory" in str(error)
-
-
-def _available_bytes() -> int | None:
-    """Return the memory that Linux can give without swapping; None on other systems."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-@contextmanager
-def _in_one_line(source: Source, what: str) -> Iterator[None]:
-    """Turn any error of a library into a `VerifyError` of one line that says what to do."""
-    try:
-        yield
-    except VerifyError:
-        raise
-    except Exception as error:
-        if _is_out_of_memory(error):
-            raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        remedy = (
-            "give a complete checkpoint with --source"
-            if source.is_local
-            else "check the network, or give a checkpoint folder with --source"
-        )
-        raise VerifyError(f"cannot load the {what} of {source.name_or_path}: {reason}; {remedy}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress transformers' progress bars and warnings."""
-    logging = transformers.utils.logging
-    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if has_bars:
-            logging.enable_progress_bar()

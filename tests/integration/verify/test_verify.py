@@ -153,7 +153,7 @@ def test_too_little_memory_is_said_before_it_runs_out(
 ) -> None:
     from qwen3_export.verify import reference
 
-    monkeypatch.setattr(reference, "_available_bytes", lambda: 100_000)
+    monkeypatch.setattr(reference, "available_bytes", lambda: 100_000)
     done = run(repository, "--name", "qwen3_embedding")
     assert done.code == 1
     assert "takes 0.0 GB of memory for float32 weights" in done.err

@@ -8,7 +8,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from qwen3_client import text_tokenizer
 from qwen3_client.added_tokens import AddedTokens
+from qwen3_client.bounded_tokenizer import BoundedTokenizer
 from qwen3_client.frame import Frame, Part, Prompt
+from qwen3_client.frame_tokenizer import FrameTokenizer
 from qwen3_client.pair_template import QWEN_TEMPLATE
 from qwen3_client.prompts import pair_prompt
 from qwen3_client.tokenizer import TextTokenizer
@@ -116,9 +118,12 @@ def test_a_prompt_of_the_model_s_own_keeps_its_special_tokens(plain: TextTokeniz
     assert ids == GENUINE.encode(f"{own}{text}{before}<|im_end|>").ids
 
 
-def test_the_template_s_seams_leave_little_to_tokenize_with_each_document(plain: TextTokenizer) -> None:
+def test_the_template_s_seams_leave_little_to_tokenize_with_each_document() -> None:
     frame = pair_prompt(("q" * 100, ""), template=QWEN_TEMPLATE, instruction="Find").frame
-    layout = plain._layout(frame)
+    added = AddedTokens(GENUINE.to_str().encode())
+    tokenizer = added.plain_tokenizer()
+    bounded = BoundedTokenizer(tokenizer, room=8192)
+    layout = FrameTokenizer(tokenizer, bounded=bounded, added=added, end=(), max_tokens=8192).layout(frame)
     assert (layout.lead, layout.follow) == (" ", "")
 
 

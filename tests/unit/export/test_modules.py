@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from qwen3_export import ExportError, export
-from qwen3_export.checkpoint.modules import PLAIN, DenseLayer, Modules, read_modules
+from qwen3_export.checkpoint.module_settings import DenseLayer
+from qwen3_export.checkpoint.modules import PLAIN, Modules, read_modules
 from support.random_checkpoints import make_random_checkpoint
 
 HIDDEN = 64

@@ -8,7 +8,8 @@ import pytest
 from google.protobuf import text_format
 from qwen3_export import ExportError, export
 from qwen3_export.checkpoint.checkpoint import read_checkpoint
-from qwen3_export.checkpoint.mrl import Mrl, read_mrl
+from qwen3_export.checkpoint.mrl import Mrl
+from qwen3_export.checkpoint.trained_sizes import read_mrl
 from support.random_checkpoints import make_random_checkpoint
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
