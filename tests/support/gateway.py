@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from qwen3_export import export
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings, create_app
-from qwen3_serve.gateway.cli import HTTP
+from qwen3_serve.gateway.workers import HTTP
 
 DIMENSIONS = 64
 MAX_TOKENS = 2048

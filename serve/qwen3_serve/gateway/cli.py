@@ -1,7 +1,6 @@
 """`qwen3-triton gateway`: the command line of `qwen3_serve.gateway.create_app`."""
 
 import argparse
-import contextlib
 import dataclasses
 import errno
 import os
@@ -9,22 +8,16 @@ import re
 import signal
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, get_args
 
-from .settings import ENVIRONMENT_VARIABLE, EmptyDocuments, Settings, SettingsError
+from .settings import EmptyDocuments, Settings, SettingsError
 
 HELP = "offer the APIs of OpenAI, NIM, Cohere, Jina, vLLM, TEI and Ollama in front of a Triton"
 EXTRA = "gateway"
 
-_APP = "qwen3_serve.gateway.app:from_environment"
 KEEP_ALIVE_S = 75  # above the 60 s for which most load balancers keep an idle connection, so that they close it first
-# Not httptools: with it, uvicorn drops the body of a request that offers `Upgrade: h2c`, as every POST of Java's own
-# client does (uvicorn#2722). h11 costs 0.1 ms more per request.
-HTTP = "h11"
 _BACKLOG = 2048  # connections that wait to be accepted; uvicorn's default
 _MIB = 1024 * 1024
 _LAST_PORT = 65535
@@ -169,12 +162,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, settings: Settings, listener: socket.socket) -> int:
     import fastapi  # noqa: F401 - fail here, with the extra's name, rather than in a worker
-    import uvicorn
     from qwen3_client import InvalidInputError
 
     from .app import connect
     from .middleware.tracing import is_configured, tracer_provider
     from .triton_watch import watch_triton
+    from .workers import run_workers
 
     try:
         connect(settings)  # sends nothing; so that a bad option is reported once, and not by every worker
@@ -182,36 +175,21 @@ def _serve(args: argparse.Namespace, settings: Settings, listener: socket.socket
             tracer_provider().shutdown()
     except (InvalidInputError, SettingsError) as error:
         return _print_error(_in_options(str(error)).replace("the URL", "--triton", 1), code=2)
-    with _environment(settings, workers=args.workers):
-        # From here on connections are accepted; those that arrive before the first worker has started wait for it.
-        scheme, host = "https" if args.tls_certificate else "http", f"[{args.host}]" if ":" in args.host else args.host
-        port = listener.getsockname()[1]
-        print(f"Gateway to {settings.triton} on {scheme}://{host}:{port}, documentation at /docs", flush=True)
-        watch_triton(settings, say=lambda message: _print_error(_in_options(message)))
-        options: dict[str, Any] = {
-            "factory": True,
-            "workers": args.workers,
-            "ssl_certfile": args.tls_certificate,
-            "ssl_keyfile": args.tls_key,
-            "timeout_graceful_shutdown": args.drain_timeout,
-            "timeout_keep_alive": args.keep_alive,
-            "http": HTTP,
-            "ws": "none",
-            "access_log": False,
-            "server_header": False,
-            "log_config": None,
-        }
-        if args.workers > 1:
-            uvicorn.run(_APP, fd=listener.fileno(), **options)
-        else:
-            server = uvicorn.Server(uvicorn.Config(_APP, **options))
-            with contextlib.suppress(KeyboardInterrupt):
-                server.run(
-                    sockets=[listener]
-                )  # it closes the socket as soon as it stops, so that no client waits in vain
-            if not server.started:
-                return 1
-    return 0
+    # Connections are accepted already; those that arrive before the first worker has started wait for it.
+    scheme, host = "https" if args.tls_certificate else "http", f"[{args.host}]" if ":" in args.host else args.host
+    port = listener.getsockname()[1]
+    print(f"Gateway to {settings.triton} on {scheme}://{host}:{port}, documentation at /docs", flush=True)
+    watch_triton(settings, say=lambda message: _print_error(_in_options(message)))
+    has_started = run_workers(
+        settings,
+        listener,
+        workers=args.workers,
+        tls_certificate=args.tls_certificate,
+        tls_key=args.tls_key,
+        drain_timeout_s=args.drain_timeout,
+        keep_alive_s=args.keep_alive,
+    )
+    return 0 if has_started else 1
 
 
 def _port(text: str) -> int:
@@ -302,22 +280,6 @@ def _print_error(message: str, *, code: int = 0) -> int:
     # On one line, even if a server's message has several.
     print(f"qwen3-triton gateway: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return code
-
-
-@contextlib.contextmanager
-def _environment(settings: Settings, *, workers: int) -> Iterator[None]:
-    """Put the settings, and a folder for the metrics, into the environment of the workers."""
-    variables = {ENVIRONMENT_VARIABLE: settings.to_json()}
-    with contextlib.ExitStack() as stack:
-        if workers > 1:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="qwen3-gateway-"))
-            variables["PROMETHEUS_MULTIPROC_DIR"] = folder
-        os.environ.update(variables)
-        try:
-            yield
-        finally:
-            for name in variables:
-                os.environ.pop(name, None)
 
 
 def _exit(_signal: int, _frame: FrameType | None) -> None:

@@ -1,29 +1,29 @@
 """A Triton process from start to stop.
 
 `Triton` is a context manager: inside the block the server is ready, after it nothing of it is left. It knows processes,
-ports and folders, and nothing about texts or vectors. `startup` waits until it is ready, `hosts` watches its hosts.
+ports and folders, and nothing about texts or vectors. `process` starts and ends the program, `startup` waits until it
+is ready, `hosts` watches its hosts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
-import sys
 import tempfile
-import threading
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from ..child_process import end_with_parent, kill_group
 from ..errors import ServeError
 from .hosts import HostWatch
-from .http_probe import TIMEOUT_S, HttpProbe
+from .http_probe import HttpProbe
 from .integrity import Check, check_integrity
-from .log import Log, is_alarm
+from .log import Log
 from .plain_paths import make_scratch, plain_path
 from .ports import PortLostError, choose_ports, in_url, listening
+from .process import TritonProcess
 from .progress import ProgressMessages
 from .repository import check_config, exported_models
 from .runtime import EMBEDDED_CONFIG, Runtime, find_runtime
@@ -101,14 +101,10 @@ class Triton:
         self._id = ""  # unique; in its responses and in the names of its shared memory
         self._ports: dict[str, int] = {}
         self._log = Log()
-        self._process: subprocess.Popen[str] | None = None
-        self._log_reader: threading.Thread | None = None
+        self._process: TritonProcess | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._startup: Startup | None = None
         self._watch: HostWatch | None = None
-        self._is_ready = False
-
-    # -- inside the block -----------------------------------------------------------------------------------
 
     @property
     def grpc_url(self) -> str:
@@ -161,8 +157,6 @@ class Triton:
         """Block until Triton ends by itself; return its exit code."""
         return self._running.wait()
 
-    # -- start and stop -------------------------------------------------------------------------------------
-
     def __enter__(self) -> Triton:
         """Start, and return once every model is ready and has given a correct first answer.
 
@@ -199,7 +193,9 @@ class Triton:
                 raise
             else:
                 break
-        self._is_ready, self._startup = True, None
+        self._startup = None
+        if self._process is not None:
+            self._process.set_ready()
         probe = self._probe
         self._watch = HostWatch(
             self._running.pid,
@@ -223,27 +219,20 @@ class Triton:
         self._id = f"qwen3-triton-{uuid.uuid4().hex[:12]}"
         environment = runtime.environment(scratch)
         environment["QWEN3_TRITON_THREADS"] = str(self._threads)
-        self._process = subprocess.Popen(
+        process = self._process = TritonProcess(
             self._command(runtime, models, scratch),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            # A Ctrl-C in the terminal then reaches this process only, which stops Triton in order.
-            start_new_session=True,
-            preexec_fn=end_with_parent(),
+            environment=environment,
+            server_id=self._id,
+            log=self._log,
+            echo_log=self._echo_log,
         )
-        self._log_reader = threading.Thread(target=self._read_log, args=(self._process, self._log), daemon=True)
-        self._log_reader.start()
         return Startup(
-            self._process,
+            process.popen,
             server_id=self._id,
             models=[*models, *self.text_models],
             probe=self._probe,
             log=self._log,
-            join_log=self._join_log,
+            join_log=process.join_log,
             metrics_port=self._ports["metrics"],
             timeout_s=self._ready_timeout_s,
         )
@@ -274,39 +263,18 @@ class Triton:
             command += [f"--{protocol}-address={listening(protocol, self._host)}", f"--{protocol}-port={port}"]
         return command + self._more_arguments
 
-    def _read_log(self, process: subprocess.Popen[str], log: Log) -> None:
-        assert process.stdout is not None  # noqa: S101 - Popen was given a pipe
-        with process.stdout as lines:
-            for line in lines:
-                log.add(line.rstrip("\n"))
-                if self._is_ready and self._echo_log and is_alarm(line):
-                    print(f"triton: {line}", end="", file=sys.stderr, flush=True)  # noqa: T201
-
-    def _join_log(self) -> None:
-        if self._log_reader is not None:
-            self._log_reader.join(TIMEOUT_S)
-
     def _stop(self) -> None:
-        was_ready, self._is_ready = self._is_ready, False
         watch, self._watch = self._watch, None
+        process, self._process = self._process, None
         self._startup = None
-        if self._process is not None:
-            process, self._process = self._process, None
+        if process is not None:
             try:
-                if watch is not None:
-                    watch.stop()
-                if was_ready and process.poll() is None:  # before it is ready, it has accepted no requests
-                    process.terminate()
-                    process.wait(self._drain_timeout_s + _KILL_AFTER_S)
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                pass  # it did not end in time, or the user pressed Ctrl-C again
+                with contextlib.suppress(KeyboardInterrupt):  # the user pressed Ctrl-C again
+                    if watch is not None:
+                        watch.stop()
+                    process.drain(self._drain_timeout_s + _KILL_AFTER_S)
             finally:
-                kill_group(process)  # the hosts are part of the group
-                process.wait()
-                self._join_log()
-        if self._id:
-            for region in Path("/dev/shm").glob(f"{self._id}*"):  # noqa: S108
-                region.unlink(missing_ok=True)
+                process.kill()
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
@@ -323,7 +291,7 @@ class Triton:
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
             raise ServeError("Triton is not running; use it inside its `with` block")
-        return self._process
+        return self._process.popen
 
     def _port(self, protocol: str) -> int:
         if not self._ports:
