@@ -50,7 +50,7 @@ class Encoding:
         checked_priority(self.priority, default="bulk")
 
     def completed(self, info: ModelInfo) -> "Encoding":
-        """Return the same with the model's defaults in the place of None.
+        """Return the same with the model's defaults for what is None.
 
         Raises:
             InvalidInputError: one of the options cannot be used with this model.
@@ -91,7 +91,7 @@ class Judging:
         checked_priority(self.priority, default="interactive")
 
     def completed(self, info: RerankerInfo) -> "Judging":
-        """Return the same with the model's defaults in the place of None.
+        """Return the same with the model's defaults for what is None.
 
         Raises:
             InvalidInputError: the instruction is not a text, or the model takes none.

@@ -49,7 +49,7 @@ def _find(source: str, *, revision: str, option: str) -> Path:
         option: the argument of `Client` that names the tokenizer, for errors.
 
     Raises:
-        TokenizerUnavailableError: it is in neither place.
+        TokenizerUnavailableError: neither the folder nor the Hub has it.
     """
     folder = Path(source).expanduser()
     if (folder / _FILE).is_file():

@@ -22,7 +22,7 @@ def load_padding_front() -> types.ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    modules = ("triton_requests", "triton_tensors")  # of which an export puts copies beside the front
+    modules = ("triton_requests", "triton_tensors")  # of which an export puts copies beside the padding front
     shared = [f"qwen3_export.{module}" for module in modules]
     before = {key: sys.modules.get(key) for key in (utils, name, *shared, *modules)}
     sys.modules |= {utils: stand_in, name: module}  # a dataclass looks its own module up

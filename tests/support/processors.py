@@ -14,7 +14,7 @@ class Processor:
 
     Attributes:
         name: For reports.
-        emulator: The command in front of a program; none natively.
+        emulator: The command that runs a program; none natively.
         saturates: Whether usual int8 sums must be found to saturate; None if either is right.
     """
 

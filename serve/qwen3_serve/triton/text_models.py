@@ -76,7 +76,7 @@ def _beside(packed: Path, *, config_file: str, tensors: TextTensors) -> Iterator
     from qwen3_export.model_directory.triton_config import read_config  # imports numpy, which `--help` does without
 
     config = read_config(packed / config_file)
-    if [tensor.name for tensor in config.input] != ["input_ids"]:  # a TensorRT plan, which its front asks
+    if [tensor.name for tensor in config.input] != ["input_ids"]:  # a TensorRT plan, which its padding front asks
         return
     sizes = {tensor.name: tensor.dims[0] for tensor in config.output}
     if "embedding" in sizes:

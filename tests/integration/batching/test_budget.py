@@ -16,17 +16,21 @@ max_batch_tokens = st.integers(1, 20_000)
 max_slots_per_token = st.one_of(st.none(), st.floats(1, 10))
 
 
-def limits(tokens: int, slots: float | None) -> dict[str, str]:
-    return {"max_batch_tokens": str(tokens)} | ({} if slots is None else {"max_slots_per_token": repr(slots)})
+def limits(tokens: int, positions_per_token: float | None) -> dict[str, str]:
+    return {"max_batch_tokens": str(tokens)} | (
+        {} if positions_per_token is None else {"max_slots_per_token": repr(positions_per_token)}
+    )
 
 
-def expected_batches(requests: list[tuple[int, int]], tokens: int, slots: float | None) -> list[list[int]]:
+def expected_batches(
+    requests: list[tuple[int, int]], tokens: int, positions_per_token: float | None
+) -> list[list[int]]:
     batches: list[list[int]] = []
     for index in range(len(requests)):
         grown = [requests[i] for i in [*(batches[-1] if batches else []), index]]
         real = sum(texts * length for texts, length in grown)
         padded = sum(texts for texts, _ in grown) * max(length for _, length in grown)
-        limit = math.inf if slots is None or padded == 0 else slots * real
+        limit = math.inf if positions_per_token is None or padded == 0 else positions_per_token * real
         if batches and real <= tokens and padded <= limit:
             batches[-1].append(index)
         else:
@@ -34,25 +38,25 @@ def expected_batches(requests: list[tuple[int, int]], tokens: int, slots: float 
     return batches
 
 
-@given(requests=shapes, tokens=max_batch_tokens, slots=max_slots_per_token)
+@given(requests=shapes, tokens=max_batch_tokens, positions_per_token=max_slots_per_token)
 def test_reference(
     plugin: Plugin,
     requests: list[tuple[int, int]],
     tokens: int,
-    slots: float | None,
+    positions_per_token: float | None,
 ) -> None:
-    with plugin.batcher(model_config(limits(tokens, slots))) as batcher:
-        assert batcher.batches(requests) == expected_batches(requests, tokens, slots)
+    with plugin.batcher(model_config(limits(tokens, positions_per_token))) as batcher:
+        assert batcher.batches(requests) == expected_batches(requests, tokens, positions_per_token)
     assert plugin.alive == 0
 
 
 @given(st.lists(st.integers(1, 5000), max_size=64).map(sorted), max_batch_tokens, st.floats(1, 10))
 def test_the_embedded_host_cuts_sorted_texts_alike(
-    plugin: Plugin, lengths: list[int], tokens: int, slots: float
+    plugin: Plugin, lengths: list[int], tokens: int, positions_per_token: float
 ) -> None:
-    with plugin.batcher(model_config(limits(tokens, slots))) as batcher:
+    with plugin.batcher(model_config(limits(tokens, positions_per_token))) as batcher:
         own = batcher.batches([(1, length) for length in lengths])
-    assert own == packed_batches(lengths, max_tokens=tokens, max_slots_per_token=slots)
+    assert own == packed_batches(lengths, max_tokens=tokens, max_slots_per_token=positions_per_token)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_the_embedded_host_cuts_sorted_texts_alike(
         ({"max_batch_tokens": "99"}, [(1, 60), (1, 40)], [[0], [1]]),
         ({"max_batch_tokens": "1"}, [(1, 32768), (32, 32768), (1, 1)], [[0], [1], [2]]),
         ({"max_batch_tokens": "30"}, [(3, 5), (3, 5), (1, 1)], [[0, 1], [2]]),
-        # 2 x 60 slots for 100 tokens, exactly the limit
+        # 2 x 60 positions for 100 tokens, exactly the limit
         ({"max_batch_tokens": "999", "max_slots_per_token": "1.2"}, [(1, 60), (1, 40)], [[0, 1]]),
         ({"max_batch_tokens": "999", "max_slots_per_token": "1.2"}, [(1, 60), (1, 39)], [[0], [1]]),
         ({"max_batch_tokens": "999", "max_slots_per_token": "1"}, [(2, 7), (1, 7), (1, 8)], [[0, 1], [2]]),

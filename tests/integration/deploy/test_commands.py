@@ -149,14 +149,14 @@ def test_triton_and_the_gateway_start_answer_and_stop(
         each.replace(f"{service}:8001", f"127.0.0.1:{ports['grpc']}").replace("8080", str(ports["gateway"]))
         for each in gateway["args"]
     ]
-    with started(gateway, volume) as front:
-        wait_for(gateway, "startupProbe", ports["gateway"], front)
+    with started(gateway, volume) as gateway_process:
+        wait_for(gateway, "startupProbe", ports["gateway"], gateway_process)
         assert probe(gateway, "readinessProbe", ports["gateway"]) == http.client.SERVICE_UNAVAILABLE  # no Triton yet
         with started(triton, volume, *own) as server:
             for name in ("startupProbe", "readinessProbe", "livenessProbe"):
                 wait_for(triton, name, ports["http"], server)
             for name in ("readinessProbe", "livenessProbe"):
-                wait_for(gateway, name, ports["gateway"], front)
+                wait_for(gateway, name, ports["gateway"], gateway_process)
             with Client(f"127.0.0.1:{ports['grpc']}", model="qwen3_embedding") as client:
                 assert client.encode_document(["Gravity is a force."]).shape == (1, 64)
             connection = http.client.HTTPConnection("127.0.0.1", ports["gateway"], timeout=60)
@@ -165,5 +165,5 @@ def test_triton_and_the_gateway_start_answer_and_stop(
             answer = connection.getresponse()
             assert answer.status == http.client.OK, answer.read()
             connection.close()
-            stop(gateway_pod, front)
+            stop(gateway_pod, gateway_process)
             stop(triton_pod, server)

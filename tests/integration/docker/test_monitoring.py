@@ -71,11 +71,9 @@ def test_every_label_of_the_dashboard_exists(exposed: dict[str, set[str]]) -> No
 def test_panels_neither_overlap_nor_share_a_number() -> None:
     cells: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
-        place = panel["gridPos"]
+        cell = panel["gridPos"]
         covered = {
-            (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            (x, y) for x in range(cell["x"], cell["x"] + cell["w"]) for y in range(cell["y"], cell["y"] + cell["h"])
         }
         assert max(x for x, _ in covered) < 24
         assert not covered & cells

@@ -241,7 +241,7 @@ def test_cancelling_gives_queued_requests_up_on_the_server(narrow: Triton) -> No
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-            await client.encode_document("after")  # has a place in the queue
+            await client.encode_document("after")  # waits in the queue
             after = sum(size * count for size, count in wire.batches().items())
             await asyncio.sleep(0.3)
             assert sum(size * count for size, count in wire.batches().items()) == after, "it still works on them"

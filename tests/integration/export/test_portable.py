@@ -269,7 +269,7 @@ def test_the_padding_front_keeps_the_packed_models_contract(
         config, expected = _parsed(padding_front / file), _parsed(packed / "config.pbtxt")
         assert config.backend == "python"
         assert config.input == expected.input
-        # A front cannot know which plan answers, so it does not name the model.
+        # A padding front cannot know which plan answers, so it does not name the model.
         assert list(config.output) == [output for output in expected.output if output.name != "fingerprint"]
         assert config.max_batch_size == expected.max_batch_size
         assert set(config.parameters) - own == set(facts.parameters)

@@ -139,7 +139,7 @@ def text_tokenizer(tokenizer: Tokenizer, *, max_tokens: int) -> TextTokenizer:
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "position"),
     [
         ("hello", 3),
         ("e\u0301", 1),  # NFC makes one letter of both
@@ -153,9 +153,9 @@ def text_tokenizer(tokenizer: Tokenizer, *, max_tokens: int) -> TextTokenizer:
         ("<think>", 6),
     ],
 )
-def test_negative_control_elsewhere_parting_changes_ids(genuine: Tokenizer, text: str, place: int) -> None:
-    assert ids_of(genuine, text[:place]) + ids_of(genuine, text[place:]) != ids_of(genuine, text)
-    assert place not in seams_of(text)
+def test_negative_control_elsewhere_parting_changes_ids(genuine: Tokenizer, text: str, position: int) -> None:
+    assert ids_of(genuine, text[:position]) + ids_of(genuine, text[position:]) != ids_of(genuine, text)
+    assert position not in seams_of(text)
 
 
 def test_characters_beside_a_seam_are_what_the_tokenizers_take_them_for() -> None:

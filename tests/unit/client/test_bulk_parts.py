@@ -153,7 +153,7 @@ def test_finished_texts_are_committed_by_the_clock(tmp_path: Path) -> None:
     with open_parts(folder, job=JOB) as parts:
         kept = UnfinishedBlocks(parts).restore(block)
     assert sorted(kept) == [0, 1, 2]
-    np.testing.assert_array_equal(np.stack([kept[place] for place in range(3)]), vectors)
+    np.testing.assert_array_equal(np.stack([kept[index] for index in range(3)]), vectors)
 
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:

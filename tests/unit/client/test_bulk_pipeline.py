@@ -82,18 +82,18 @@ def blocks_of(texts: Sequence[str], size: int) -> list[Block]:
 
 
 class Kept:
-    """A place for finished texts: what it held before, and what it was given."""
+    """A store of finished texts: what it held before, and what it was given."""
 
     def __init__(self, before: dict[int, NDArray[np.float32]] | None = None) -> None:
         self.before = before or {}
         self.given: list[int] = []  # rows of the corpus
 
     def restore(self, block: Block) -> dict[int, NDArray[np.float32]]:
-        return {place: self.before[row] for place, row in enumerate(block.rows) if row in self.before}
+        return {index: self.before[row] for index, row in enumerate(block.rows) if row in self.before}
 
-    def keep(self, block: Block, places: list[int], vectors: NDArray[np.float32]) -> None:
-        assert len(places) == len(vectors)
-        self.given += [block.rows[place] for place in places]
+    def keep(self, block: Block, indices: list[int], vectors: NDArray[np.float32]) -> None:
+        assert len(indices) == len(vectors)
+        self.given += [block.rows[index] for index in indices]
 
     def commit_if_due(self) -> None:
         pass
@@ -221,7 +221,7 @@ def test_a_failure_names_the_row(index: int | None) -> None:
     embedder.before_answer = fail
     with pytest.raises(InferenceError) as caught:
         run(embedder, blocks_of(texts, 6))
-    # Longest first, the fourth is "bb", whose row is twice its place, as every second row is empty.
+    # Longest first, the fourth is "bb", whose row is twice its index, as every second row is empty.
     assert str(caught.value) == ("no good" if index is None else "row 6: no good")
 
 
@@ -306,7 +306,7 @@ def test_calls_overlap() -> None:
 def test_what_was_kept_is_not_embedded_again_and_what_is_finished_is_kept() -> None:
     texts = [f"{number} " + "x" * (number % 50) for number in range(200)]
     whole = run(Embedder(), blocks_of(texts, 100))
-    before = {row: each.vectors[place] for each in whole for place, row in enumerate(each.block.rows) if row % 3}
+    before = {row: each.vectors[index] for each in whole for index, row in enumerate(each.block.rows) if row % 3}
     embedder, keeper = Embedder(), Kept(before)
     told: list[tuple[float, int, int]] = []
     again = run(embedder, blocks_of(texts, 100), keeper=keeper, advance=lambda *done: told.append(done))
@@ -321,8 +321,8 @@ def test_what_is_finished_when_it_fails_is_kept() -> None:
     all_short_ones = threading.Event()
 
     class Telling(Kept):
-        def keep(self, block: Block, places: list[int], vectors: NDArray[np.float32]) -> None:
-            super().keep(block, places, vectors)
+        def keep(self, block: Block, indices: list[int], vectors: NDArray[np.float32]) -> None:
+            super().keep(block, indices, vectors)
             if len(self.given) == 300:
                 all_short_ones.set()
 

@@ -44,13 +44,13 @@ def test_texts_become_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"wrote stdout: float32 \[2, 64\] in \d+\.\d s \(\d+\.\d texts/s\)\n", output.err), output.err
 
 
-@pytest.mark.parametrize("place", ["file", "stdin", "dash"])
-def test_lines_of_a_file_or_of_stdin(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("given_by", ["file", "stdin", "dash"])
+def test_lines_of_a_file_or_of_stdin(given_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = "\ufeffжил\r\ntwo\n三".encode()
     source, target = tmp_path / "texts.txt", tmp_path / "x.npy"
     source.write_bytes(content)
     stdin(monkeypatch, content)
-    arguments = {"file": ["--file", str(source)], "stdin": [], "dash": ["--file", "-"]}[place]
+    arguments = {"file": ["--file", str(source)], "stdin": [], "dash": ["--file", "-"]}[given_by]
     assert embed(*arguments, "--query", "--instruction", "Sort", "--dimensions", "32", "--output", str(target)) == 0
     with Client() as client:
         expected = client.encode_query(["жил", "two", "三"], instruction="Sort", dimensions=32)

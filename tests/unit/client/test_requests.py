@@ -102,7 +102,7 @@ def test_too_few_rows_are_noticed(make_client: MakeClient, batching: SlowTranspo
 
 
 def ord_of(character: str) -> int:
-    """The only token of a character, in the tests' tokenizer of bytes: its place in the sorted byte-level alphabet."""
+    """The only token of a character, in the tests' tokenizer of bytes: its index in the sorted byte-level alphabet."""
     from tokenizers import pre_tokenizers
 
     return sorted(pre_tokenizers.ByteLevel.alphabet()).index(character)

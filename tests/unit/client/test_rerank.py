@@ -71,8 +71,8 @@ def test_scores_keep_the_order_of_the_pairs_and_are_those_of_rank(make_client: M
     scores = client.score([("q", document) for document in documents])
     assert scores.shape == (50,)
     assert scores.dtype == np.float32
-    for place in client.rank("q", documents):
-        assert scores[place.index] == np.float32(place.score)
+    for entry in client.rank("q", documents):
+        assert scores[entry.index] == np.float32(entry.score)
     empty = client.score([])
     assert empty.shape == (0,)
     assert empty.dtype == np.float32
@@ -124,19 +124,19 @@ def test_a_long_document_loses_its_end_and_nothing_else(
 
 @given(st.lists(JUDGEMENTS, max_size=20), st.none() | st.integers(1, 25))
 def test_the_order_is_total_and_top_k_is_its_beginning(judgements: list[Judgement], top_k: int | None) -> None:
-    places = ranked([JudgedPair(judgement) for judgement in judgements], documents=None, top_k=None)
-    assert sorted(place.index for place in places) == list(range(len(judgements)))
-    keys = [(-place.score, -place.logit, place.index) for place in places]
+    entries = ranked([JudgedPair(judgement) for judgement in judgements], documents=None, top_k=None)
+    assert sorted(entry.index for entry in entries) == list(range(len(judgements)))
+    keys = [(-entry.score, -entry.logit, entry.index) for entry in entries]
     assert keys == sorted(keys)
-    for place in places:
-        assert judgements[place.index] == (place.score, place.logit)
-    assert ranked([JudgedPair(judgement) for judgement in judgements], documents=None, top_k=top_k) == places[:top_k]
+    for entry in entries:
+        assert judgements[entry.index] == (entry.score, entry.logit)
+    assert ranked([JudgedPair(judgement) for judgement in judgements], documents=None, top_k=top_k) == entries[:top_k]
 
 
 def test_saturated_scores_go_by_the_logit_and_equals_by_their_order() -> None:
     judgements = [Judgement(1.0, 90.0), Judgement(1.0, 95.0), Judgement(0.0, -95.0), Judgement(1.0, 95.0)]
     assert [
-        place.index for place in ranked([JudgedPair(judgement) for judgement in judgements], documents=None, top_k=None)
+        entry.index for entry in ranked([JudgedPair(judgement) for judgement in judgements], documents=None, top_k=None)
     ] == [1, 3, 0, 2]
 
 
@@ -151,9 +151,9 @@ def test_ranks_do_not_depend_on_the_order_of_the_documents(
         one = client.rank("q", documents, return_documents=True)
         other = client.rank("q", shuffled, return_documents=True)
     untold = operator.attrgetter("document", "score", "logit")
-    assert [untold(place) for place in one] == [untold(place) for place in other]
-    for places, given_in in ((one, documents), (other, shuffled)):
-        assert all(given_in[place.index] == place.document for place in places)
+    assert [untold(entry) for entry in one] == [untold(entry) for entry in other]
+    for entries, given_in in ((one, documents), (other, shuffled)):
+        assert all(given_in[entry.index] == entry.document for entry in entries)
 
 
 # --- refusals ----------------------------------------------------------------------------------------------
@@ -233,11 +233,11 @@ def test_the_first_error_in_order_is_raised(make_client: MakeClient, transport: 
 
 
 def test_a_ranked_document_is_plain_data(make_client: MakeClient) -> None:
-    (place,) = make_client().rank("q", ["a"], return_documents=True)
-    assert json.loads(json.dumps(dataclasses.asdict(place))) == {
+    (entry,) = make_client().rank("q", ["a"], return_documents=True)
+    assert json.loads(json.dumps(dataclasses.asdict(entry))) == {
         "index": 0,
-        "score": place.score,
-        "logit": place.logit,
+        "score": entry.score,
+        "logit": entry.logit,
         "document": "a",
         "is_query_cut": False,
         "is_document_cut": False,

@@ -40,21 +40,23 @@ def test_the_best_comes_first_in_a_table(transport: SlowTransport, capsys: pytes
     assert output.err == ""
 
 
-@pytest.mark.parametrize("place", ["arguments", "file", "stdin", "dash"])
+@pytest.mark.parametrize("given_by", ["arguments", "file", "stdin", "dash"])
 def test_json_lines_are_the_client_s_ranks(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    given_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     documents = ["жил", "two", "三"]
     content = "\ufeffжил\r\ntwo\n三".encode()
     source = tmp_path / "documents.txt"
     source.write_bytes(content)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
-    arguments = {"arguments": documents, "file": ["--file", str(source)], "stdin": [], "dash": ["--file", "-"]}[place]
+    arguments = {"arguments": documents, "file": ["--file", str(source)], "stdin": [], "dash": ["--file", "-"]}[
+        given_by
+    ]
     assert rerank("q", *arguments, "--instruction", "Sort", "--top-k", "2", "--json") == 0
     with Client() as client:
         best = client.rank("q", documents, instruction="Sort", top_k=2)
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
-        {**asdict(place), "document": documents[place.index]} for place in best
+        {**asdict(entry), "document": documents[entry.index]} for entry in best
     ]
 
 

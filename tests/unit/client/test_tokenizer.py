@@ -225,8 +225,8 @@ def test_threads_may_share_it(tokenizer: TextTokenizer) -> None:
 
 def test_the_server_s_folder_is_used_by_default_and_another_copy_will_do(info: ModelInfo, tmp_path: Path) -> None:
     shutil.copy(Path(info.tokenizer) / "tokenizer.json", tmp_path)
-    for place in (None, tmp_path, str(tmp_path)):
-        assert encode(TextTokenizer.load(info, tokenizer=place), ["a"], truncate=True).results[0].shape == (2,)
+    for source in (None, tmp_path, str(tmp_path)):
+        assert encode(TextTokenizer.load(info, tokenizer=source), ["a"], truncate=True).results[0].shape == (2,)
 
 
 def test_another_tokenizer_is_refused_with_both_hashes(info: ModelInfo, tmp_path: Path) -> None:
@@ -236,10 +236,10 @@ def test_another_tokenizer_is_refused_with_both_hashes(info: ModelInfo, tmp_path
         TextTokenizer.load(info, tokenizer=tmp_path)
 
 
-@pytest.mark.parametrize("place", ["/nowhere/at/all", "no-such-folder", "./no/such"])
-def test_a_folder_that_is_not_there_says_what_to_pass(info: ModelInfo, place: str) -> None:
+@pytest.mark.parametrize("source", ["/nowhere/at/all", "no-such-folder", "./no/such"])
+def test_a_folder_that_is_not_there_says_what_to_pass(info: ModelInfo, source: str) -> None:
     with pytest.raises(TokenizerUnavailableError, match=r"no such folder.*tokenizer=<folder holding tokenizer.json>"):
-        TextTokenizer.load(replace(info, tokenizer=place))
+        TextTokenizer.load(replace(info, tokenizer=source))
 
 
 def test_an_empty_folder_says_what_is_missing(info: ModelInfo, tmp_path: Path) -> None:
@@ -247,9 +247,9 @@ def test_an_empty_folder_says_what_is_missing(info: ModelInfo, tmp_path: Path) -
         TextTokenizer.load(info, tokenizer=tmp_path)
 
 
-@pytest.mark.parametrize(("place", "revision"), [("Qwen/Qwen3-Embedding-0.6B", "abc123"), ("someone/else", None)])
+@pytest.mark.parametrize(("source", "revision"), [("Qwen/Qwen3-Embedding-0.6B", "abc123"), ("someone/else", None)])
 def test_the_hub_is_asked_for_the_checkpoint_s_revision(
-    info: ModelInfo, place: str, revision: str | None, monkeypatch: pytest.MonkeyPatch
+    info: ModelInfo, source: str, revision: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
@@ -259,8 +259,8 @@ def test_the_hub_is_asked_for_the_checkpoint_s_revision(
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     hub = replace(info, source="Qwen/Qwen3-Embedding-0.6B", revision="abc123")
-    TextTokenizer.load(hub, tokenizer=place)
-    assert asked == [(place, "tokenizer.json", revision)]
+    TextTokenizer.load(hub, tokenizer=source)
+    assert asked == [(source, "tokenizer.json", revision)]
 
 
 # --- a Hub that cannot be had: in a process of its own, for its library keeps the connections that it began with -----

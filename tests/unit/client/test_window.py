@@ -32,9 +32,9 @@ def test_there_are_never_more_than_the_window_allows() -> None:
 def test_it_halves_once_for_requests_that_were_refused_together_and_grows_again() -> None:
     async def run() -> None:
         window = Window(16)
-        slots = [await window.enter("bulk") for _ in range(16)]
-        for slot in slots:
-            window.shrink(slot)
+        permits = [await window.enter("bulk") for _ in range(16)]
+        for permit in permits:
+            window.shrink(permit)
             window.leave()
         assert window.limit == 8
         for _ in range(10):
@@ -86,7 +86,7 @@ def test_whoever_gives_up_takes_no_slot_along(most: int, seed: int) -> None:
             if random.random() < 0.7:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for _ in range(most):  # all slots are there
+        for _ in range(most):  # all permits are there
             await asyncio.wait_for(window.enter("bulk"), timeout=10)
 
     asyncio.run(run())
