@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             index = await transport.index(timeout_s=_ASK_S)
             failures: list[Qwen3ClientError] = []
-            for model in _chosen(args.models, index, repository=args.repository):
+            for model in chosen_models(args.models, index, repository=args.repository):
                 try:
                     await _reload(transport, model, timeout_s=args.timeout)
                 except (InferenceError, InvalidInputError) as error:
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(named: Sequence[str], index: Sequence[Mapping[str, Any]], *, repository: Path) -> list[str]:
+def chosen_models(named: Sequence[str], index: Sequence[Mapping[str, Any]], *, repository: Path) -> list[str]:
     """Return the names of the models to load.
 
     Args:

@@ -34,8 +34,8 @@ from ..contract import ServedInfo
 from ..errors import InvalidInputError
 from ..options import ClientOptions
 from ..ranking import RankedDocument, checked_top_k
-from ._extra import missing
-from ._server import Server, check_arguments, checked_server, options_from, secrets_of, without_secrets
+from .extra import missing
+from .server import Server, check_arguments, checked_server, options_from, secrets_of, without_secrets
 
 try:
     from haystack import Document, component, default_from_dict, default_to_dict

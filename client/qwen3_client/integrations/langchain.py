@@ -18,8 +18,8 @@ from ..async_client import AsyncClient
 from ..client import Client
 from ..options import ClientOptions
 from ..ranking import RankedDocument
-from ._extra import missing
-from ._server import Connected, Server, check_arguments, without_secrets
+from .extra import missing
+from .server import Connected, Server, check_arguments, without_secrets
 
 try:
     from langchain_core.callbacks import Callbacks

@@ -21,8 +21,8 @@ from ..client import Client
 from ..errors import InvalidInputError
 from ..options import ClientOptions
 from ..ranking import RankedDocument
-from ._extra import missing
-from ._server import Connected, Server, check_arguments, without_secrets
+from .extra import missing
+from .server import Connected, Server, check_arguments, without_secrets
 
 try:
     from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding

@@ -26,9 +26,9 @@ from ..client import Client
 from ..contract import ServedInfo
 from ..options import ClientOptions, Kind
 from ..prompts import prefix_of, query_prompt
-from ._extra import missing
-from ._server import Connected, Server, check_arguments
+from .extra import missing
 from .sentence_transformers import SentenceTransformer
+from .server import Connected, Server, check_arguments
 
 try:
     from mteb.abstasks.task_metadata import TaskMetadata

@@ -28,7 +28,7 @@ from ..options import ClientOptions
 from ..prompts import prefix_of
 from ..quantization import quantize
 from ..vectors import checked_dimensions, similarity
-from ._server import Connected, Server, check_arguments
+from .server import Connected, Server, check_arguments
 
 if TYPE_CHECKING:
     import torch

@@ -6,11 +6,20 @@ import warnings
 from pathlib import Path
 from typing import ClassVar
 
-from optimum.exporters.onnx import export
-from optimum.exporters.onnx.base import OnnxConfig
-from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
-
+from ..errors import ExportError
 from .model import PortableEmbedding, PortableReranker
+
+try:
+    from optimum.exporters.onnx import export
+    from optimum.exporters.onnx.base import OnnxConfig
+    from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
+except ModuleNotFoundError:
+    raise
+except ImportError as error:
+    raise ExportError(
+        f"--device tensorrt traces with Optimum, which does not fit the other packages here ({error.msg}): install "
+        "qwen3-triton[tensorrt] in an environment of its own"
+    ) from None
 
 TRACED_OPSET = 18  # none of the operators traced means anything else in the graph's own opset, traced_graph.OPSET
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from qwen3_client import AsyncClient, Client, ClientOptions, InvalidInputError, Qwen3ClientError, Tls
-from qwen3_client.integrations._server import Server, check_arguments, options_from, secrets_of, without_secrets
 from qwen3_client.integrations.langchain import Qwen3Embeddings
+from qwen3_client.integrations.server import Server, check_arguments, options_from, secrets_of, without_secrets
 
 BEARER = "open sesame"
 LIBRARIES = {

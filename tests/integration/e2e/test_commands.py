@@ -81,6 +81,23 @@ def test_export_refuses_in_one_line(tmp_path: Path, arguments: list[str], messag
     assert not list(tmp_path.rglob("*.onnx"))
 
 
+def test_a_tracer_that_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> None:
+    """As Optimum in an environment with a transformers that it does not know."""
+    optimum = tmp_path / "modules" / "optimum"
+    (optimum / "exporters" / "onnx").mkdir(parents=True)
+    for folder in (optimum, optimum / "exporters"):
+        (folder / "__init__.py").touch()
+    (optimum / "exporters" / "onnx" / "__init__.py").write_text("from transformers import get_what_is_gone\n")
+    code = f"import sys; sys.path.insert(0, {str(optimum.parent)!r}); from qwen3_client.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "export", "tiny", "--device", "tensorrt"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "install qwen3-triton[tensorrt] in an environment of its own" in done.stderr
+    assert "get_what_is_gone" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("model_repository/*"))
+
+
 def test_a_model_s_folder_is_no_repository(tmp_path: Path) -> None:
     assert qwen3("export", "tiny", cwd=tmp_path).returncode == 0
     for folder in ("model_repository/qwen3_embedding", "model_repository/qwen3_embedding/1"):

@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import pytest
 from qwen3_export import export
@@ -36,8 +38,8 @@ def _family(pid: int) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-def _shared_memory(triton: Triton) -> list[Path]:
-    return list(Path("/dev/shm").glob(f"{triton._id}*"))
+def _shared_memory(server_id: str) -> list[Path]:
+    return list(Path("/dev/shm").glob(f"{server_id}*"))
 
 
 def test_ready_inside_the_block_and_gone_after_it(
@@ -51,12 +53,13 @@ def test_ready_inside_the_block_and_gone_after_it(
         assert triton.grpc_url.startswith("127.0.0.1:")
         family = _family(triton.pid)
         assert len(family) > 1, "the python backend runs its host in a process of its own"
-        assert _shared_memory(triton)
+        server_id = httpx.get(f"{triton.http_url}/v2", trust_env=False).json()["name"]
+        assert _shared_memory(server_id)
         assert list(tmp_path.iterdir())
         listening = {c.laddr.ip for c in family[0].net_connections() if c.status == psutil.CONN_LISTEN}
         assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
     assert not any(process.is_running() for process in family)
-    assert not _shared_memory(triton)
+    assert not _shared_memory(server_id)
     assert not list(tmp_path.iterdir())
     with pytest.raises(ServeError, match="not running"):
         _ = triton.grpc_url
@@ -107,7 +110,8 @@ def test_a_port_lost_after_the_check_is_not_mistaken_for_ours(
     """Another server takes the port in the meantime, and even answers that it is ready."""
     with Triton(repository, threads=1) as other:
         chosen = {name: _free_port() for name in ("http", "grpc", "metrics")}
-        chosen[protocol] = other._ports[protocol]
+        taken = {"http": other.http_url, "grpc": f"//{other.grpc_url}", "metrics": other.metrics_url}
+        chosen[protocol] = urlsplit(taken[protocol]).port
         monkeypatch.setattr("qwen3_serve.triton.server.choose_ports", lambda *_: dict(chosen))
         with pytest.raises(ServeError, match="already in use"):
             Triton(repository, threads=1, http_port=1, grpc_port=1, metrics_port=1).__enter__()
@@ -172,7 +176,8 @@ def test_it_gives_up_when_loading_takes_too_long(repository: Path) -> None:
     triton = Triton(repository, ready_timeout_s=0.01)
     with pytest.raises(ServeError, match="not ready within"):
         triton.__enter__()
-    assert triton._process is None
+    with pytest.raises(ServeError, match="not running"):
+        triton.wait()
 
 
 # -- the command --------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def test_reload_takes_what_is_loaded_and_what_was_exported_since(index: list[dic
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").touch()
     (tmp_path / "empty").mkdir()
-    chosen = reload._chosen
+    chosen = reload.chosen_models
     assert chosen([], index, repository=tmp_path) == ["loaded", "fresh"]
     assert chosen([], index, repository=tmp_path / "elsewhere") == ["loaded"]
     assert chosen(["gone", "empty", "gone"], index, repository=tmp_path) == ["gone", "empty"]
