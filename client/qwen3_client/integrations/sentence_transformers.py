@@ -13,8 +13,7 @@ model raise an error.
 """
 
 from collections.abc import Mapping, Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +28,7 @@ from ..prompts import prefix_of
 from ..quantization import quantize
 from ..vectors import checked_dimensions, similarity
 from .server import Connected, Server, check_arguments
+from .tensors import import_torch, is_tensor, unit_vectors
 
 if TYPE_CHECKING:
     import torch
@@ -152,7 +152,7 @@ class SentenceTransformer(Connected):
         vectors: NDArray[Any] = rows if precision == "float32" else quantize(rows, precision)
         if convert_to_numpy and not convert_to_tensor:
             return vectors[0] if isinstance(sentences, str) else vectors
-        tensor = _torch().from_numpy(vectors)
+        tensor = import_torch().from_numpy(vectors)
         if isinstance(sentences, str):
             return tensor[0]
         return tensor if convert_to_tensor else list(tensor)
@@ -229,18 +229,18 @@ class SentenceTransformer(Connected):
 
     def similarity(self, embeddings1: "ArrayLike | torch.Tensor", embeddings2: "ArrayLike | torch.Tensor") -> Any:  # noqa: ANN401 - a tensor where one was given, else an array
         """Return the cosine of every vector of one side with every vector of the other, `[n, m]`."""
-        scores = similarity(_unit(embeddings1), _unit(embeddings2))
-        return _torch().from_numpy(scores) if _is_tensor(embeddings1) or _is_tensor(embeddings2) else scores
+        scores = similarity(unit_vectors(embeddings1), unit_vectors(embeddings2))
+        return import_torch().from_numpy(scores) if is_tensor(embeddings1) or is_tensor(embeddings2) else scores
 
     def similarity_pairwise(
         self, embeddings1: "ArrayLike | torch.Tensor", embeddings2: "ArrayLike | torch.Tensor"
     ) -> Any:  # noqa: ANN401 - as above
         """Return the cosine of each vector of one side with the vector of the other at the same index, `[n]`."""
-        left, right = _unit(embeddings1), _unit(embeddings2)
+        left, right = unit_vectors(embeddings1), unit_vectors(embeddings2)
         if left.shape != right.shape:
             raise InvalidInputError(f"pairs need equal shapes, not {list(left.shape)} and {list(right.shape)}")
         scores: NDArray[np.float32] = (left * right).sum(axis=-1)
-        return _torch().from_numpy(scores) if _is_tensor(embeddings1) or _is_tensor(embeddings2) else scores
+        return import_torch().from_numpy(scores) if is_tensor(embeddings1) or is_tensor(embeddings2) else scores
 
     def _prefix(self, *, prompt: str | None, prompt_name: str | None) -> str:
         if prompt is not None and prompt_name is not None:
@@ -285,7 +285,7 @@ class SentenceTransformer(Connected):
             else:
                 rows[empty] = client.encode_tokens([[info.eos_token_id]], dimensions=rows.shape[1])
         rows = np.ascontiguousarray(rows[:, :kept])
-        return _unit(rows) if is_normalised and not info.is_normalized else rows
+        return unit_vectors(rows) if is_normalised and not info.is_normalized else rows
 
 
 def _checked_sentence(sentence: object, *, index: int) -> str:
@@ -296,25 +296,3 @@ def _checked_sentence(sentence: object, *, index: int) -> str:
 def _refuse_unless(is_possible: bool, argument: str, instead: str) -> None:  # noqa: FBT001 - a call reads as a sentence
     if not is_possible:
         raise InvalidInputError(f"a remote model does not support {argument}: leave it out to get {instead}")
-
-
-def _unit(embeddings: "ArrayLike | torch.Tensor") -> NDArray[np.float32]:
-    """Return vectors as float32 of norm 1. A zero vector stays zero."""
-    array = np.asarray(embeddings.detach().cpu() if _is_tensor(embeddings) else embeddings, np.float32)
-    norms = np.linalg.norm(array, axis=-1, keepdims=True)
-    unit: NDArray[np.float32] = np.divide(array, norms, out=np.zeros_like(array), where=norms > 0)
-    return unit
-
-
-def _is_tensor(embeddings: object) -> "TypeGuard[torch.Tensor]":
-    return type(embeddings).__module__ == "torch"  # asked this way so that torch is not imported for it
-
-
-def _torch() -> ModuleType:
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "tensors need torch: pip install torch, or leave out convert_to_numpy and convert_to_tensor"
-        ) from error
-    return torch
