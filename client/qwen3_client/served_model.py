@@ -105,7 +105,7 @@ class ServedModel(Generic[InfoT]):
 
     Attributes:
         stated: what the model's config said.
-        terms: the same, but for the fingerprint where an older version answers.
+        terms: the same, except for the fingerprint where an older version answers.
         info: what the model says about itself.
         cut_counter: counts what is cut off from the ends of texts; None, the initial value, to not count.
     """

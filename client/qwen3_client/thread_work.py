@@ -1,7 +1,7 @@
 """Work on another thread that ends when nobody waits for it any more.
 
 Cancelling a coroutine that awaits `asyncio.to_thread` leaves the thread running. Here the thread is told, and the
-coroutine ends after it, so that whoever counts running work counts what really runs. This module knows nothing about
+coroutine ends after it, so that work that still runs is never counted as ended. This module knows nothing about
 what is done.
 """
 

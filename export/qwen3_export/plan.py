@@ -130,7 +130,7 @@ def check_device(checkpoint: Checkpoint, kind: Kind, device: Device) -> None:
     if not is_causal and device != "cpu":
         raise ExportError(
             f"{checkpoint.folder} has full attention, not causal attention, which --device {device} does not support; "
-            "export it for cpu, or bring a causal model"
+            "export it for cpu, or use a causal model"
         )
     if device == "tensorrt" and checkpoint.geometry.rope.yarn is not None:
         raise ExportError(
@@ -146,7 +146,7 @@ def check_device(checkpoint: Checkpoint, kind: Kind, device: Device) -> None:
         )
     if not is_causal and not (checkpoint.saved_folder / MODULES).is_file():
         raise ExportError(
-            f"{checkpoint.folder} has full attention, but no {MODULES} that says how its tokens are pooled; bring the "
+            f"{checkpoint.folder} has full attention, but no {MODULES} that says how its tokens are pooled; use the "
             "whole folder that sentence-transformers saved"
         )
     if device == "tensorrt" and checkpoint.modules != PLAIN:

@@ -62,7 +62,7 @@ def pair_prompt(folder: Path, *, tokenizer_folder: Path) -> PairPrompt:
     if found is None and (folder / MODULES).is_file():
         raise ExportError(
             f"{folder / TRANSFORMER_CONFIG} has modality_config.message, but {tokenizer_folder} holds no chat template "
-            "that takes a query and a document; bring the chat template that the model was trained with"
+            "that takes a query and a document; use the chat template that the model was trained with"
         )
     if found is None:
         if instruction:
@@ -115,7 +115,7 @@ def _joined(folder: Path, tokenizer_folder: Path, prompt: str) -> PairPrompt:
     if not between:
         raise ExportError(
             f"{folder / TRANSFORMER_CONFIG} has no modality_config.message, so sentence-transformers reads a pair as "
-            "the tokens of the query and at once those of the document, which no prompt template can say; bring one "
+            "the tokens of the query and at once those of the document, which no prompt template can say; use one "
             "with a chat template for pairs, or, if its users put Qwen3-Reranker's prompt around the texts themselves, "
             f"remove {MODULES} to export it for that prompt"
         )
@@ -129,7 +129,7 @@ def _checked(chat: _ChatTemplate, instruction: str | None, *, folder: Path) -> P
     usual = chat.render(instruction, _QUERY, _DOCUMENT)
     if DATE in usual:
         raise ExportError(
-            f"the chat template in {folder} prints the current date, which would stay that of the export; bring a "
+            f"the chat template in {folder} prints the current date, which would stay that of the export; use a "
             "template without strftime_now"
         )
     named = chat.render(_INSTRUCTION, _QUERY, _DOCUMENT)

@@ -215,7 +215,7 @@ def _read_tensors(folder: Path) -> dict[str, StoredTensor]:
             short = name.removeprefix("model.")
             if short in tensors:
                 raise ExportError(
-                    f"{folder} holds {short} twice, in {tensors[short].path.name} and in {path.name}; bring a "
+                    f"{folder} holds {short} twice, in {tensors[short].path.name} and in {path.name}; use a "
                     "checkpoint that has each tensor once"
                 )
             tensors[short] = stored
@@ -224,7 +224,7 @@ def _read_tensors(folder: Path) -> dict[str, StoredTensor]:
 
 def _gguf_error(source: str) -> ExportError:
     return ExportError(
-        f"{source} is in GGUF, whose weights are quantized for llama.cpp; bring the folder with safetensors from which "
+        f"{source} is in GGUF, whose weights are quantized for llama.cpp; use the folder with safetensors from which "
         "it was made, and let export quantize it, with --precision int8"
     )
 
@@ -241,6 +241,6 @@ def _check_names(folder: Path, tensors: Mapping[str, StoredTensor], *, layers: i
     if unknown:
         more = f" and {len(unknown) - 1} more tensors" if len(unknown) > 1 else ""
         raise ExportError(
-            f"{folder} holds {unknown[0]}{more}, which a Qwen3 model of {layers} layers does not have; bring a model "
+            f"{folder} holds {unknown[0]}{more}, which a Qwen3 model of {layers} layers does not have; use a model "
             "that transformers loads without unexpected weights"
         )

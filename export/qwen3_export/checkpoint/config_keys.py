@@ -177,21 +177,21 @@ def check_keys(config: Mapping[str, Any]) -> None:
     """Make sure that config.json describes a plain Qwen3 decoder, and holds nothing that is not understood.
 
     Raises:
-        ExportError: It does not; the message names the key, and says what to bring instead.
+        ExportError: It does not; the message names the key, and says what to use instead.
     """
     _check_family(config)
     _check_forms(config)
     _check_quantization(config.get("quantization_config"))
     if config.get("auto_map"):
         raise ExportError(
-            "config.json names Python code of its own in auto_map, which export does not run; bring a folder that "
+            "config.json names Python code of its own in auto_map, which export does not run; use a folder that "
             "transformers loads without trust_remote_code"
         )
     expected = {"hidden_act": "silu", "attention_bias": False, **_PLAIN}
     for key, plain in expected.items():
         if config.get(key) not in (None, plain):
             raise ExportError(
-                f"config.json has {key} = {config[key]!r}, which export does not support; bring a model where it is "
+                f"config.json has {key} = {config[key]!r}, which export does not support; use a model where it is "
                 f"{plain!r}"
             )
     known = USED.union(OF_CLASSIFIERS, expected, *IRRELEVANT.values(), {"quantization_config", "auto_map"})
@@ -199,7 +199,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
         if key not in known and value is not None:
             raise ExportError(
                 f"config.json has {key} = {value!r}, which export does not know; remove the key if it changes nothing "
-                "that the model computes, or bring a plain Qwen3 model"
+                "that the model computes, or use a plain Qwen3 model"
             )
 
 
@@ -209,13 +209,13 @@ def _check_family(config: Mapping[str, Any]) -> None:
         reason = _MODEL_TYPES.get(str(model_type), "is not of the family Qwen3")
         raise ExportError(
             f"config.json has model_type = {model_type!r}: the model {reason}, and export takes Qwen3 text models "
-            "only; bring one, such as Qwen/Qwen3-Embedding-0.6B or a fine-tune of it"
+            "only; use one, such as Qwen/Qwen3-Embedding-0.6B or a fine-tune of it"
         )
     architectures = config.get("architectures")
     for architecture in architectures if isinstance(architectures, list) else ():
         if architecture not in _ARCHITECTURES:
             raise ExportError(
-                f"config.json has the architecture {architecture}, which export does not know; bring a model that "
+                f"config.json has the architecture {architecture}, which export does not know; use a model that "
                 f"transformers saved as one of {', '.join(_ARCHITECTURES)}"
             )
 
@@ -236,5 +236,5 @@ def _check_quantization(config: object) -> None:
     method = str(config.get("quant_method", "an unknown method")) if isinstance(config, Mapping) else repr(config)
     raise ExportError(
         f"config.json has a quantization_config: the weights were quantized with {_QUANTIZERS.get(method, method)}; "
-        "bring the checkpoint in bfloat16 from which they were made, and let export quantize it, with --precision int8"
+        "use the checkpoint in bfloat16 from which they were made, and let export quantize it, with --precision int8"
     )

@@ -124,5 +124,5 @@ def _check_windows(config: Mapping[str, Any], geometry: Geometry) -> None:
         if layer_type != "full_attention" and (window is None or window < geometry.max_tokens):
             raise ExportError(
                 f"config.json has layers with {layer_type} and sliding_window = {window}, which export does not "
-                "support; bring a model whose layers all attend to the whole text"
+                "support; use a model whose layers all attend to the whole text"
             )

@@ -77,7 +77,7 @@ def read_pooling(folder: Path, *, hidden: int) -> Pooling:
     if config.get("include_prompt", True) is not True:
         raise ExportError(
             f"{path} has include_prompt = {config['include_prompt']!r}, which leaves the prompt out of pooling; export "
-            "does not support that: bring a model that pools all tokens"
+            "does not support that: use a model that pools all tokens"
         )
     stated = config.get("pooling_mode")
     flagged = [mode for flag, mode in POOLING_FLAGS.items() if config.get(flag)]
@@ -89,12 +89,12 @@ def read_pooling(folder: Path, *, hidden: int) -> Pooling:
         )
     if len(modes) != 1:
         raise ExportError(
-            f"{path} joins {len(modes)} poolings, {' and '.join(map(str, modes))}; export supports one: bring a model "
+            f"{path} joins {len(modes)} poolings, {' and '.join(map(str, modes))}; export supports one: use a model "
             "that pools in one way"
         )
     if modes[0] not in get_args(Pooling):
         raise ExportError(
-            f"{path} asks for the pooling {modes[0]!r}; export supports lasttoken, mean and cls: bring a model with "
+            f"{path} asks for the pooling {modes[0]!r}; export supports lasttoken, mean and cls: use a model with "
             "one of them"
         )
     return cast(Pooling, modes[0])
@@ -115,7 +115,7 @@ def read_dense(folder: Path, name: str, *, inputs: int) -> DenseLayer:
     _refuse_other_features(path, config)
     if config.get("use_residual"):
         raise ExportError(
-            f"{path} has use_residual = true, which export does not support; bring a model with plain Dense modules"
+            f"{path} has use_residual = true, which export does not support; use a model with plain Dense modules"
         )
     if config.get("in_features") != inputs or not isinstance(config.get("out_features"), int):
         raise ExportError(
@@ -127,7 +127,7 @@ def read_dense(folder: Path, name: str, *, inputs: int) -> DenseLayer:
     activation = _ACTIVATIONS.get(stated.rpartition(".")[2]) if stated.startswith("torch.nn.") else None
     if activation is None:
         raise ExportError(
-            f"{path} has the activation {stated}; export supports torch's {', '.join(_ACTIVATIONS)}: bring a model "
+            f"{path} has the activation {stated}; export supports torch's {', '.join(_ACTIVATIONS)}: use a model "
             "with one of them"
         )
     return DenseLayer(
@@ -182,7 +182,7 @@ def _refuse_other_features(path: Path, config: Mapping[str, Any]) -> None:
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, _SENTENCE):
             raise ExportError(
-                f"{path} has {key} = {config[key]!r}; export supports modules that read and write {_SENTENCE}: bring a "
+                f"{path} has {key} = {config[key]!r}; export supports modules that read and write {_SENTENCE}: use a "
                 "model of single vectors"
             )
 

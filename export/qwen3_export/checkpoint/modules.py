@@ -73,11 +73,11 @@ def read_modules(folder: Path, *, hidden: int) -> Modules:
     if kinds[:2] != ["Transformer", "Pooling"] or any(kind in ("Transformer", "Pooling") for kind in kinds[2:]):
         raise ExportError(
             f"{folder / MODULES} lists {', '.join(kinds)}; export takes a Transformer, a Pooling, and after them any "
-            "number of Dense and a Normalize: bring a model of this form"
+            "number of Dense and a Normalize: use a model of this form"
         )
     if "Normalize" in kinds[:-1]:
         raise ExportError(
-            f"{folder / MODULES} has a module after Normalize, which export does not support; bring a model whose last "
+            f"{folder / MODULES} has a module after Normalize, which export does not support; use a model whose last "
             "module is Normalize, or that has none"
         )
     pooling = read_pooling(folder / listed[1][1], hidden=hidden)
@@ -133,16 +133,16 @@ def _module(folder: Path, entry: Mapping[str, Any], kinds: Sequence[str] = _KIND
     kind = name.rpartition(".")[2]
     if not name.startswith("sentence_transformers.") or kind not in kinds:
         raise ExportError(
-            f"{path} has a module of the type {name}, which export does not support; bring a model whose modules are "
+            f"{path} has a module of the type {name}, which export does not support; use a model whose modules are "
             f"sentence-transformers' own {', '.join(kinds[:-1])} and {kinds[-1]}"
         )
     if entry.get("kwargs"):
         raise ExportError(
-            f"{path} passes {entry['kwargs']} to {where or kind} for each text, which export does not support; bring a "
+            f"{path} passes {entry['kwargs']} to {where or kind} for each text, which export does not support; use a "
             "model saved without kwargs"
         )
     if PurePosixPath(where).is_absolute() or ".." in PurePosixPath(where).parts:
-        raise ExportError(f"{path} names a folder outside the checkpoint, {where}; bring a model saved in one folder")
+        raise ExportError(f"{path} names a folder outside the checkpoint, {where}; use a model saved in one folder")
     if kind == "Transformer" and where not in ("", "."):
         raise ExportError(
             f"{path} has the weights in {where}; save the model again with sentence-transformers, which writes them "
@@ -162,6 +162,6 @@ def _check_left_over(folder: Path, *, hidden: int) -> None:
     else:
         return
     raise ExportError(
-        f"{folder} {asks}, but there is no {MODULES} that lists it; bring the whole folder that sentence-transformers "
+        f"{folder} {asks}, but there is no {MODULES} that lists it; use the whole folder that sentence-transformers "
         "saved"
     )

@@ -143,7 +143,7 @@ def _read_yarn(rope: Mapping[str, Any], key: str, *, positions: int | None) -> Y
     if kind not in ("default", "yarn"):
         native = rope.get("original_max_position_embeddings", "its native number of")
         raise ExportError(
-            f"config.json asks for {kind!r} rope scaling in {key}, which export does not support; bring a config.json "
+            f"config.json asks for {kind!r} rope scaling in {key}, which export does not support; use a config.json "
             f"without it, and with max_position_embeddings for {native} tokens"
         )
     stated = {name: value for name, value in rope.items() if name not in ("rope_type", "type", "rope_theta")}
@@ -153,7 +153,7 @@ def _read_yarn(rope: Mapping[str, Any], key: str, *, positions: int | None) -> Y
     for name, value in stated.items():
         if name not in of_yarn:
             raise ExportError(
-                f"config.json has {name} = {value!r} in {key}, which export does not support; bring a model whose "
+                f"config.json has {name} = {value!r} in {key}, which export does not support; use a model whose "
                 "rotary embedding is plain, or scaled by yarn"
             )
         if value is not None and not FORMS[of_yarn[name]](value):

@@ -58,7 +58,7 @@ _OTHERS_OF_RERANKERS = {TRANSFORMER_CONFIG: {"processing_kwargs"}, MODEL_CONFIG:
 _TOKENIZER = {"truncation_side": "right", "split_special_tokens": False, "add_prefix_space": False}
 _REMEDIES = {
     "truncate_dim": "remove the key, and ask the client for `dimensions`",
-    "do_lower_case": "bring a model that reads texts as they are",
+    "do_lower_case": "use a model that reads texts as they are",
 }
 
 
@@ -120,7 +120,7 @@ def template_options(folder: Path) -> dict[str, Any]:
     if not isinstance(options, dict) or processing.keys() - {"chat_template"}:
         raise ExportError(
             f"{path} has processing_kwargs = {processing!r}, of which export supports chat_template alone, with the "
-            "template's name and variables; bring a plain reranker of texts"
+            "template's name and variables; use a plain reranker of texts"
         )
     if not isinstance(options.get("chat_template"), str | None):
         raise ExportError(f"{path} has a chat_template in processing_kwargs that is not a text; correct it")
@@ -138,13 +138,13 @@ def check_tokenizer_config(folder: Path) -> None:
     config = read_object_if_there(path)
     if config.get("auto_map"):
         raise ExportError(
-            f"{path} names Python code of its own in auto_map, which export does not run; bring a tokenizer that "
+            f"{path} names Python code of its own in auto_map, which export does not run; use a tokenizer that "
             "transformers loads without trust_remote_code"
         )
     for key, plain in _TOKENIZER.items():
         if config.get(key) not in (None, plain):
             raise ExportError(
-                f"{path} has {key} = {config[key]!r}, and clients read texts as with {plain!r}; bring a model that was "
+                f"{path} has {key} = {config[key]!r}, and clients read texts as with {plain!r}; use a model that was "
                 "trained so, or set the key if training did not depend on it"
             )
     if named := _named_tokens(config):
@@ -178,7 +178,7 @@ def check_sentence_config(folder: Path, *, kind: Literal["embedding", "reranker"
         others = _OTHERS_KNOWN[file] | (_OTHERS_OF_RERANKERS[file] if kind == "reranker" else set())
         for key, value in config.items():
             if key in plain and value not in plain[key]:
-                remedy = _REMEDIES.get(key, f"bring a plain {kind}{' model' * (kind == 'embedding')} of texts")
+                remedy = _REMEDIES.get(key, f"use a plain {kind}{' model' * (kind == 'embedding')} of texts")
                 raise ExportError(f"{folder / file} has {key} = {value!r}, which export does not support; {remedy}")
             if key not in plain and key not in others and value is not None:
                 raise ExportError(
@@ -195,13 +195,13 @@ def _check_modality(path: Path, modalities: object, kind: str) -> None:
     text = modalities.get("text") if isinstance(modalities, Mapping) else None
     if modalities is not None and text != {"method": "forward", "method_output_name": output}:
         raise ExportError(
-            f"{path} has modality_config.text = {text!r}, which export does not support; bring a model that reads the "
+            f"{path} has modality_config.text = {text!r}, which export does not support; use a model that reads the "
             f"{what} of texts"
         )
     # sentence-transformers 6 writes it for every tokenizer with a chat template, and then renders all texts with that.
     if kind == "embedding" and isinstance(modalities, Mapping) and "message" in modalities:
         raise ExportError(
             f"{path} has modality_config.message, with which sentence-transformers puts each text into the tokenizer's "
-            "chat template and appends no end token, which export does not support; bring a model trained on plain "
+            "chat template and appends no end token, which export does not support; use a model trained on plain "
             "texts, saved from a tokenizer without a chat template"
         )

@@ -91,7 +91,7 @@ class StoredTensor:
         magnitude = np.iinfo(unsigned).max >> 1
         if values.size and (values.view(unsigned) & unsigned.type(magnitude)).max() >= infinity:
             raise ExportError(
-                f"{self.path} holds NaN or infinity in {self.name}, so that every text would fail; bring a checkpoint "
+                f"{self.path} holds NaN or infinity in {self.name}, so that every text would fail; use a checkpoint "
                 "whose training did not diverge, or download the file again"
             )
 

@@ -36,7 +36,7 @@ def eos_token_id(checkpoint: Checkpoint) -> int:
     if closed[:-1] != plain:
         raise ExportError(
             f"{checkpoint.tokenizer_folder}/tokenizer.json does not append one end token to a text, and clients "
-            "support no other embedding models; if the model was trained with an end token, as Qwen3-Embedding, bring "
+            "support no other embedding models; if the model was trained with an end token, as Qwen3-Embedding, use "
             "its own tokenizer, and add --kind reranker if this is a reranker"
         )
     return _inside(checkpoint, closed[-1])

@@ -88,7 +88,8 @@ def test_a_tracer_that_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> No
     for folder in (optimum, optimum / "exporters"):
         (folder / "__init__.py").touch()
     (optimum / "exporters" / "onnx" / "__init__.py").write_text("from transformers import get_what_is_gone\n")
-    code = f"import sys; sys.path.insert(0, {str(optimum.parent)!r}); from qwen3_client.cli import main; exit(main.main())"
+    modules = str(optimum.parent)
+    code = f"import sys; sys.path.insert(0, {modules!r}); from qwen3_client.cli import main; sys.exit(main.main())"
     command = [sys.executable, "-c", code, "export", "tiny", "--device", "tensorrt"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1

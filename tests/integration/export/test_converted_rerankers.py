@@ -301,7 +301,7 @@ def test_pairs_that_the_library_joins_without_a_token_between_are_refused(tmp_pa
     model = CrossEncoder(str(folder), device="cpu")
     (ids,) = model.preprocess([("I say y", "es")])["input_ids"].tolist()
     assert ids == [*model.tokenizer.encode("I say y")[:-1], *model.tokenizer.encode("es")[:-1]]
-    with pytest.raises(ExportError, match=r"no modality_config.message.*at once.*bring one with a chat template"):
+    with pytest.raises(ExportError, match=r"no modality_config.message.*at once.*use one with a chat template"):
         export(str(folder), repository=tmp_path)
 
 

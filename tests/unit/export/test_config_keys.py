@@ -97,17 +97,17 @@ def test_both_names_of_full_attention_are_read(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"model_type": "qwen2"}, "the older family Qwen2, .* bring one"),
-        ({"model_type": "qwen3_vl"}, "reads images too, .* bring one"),
-        ({"model_type": "qwen3_moe"}, "mixture of experts, .* bring one"),
-        ({"model_type": "bert"}, "not of the family Qwen3, .* bring one"),
-        ({"architectures": ["VoyageQwen3BidirectionalEmbedModel"]}, "VoyageQwen3.*; bring a model"),
+        ({"model_type": "qwen2"}, "the older family Qwen2, .* use one"),
+        ({"model_type": "qwen3_vl"}, "reads images too, .* use one"),
+        ({"model_type": "qwen3_moe"}, "mixture of experts, .* use one"),
+        ({"model_type": "bert"}, "not of the family Qwen3, .* use one"),
+        ({"architectures": ["VoyageQwen3BidirectionalEmbedModel"]}, "VoyageQwen3.*; use a model"),
         ({"auto_map": {"AutoModel": "modeling.Model"}}, "auto_map, .* without trust_remote_code"),
-        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "with GPTQ; bring .* bfloat16"),
-        ({"quantization_config": {"quant_method": "awq"}}, "with AWQ; bring"),
-        ({"quantization_config": {"quant_method": "fp8"}}, "with FP8; bring"),
-        ({"quantization_config": {"quant_method": "compressed-tensors"}}, "with compressed-tensors; bring"),
-        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "'dynamic' rope scaling in rope_scaling.*; bring"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "with GPTQ; use .* bfloat16"),
+        ({"quantization_config": {"quant_method": "awq"}}, "with AWQ; use"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "with FP8; use"),
+        ({"quantization_config": {"quant_method": "compressed-tensors"}}, "with compressed-tensors; use"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "'dynamic' rope scaling in rope_scaling.*; use"),
         ({"rope_scaling": {"type": "yarn"}}, "yarn in rope_scaling without a factor"),
         (
             {"rope_scaling": {"type": "yarn", "factor": "4"}},
@@ -127,7 +127,7 @@ def test_both_names_of_full_attention_are_read(changes: dict[str, Any]) -> None:
                 },
                 "rope_theta": None,
             },
-            "'llama3' rope scaling in rope_parameters.*; bring .* for 32768 tokens",
+            "'llama3' rope scaling in rope_parameters.*; use .* for 32768 tokens",
         ),
         ({"rope_parameters": {"rope_theta": 1e6, "partial_rotary_factor": 0.5}}, "partial_rotary_factor = 0.5"),
         ({"rope_parameters": {"rope_theta": 1e4}}, "two values of rope_theta"),
@@ -291,7 +291,7 @@ def test_gguf_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model-Q8_0.gguf"
     file.write_bytes(b"GGUF")
     for source in (tmp_path, file):
-        with pytest.raises(ExportError, match=r"GGUF, .*; bring the folder with safetensors"):
+        with pytest.raises(ExportError, match=r"GGUF, .*; use the folder with safetensors"):
             export(str(source), repository=tmp_path / "repository")
 
 
