@@ -92,7 +92,7 @@ def latencies(client: Client) -> None:
 def throughputs() -> None:
     """Print how many texts one worker answers in a second."""
     print(f"\n`/v1/embeddings`, {CLIENTS} clients, one worker\n")
-    print("| texts a request | requests/s | texts/s |\n|---|---|---|")
+    print("| texts per request | requests/s | texts/s |\n|---|---|---|")
     for size in SIZES:
         body: dict[str, object] = {
             "input": [f"{QUERY} {number}" for number in range(size)],

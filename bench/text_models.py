@@ -72,7 +72,7 @@ def measure(triton: Triton) -> None:
 
 
 def one_round(way: Callable[[str], object], *, words: int, callers: int, turn: int) -> tuple[list[float], float]:
-    """Send the requests of one round; return the seconds of each and the requests a second."""
+    """Send the requests of one round; return the seconds of each and the requests per second."""
     taken: list[float] = []
     ready = threading.Barrier(callers + 1)
 

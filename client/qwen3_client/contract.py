@@ -137,9 +137,7 @@ class ServedInfo:
             info = cls(name=name, **_read_parameters(config, kind=cls))
             for output, shape in shapes.items():
                 if shape != [info.output_width]:
-                    raise _UnfitError(
-                        f"its output {output!r} has shape {shape}, not [{info.output_width}] as it should"
-                    )
+                    raise _UnfitError(f"its output {output!r} has shape {shape}, not [{info.output_width}]")
         except _UnfitError as reason:
             raise ContractMismatchError(
                 f"the served model {name!r} does not work with this client as its {cls.NOUN}: {reason}; "

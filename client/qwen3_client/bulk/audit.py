@@ -191,7 +191,9 @@ def dtype_of(vectors: NDArray[Any], stated: object) -> Dtype:
 
 def _sample_of_npy(path: Path, *, count: int, text_column: str, corpus: Path | None, id_column: str | None) -> Sample:
     if corpus is None or id_column is not None:
-        raise InvalidInputError(f"{path} holds vectors alone, in the order of the corpus: name that, and no ids")
+        raise InvalidInputError(
+            f"{path} holds only vectors, in the order of the corpus: name the corpus, and no column of ids"
+        )
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:

@@ -56,7 +56,7 @@ class PackedModel:
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="packed-model")
 
     def is_stale(self) -> bool:
-        """Whether another model has been exported to the directory, so that what was loaded fits it no more.
+        """Whether another model has been exported to the directory, so that what was loaded no longer fits it.
 
         While the directory is being replaced, the model in Triton is still the one that was loaded.
         """

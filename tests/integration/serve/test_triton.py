@@ -111,7 +111,9 @@ def test_a_port_lost_after_the_check_is_not_mistaken_for_ours(
     with Triton(repository, threads=1) as other:
         chosen = {name: _free_port() for name in ("http", "grpc", "metrics")}
         taken = {"http": other.http_url, "grpc": f"//{other.grpc_url}", "metrics": other.metrics_url}
-        chosen[protocol] = urlsplit(taken[protocol]).port
+        port = urlsplit(taken[protocol]).port
+        assert port is not None
+        chosen[protocol] = port
         monkeypatch.setattr("qwen3_serve.triton.server.choose_ports", lambda *_: dict(chosen))
         with pytest.raises(ServeError, match="already in use"):
             Triton(repository, threads=1, http_port=1, grpc_port=1, metrics_port=1).__enter__()

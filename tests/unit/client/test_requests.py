@@ -22,7 +22,7 @@ TEXTS = ["a", "bb", "c", "dd", "eee", "f", "g", "h", "i"]  # six of one length, 
 
 @pytest.fixture
 def batching(config: dict[str, Any], transport: SlowTransport) -> SlowTransport:
-    """A transport whose embedding model takes four texts a request."""
+    """A transport whose embedding model takes four texts per request."""
     config["max_batch_size"] = 4
     return transport
 
