@@ -1,11 +1,6 @@
-"""Other people's clients against the text models of `serve --text`, in environments without Python of ours."""
+"""Other people's clients at their newest versions send texts to the text models of `serve --text`."""
 
-import json
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,25 +8,19 @@ from qwen3_client import Client
 from qwen3_export import export
 from qwen3_serve import Triton
 from qwen3_serve.triton.text_tensors import TextTensors
-from support.environments import clean_environment, make_environment
+from support.clients import DOCUMENTS, Program, Report, python_version, run_python
 from support.qwen_tokenizer import build_qwen_tokenizer
 from support.random_checkpoints import make_random_checkpoint
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
 
-DOCUMENTS = ["Venus is the hottest planet.", "Юпитер — планета 🪐", "日本語のテキスト"]
+LITELLM = ("litellm",)
+TRITON = ("tritonclient[http]", "numpy")
 
-START = """
-import json, os, sys
-url, documents = json.loads(sys.argv[1])
-os.environ["NO_PROXY"] = "*"
-"""
-
-# What each library embeds `documents` as; the program prints the vectors.
-EMBEDDING = {
-    "litellm": (
+PROGRAMS = {
+    "embedding, triton": Program(
+        LITELLM,
         "document",
-        ("litellm",),
         """
 import litellm
 answer = litellm.embedding(
@@ -40,9 +29,9 @@ answer = litellm.embedding(
 print(json.dumps([each["embedding"] for each in answer.data]))
 """,
     ),
-    "litellm, queries": (
+    "embedding, triton, queries": Program(
+        LITELLM,
         "query",
-        ("litellm",),
         """
 import litellm
 answer = litellm.embedding(
@@ -51,12 +40,54 @@ answer = litellm.embedding(
 print(json.dumps([each["embedding"] for each in answer.data]))
 """,
     ),
+    "InferenceRESTClient, queries": Program(
+        ("kserve",),
+        "query",
+        """
+import asyncio
+from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
+texts = InferInput(name="input_text", shape=[len(documents)], datatype="BYTES", data=documents)
+request = InferRequest(infer_inputs=[texts], model_name="qwen3_embedding_text", parameters={"kind": "query"})
+client = InferenceRESTClient(RESTConfig(protocol="v2", timeout=60))
+answer = asyncio.run(client.infer(url, request, model_name="qwen3_embedding_text"))
+print(json.dumps(answer.outputs[0].as_numpy().tolist()))
+""",
+    ),
+    # LlamaIndex's NvidiaTritonEmbedding calls the two clients of this package in this way.
+    "InferenceServerClient, http": Program(
+        TRITON,
+        "document",
+        """
+import numpy as np
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+texts = InferInput("input_text", [len(documents)], "BYTES")
+texts.set_data_from_numpy(np.array(documents, dtype=np.object_))
+client = InferenceServerClient(url.removeprefix("http://"))
+answer = client.infer("qwen3_embedding_text", [texts], outputs=[InferRequestedOutput("embedding")])
+print(json.dumps(answer.as_numpy("embedding").tolist()))
+""",
+    ),
+    "InferenceServerClient, http, awaited": Program(
+        TRITON,
+        "query",
+        """
+import asyncio
+import numpy as np
+from tritonclient.http.aio import InferenceServerClient, InferInput, InferRequestedOutput
+texts = InferInput("input_text", [len(documents)], "BYTES")
+texts.set_data_from_numpy(np.array(documents, dtype=np.object_))
+async def ask():
+    async with InferenceServerClient(url.removeprefix("http://")) as client:
+        return await client.infer("qwen3_embedding_text_query", [texts], outputs=[InferRequestedOutput("embedding")])
+print(json.dumps(asyncio.run(ask()).as_numpy("embedding").tolist()))
+""",
+    ),
 }
 
 
 @pytest.fixture(scope="module")
-def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    folder = tmp_path_factory.mktemp("genuine")
+def text_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    folder = tmp_path_factory.mktemp("genuine-text")
     checkpoint = make_random_checkpoint(folder / "checkpoint", vocab_size=151669)
     build_qwen_tokenizer().save(str(checkpoint / "tokenizer.json"))
     export(str(checkpoint), repository=folder / "repository", kind="embedding")
@@ -64,28 +95,12 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def environments() -> Iterator[dict[tuple[str, ...], Path]]:
-    """The interpreters of the environments that are made already, by their requirements."""
-    made: dict[tuple[str, ...], Path] = {}
-    yield made
-    for python in made.values():
-        shutil.rmtree(python.parents[1])
-
-
-@pytest.mark.parametrize("name", EMBEDDING)
-def test_a_library_embeds(triton: Triton, environments: dict[tuple[str, ...], Path], name: str) -> None:
-    kind, requirements, program = EMBEDDING[name]
-    if requirements not in environments:
-        environments[requirements] = make_environment(Path(tempfile.mkdtemp(prefix="client-")) / "venv", *requirements)
-    done = subprocess.run(
-        [environments[requirements], "-c", START + program, json.dumps([triton.http_url, DOCUMENTS])],
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    with Client(triton.grpc_url) as client:
-        expected = client.encode_query(DOCUMENTS) if kind == "query" else client.encode_document(DOCUMENTS)
-    np.testing.assert_array_equal(np.array(json.loads(done.stdout.splitlines()[-1]), np.float32), expected)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_library_sends_texts_to_triton(text_triton: Triton, report: Report, name: str) -> None:
+    program = PROGRAMS[name]
+    made = np.array(run_python(program, text_triton.http_url), np.float32)
+    with Client(text_triton.grpc_url) as client:
+        expected = client.encode_query(DOCUMENTS) if program.gives == "query" else client.encode_document(DOCUMENTS)
+    np.testing.assert_array_equal(made, expected)
+    library = program.requirements[0].partition("[")[0]
+    report.add(library, python_version(library, *program.requirements), name)
