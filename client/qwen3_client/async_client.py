@@ -5,7 +5,8 @@ answers (`served_model`, `session`, `transports`), and the vector is cut (`vecto
 (`ranking`).
 
 The work is done on the thread of `io_thread`, so one client serves any number of event loops, and neither tokenizing
-nor a slow server blocks any of them. This module knows nothing about retries or protocols.
+nor a slow server blocks any of them; or on a loop that the program chose. This module knows nothing about retries or
+protocols.
 """
 
 import asyncio
@@ -66,6 +67,25 @@ class AsyncClient(BaseClient):
 
     def _picklable_options(self) -> ClientOptions:
         return self._session.picklable_options()
+
+    def on_running_loop(self) -> "AsyncClient":
+        """Do all work of this client on the running event loop, instead of on the thread that all clients share.
+
+        This saves a change of threads per call, half a millisecond, in a program that has one event loop. Texts that
+        take longer than a millisecond to tokenize still go to a thread of their own. From then on, the loop must run
+        whenever the client is used, also from other loops and threads, and until it is closed.
+
+        With a grpcio older than 1.80, the clients of a program that use gRPC must all work on the same loop.
+
+        Returns:
+            The client itself.
+
+        Raises:
+            Qwen3ClientError: the client was used before.
+            RuntimeError: no event loop is running.
+        """
+        self._session.work_on_running_loop()
+        return self
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -292,7 +312,7 @@ class AsyncClient(BaseClient):
         table = await self._session.run(self._embed_all(batch, how))
         return table[0] if isinstance(texts, str) else table
 
-    # What follows runs on the thread of `io_thread`.
+    # What follows runs on the session's loop.
 
     async def _embed_all(self, texts: Sequence[str], how: Encoding) -> Vectors:
         async def work(served: ServedModel[ModelInfo]) -> Vectors:

@@ -17,7 +17,7 @@ from .async_client import AsyncClient
 from .base_client import BaseClient
 from .call_options import Encoding
 from .contract import ModelInfo, RerankerInfo
-from .errors import InvalidInputError
+from .errors import InvalidInputError, Qwen3ClientError
 from .inputs import as_documents, as_pairs, as_texts, as_token_ids, checked_text
 from .options import ClientOptions, Kind, Priority, Truncate
 from .outcome import Outcome
@@ -96,6 +96,7 @@ class Client(BaseClient):
 
     def close(self) -> None:
         """Cancel all requests and close all connections. Closing again does nothing."""
+        self.async_client._session.refuse_to_block()
         if (closing := self.async_client._session.close_soon()) is not None:
             closing.result()
 
@@ -537,7 +538,13 @@ class Client(BaseClient):
         return self._run(self.async_client.score_tokens(rows, priority=priority, fingerprint=fingerprint))
 
     def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        return _wait(self.async_client._session.submit(coroutine))
+        session = self.async_client._session
+        try:
+            session.refuse_to_block()
+        except Qwen3ClientError:
+            coroutine.close()
+            raise
+        return _wait(session.submit(coroutine))
 
 
 def _checked(texts: str | Sequence[str]) -> str | Sequence[str]:
