@@ -118,9 +118,7 @@ class Session:
             RuntimeError: no event loop is running.
         """
         if self._process is not None:
-            raise Qwen3ClientError(
-                "this client has been used already; choose its event loop before its first call"
-            )
+            raise Qwen3ClientError("this client has been used already; choose its event loop before its first call")
         self._loop = RunningLoop()
 
     def refuse_to_block(self) -> None:
