@@ -315,14 +315,14 @@ class AsyncClient(BaseClient):
     # What follows runs on the session's loop.
 
     async def _embed_all(self, texts: Sequence[str], how: Encoding) -> Vectors:
-        async def work(served: ServedModel[ModelInfo]) -> Vectors:
-            complete = how.completed(served.info)
-            prompts = [Prompt(text, complete.frame) for text in texts]
-            await served.check(prompts, truncate=how.truncate, noun="text")
-            outcome = await in_order(self._embed(group, complete, served) for group in self._sliced(texts))
-            return _table(outcome.all("text"), complete)
-
-        return await self._embedding_model.call(work)
+        for attempt in self._embedding_model.attempts():
+            async with attempt as served:
+                complete = how.completed(served.info)
+                prompts = [Prompt(text, complete.frame) for text in texts]
+                await served.check(prompts, truncate=how.truncate, noun="text")
+                outcome = await in_order(self._embed(group, complete, served) for group in self._sliced(texts))
+                return _table(outcome.all("text"), complete)
+        raise AssertionError("unreachable")
 
     async def _begin_stream(self, how: Encoding) -> tuple[ServedModel[ModelInfo], Encoding]:
         # Its vectors are used before its end, so it can't begin again: better to ask first.
@@ -387,12 +387,12 @@ class AsyncClient(BaseClient):
         return Outcome.collect(vectors, failure=answers.failure)
 
     async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging, *, noun: str) -> Outcome[JudgedPair]:
-        async def work(served: ServedModel[RerankerInfo]) -> Outcome[JudgedPair]:
-            complete = how.completed(served.info)
-            await served.check(_pair_prompts(pairs, complete), truncate=how.truncate, noun=noun)
-            return await in_order(self._judge(group, complete, served) for group in self._sliced(pairs))
-
-        return await self._reranker.call(work)
+        for attempt in self._reranker.attempts():
+            async with attempt as served:
+                complete = how.completed(served.info)
+                await served.check(_pair_prompts(pairs, complete), truncate=how.truncate, noun=noun)
+                return await in_order(self._judge(group, complete, served) for group in self._sliced(pairs))
+        raise AssertionError("unreachable")
 
     async def _judge(
         self, pairs: Sequence[tuple[str, str]], how: Judging, served: ServedModel[RerankerInfo]
