@@ -177,8 +177,7 @@ class Client(BaseClient):
         Args:
             texts: one document, or several.
             dimensions: length of the vectors, one that the model allows (MRL); None for the model's.
-            truncate: which part is cut off from a document that is too long: True or "end" for the end, "start" for the
-                beginning; False to raise `TextTooLongError` instead.
+            truncate: which part is cut off from a document that is too long, as for `encode_query`.
             priority: "bulk", the default, or "interactive", as for `encode_query`.
 
         Returns:
@@ -315,8 +314,7 @@ class Client(BaseClient):
         Args:
             pairs: tuples of a query and a document.
             instruction: the task, in one English sentence; None for the model's default.
-            truncate: whether a pair that is too long is cut; False to raise `TextTooLongError` instead. The query keeps
-                at most half of the tokens that template and instruction leave, and the document gets the rest.
+            truncate: whether a pair that is too long is cut, as for `rank`.
             priority: as for `encode_query`.
 
         Returns:
@@ -459,8 +457,7 @@ class Client(BaseClient):
         Args:
             pairs: tuples of a query and a document.
             instruction: the task, in one English sentence; None for the model's default.
-            truncate: whether a pair that is too long is cut; False to raise `TextTooLongError` instead. The query keeps
-                at most half of the tokens that template and instruction leave, and the document gets the rest.
+            truncate: whether a pair that is too long is cut, as for `rank`.
             fingerprint: `reranker_info().fingerprint` of the reranker that they are for, which no other one may answer;
                 None for any.
 
@@ -492,7 +489,7 @@ class Client(BaseClient):
         Args:
             pairs: tuples of a query and a document.
             instruction: the task, in one English sentence; None for the model's default.
-            truncate: whether a pair that is too long is cut, as for `tokenize_pairs`.
+            truncate: whether a pair that is too long is cut, as for `rank`.
             max_total_tokens: maximum number of tokens of all pairs together, as for `token_rows`.
             fingerprint: the fingerprint that the model must have, as for `tokenize`.
 
