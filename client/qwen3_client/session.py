@@ -161,8 +161,12 @@ class Session:
         if self._loop.is_current():
             if asyncio.current_task() in self._tasks:
                 return await coroutine  # in a task of this session
-            # A task of its own, because closing the session cancels it, and must not cancel the caller's.
-            return await asyncio.create_task(self._checked(coroutine))
+            try:
+                self._open_in_this_process()
+                # A task of its own, because closing the session cancels it, and must not cancel the caller's.
+                return await asyncio.create_task(self._until_closed(coroutine, None))
+            finally:
+                coroutine.close()  # if it was refused, or cancelled before it began
         started: list[asyncio.Task[Any]] = []
         future = asyncio.wrap_future(self.submit(coroutine, started=started))
         try:
@@ -326,14 +330,6 @@ class Session:
             raise
         finally:
             self._tasks.discard(task)
-
-    async def _checked(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        try:
-            self._open_in_this_process()
-        except Qwen3ClientError:
-            coroutine.close()
-            raise
-        return await self._until_closed(coroutine, None)
 
     def _open_in_this_process(self) -> None:
         if self._process not in (None, os.getpid()):

@@ -102,6 +102,20 @@ def test_cancelling_a_call_cancels_its_request() -> None:
     asyncio.run(run())
 
 
+def test_a_call_may_be_cancelled_before_it_begins() -> None:
+    async def run() -> None:
+        async with AsyncClient(transport=Watched()).on_running_loop() as client:
+            call = asyncio.create_task(client.encode_document("a"))
+            await asyncio.sleep(0)  # the call has started a task, which has not begun
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            del call
+            gc.collect()  # a coroutine that was never awaited would be a warning, and so an error
+
+    asyncio.run(run())
+
+
 def test_closing_it_ends_calls_and_leaves_their_tasks_alone() -> None:
     async def run() -> None:
         transport = Watched()
