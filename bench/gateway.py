@@ -27,6 +27,7 @@ from qwen3_client import Client
 from qwen3_export import export
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings, create_app
+from qwen3_serve.gateway.cli import HTTP
 
 QUERY = "What is the capital of China?"
 ROUNDS = 400
@@ -117,9 +118,8 @@ def throughputs() -> None:
 def profile(triton: str) -> None:
     """Print what the gateway's own thread does while it answers single queries, and 64 texts at once."""
     for size in (1, 64):
-        config = uvicorn.Config(
-            create_app(Settings(triton=triton, access_log=False)), port=PORT, log_config=None, access_log=False
-        )
+        app = create_app(Settings(triton=triton, access_log=False))
+        config = uvicorn.Config(app, port=PORT, http=HTTP, log_config=None, access_log=False)
         server, profiler = uvicorn.Server(config), cProfile.Profile()
         thread = threading.Thread(target=lambda server=server, profiler=profiler: profiler.runcall(server.run))
         thread.start()

@@ -5,7 +5,8 @@ answers (`served_model`, `session`, `transports`), and the vector is cut (`vecto
 (`ranking`).
 
 The work is done on the thread of `io_thread`, so one client serves any number of event loops, and neither tokenizing
-nor a slow server blocks any of them. This module knows nothing about retries or protocols.
+nor a slow server blocks any of them; or on a loop that the program chose. This module knows nothing about retries or
+protocols.
 """
 
 import asyncio
@@ -66,6 +67,25 @@ class AsyncClient(BaseClient):
 
     def _picklable_options(self) -> ClientOptions:
         return self._session.picklable_options()
+
+    def on_running_loop(self) -> "AsyncClient":
+        """Do all work of this client on the running event loop, instead of on the thread that all clients share.
+
+        This saves a change of threads per call, about two tenths of a millisecond, in a program that has one event
+        loop. Texts that take longer than 1.3 ms to tokenize still go to another thread. From then on, the loop must run
+        whenever the client is used, also from other loops and threads, and until it is closed.
+
+        With a grpcio older than 1.80, the clients of a program that use gRPC must all work on the same loop.
+
+        Returns:
+            The client itself.
+
+        Raises:
+            Qwen3ClientError: the client was used before.
+            RuntimeError: no event loop is running.
+        """
+        self._session.work_on_running_loop()
+        return self
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -292,17 +312,17 @@ class AsyncClient(BaseClient):
         table = await self._session.run(self._embed_all(batch, how))
         return table[0] if isinstance(texts, str) else table
 
-    # What follows runs on the thread of `io_thread`.
+    # What follows runs on the session's loop.
 
     async def _embed_all(self, texts: Sequence[str], how: Encoding) -> Vectors:
-        async def work(served: ServedModel[ModelInfo]) -> Vectors:
-            complete = how.completed(served.info)
-            prompts = [Prompt(text, complete.frame) for text in texts]
-            await served.check(prompts, truncate=how.truncate, noun="text")
-            outcome = await in_order(self._embed(group, complete, served) for group in self._sliced(texts))
-            return _table(outcome.all("text"), complete)
-
-        return await self._embedding_model.call(work)
+        for attempt in self._embedding_model.attempts():
+            async with attempt as served:
+                complete = how.completed(served.info)
+                prompts = [Prompt(text, complete.frame) for text in texts]
+                await served.check(prompts, truncate=how.truncate, noun="text")
+                outcome = await in_order(self._embed(group, complete, served) for group in self._sliced(texts))
+                return _table(outcome.all("text"), complete)
+        raise AssertionError("unreachable")
 
     async def _begin_stream(self, how: Encoding) -> tuple[ServedModel[ModelInfo], Encoding]:
         # Its vectors are used before its end, so it can't begin again: better to ask first.
@@ -367,12 +387,12 @@ class AsyncClient(BaseClient):
         return Outcome.collect(vectors, failure=answers.failure)
 
     async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging, *, noun: str) -> Outcome[JudgedPair]:
-        async def work(served: ServedModel[RerankerInfo]) -> Outcome[JudgedPair]:
-            complete = how.completed(served.info)
-            await served.check(_pair_prompts(pairs, complete), truncate=how.truncate, noun=noun)
-            return await in_order(self._judge(group, complete, served) for group in self._sliced(pairs))
-
-        return await self._reranker.call(work)
+        for attempt in self._reranker.attempts():
+            async with attempt as served:
+                complete = how.completed(served.info)
+                await served.check(_pair_prompts(pairs, complete), truncate=how.truncate, noun=noun)
+                return await in_order(self._judge(group, complete, served) for group in self._sliced(pairs))
+        raise AssertionError("unreachable")
 
     async def _judge(
         self, pairs: Sequence[tuple[str, str]], how: Judging, served: ServedModel[RerankerInfo]

@@ -17,7 +17,7 @@ from .async_client import AsyncClient
 from .base_client import BaseClient
 from .call_options import Encoding
 from .contract import ModelInfo, RerankerInfo
-from .errors import InvalidInputError
+from .errors import InvalidInputError, Qwen3ClientError
 from .inputs import as_documents, as_pairs, as_texts, as_token_ids, checked_text
 from .options import ClientOptions, Kind, Priority, Truncate
 from .outcome import Outcome
@@ -96,6 +96,7 @@ class Client(BaseClient):
 
     def close(self) -> None:
         """Cancel all requests and close all connections. Closing again does nothing."""
+        self.async_client._session.refuse_to_block()
         if (closing := self.async_client._session.close_soon()) is not None:
             closing.result()
 
@@ -176,8 +177,7 @@ class Client(BaseClient):
         Args:
             texts: one document, or several.
             dimensions: length of the vectors, one that the model allows (MRL); None for the model's.
-            truncate: which part is cut off from a document that is too long: True or "end" for the end, "start" for the
-                beginning; False to raise `TextTooLongError` instead.
+            truncate: which part is cut off from a document that is too long, as for `encode_query`.
             priority: "bulk", the default, or "interactive", as for `encode_query`.
 
         Returns:
@@ -314,8 +314,7 @@ class Client(BaseClient):
         Args:
             pairs: tuples of a query and a document.
             instruction: the task, in one English sentence; None for the model's default.
-            truncate: whether a pair that is too long is cut; False to raise `TextTooLongError` instead. The query keeps
-                at most half of the tokens that template and instruction leave, and the document gets the rest.
+            truncate: whether a pair that is too long is cut, as for `rank`.
             priority: as for `encode_query`.
 
         Returns:
@@ -458,8 +457,7 @@ class Client(BaseClient):
         Args:
             pairs: tuples of a query and a document.
             instruction: the task, in one English sentence; None for the model's default.
-            truncate: whether a pair that is too long is cut; False to raise `TextTooLongError` instead. The query keeps
-                at most half of the tokens that template and instruction leave, and the document gets the rest.
+            truncate: whether a pair that is too long is cut, as for `rank`.
             fingerprint: `reranker_info().fingerprint` of the reranker that they are for, which no other one may answer;
                 None for any.
 
@@ -491,7 +489,7 @@ class Client(BaseClient):
         Args:
             pairs: tuples of a query and a document.
             instruction: the task, in one English sentence; None for the model's default.
-            truncate: whether a pair that is too long is cut, as for `tokenize_pairs`.
+            truncate: whether a pair that is too long is cut, as for `rank`.
             max_total_tokens: maximum number of tokens of all pairs together, as for `token_rows`.
             fingerprint: the fingerprint that the model must have, as for `tokenize`.
 
@@ -537,7 +535,13 @@ class Client(BaseClient):
         return self._run(self.async_client.score_tokens(rows, priority=priority, fingerprint=fingerprint))
 
     def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        return _wait(self.async_client._session.submit(coroutine))
+        session = self.async_client._session
+        try:
+            session.refuse_to_block()
+        except Qwen3ClientError:
+            coroutine.close()
+            raise
+        return _wait(session.submit(coroutine))
 
 
 def _checked(texts: str | Sequence[str]) -> str | Sequence[str]:

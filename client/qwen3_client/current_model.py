@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from typing import Any, Generic
 
 from .contract import InfoT
 from .cuts import CutCounter
@@ -20,8 +20,6 @@ from .once import Once
 from .served_model import ServedModel
 from .session import Session, pause_s
 from .terms import Terms
-
-_T = TypeVar("_T")
 
 _MAX_AGE_S = 5.0  # of what the config said, when a call begins
 _LOOK_S = 1.0  # for which a call waits for the config to be read again; then it goes by what is known
@@ -110,26 +108,29 @@ class CurrentModel(Generic[InfoT]):
         served.cut_counter = self.cut_counter
         return served
 
-    async def call(self, work: Callable[[ServedModel[InfoT]], Awaitable[_T]]) -> _T:
-        """Do the work of one call with one model, and all of it again if the model is replaced meanwhile.
+    def attempts(self) -> Iterator[contextlib.AbstractAsyncContextManager[ServedModel[InfoT]]]:
+        """Yield attempts at the work of one call: contexts that give the model.
 
-        Args:
-            work: does it; called again after a change.
+        Where the model is replaced while a context lasts, its work ends there, and all of it is to be done again in the
+        next one. The last one raises the error.
 
         Raises:
             ModelChangedError: what answers is again and again another model than the server's config describes.
-            Qwen3ClientError: the work failed.
+            Qwen3ClientError: the server could not be asked.
         """
         for tries in range(1, _TRIES + 1):
-            served = await self.get()
-            try:
-                return await work(served)
-            except ModelChangedError as error:
-                if tries == _TRIES:
-                    raise
-                if not await self.follow(served, error):
-                    await asyncio.sleep(pause_s(tries))
-        raise AssertionError("unreachable")
+            yield self._attempt(tries)
+
+    @contextlib.asynccontextmanager
+    async def _attempt(self, tries: int) -> AsyncIterator[ServedModel[InfoT]]:
+        served = await self.get()
+        try:
+            yield served
+        except ModelChangedError as error:
+            if tries == _TRIES:
+                raise
+            if not await self.follow(served, error):
+                await asyncio.sleep(pause_s(tries))
 
     async def with_fingerprint(self, fingerprint: str | None) -> ServedModel[InfoT]:
         """Return the model, for a call with or about token ids, which belong to one tokenizer.

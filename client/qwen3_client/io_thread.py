@@ -46,8 +46,8 @@ def submit(coroutine: Coroutine[Any, Any, _T]) -> "Future[_T]":
 
 
 def is_current() -> bool:
-    """Return whether the calling coroutine runs on the thread."""
-    return _loop is not None and asyncio.get_running_loop() is _loop
+    """Return whether the caller is on the thread."""
+    return _loop is not None and asyncio._get_running_loop() is _loop
 
 
 def keep(what: Closable) -> None:

@@ -45,6 +45,20 @@ class Outcome(Generic[_T]):
             return cls(taken, error)
         return cls(taken, failure)
 
+    @classmethod
+    def until_failure(cls, answers: Iterable[_T | Qwen3ClientError]) -> "Outcome[_T]":
+        """Return the answers before the first one that is an error, with this error.
+
+        Args:
+            answers: for each item its result or its error, in their order.
+        """
+        results: list[_T] = []
+        for answer in answers:
+            if isinstance(answer, Qwen3ClientError):
+                return cls(results, answer)
+            results.append(answer)
+        return cls(results)
+
     def all(self, noun: str) -> list[_T]:
         """Return the results of a whole call.
 

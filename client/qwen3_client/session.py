@@ -1,7 +1,7 @@
 """The connection to one server: its transport, the limit on requests on their way, and the one retry policy.
 
-This module knows nothing about texts or models. Its coroutines run on the thread of `io_thread`; `Session.submit`
-starts them there from any other thread.
+This module knows nothing about texts or models. Its coroutines run on the session's loop: that of `io_thread`, unless
+`Session.work_on_running_loop` chose another. `Session.submit` starts them there from any other thread.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from .errors import (
     ServerUnavailableError,
 )
 from .options import ClientOptions, Priority
+from .running_loop import Loop, RunningLoop
 from .transports.base import Outputs, Transport
 from .window import Window
 
@@ -99,19 +100,43 @@ class Session:
 
     def __init__(self, options: ClientOptions, *, transport: Transport | None = None) -> None:
         self.options = options
+        self._loop: Loop = io_thread
         self._window = Window(options.concurrency)
         self._transport = transport
         self._given_in = None if transport is None else os.getpid()  # the process that made it
-        self._is_kept = False  # whether `io_thread` closes the transport at the end of the program
+        self._is_kept = False  # whether the loop has registered the transport as one to close
         self._tasks: set[asyncio.Task[Any]] = set()
         self._process: int | None = None  # id of the process that opened the transport
         self._is_closed = False
         self._is_away = False
 
+    def work_on_running_loop(self) -> None:
+        """Run all coroutines on the running event loop, instead of on the thread of `io_thread`.
+
+        Raises:
+            Qwen3ClientError: coroutines have run on another loop.
+            RuntimeError: no event loop is running.
+        """
+        if self._process is not None:
+            raise Qwen3ClientError("this client has been used already; choose its event loop before its first call")
+        self._loop = RunningLoop()
+
+    def refuse_to_block(self) -> None:
+        """Refuse a caller that would wait, on the session's loop, for what runs there.
+
+        Raises:
+            Qwen3ClientError: the caller is on the session's loop.
+        """
+        if self._loop.is_current():
+            raise Qwen3ClientError(
+                "this client works on the event loop that runs in this thread, so waiting for it would never end; "
+                "await the methods of its AsyncClient instead"
+            )
+
     def submit(
         self, coroutine: Coroutine[Any, Any, _T], *, started: "list[asyncio.Task[Any]] | None" = None
     ) -> "Future[_T]":
-        """Run a coroutine on the thread of `io_thread`, until this session is closed.
+        """Run a coroutine on the session's loop, until this session is closed.
 
         Args:
             coroutine: the coroutine.
@@ -121,14 +146,8 @@ class Session:
             Qwen3ClientError: the session is closed, or another process opened it.
         """
         try:
-            if self._process not in (None, os.getpid()):
-                raise Qwen3ClientError(
-                    "this client was used before the process forked, and its connections belong to the parent process; "
-                    "make a new client in the child process"
-                )
-            self._refuse_if_closed()
-            self._process = os.getpid()
-            return io_thread.submit(self._until_closed(coroutine, started))
+            self._open_in_this_process()
+            return self._loop.submit(self._until_closed(coroutine, started))
         except Exception:  # not KeyboardInterrupt, which may come when the coroutine runs already
             coroutine.close()  # it will never run
             raise
@@ -139,18 +158,25 @@ class Session:
         Raises:
             Qwen3ClientError: as `submit`.
         """
-        if io_thread.is_current() and asyncio.current_task() in self._tasks:
-            return await coroutine  # in a task that `submit` started
+        if self._loop.is_current():
+            if asyncio.current_task() in self._tasks:
+                return await coroutine  # in a task of this session
+            try:
+                self._open_in_this_process()
+                # A task of its own, because closing the session cancels it, and must not cancel the caller's.
+                return await asyncio.create_task(self._until_closed(coroutine, None))
+            finally:
+                coroutine.close()  # if it was refused, or cancelled before it began
         started: list[asyncio.Task[Any]] = []
         future = asyncio.wrap_future(self.submit(coroutine, started=started))
         try:
             return await future
         except asyncio.CancelledError:
-            await asyncio.wrap_future(io_thread.submit(_ended(started)))
+            await asyncio.wrap_future(self._loop.submit(_ended(started)))
             raise
 
     def create_task(self, coroutine: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
-        """Start a task on the thread of `io_thread`, which closing the session cancels."""
+        """Start a task on the session's loop, which closing the session cancels."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -224,15 +250,15 @@ class Session:
 
     @property
     def transport(self) -> Transport:
-        """The transport, to be used on the thread of `io_thread` only."""
+        """The transport, to be used on the session's loop only."""
         self._refuse_if_closed()
         if self._transport is None:
             self._transport = connect(self.options)
         if not self._is_kept:
-            io_thread.keep(self._transport)
+            self._loop.keep(self._transport)
             self._is_kept = True
             # A session that is collected as garbage without having been closed has its transport closed.
-            weakref.finalize(self, io_thread.close_soon, self._transport).atexit = False
+            weakref.finalize(self, self._loop.close_soon, self._transport).atexit = False
         return self._transport
 
     async def close(self) -> None:
@@ -245,7 +271,7 @@ class Session:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._transport is not None:
             transport, self._transport = self._transport, None
-            io_thread.forget(transport)
+            self._loop.forget(transport)
             await transport.close()
 
     def picklable_options(self) -> ClientOptions:
@@ -267,9 +293,11 @@ class Session:
         Returns:
             The result to wait for; None if this process has nothing to close.
         """
+        if self._is_closed and self._transport is None and not self._tasks:
+            return None
         self._is_closed = True
         is_ours = self._process == os.getpid() or (self._process is None and self._given_in == os.getpid())
-        return io_thread.submit(self.close()) if is_ours else None
+        return self._loop.submit(self.close()) if is_ours else None
 
     async def _sent(self, send: Callable[[float], Awaitable[_T]], *, timeout_s: float | None = None) -> _T:
         """Send a request, and once more at once if its connection was lost: a server may close an idle connection.
@@ -302,6 +330,15 @@ class Session:
             raise
         finally:
             self._tasks.discard(task)
+
+    def _open_in_this_process(self) -> None:
+        if self._process not in (None, os.getpid()):
+            raise Qwen3ClientError(
+                "this client was used before the process forked, and its connections belong to the parent process; "
+                "make a new client in the child process"
+            )
+        self._refuse_if_closed()
+        self._process = os.getpid()
 
     def _refuse_if_closed(self) -> None:
         if self._is_closed:

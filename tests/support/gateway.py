@@ -39,7 +39,7 @@ class Gateway:
     @property
     def in_progress(self) -> tuple[int, int]:
         """Items and tokens that are accepted and not yet answered."""
-        pending = self.app.state.engine._pending
+        pending = self.app.state.engine._admission._pending
         return pending.items, pending.tokens
 
 

@@ -7,7 +7,7 @@ errors, so that existing programs need no change but the URL. It holds no state:
 `qwen3_client.AsyncClient`, and any number of gateways may run in front of one Triton.
 
 Read on in this order: `app` (how the parts fit together), `apis.openai` (one API from request to answer), `engine`
-(what all APIs share), `pending` and `middleware.limits` (how much is accepted), `errors` and
+(what all APIs share), `admission` and `middleware.limits` (how much is accepted), `errors` and
 `middleware.error_responses` (API error responses).
 """
 

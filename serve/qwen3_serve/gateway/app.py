@@ -68,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         pending = PendingWork(
             max_items=chosen.max_pending_items, max_tokens=chosen.max_pending_tokens, on_change=metrics.set_pending
         )
-        async with connect(chosen) as client:
+        async with connect(chosen).on_running_loop() as client:
             app.state.engine = engine = Engine(client, pending=pending, settings=chosen)
             app.state.readiness = readiness = Readiness(engine, max_age_s=chosen.readiness_s)
             try:

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from qwen3_client import InvalidInputError, ModelInfo, TokenRow
 
 from .errors import ApiError
 
-TokenIds = NDArray[np.int64]
 Truncate = Literal[False, "start", "end"]
 
 
@@ -68,6 +66,21 @@ def token_ids(
             raise text_too_long(index, noun="text", max_tokens=limit)
         body = body[-kept:] if truncate == "start" else body[:kept]
     return TokenRow(np.array([*body, info.eos_token_id], dtype=np.int64), is_cut=is_cut)
+
+
+def token_rows(
+    inputs: Sequence[Sequence[int]],
+    *,
+    info: ModelInfo,
+    truncate: Truncate,
+    max_tokens: int | None = None,
+    append_end_token: bool = False,
+) -> list[TokenRow]:
+    """Make the model's input from the token ids of each of a request's texts. See `token_ids`."""
+    return [
+        token_ids(ids, info=info, truncate=truncate, index=i, max_tokens=max_tokens, append_end_token=append_end_token)
+        for i, ids in enumerate(inputs)
+    ]
 
 
 def check_ids(ids: Sequence[int], *, info: ModelInfo, index: int) -> None:

@@ -8,6 +8,7 @@ begins with all of its tokens or with some of them. This module knows token ids 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ Rows = npt.NDArray[np.float32]
 MIN_PREFIX = 8  # tokens; shorter prefixes save less time than they cost
 _MAX_BEGINNINGS = 64  # different beginnings of MIN_PREFIX tokens that are remembered ...
 _TEXTS_PER_BEGINNING = 32  # ... and the number of recent texts for each of them
+_BIG_ENDIAN = np.dtype(">i8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,28 @@ class _Entry:
     start: int
 
 
+class _RecentTexts:
+    """The texts that recently began with the same tokens, at most `_TEXTS_PER_BEGINNING` of them."""
+
+    def __init__(self) -> None:
+        self._by_age: deque[bytes] = deque()
+        # In the order of their ids, in which the text that shares most with another is directly before or after it: so
+        # only two are compared, where comparing all took as long as the rest of the host's work on a short text.
+        self._in_order: list[bytes] = []
+
+    def add(self, ids: Ids) -> int:
+        """Add a text, and return how many of its first tokens one of the others shares."""
+        text = ids.astype(_BIG_ENDIAN).tobytes()  # as bytes, these are in the same order as the ids
+        index = bisect_right(self._in_order, text)
+        neighbours = self._in_order[max(index - 1, 0) : index + 1]
+        shared = max((common(np.frombuffer(other, _BIG_ENDIAN), ids) for other in neighbours), default=0)
+        self._in_order.insert(index, text)
+        self._by_age.append(text)
+        if len(self._by_age) > _TEXTS_PER_BEGINNING:
+            del self._in_order[bisect_left(self._in_order, self._by_age.popleft())]
+        return shared
+
+
 class PrefixCache:
     """Rows of a bounded number of tokens; new rows replace the oldest.
 
@@ -54,9 +78,8 @@ class PrefixCache:
         self._rows: Rows = np.zeros((tokens, size), np.float32)  # pages that were never written take no memory
         self._entries: list[_Entry] = []
         self._next = 0  # the row to write next; after the last one comes the first again
-        self._seen: OrderedDict[bytes, deque[Ids]] = (
-            OrderedDict()
-        )  # recent texts by their first tokens, least recent first
+        # Recent texts by their first tokens, least recent first.
+        self._seen: OrderedDict[bytes, _RecentTexts] = OrderedDict()
 
     def longest(self, ids: Ids) -> Prefix:
         """Return the longest cached prefix of a text `[n]`. It never includes the text's last token."""
@@ -84,14 +107,11 @@ class PrefixCache:
         if ids.size <= MIN_PREFIX:
             return 0
         beginning = _beginning(ids)
-        texts = self._seen.setdefault(beginning, deque(maxlen=_TEXTS_PER_BEGINNING))
+        texts = self._seen.setdefault(beginning, _RecentTexts())
         self._seen.move_to_end(beginning)
         if len(self._seen) > _MAX_BEGINNINGS:
             self._seen.popitem(last=False)
-        head = ids[: self._rows.shape[0] // 2].copy()  # a copy, because `ids` may be a view of the request's memory
-        length = max((common(text, head[: ids.size - 1]) for text in texts), default=0)
-        texts.append(head)
-        return length
+        return min(texts.add(ids[: self._rows.shape[0] // 2]), ids.size - 1)
 
     def store(self, ids: Ids, rows: Rows) -> None:
         """Store the rows of a prefix.
@@ -114,7 +134,8 @@ def common(one: Ids, other: Ids) -> int:
     """Return the number of equal tokens at the start of two texts."""
     shorter = min(one.size, other.size)
     differ = one[:shorter] != other[:shorter]
-    return int(differ.argmax()) if differ.any() else shorter
+    first = int(differ.argmax()) if shorter else 0  # 0 also if none differs
+    return first if shorter and differ[first] else shorter
 
 
 def _beginning(ids: Ids) -> bytes:

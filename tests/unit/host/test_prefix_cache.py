@@ -53,6 +53,19 @@ def test_rows_stay_right_however_often_the_cache_is_full(sizes: list[int]) -> No
             np.testing.assert_array_equal(found, rows_of(earlier)[: prefix.length] if prefix.length else found)
 
 
+@given(st.lists(texts, max_size=80))
+def test_it_finds_the_recent_text_that_shares_most(sequence: list[Ids]) -> None:
+    cache = PrefixCache(tokens=64, size=2)
+    recent: dict[bytes, list[Ids]] = {}
+    for ids in sequence:
+        if ids.size <= MIN_PREFIX:  # too short to share a prefix
+            assert cache.remember(ids) == 0
+            continue
+        others = recent.setdefault(ids[:MIN_PREFIX].tobytes(), [])
+        assert cache.remember(ids) == max((common(other[:32], ids[:-1]) for other in others[-32:]), default=0)
+        others.append(ids)
+
+
 def test_it_sees_what_texts_have_in_common() -> None:
     cache = PrefixCache(tokens=64, size=2)
     instruction = np.arange(20)
