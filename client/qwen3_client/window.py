@@ -1,8 +1,9 @@
 """The window: how many requests may be on their way. It shrinks when the server is full, and grows as they succeed.
 
-The window is halved when the server's queue is full, and grows by one when a whole window of requests has succeeded:
-additive increase, multiplicative decrease, as in TCP (RFC 5681). Where requests wait for a permit, interactive ones go
-before bulk ones, but every fifth permit is for a bulk one. This module knows nothing about what a request contains.
+A client has one for all its requests, and one for each of several servers. It is halved when the server's queue is
+full, and grows by one when a whole window of requests has succeeded: additive increase, multiplicative decrease, as in
+TCP (RFC 5681). Where requests wait for a permit, interactive ones go before bulk ones, but every fifth permit is for a
+bulk one. This module knows nothing about what a request contains.
 """
 
 import asyncio
@@ -45,6 +46,11 @@ class Window:
         """The number of permits at present, from 1 to `most`."""
         return int(self._limit)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a request would wait for a permit."""
+        return self._taken >= self.limit or any(self._waiting.values())
+
     async def enter(self, priority: Priority, *, first: bool = False) -> Permit:
         """Wait for a permit, and return it.
 
@@ -53,7 +59,7 @@ class Window:
             first: whether to go before all others of the same priority: a request that is retried is older than they.
         """
         waiting = self._waiting[priority]
-        if self._taken < self.limit and not any(self._waiting.values()):
+        if not self.is_full:
             self._taken += 1
         else:
             turn = asyncio.get_running_loop().create_future()
