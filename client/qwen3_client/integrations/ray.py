@@ -35,8 +35,7 @@ __all__ = ["Qwen3Embedder"]
 class Qwen3Embedder(Connected):
     """Adds the vectors of a column of texts to Arrow tables.
 
-    A call with the texts of an empty or missing value raises an error that names the row, and so Ray ends the job:
-    filter such rows before.
+    A text that is empty or missing raises an error, which ends Ray's job: filter such rows before.
 
     Args:
         server: URL of the server, or the options of its client. With `expected_fingerprint` in the options, no worker
