@@ -287,10 +287,8 @@ class SpreadTransport:
         if priority is None:
             return await send(server.transport, max(deadline - clock(), 0.001))
         remaining_s = max(deadline - clock(), 0.001)
-        entering = server.window.enter(priority)
         try:
-            # Only a request that waits needs a task; for all others the permit must count at once.
-            permit = await (asyncio.wait_for(entering, remaining_s) if server.window.is_full else entering)
+            permit = await server.window.enter(priority, timeout_s=remaining_s)
         except asyncio.TimeoutError as error:
             raise error_for("DEADLINE_EXCEEDED", "", address=server.address, timeout_s=remaining_s) from error
         try:
