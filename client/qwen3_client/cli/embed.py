@@ -27,6 +27,7 @@ HELP = "embed texts with a running server"
 EXTRA: str | None = "bulk"  # it brings pyarrow, which only a corpus needs
 
 _BLOCK_ROWS = 4096
+_TABLE = "documents"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +68,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="x.parquet that this command wrote, in place of --output: only texts whose ids it lacks are embedded",
     )
+    corpus.add_argument(
+        "--to",
+        metavar="URL",
+        help="postgresql://user@host/database or lance://folder, in place of --output: only texts whose ids the table "
+        "lacks are embedded",
+    )
+    corpus.add_argument(
+        "--table", metavar="NAME", help=f"the table of --to, which is made if it is not there ({_TABLE})"
+    )
     corpus.add_argument("--id-column", metavar="NAME", help="column with the ids of the texts (default: row numbers)")
     corpus.add_argument("--skip-empty", action="store_true", help="leave out rows without a text")
     corpus.add_argument("--restart", action="store_true", help="discard what an unfinished run left, and start over")
@@ -92,9 +102,15 @@ def run(args: argparse.Namespace) -> int:
     if args.text_column is None:
         _embed_texts(args, output, dtype=dtype, calibration=calibration)
     else:
+        args.block_rows = _BLOCK_ROWS if args.block_rows is None else args.block_rows
+        if args.to is not None:
+            from .embed_table import embed_into_table
+
+            args.table = _TABLE if args.table is None else args.table
+            embed_into_table(args, Path(args.texts[0]))
+            return 0
         from .embed_corpus import embed_corpus
 
-        args.block_rows = _BLOCK_ROWS if args.block_rows is None else args.block_rows
         embed_corpus(args, Path(args.texts[0]), Path(args.output), dtype=dtype, calibration=calibration)
     return 0
 
@@ -186,9 +202,15 @@ def _checked_arguments(args: argparse.Namespace) -> Path | None:
         _check_arguments_of_texts(args)
     elif len(args.texts) != 1 or args.file is not None:
         raise UsageError("with --text-column, give exactly one argument, the file of the corpus, and no --file")
+    elif args.to is not None:
+        _check_arguments_of_table(args)
     elif args.output is None:
-        raise UsageError("--text-column needs --output x.parquet, --output x.npy or --append-to x.parquet")
+        raise UsageError("--text-column needs --output x.parquet, --output x.npy, --append-to x.parquet or --to URL")
+    elif args.table is not None:
+        raise UsageError("--table is for --to")
     inputs = _inputs(args)
+    if args.to is not None:
+        return None
     if args.output is None:
         refuse_appending_to_input(inputs)
         return None
@@ -227,6 +249,8 @@ def _check_arguments_of_texts(args: argparse.Namespace) -> None:
 
     for option, is_given in (
         ("--append-to", args.append_to is not None),
+        ("--to", args.to is not None),
+        ("--table", args.table is not None),
         ("--id-column", args.id_column is not None),
         ("--skip-empty", args.skip_empty),
         ("--restart", args.restart),
@@ -245,6 +269,17 @@ def _check_arguments_of_texts(args: argparse.Namespace) -> None:
         )
     if args.output is not None and Path(args.output).suffix not in SUFFIXES:
         raise UsageError(f"cannot write {args.output}: the name must end in {' or '.join(SUFFIXES)}")
+
+
+def _check_arguments_of_table(args: argparse.Namespace) -> None:
+    if args.output is not None:
+        raise UsageError("--to, --output and --append-to contradict one another: give one of them")
+    if args.id_column is None:
+        raise UsageError("--to needs --id-column: the ids are the primary key of the table")
+    if args.dtype not in ("float32", "float16"):
+        raise UsageError(f"--to writes float32 or float16, not {args.dtype}: the database makes other forms itself")
+    if args.restart:
+        raise UsageError("--restart is not for --to: remove the table, or name another with --table")
 
 
 def _is_file(text: str) -> bool:

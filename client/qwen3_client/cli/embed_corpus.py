@@ -67,7 +67,7 @@ def embed_corpus(
         client.async_client._expect(info.fingerprint)  # vectors of two models in one file would be of no use
         dimensions = dimensions_of(args, info)
         checked_dtype(dtype, dimensions=dimensions)
-        about = _about(args, info, dtype=dtype, dimensions=dimensions)
+        about = about_vectors(args, info, dtype=dtype, dimensions=dimensions)
         source = _source(corpus)
         existing = None
         if args.append_to is not None:
@@ -108,7 +108,7 @@ def embed_corpus(
             blocks = corpus.blocks(start=parts.next_row)
             first = list(itertools.islice(blocks, 1))  # its start is where the progress bar begins
             begin = first[0].begin if first else corpus.size
-            with _kept_in(parts, arithmetic=arithmetic) as unfinished, _Progress(corpus.size, begin=begin) as progress:
+            with _kept_in(parts, arithmetic=arithmetic) as unfinished, Progress(corpus.size, begin=begin) as progress:
                 embedded = embed_blocks(
                     client,
                     itertools.chain(first, blocks),
@@ -186,7 +186,7 @@ def _source(corpus: Corpus) -> dict[str, object]:
     }
 
 
-def _about(args: argparse.Namespace, info: ModelInfo, *, dtype: Dtype, dimensions: int) -> dict[str, object]:
+def about_vectors(args: argparse.Namespace, info: ModelInfo, *, dtype: Dtype, dimensions: int) -> dict[str, object]:
     """Return a description of the vectors: everything that determines their numbers, except the texts."""
     prompt = prefix_of(info, args.kind, instruction=args.instruction)
     names_task = args.kind == "query" and info.query_prompt is None
@@ -212,7 +212,7 @@ def _digest(calibration: Calibration | None) -> str | None:
     return hashlib.sha256(calibration.low.tobytes() + calibration.high.tobytes()).hexdigest()
 
 
-class _Progress:
+class Progress:
     """The progress of the run, for a bar on a terminal and for the last line.
 
     Args:
@@ -232,7 +232,7 @@ class _Progress:
             disable=not sys.stderr.isatty(),
         )
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:

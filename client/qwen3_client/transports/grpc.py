@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerException, InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 
+from ..address import Address
 from ..contract import INPUT_NAME, INPUT_TYPE
 from ..options import PRIORITY_LEVELS, ClientOptions, Priority, Tls
 from .base import Outputs, ready_models
@@ -23,8 +24,6 @@ _CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     # two minutes, and until the next attempt, every request fails.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 200),
-    # A name may have several addresses, as a headless Service of Kubernetes has; by default, gRPC stays with one.
-    ("grpc.lb_policy_name", "round_robin"),
     # A server that came back with another address is found as soon as the connection to the old one is lost.
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     # The clients of one process must not share a connection: a failure would affect all of them.
@@ -34,10 +33,15 @@ _CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
 
 
 class GrpcTransport:
-    """A `Transport` over gRPC."""
+    """A `Transport` over gRPC.
 
-    def __init__(self, options: ClientOptions) -> None:
-        self._address = options.address
+    Args:
+        options: how to reach the server.
+        address: the server, one of those that the options name.
+    """
+
+    def __init__(self, options: ClientOptions, address: Address) -> None:
+        self._address = address
         self._headers = options.request_headers()
         tls = (options.tls or Tls()) if self._address.is_secure else None
         if tls is not None:
@@ -48,7 +52,7 @@ class GrpcTransport:
             root_certificates=None if tls is None else tls.ca,
             private_key=None if tls is None else tls.key,
             certificate_chain=None if tls is None else tls.certificate,
-            channel_args=_CHANNEL_OPTIONS,
+            channel_args=[*_CHANNEL_OPTIONS, *_name_options(address)],
         )
 
     async def infer(
@@ -151,3 +155,11 @@ class GrpcTransport:
         # tritonclient writes the code as "StatusCode.UNAVAILABLE".
         code = str(error.status()).removeprefix("StatusCode.")
         raise error_for(code, str(error.message() or ""), address=self._address, timeout_s=timeout_s) from error
+
+
+def _name_options(address: Address) -> list[tuple[str, str]]:
+    """Return the channel options with which a server is reached by an address and asked by its name."""
+    if address.name is None:
+        return []
+    authority = ("grpc.default_authority", f"{address.name}:{address.port}")
+    return [authority, ("grpc.ssl_target_name_override", address.name)] if address.is_secure else [authority]

@@ -18,6 +18,7 @@ import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 
+from ..address import Address
 from ..contract import FINGERPRINT_TYPE, INPUT_NAME, INPUT_TYPE, OUTPUT_TYPE
 from ..errors import ConnectionLostError, ContractMismatchError, Qwen3ClientError
 from ..fingerprint import OUTPUT_NAME as FINGERPRINT_NAME
@@ -39,16 +40,22 @@ class _Answer(NamedTuple):
 
 
 class HttpTransport:
-    """A `Transport` over HTTP. It keeps open as many connections as there have been requests at the same time."""
+    """A `Transport` over HTTP. It keeps open as many connections as there have been requests at the same time.
 
-    def __init__(self, options: ClientOptions) -> None:
-        self._address = options.address
+    Args:
+        options: how to reach the server.
+        address: the server, one of those that the options name.
+    """
+
+    def __init__(self, options: ClientOptions, address: Address) -> None:
+        self._address = address
+        host = {} if address.name is None else {"Host": f"{address.name}:{address.port}"}
         tls = options.tls or Tls()
         # By default, aiohttp ignores proxy settings in the environment, which are meant for the Internet.
         self._session = aiohttp.ClientSession(
             str(self._address),
             # Triton would compress vectors otherwise, which takes ten times as long as all else and saves no bytes.
-            headers={"Accept-Encoding": "identity", **options.request_headers()},
+            headers={"Accept-Encoding": "identity", **host, **options.request_headers()},
             connector=aiohttp.TCPConnector(limit=0, ssl=tls.context() if self._address.is_secure else True),
         )
 
@@ -140,7 +147,13 @@ class HttpTransport:
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._session.request(
-                method, path, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                method,
+                path,
+                data=body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                server_hostname=self._address.name,
             ) as response:
                 return _Answer(response.status, response.headers, await response.read())
         except asyncio.TimeoutError as error:

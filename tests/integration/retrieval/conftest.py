@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from postgres_server import postgres_server
@@ -12,9 +13,13 @@ Opens = Callable[[str], Store]  # the name of a table to an open store
 
 
 @pytest.fixture(scope="session")
-def postgres_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A genuine PostgreSQL with pgvector."""
-    with postgres_server(tmp_path_factory.mktemp("postgres") / "data") as uri:
+def postgres_uri() -> Iterator[str]:
+    """A genuine PostgreSQL with pgvector.
+
+    Not in pytest's folder, which each pytest that starts on the machine closes to other users: root's PostgreSQL is run
+    by another user.
+    """
+    with TemporaryDirectory() as folder, postgres_server(Path(folder) / "data") as uri:
         yield uri
 
 

@@ -539,7 +539,17 @@ def test_too_few_rows_to_calibrate(here: Path, capsys: pytest.CaptureFixture[str
     [
         (["--output", "v.jsonl"], 2, "for a corpus the name must end in .npy or .parquet"),
         (["--output", "nowhere/v.npy"], 2, "there is no folder nowhere"),
-        ([], 2, "--text-column needs --output x.parquet, --output x.npy or --append-to x.parquet"),
+        ([], 2, "--text-column needs --output x.parquet, --output x.npy, --append-to x.parquet or --to URL"),
+        (["--to", "lance://x"], 2, "--to needs --id-column: the ids are the primary key of the table"),
+        (
+            ["--id-column", "id", "--to", "lance://x", "--output", "v.npy"],
+            2,
+            "--to, --output and --append-to contradict",
+        ),
+        (["--id-column", "id", "--to", "lance://x", "--dtype", "binary"], 2, "--to writes float32 or float16, not bin"),
+        (["--id-column", "id", "--to", "lance://x", "--restart"], 2, "--restart is not for --to: remove the table"),
+        (["--id-column", "id", "--to", "mysql://x"], 1, "cannot write to 'mysql://x': give postgresql://"),
+        (["--table", "t", "--output", "v.npy"], 2, "--table is for --to"),
         (["c.txt", "--output", "v.npy"], 2, "give exactly one argument, the file of the corpus"),
         (["--file", "c.txt", "--output", "v.npy"], 2, "give exactly one argument, the file of the corpus"),
         (

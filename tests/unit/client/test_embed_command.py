@@ -102,6 +102,7 @@ def test_a_text_that_looks_like_a_file_which_is_not_there(capsys: pytest.Capture
         (["--file", os.devnull], "no texts"),
         (["a", "--dtype", "int8"], "--dtype int8 needs --calibration"),
         (["a", "--calibration", "x.npz"], "--calibration is for --dtype int8 and uint8"),
+        (["a", "--to", "lance://x"], "--to is for a corpus: add --text-column"),
         (["a", "--id-column", "id"], "--id-column is for a corpus: add --text-column"),
         (["a", "--skip-empty"], "--skip-empty is for a corpus"),
         (["a", "--restart"], "--restart is for a corpus"),

@@ -1,12 +1,21 @@
-"""Requests over several servers: in turn, elsewhere when one fails, and back when it answers again."""
+"""Requests over several servers: in turn, elsewhere when one fails, and back when it answers again; names looked up."""
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from qwen3_client import InferenceError, Qwen3ClientError, ServerOverloadedError, ServerUnavailableError
+from qwen3_client import (
+    InferenceError,
+    Qwen3ClientError,
+    ServerOverloadedError,
+    ServerTimeoutError,
+    ServerUnavailableError,
+    UnknownModelError,
+)
+from qwen3_client.address import Address
 from qwen3_client.transports.fake import FakeTransport
 from qwen3_client.transports.spread import SpreadTransport
 
@@ -20,12 +29,39 @@ class Server(FakeTransport):
         super().__init__()
         self.count = 0
         self.error: Qwen3ClientError | None = None
+        self.queue_size: int | None = None  # requests that it takes at once; None for any number
+        self.now, self.most = 0, 0  # requests at once
+        self.refusals = 0
+        self.is_closed = False
 
     async def infer(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
         self.count += 1
         if self.error is not None:
             raise self.error
-        return await super().infer(*args, **options)
+        if self.now == self.queue_size:
+            self.refusals += 1
+            raise ServerOverloadedError("full")
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await asyncio.sleep(0.001)
+            return await super().infer(*args, **options)
+        finally:
+            self.now -= 1
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+def spread_over(servers: Sequence[Server], *, concurrency: int = 64) -> SpreadTransport:
+    """Return the transport over servers 10.0.0.0, 10.0.0.1 and so on."""
+    addresses = [Address(protocol="grpc", host=f"10.0.0.{index}", port=8001) for index in range(len(servers))]
+    by_address = dict(zip(addresses, servers, strict=True))
+    return SpreadTransport(addresses, open_one=by_address.__getitem__, concurrency=concurrency)
+
+
+async def infer(spread: SpreadTransport, *, timeout_s: float = 30.0) -> None:
+    await spread.infer("qwen3_embedding", IDS, outputs=["embedding"], priority="bulk", timeout_s=timeout_s)
 
 
 @pytest.fixture
@@ -37,10 +73,10 @@ def run(servers: list[Server], *steps: Callable[[], None] | int) -> list[int]:
     """Send as many requests as each number says, and do what stands between them; return the servers' counts."""
 
     async def send() -> None:
-        spread = SpreadTransport(servers, addresses=[f"s{index}:8001" for index in range(len(servers))])
+        spread = spread_over(servers)
         for step in steps:
             for _ in range(step if isinstance(step, int) else 0):
-                await spread.infer("qwen3_embedding", IDS, outputs=["embedding"], priority="bulk", timeout_s=5.0)
+                await infer(spread)
             if not isinstance(step, int):
                 step()
         await spread.close()
@@ -103,7 +139,7 @@ def test_a_server_with_another_model_gets_no_request_and_is_named(
 ) -> None:
     give_another_model(servers[1])
     assert run(servers, 6) == [3, 0, 3]
-    assert "s1:8001 has " in caplog.text
+    assert "10.0.0.1:8001 has " in caplog.text
     assert len(caplog.records) == 1, "said once"
 
 
@@ -111,15 +147,15 @@ def test_most_servers_decide_which_model_counts(servers: list[Server], caplog: p
     give_another_model(servers[0])
 
     async def ask() -> dict[str, Any]:
-        spread = SpreadTransport(servers, addresses=["a:1", "b:1", "c:1"])
+        spread = spread_over(servers)
         config = await spread.model_config("qwen3_embedding", timeout_s=5.0)
         for _ in range(4):
-            await spread.infer("qwen3_embedding", IDS, outputs=["embedding"], priority="bulk", timeout_s=5.0)
+            await infer(spread)
         return config
 
     assert asyncio.run(ask()) == servers[1].configs["qwen3_embedding"]
     assert [server.count for server in servers] == [0, 2, 2]
-    assert "a:1 has " in caplog.text
+    assert "10.0.0.0:8001 has " in caplog.text
 
 
 def test_where_only_servers_with_other_models_answer_the_error_names_them(servers: list[Server]) -> None:
@@ -129,6 +165,190 @@ def test_where_only_servers_with_other_models_answer_the_error_names_them(server
     def go() -> None:
         servers[0].error = ServerUnavailableError("gone")
 
-    with pytest.raises(ServerUnavailableError, match=r"gone; the model .* but s1:8001 has .*, s2:8001 has "):
+    with pytest.raises(
+        ServerUnavailableError,
+        match=r"gone; the model .* but grpc://10\.0\.0\.1:8001 has .*, grpc://10\.0\.0\.2:8001 has ",
+    ):
         run(servers, 2, go, 1)
     assert [server.count for server in servers[1:]] == [0, 0]
+
+
+def test_a_server_with_a_small_queue_does_not_slow_the_others(
+    servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its window shrinks to what it takes; the windows of the others stay, and no request fails."""
+    monkeypatch.setattr("qwen3_client.transports.spread._OVERLOADED_S", 0.0)
+    servers[1].queue_size = 2
+
+    async def send() -> list[int]:
+        spread = spread_over(servers)
+        at_once = asyncio.Semaphore(60)
+
+        async def one() -> None:
+            async with at_once:
+                await infer(spread)
+
+        await asyncio.gather(*(one() for _ in range(3000)))
+        return [server.window.limit for server in spread._servers]
+
+    limits = asyncio.run(send())
+    assert limits[0] == limits[2] == 64
+    assert limits[1] < 16
+    assert servers[0].most + servers[2].most > 40
+    # The window is at most a little over the queue, so few are refused, where every third was without windows.
+    assert servers[1].refusals < 300
+
+
+def test_a_request_that_waits_for_full_windows_ends_in_time(servers: list[Server]) -> None:
+    async def send() -> None:
+        spread = spread_over(servers[:2], concurrency=1)
+        for server in servers[:2]:
+            server.queue_size = 0  # so that nothing is taken
+        for one in spread._servers:
+            await one.window.enter("bulk")
+        with pytest.raises(ServerTimeoutError):
+            await infer(spread, timeout_s=0.05)
+        for one, server in zip(spread._servers, servers, strict=False):
+            server.queue_size = None
+            one.window.leave()
+        await infer(spread)  # no permit was lost
+        await infer(spread)
+
+    asyncio.run(send())
+
+
+class Names:
+    """The addresses of names, in place of those that the system knows."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.hosts: list[str] = []
+        monkeypatch.setattr(socket, "getaddrinfo", self._getaddrinfo)
+
+    def _getaddrinfo(self, host: str, port: int, *_: object, **__: object) -> list[Any]:
+        if not self.hosts:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        assert host == "triton-headless"
+        return [
+            (socket.AF_INET6 if ":" in each else socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port))
+            for each in self.hosts
+        ]
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    return Names(monkeypatch)
+
+
+class Opened(dict[Address, Server]):
+    """The servers that were opened, by their addresses."""
+
+    def __missing__(self, address: Address) -> Server:
+        self[address] = Server()
+        return self[address]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The requests of each host."""
+        return {address.host: server.count for address, server in self.items()}
+
+
+NAME = Address(protocol="grpc", host="triton-headless", port=8001)
+
+
+def test_a_name_is_spread_over_its_addresses_and_looked_up_again(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qwen3_client.transports.spread._LOOK_UP_S", 0.0)
+    opened = Opened()
+
+    async def send() -> None:
+        spread = SpreadTransport([NAME], open_one=opened.__getitem__, concurrency=64)
+        names.hosts = ["10.0.0.1", "10.0.0.2"]
+        for _ in range(4):
+            await infer(spread)
+        assert opened.counts == {"10.0.0.1": 2, "10.0.0.2": 2}
+        assert {address.name for address in opened} == {"triton-headless"}
+        names.hosts = ["10.0.0.2", "10.0.0.3"]
+        while opened.counts.get("10.0.0.3", 0) < 4:
+            await infer(spread)
+        before = opened.counts["10.0.0.1"]
+        while not opened[next(iter(opened))].is_closed:  # no requests are on their way to it
+            await infer(spread)
+        assert opened.counts["10.0.0.1"] == before
+        names.hosts = []  # the name service is away: what is known counts
+        counts = opened.counts
+        for _ in range(20):
+            await infer(spread)
+        assert opened.counts["10.0.0.3"] == counts["10.0.0.3"] + 10
+        await spread.close()
+        assert all(server.is_closed for server in opened.values())
+
+    asyncio.run(send())
+
+
+def test_a_server_that_left_the_name_finishes_its_requests(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qwen3_client.transports.spread._LOOK_UP_S", 0.0)
+    opened = Opened()
+
+    async def send() -> None:
+        spread = SpreadTransport([NAME], open_one=opened.__getitem__, concurrency=64)
+        names.hosts = ["10.0.0.1", "10.0.0.2"]
+        await infer(spread)
+        leaving = opened[next(address for address in opened if address.host == "10.0.0.1")]
+        may_answer = asyncio.Event()
+
+        async def models(*, timeout_s: float) -> list[str]:  # noqa: ARG001
+            await may_answer.wait()
+            return [] if leaving.is_closed else ["a"]
+
+        monkeypatch.setattr(leaving, "models", models)
+        asked = [asyncio.ensure_future(spread.models(timeout_s=30)) for _ in range(2)]
+        names.hosts = ["10.0.0.2", "10.0.0.3"]
+        while opened.counts.get("10.0.0.3", 0) < 4:
+            await infer(spread)
+        assert not leaving.is_closed
+        may_answer.set()
+        assert ["a"] in await asyncio.gather(*asked)
+        while not leaving.is_closed:
+            await infer(spread)
+
+    asyncio.run(send())
+
+
+@pytest.mark.parametrize(
+    ("hosts", "used"),
+    [
+        ([], ["triton-headless"]),  # the protocol then says what is wrong
+        (["10.0.0.1"], ["triton-headless"]),
+        (["fd00::1", "10.0.0.1"], ["triton-headless"]),  # one server, of which the protocol finds out how to reach it
+        (["fd00::1", "fd00::2", "10.0.0.1", "10.0.0.2"], ["fd00::1", "fd00::2"]),
+        (["fd00::1", "10.0.0.1", "10.0.0.2"], ["10.0.0.1", "10.0.0.2"]),
+        (["10.0.0.1", "10.0.0.1", "10.0.0.2"], ["10.0.0.1", "10.0.0.2"]),
+    ],
+)
+def test_the_two_families_of_addresses_belong_to_the_same_servers(
+    names: Names, hosts: list[str], used: list[str]
+) -> None:
+    names.hosts = hosts
+    opened = Opened()
+
+    async def send() -> None:
+        spread = SpreadTransport([NAME], open_one=opened.__getitem__, concurrency=64)
+        for _ in range(2):
+            await infer(spread)
+
+    asyncio.run(send())
+    assert sorted(opened.counts) == used
+
+
+def test_a_single_server_is_asked_whatever_its_model_is(names: Names) -> None:
+    """It has no peers to compare it with, and the window of the client is its own."""
+    names.hosts = ["10.0.0.1"]
+    opened = Opened()
+    opened[NAME] = Server()
+    opened[NAME].configs.clear()
+
+    async def send() -> None:
+        spread = SpreadTransport([NAME], open_one=opened.__getitem__, concurrency=1)
+        with pytest.raises(UnknownModelError):
+            await infer(spread)
+
+    asyncio.run(send())

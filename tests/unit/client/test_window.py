@@ -67,6 +67,21 @@ def test_a_refused_request_goes_before_those_that_wait() -> None:
     asyncio.run(run())
 
 
+def test_a_request_that_waits_too_long_leaves_its_turn_to_the_next() -> None:
+    async def run() -> None:
+        window = Window(1)
+        await window.enter("bulk")
+        patient = asyncio.create_task(window.enter("bulk", timeout_s=600))
+        with pytest.raises(asyncio.TimeoutError):
+            await window.enter("interactive", timeout_s=0.01)
+        window.leave()
+        await patient
+        window.leave()
+        assert not window.is_full
+
+    asyncio.run(run())
+
+
 @given(st.integers(1, 4), st.integers(0, 2**32))
 def test_whoever_gives_up_takes_no_slot_along(most: int, seed: int) -> None:
     async def run() -> None:
