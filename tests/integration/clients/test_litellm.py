@@ -36,7 +36,6 @@ EMBEDDING: dict[str, tuple[str, dict[str, str]]] = {
     "nebius": ("/v1", {}),
     "nvidia_nim": ("/v1", {"input_type": "passage"}),
     "ollama": ("", {}),
-    "oobabooga": ("", {}),
     "openai": ("/v1", {}),
     "openai_like": ("/v1", {}),
     "openrouter": ("/v1", {}),
@@ -111,7 +110,7 @@ def answers(gateway: Gateway) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def version() -> str:
-    """litellm's version."""
+    """Return the version of litellm."""
     return python_version("litellm", *LITELLM)
 
 

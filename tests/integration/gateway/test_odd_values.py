@@ -64,9 +64,7 @@ def test_what_is_no_token_id(http: httpx.Client, ids: str) -> None:
 
 @pytest.mark.parametrize(("path", "body"), BOTH)
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_no_field_takes_a_number_that_is_none(
-    http: httpx.Client, path: str, body: dict[str, Any], number: str
-) -> None:
+def test_no_field_takes_a_number_that_is_none(http: httpx.Client, path: str, body: dict[str, Any], number: str) -> None:
     for field in fields_of(http, path, body):
         content = json.dumps({**body, field: "HERE"}).replace('"HERE"', number)
         answer = http.post(path, content=content)
