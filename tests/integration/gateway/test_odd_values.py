@@ -214,3 +214,21 @@ def test_an_empty_text_is_named(http: httpx.Client, path: str, body: dict[str, A
     answer = http.post(path, json=body)
     assert answer.status_code == 400
     assert failure_text(path, answer.json()).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        ("/api/embed", {"model": "qwen3-embedding", "input": "a"}, "options"),
+        ("/api/embeddings", {"model": "qwen3-embedding", "prompt": "a"}, "options"),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["b"]}}, "parameters"),
+        ("/", {"inputs": {"source_sentence": "a", "sentences": ["b"]}}, "parameters"),
+    ],
+)
+def test_null_in_an_object_is_not_given_either(http: httpx.Client, path: str, body: dict[str, Any], name: str) -> None:
+    nothing = dict.fromkeys(("num_ctx", "prompt_name", "truncate", "truncation_direction", "dimensions", "task"))
+    plain, answer = (http.post(path, json=each) for each in (body, {**body, name: nothing}))
+    assert (plain.status_code, answer.status_code) == (200, 200)
+    key = "embeddings" if path == "/api/embed" else "embedding"
+    found = [each[key] if isinstance(each, dict) else each for each in (plain.json(), answer.json())]
+    assert found[0] == found[1]
