@@ -145,7 +145,7 @@ def test_a_text_of_300_000_letters(http: httpx.Client, direct: Client, text: str
 
 def test_duplicates_get_equal_results_in_the_order_of_the_request(http: httpx.Client, direct: Client) -> None:
     texts = ["one", "two", "one", "one", "two"]
-    vectors = np.float32(http.post("/embed", json={"inputs": texts}).json())
+    vectors = np.array(http.post("/embed", json={"inputs": texts}).json(), np.float32)
     np.testing.assert_array_equal(vectors, direct.encode_document(texts))
     np.testing.assert_array_equal(vectors[[0, 2, 3]], vectors[[0, 0, 0]])
     scores = direct.score([("q", text) for text in texts])
@@ -169,7 +169,7 @@ def test_32_threads_that_each_ask_for_something_else(http: httpx.Client, direct:
             match (thread + turn) % 5:
                 case 0:
                     found = http.post("/v1/embeddings", json={"input": texts}).json()["data"]
-                    vectors = np.float32([item["embedding"] for item in found])
+                    vectors = np.array([item["embedding"] for item in found], np.float32)
                     np.testing.assert_array_equal(vectors, direct.encode_document(texts))
                 case 1:
                     answer = http.post("/embed", json={"inputs": texts, "prompt_name": "query"}).json()
