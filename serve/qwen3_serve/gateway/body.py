@@ -38,8 +38,11 @@ class RequestBody(BaseModel):
     changing: ClassVar[Mapping[str, Changing]] = {}
     harmless: ClassVar[frozenset[str]] = frozenset()
 
-    def refuse_ignored(self) -> None:
-        """Refuse a field that would change the result and that this body does not declare.
+    def refuse_ignored(self, path: str = "") -> None:
+        """Refuse a field that would change the result and that this body, or an object in it, does not declare.
+
+        Args:
+            path: Where this object is in the body, such as `input[3].`.
 
         Raises:
             ApiError: There is one, and its value is not a neutral one.
@@ -51,9 +54,18 @@ class RequestBody(BaseModel):
                 continue
             raise ApiError(
                 "invalid",
-                f"{name}: this route does not support it, and without it the result would be another: {known.advice}",
-                param=name,
+                f"{path}{name}: this route does not support it, and without it the result would be another: "
+                f"{known.advice}",
+                param=re.split(r"[.[]", f"{path}{name}")[0],
             )
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, RequestBody):
+                value.refuse_ignored(f"{path}{name}.")
+            elif isinstance(value, list) and any(issubclass(kind, RequestBody) for kind in set(map(type, value))):
+                for index, item in enumerate(value):
+                    if isinstance(item, RequestBody):
+                        item.refuse_ignored(f"{path}{name}[{index}].")
 
 
 async def body_of(request: Request, kind: type[_Body]) -> _Body:

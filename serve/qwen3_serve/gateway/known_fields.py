@@ -28,6 +28,7 @@ _KIND = "say what the texts are with this route's own field, or use POST /v1/emb
 _DIMENSIONS = "this route has no such field: use its own, or dimensions of POST /v1/embeddings"
 _TYPE = "this route gives float vectors: POST /v1/embeddings has embedding_type"
 _CHAT = "send the text itself as the input"
+_TEXT_ONLY = "the model reads texts only"
 
 EMBEDDING: Final[Mapping[str, Changing]] = {
     "add_generation_prompt": Changing(_CHAT, (False,)),
@@ -41,15 +42,15 @@ EMBEDDING: Final[Mapping[str, Changing]] = {
     "embedding_types": Changing(_TYPE, (["float"],)),
     "encoding_format": Changing(_TYPE, ("float",)),
     "endianness": Changing("bytes are little-endian", ("native", "little")),
-    "images": Changing("the model reads texts only", ([],)),
+    "images": Changing(_TEXT_ONLY, ([],)),
     "input_type": Changing(_KIND),
     "instruct": Changing("send it as instruction to POST /v1/embeddings"),
     "instruction": Changing("POST /v1/embeddings takes it, with input_type query"),
     "late_chunking": Changing("each text gets a vector of its own; send the chunks", (False,)),
     "max_tokens": Changing(_TRUNCATE),
     "messages": Changing(_CHAT),
-    "mm_processor_kwargs": Changing("the model reads texts only", ({},)),
-    "modality": Changing("the model reads texts only", ("text",)),
+    "mm_processor_kwargs": Changing(_TEXT_ONLY, ({},)),
+    "modality": Changing(_TEXT_ONLY, ("text", ["text"])),
     "output_dimension": Changing(_DIMENSIONS),
     "output_dtype": Changing(_TYPE, ("float",)),
     "parameters": Changing("write its fields beside the inputs", ({},)),
@@ -76,9 +77,11 @@ RERANKING: Final[Mapping[str, Changing]] = {
     "chat_template_kwargs": Changing("the reranker's prompt is fixed; POST /v1/rerank has instruction"),
     "instruct": Changing("send it as instruction to POST /v1/rerank"),
     "instruction": Changing("POST /v1/rerank takes it"),
+    "max_doc_length": Changing(_TRUNCATE),
+    "max_query_length": Changing("shorten the query"),
     "max_tokens_per_doc": Changing(_TRUNCATE),
     "max_tokens_per_query": Changing("shorten the query"),
-    "mm_processor_kwargs": Changing("the model reads texts only", ({},)),
+    "mm_processor_kwargs": Changing(_TEXT_ONLY, ({},)),
     "normalize": Changing(_ACTIVATION, (True,)),
     "rank_fields": Changing("put what is to be ranked into text", (["text"],)),
     "raw_scores": Changing("POST /rerank has this field", (False,)),
@@ -103,4 +106,14 @@ TOKENIZING: Final[Mapping[str, Changing]] = {
     "messages": Changing(_CHAT),
     "prompt_name": Changing("this route tokenizes texts as they are"),
     "skip_special_tokens": Changing("this route keeps them", (False,)),
+}
+
+TEXT: Final[Mapping[str, Changing]] = {
+    "audio": Changing(_TEXT_ONLY),
+    "image": Changing(_TEXT_ONLY),
+    "image_url": Changing(_TEXT_ONLY),
+    "images": Changing(_TEXT_ONLY, ([],)),
+    "multi_modal": Changing(_TEXT_ONLY, ([],)),
+    "pdf": Changing(_TEXT_ONLY),
+    "video": Changing(_TEXT_ONLY),
 }

@@ -35,6 +35,7 @@ def is_name_of(name: str, info: ModelInfo | RerankerInfo, *, aliases: tuple[str,
     family, size = info.model_family.lower(), info.model_size.lower()
     known = {
         info.name.lower(),
+        info.name.lower().replace("_", "."),  # litellm's nvidia_nim/ writes dots for underscores
         info.source.lower(),
         _last_part(info.source).lower(),
         f"{family}-{size}",

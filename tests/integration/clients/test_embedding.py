@@ -12,18 +12,8 @@ OPENAI = ("openai",)
 COHERE = ("cohere",)
 OLLAMA = ("ollama",)
 HUB = ("huggingface_hub", "numpy")
-LITELLM = ("litellm",)
 NVIDIA = ("langchain-nvidia-ai-endpoints",)
 HAYSTACK_TEI = ("huggingface-api-haystack", "haystack-ai")
-
-
-def litellm(model: str, base: str, **options: str) -> str:
-    """A program that embeds with a provider of litellm's."""
-    return f"""
-import litellm
-made = litellm.embedding(model={model!r}, input=documents, api_base=f"{{url}}{base}", api_key="any", **{options!r})
-print(json.dumps([item["embedding"] for item in made.data]))
-"""
 
 
 def haystack(start: str) -> str:
@@ -347,23 +337,6 @@ model = JinaDocumentEmbedder(
 from haystack_integrations.components.embedders.ollama import OllamaDocumentEmbedder
 model = OllamaDocumentEmbedder(model="qwen3_embedding", url=url)
 """),
-    ),
-    "embedding, openai": Program(LITELLM, "document", litellm("openai/qwen3_embedding", "/v1")),
-    "embedding, azure": Program(LITELLM, "document", litellm("azure/qwen3_embedding", "", api_version="2024-10-21")),
-    "embedding, cohere": Program(LITELLM, "document", litellm("cohere/qwen3_embedding", "/v2/embed")),
-    "embedding, cohere, queries": Program(
-        LITELLM, "query", litellm("cohere/qwen3_embedding", "/v1/embed", input_type="search_query")
-    ),
-    "embedding, jina_ai": Program(LITELLM, "document", litellm("jina_ai/qwen3_embedding", "/v1")),
-    "embedding, voyage": Program(LITELLM, "document", litellm("voyage/qwen3_embedding", "/v1")),
-    "embedding, infinity": Program(LITELLM, "document", litellm("infinity/qwen3_embedding", "")),
-    "embedding, hosted_vllm": Program(LITELLM, "document", litellm("hosted_vllm/qwen3_embedding", "/v1")),
-    "embedding, nvidia_nim": Program(
-        LITELLM, "query", litellm("nvidia_nim/qwen3_embedding", "/v1", input_type="query")
-    ),
-    "embedding, ollama": Program(LITELLM, "document", litellm("ollama/qwen3_embedding", "")),
-    "embedding, huggingface (TEI)": Program(
-        LITELLM, "document", litellm("huggingface/TEI/qwen3_embedding", "", input_type="feature-extraction")
     ),
 }
 

@@ -106,6 +106,68 @@ const found = await rerank({ model: provider.reranking("qwen3_reranker"), query,
 print(found.ranking.map(each => [each.originalIndex, each.score]))
 """,
     ),
+    "embed, queries": Program(
+        ("voyageai",),
+        "query",
+        """
+import { VoyageAIClient } from "voyageai"
+const client = new VoyageAIClient({ apiKey: "any", environment: `${url}/v1` })
+const made = await client.embed({ input: documents, model: "qwen3_embedding", inputType: "query", outputDimension: 64 })
+print(made.data.map(item => item.embedding))
+""",
+    ),
+    "rerank, Voyage": Program(
+        ("voyageai",),
+        "score",
+        """
+import { VoyageAIClient } from "voyageai"
+const client = new VoyageAIClient({ apiKey: "any", environment: `${url}/v1` })
+const found = await client.rerank({ query, documents, model: "qwen3_reranker", topK: 4, returnDocuments: true })
+if (found.data.some(each => each.document !== documents[each.index])) throw new Error("other documents")
+print(found.data.map(each => [each.index, each.relevanceScore]))
+""",
+    ),
+    "embedMany, OpenAI": Program(
+        ("@ai-sdk/openai", "ai"),
+        "document",
+        """
+import { createOpenAI } from "@ai-sdk/openai"
+import { embedMany } from "ai"
+const provider = createOpenAI({ baseURL: `${url}/v1`, apiKey: "any" })
+const made = await embedMany({ model: provider.embedding("qwen3_embedding"), values: documents })
+print(made.embeddings)
+""",
+    ),
+    "OllamaEmbeddings": Program(
+        ("@langchain/ollama", "@langchain/core"),
+        "document",
+        """
+import { OllamaEmbeddings } from "@langchain/ollama"
+print(await new OllamaEmbeddings({ model: "qwen3_embedding", baseUrl: url }).embedDocuments(documents))
+""",
+    ),
+    "CohereEmbeddings": Program(
+        ("@langchain/cohere", "@langchain/core", "cohere-ai"),
+        "query",
+        """
+import { CohereEmbeddings } from "@langchain/cohere"
+import { CohereClient } from "cohere-ai"
+const client = new CohereClient({ token: "any", environment: url, baseUrl: url })
+const model = new CohereEmbeddings({ model: "qwen3_embedding", client })
+print(await Promise.all(documents.map(text => model.embedQuery(text))))
+""",
+    ),
+    "CohereRerank": Program(
+        ("@langchain/cohere", "@langchain/core", "cohere-ai"),
+        "score",
+        """
+import { CohereRerank } from "@langchain/cohere"
+import { CohereClient } from "cohere-ai"
+const client = new CohereClient({ token: "any", environment: url, baseUrl: url })
+const found = await new CohereRerank({ model: "qwen3_reranker", client, topN: 4 }).rerank(documents, query)
+print(found.map(each => [each.index, each.relevanceScore]))
+""",
+    ),
     "OpenAIEmbeddings": Program(
         ("@langchain/openai", "@langchain/core"),
         "document",

@@ -9,18 +9,6 @@ from support.gateway import Gateway
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
 
 COHERE = ("cohere",)
-LITELLM = ("litellm",)
-
-
-def litellm(model: str, base: str, **options: bool) -> str:
-    """A program that reranks with a provider of litellm's."""
-    return f"""
-import litellm
-found = litellm.rerank(
-    model={model!r}, api_base=f"{{url}}{base}", api_key="any", query=query, documents=documents, top_n=4, **{options!r}
-)
-print(json.dumps([[each["index"], each["relevance_score"]] for each in found.results]))
-"""
 
 
 def llama_index(start: str) -> str:
@@ -177,13 +165,6 @@ from haystack_integrations.components.rankers.huggingface_api import HuggingFace
 model = HuggingFaceTEIRanker(url=url, top_k=4, token=key)
 """),
     ),
-    "rerank, cohere": Program(LITELLM, "score", litellm("cohere/qwen3_reranker", "")),
-    "rerank, jina_ai": Program(LITELLM, "score", litellm("jina_ai/qwen3_reranker", "")),
-    "rerank, voyage": Program(LITELLM, "score", litellm("voyage/qwen3_reranker", "/v1")),
-    "rerank, nvidia_nim": Program(LITELLM, "logit", litellm("nvidia_nim/qwen/qwen3-reranker", "")),
-    "rerank, hosted_vllm": Program(LITELLM, "score", litellm("hosted_vllm/qwen3_reranker", "")),
-    "rerank, infinity": Program(LITELLM, "score", litellm("infinity/qwen3_reranker", "", return_documents=False)),
-    "rerank, huggingface (TEI)": Program(LITELLM, "score", litellm("huggingface/TEI/qwen3_reranker", "")),
 }
 
 

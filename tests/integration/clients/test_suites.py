@@ -33,6 +33,22 @@ SUITES = {
         "from langchain_ollama import OllamaEmbeddings",
         '{"base_url": os.environ["GATEWAY"], "model": "qwen3_embedding"}',
     ),
+    "AzureOpenAIEmbeddings": (
+        ("langchain-tests", "langchain-openai"),
+        "from langchain_openai import AzureOpenAIEmbeddings",
+        '{"azure_endpoint": os.environ["GATEWAY"], "api_key": "any", "api_version": "2024-10-21",'
+        ' "model": "qwen3_embedding", "check_embedding_ctx_length": False}',
+    ),
+    "CohereEmbeddings": (
+        ("langchain-tests", "langchain-cohere"),
+        "from langchain_cohere import CohereEmbeddings",
+        '{"base_url": os.environ["GATEWAY"], "cohere_api_key": "any", "model": "qwen3_embedding"}',
+    ),
+    "NVIDIAEmbeddings": (
+        ("langchain-tests", "langchain-nvidia-ai-endpoints"),
+        "from langchain_nvidia_ai_endpoints import NVIDIAEmbeddings",
+        '{"base_url": os.environ["GATEWAY"] + "/v1", "api_key": "any", "model": "qwen3_embedding"}',
+    ),
 }
 MODULE = """
 import os

@@ -121,6 +121,18 @@ def test_keys_and_aliases_reach_the_workers(gateway_triton: Triton, tmp_path: Pa
         assert http.post("/v1/embeddings", json={**body, "model": "My-query"}, headers={"api-key": "other"}).is_success
 
 
+def test_options_for_proxies_browsers_and_token_ids_reach_the_workers(gateway_triton: Triton) -> None:
+    origins = ("https://app.example", "https://other.example")
+    options = ("--root-path", "/qwen", "--append-end-token", *(f"--cors-origin={origin}" for origin in origins))
+    with (
+        command("--triton", gateway_triton.grpc_url, *options) as (_, port),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as http,
+    ):
+        for origin in origins:
+            answer = http.post("/qwen/v1/embeddings", json={"input": [65, 66]}, headers={"origin": origin})
+            assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

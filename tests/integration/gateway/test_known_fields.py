@@ -203,3 +203,36 @@ def test_a_gateway_runs_to_begin_with(gateway: Gateway) -> None:
         *("/embeddings", "/openai/v1/embeddings", "/v1/score", "/reranker/rerank"),
     }, "the routes that are not tested here share the code of one that is"
     assert gateway.url
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        ("/v1/embeddings", {"input": [{"text": "a"}, {"text": "b", "image": "x"}]}, "input[1].image"),
+        ("/v1/ranking", {"query": {"text": "q", "image": "x"}, "passages": [{"text": "a"}]}, "query.image"),
+        ("/v1/ranking", {"query": {"text": "q"}, "passages": [{"text": "a", "image": "x"}]}, "passages[0].image"),
+        ("/v2/embed", {"inputs": [{"content": [{"type": "text", "text": "a"}], "images": ["x"]}]}, "inputs[0].images"),
+        (
+            "/v2/embed",
+            {"inputs": [{"content": [{"type": "text", "text": "a", "image_url": {}}]}]},
+            "inputs[0].content[0].image_url",
+        ),
+        (
+            "/similarity",
+            {"inputs": {"source_sentence": "a", "sentences": ["b"], "prompt_name": "query"}},
+            "inputs.prompt_name",
+        ),
+        (
+            "/similarity",
+            {"inputs": {"source_sentence": "a", "sentences": ["b"]}, "parameters": {"dimensions": 32}},
+            "parameters.dimensions",
+        ),
+        ("/api/embed", {"model": "qwen3-embedding", "input": "a", "options": {"truncate": False}}, "options.truncate"),
+    ],
+)
+def test_a_field_of_an_object_within_the_body_is_not_ignored_either(
+    http: httpx.Client, path: str, body: dict[str, Any], where: str
+) -> None:
+    answer = http.post(path, json=body)
+    assert answer.status_code in (400, 422)
+    assert failure_text(path, answer.json()).startswith(f"{where}: this route does not support it")

@@ -12,7 +12,7 @@ import openai
 import pytest
 from numpy.typing import ArrayLike, NDArray
 from qwen3_client import Client, quantize
-from support.gateway import MAX_TOKENS, Gateway
+from support.gateway import MAX_TOKENS, Gateway, failure_text
 
 EMBEDDING, RERANKER = "Qwen/Qwen3-Embedding-8B", "Qwen/Qwen3-Reranker-8B"
 QUERY = "Which planet is known as the Red Planet?"
@@ -184,6 +184,63 @@ def test_jinas_and_voyages_fields(http: httpx.Client, direct: Client) -> None:
     *_, end = direct.tokenize(["a"])[0]
     ten = [np.array([*direct.tokenize([long[:100]])[0][:9], end])]
     np.testing.assert_array_equal(vectors(input=long, truncate_prompt_tokens=10), direct.encode_tokens(ten))
+
+
+@pytest.mark.parametrize(
+    ("body", "is_query"),
+    [
+        *(({"input_type": name}, True) for name in ("query", "search_query")),
+        *(
+            ({"input_type": name}, False)
+            for name in ("passage", "document", "search_document", "classification", "clustering")
+        ),
+        ({"task": "retrieval.query"}, True),
+        *(
+            ({"task": name}, False)
+            for name in ("retrieval.passage", "text-matching", "classification", "clustering", "separation")
+        ),
+        ({"embedding_type": "base64"}, False),
+        ({"truncate": True}, False),
+        ({"truncate": False}, False),
+    ],
+)
+def test_synonyms_that_neighbours_clients_send(
+    http: httpx.Client, direct: Client, body: dict[str, object], *, is_query: bool
+) -> None:
+    expected = direct.encode_query(DOCUMENTS) if is_query else direct.encode_document(DOCUMENTS)
+    for path in ("/v1/embeddings", "/embeddings", "/openai/v1/embeddings"):
+        data = http.post(path, json={"input": DOCUMENTS, **body}).json()["data"]
+        rows = [
+            np.frombuffer(base64.b64decode(item["embedding"]), "<f4")
+            if isinstance(item["embedding"], str)
+            else item["embedding"]
+            for item in data
+        ]
+        np.testing.assert_array_equal(floats(rows), expected)
+        assert isinstance(data[0]["embedding"], str) == (body == {"embedding_type": "base64"})
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/v1/embeddings", "input"),
+        ("/embeddings", "input"),
+        ("/openai/v1/embeddings", "input"),
+        ("/openai/deployments/qwen3_embedding/embeddings", "input"),
+        ("/pooling", "input"),
+        ("/embed", "inputs"),
+        ("/invocations", "inputs"),
+        ("/", "inputs"),
+    ],
+)
+def test_no_route_takes_ids_of_another_vocabulary(http: httpx.Client, direct: Client, path: str, field: str) -> None:
+    rows = [row.tolist() for row in direct.tokenize(DOCUMENTS)]
+    for given in (rows, rows[0]):
+        assert http.post(path, json={field: given}).status_code == 200
+    for given, index in (([rows[0], rows[1][:-1]], 1), (rows[0][:-1], 0)):
+        refused = http.post(path, json={field: given})
+        assert refused.status_code in (400, 422)
+        assert failure_text(path, refused.json()).startswith(f"text {index}: the token ids do not end in")
 
 
 @pytest.mark.parametrize(

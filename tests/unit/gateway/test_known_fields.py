@@ -3,13 +3,13 @@
 import pytest
 from qwen3_serve.gateway import create_app
 from qwen3_serve.gateway.body import RequestBody
-from qwen3_serve.gateway.known_fields import EMBEDDING, RERANKING, TOKENIZING
+from qwen3_serve.gateway.known_fields import EMBEDDING, RERANKING, TEXT, TOKENIZING
 from support.known_fields import BODIES, bodies_of, declared, on_the_page, refused_on_the_page
 
 
 def test_the_page_has_the_fields_of_every_route() -> None:
     assert on_the_page() == declared(create_app())
-    tables = {"embedding": EMBEDDING, "reranking": RERANKING, "tokenizing": TOKENIZING}
+    tables = {"embedding": EMBEDDING, "reranking": RERANKING, "tokenizing": TOKENIZING, "text": TEXT}
     assert refused_on_the_page() == {kind: frozenset(table) for kind, table in tables.items()}
 
 

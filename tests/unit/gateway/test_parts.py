@@ -60,6 +60,12 @@ def test_names_that_mean_another(name: str) -> None:
     assert not is_name_of(name, INFO)
 
 
+def test_a_name_with_dots_for_its_underscores() -> None:
+    info = dataclasses.replace(INFO, name="qwen3_embedding")
+    assert is_name_of("qwen3.embedding", info), "as litellm's nvidia_nim/ sends it"
+    assert not is_name_of("qwen3.embedding.2", info)
+
+
 def test_names_that_are_listed() -> None:
     assert (public_name(INFO), ollama_name(INFO)) == ("Qwen/Qwen3-Embedding-0.6B", "qwen3-embedding:0.6b")
     local = dataclasses.replace(INFO, source="/home/someone/checkpoint")

@@ -14,7 +14,7 @@ from ..api import Api, engine_of, exchange_for
 from ..body import RequestBody, body_of, documented
 from ..errors import ApiError
 from ..json import base64_rows, json_response
-from ..known_fields import EMBEDDING
+from ..known_fields import EMBEDDING, TEXT
 from ..middleware.disconnect import while_connected
 from ..vector_types import EmbeddingType, check_type, to_type
 from .options import InputType, Texts, TruncateEnd, kind_of, truncate_of
@@ -24,12 +24,16 @@ from .rerank import RerankErrorResponse, render_cohere_error
 class CohereText(RequestBody):
     """A part of an input."""
 
+    changing = TEXT
+
     type: Literal["text"]
     text: str
 
 
 class CohereInput(RequestBody):
     """A text in parts, which are joined."""
+
+    changing = TEXT
 
     content: Annotated[list[CohereText], Field(min_length=1)]
 

@@ -16,7 +16,7 @@ from ..api import Api, engine_of, exchange_for
 from ..body import RequestBody, body_of, documented
 from ..errors import ApiError
 from ..json import json_response
-from ..known_fields import RERANKING
+from ..known_fields import RERANKING, TEXT
 from ..middleware.disconnect import while_connected
 from ..names import public_name
 from ..readiness import Readiness
@@ -26,6 +26,8 @@ from .openai_bodies import OpenAIErrorResponse
 
 class NimText(RequestBody):
     """A query or a passage."""
+
+    changing = TEXT
 
     text: str
 

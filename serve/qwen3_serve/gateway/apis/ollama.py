@@ -26,7 +26,9 @@ _EPOCH = "1970-01-01T00:00:00Z"
 
 
 class OllamaOptions(RequestBody):
-    """The options of a request. All but this one concern text generation."""
+    """The options of a request. All of Ollama's but this one concern text generation."""
+
+    changing = EMBEDDING
 
     num_ctx: int | None = Field(None, ge=1, description="Most tokens of one text.")
 

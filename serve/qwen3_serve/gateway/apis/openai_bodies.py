@@ -5,13 +5,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from ..body import RequestBody
-from ..known_fields import EMBEDDING
+from ..known_fields import EMBEDDING, TEXT
 from ..vector_types import EmbeddingType
 from .options import InputType, Task, Texts, TokenIdLists, TokenIds, TruncateEnd
 
 
 class TextObject(RequestBody):
     """A text as Jina's clients send it."""
+
+    changing = TEXT
 
     text: str
 

@@ -19,7 +19,7 @@ from ..api import Api, answer_as, engine_of, exchange_for
 from ..body import body_of, body_of_either, documented
 from ..engine import Kind
 from ..errors import ApiError, Cause
-from ..inputs import Truncate
+from ..inputs import Truncate, empty_text
 from ..json import json_response
 from ..middleware.disconnect import while_connected
 from .rerank import RERANK, RerankRequest, RerankResponse, reranked
@@ -249,8 +249,12 @@ async def _embed(request: Request, body: EmbedRequest) -> Response:
 async def _similarity(request: Request, inputs: SimilarityInputs, parameters: SimilarityParameters | None) -> Response:
     if not inputs.sentences:
         raise ApiError("empty", "sentences: the list is empty; send at least one to compare with", param="sentences")
+    if not inputs.source_sentence:
+        raise ApiError("empty", "source_sentence is empty", param="source_sentence")
+    for index, sentence in enumerate(inputs.sentences):
+        if not sentence:
+            raise empty_text(index, noun="sentence")
     chosen = parameters or SimilarityParameters()
-    chosen.refuse_ignored()
     embedded = await while_connected(
         request.receive,
         engine_of(request).embed(

@@ -36,6 +36,8 @@ class EmbedRequest(RequestBody):
 class SimilarityInputs(RequestBody):
     """A text and the texts to compare it with."""
 
+    changing = EMBEDDING
+
     source_sentence: str
     sentences: Texts
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from ..api import Api, engine_of, exchange_for
 from ..body import RequestBody, body_of, documented
 from ..errors import ApiError
+from ..inputs import empty_text
 from ..json import base64_rows, json_response
 from ..known_fields import EMBEDDING, RERANKING, TOKENIZING
 from ..middleware.disconnect import while_connected
@@ -125,6 +126,8 @@ async def score(request: Request) -> Response:
             "each document",
             param="text_1",
         )
+    if len(queries) > 1 and "" in queries:
+        raise empty_text(queries.index(""), noun="query")
     exchange = exchange_for(request)
     result = await while_connected(
         request.receive,
