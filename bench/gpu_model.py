@@ -85,7 +85,7 @@ def layer_kernels(
         rows: Tokens that the batch computes.
         longest: Tokens of each of its texts that are computed.
         past: Tokens of each text's prefix whose keys and values come from a prefix cache, which no export has yet.
-        half_residual: Whether the residual stream is in the half precision, which no export has yet.
+        half_residual: Whether the residual stream is in the half precision, as with `--precision bf16-residual`.
     """
     query, key, hidden, inner = g.heads * g.head_dim, g.kv_heads * g.head_dim, g.hidden, g.intermediate
 
@@ -189,9 +189,9 @@ def report(gpus: Sequence[Gpu] = (H100, L4)) -> str:
 
 
 def what_if(gpu: Gpu = H100) -> str:
-    """Return what two changes that no export has would save, as Markdown."""
+    """Return what a prefix cache would save, which no export has, and what a half residual saves, as Markdown."""
     columns = [f"pairs with {document} tokens of document" for document in DOCUMENTS]
-    lines = [f"What two changes would save, {gpu.name}, ONNX Runtime {RELEASES[-1]}:", ""]
+    lines = [f"What two changes save, {gpu.name}, ONNX Runtime {RELEASES[-1]}:", ""]
     lines.append(f"| model | {' | '.join(columns)} | half residual, {TOKENS[1]:,} tokens | half residual, one query |")
     lines.append("|---|" + "---|" * (len(DOCUMENTS) + 2))
     for size in SIZES:

@@ -25,8 +25,10 @@ class SkipSimplifiedLayerNormalization(OpRun):
     def _run(self, x: Array, skip: Array, gain: Array, epsilon: float = 1e-12) -> tuple[Array, Array, Array, Array]:
         assert x.dtype == skip.dtype == gain.dtype
         total = x + skip
-        inverse = 1 / np.sqrt(np.mean(np.square(total, dtype=np.float32), axis=-1, keepdims=True) + epsilon)
-        return (total * inverse * gain).astype(x.dtype), np.zeros(1, np.float32), inverse, total
+        wide = total.astype(np.float32)
+        inverse = 1 / np.sqrt(np.mean(np.square(wide), axis=-1, keepdims=True) + epsilon)
+        normed = (wide * inverse * gain.astype(np.float32)).astype(x.dtype)
+        return normed, np.zeros(1, np.float32), inverse, total
 
 
 class GroupQueryAttention(OpRun):
