@@ -183,6 +183,7 @@ class Decoder(nn.Module):
         update = None
         for layer in self.layers:
             residual, update = layer(op, residual, update, batch, attention)
+        assert update is not None  # noqa: S101 - there is at least one layer
         # The last norm is float32 in every precision: it has few rows, and nothing rounds after it.
         widen = self.arithmetic.widen_stream
         pooled, _ = self.norm(op, widen(op, residual), widen(op, update))

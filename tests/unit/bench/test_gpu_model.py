@@ -47,6 +47,14 @@ def test_a_prefix_that_is_not_computed_again_saves_at_most_its_share_and_a_half_
     assert seconds(64 * 256, 256, half_residual=True) < whole
 
 
+def test_cuda_graphs_save_launches_and_no_bytes() -> None:
+    for size in gpu_model.SIZES:
+        g = Geometry.from_config(published_config(size))
+        seconds = gpu_model.batch_seconds(g, target("1.31"), gpu_model.H100, rows=16, longest=16)
+        weights = 2 * (g.parameters - g.vocabulary * g.hidden) / gpu_model.H100.bytes_per_s
+        assert weights < gpu_model.replayed_seconds(g, target("1.31"), gpu_model.H100, rows=16) < seconds
+
+
 def test_gpus_are_found_by_the_names_that_cuda_gives() -> None:
     found = [gpu_model.gpu_named(name) for name in ("NVIDIA H100 80GB HBM3", "NVIDIA H200", "NVIDIA L4", "NVIDIA L40S")]
     assert found == [gpu_model.H100, gpu_model.H200, gpu_model.L4, None]
