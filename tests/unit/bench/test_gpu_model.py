@@ -55,6 +55,18 @@ def test_cuda_graphs_save_launches_and_no_bytes() -> None:
         assert weights < gpu_model.replayed_seconds(g, target("1.31"), gpu_model.H100, rows=16) < seconds
 
 
+@pytest.mark.parametrize("stored", [gpu_model.IN_INT8, gpu_model.IN_FP8])
+def test_quantized_weights_save_bytes_only_where_a_kernel_reads_them(stored: gpu_model.Stored) -> None:
+    g = Geometry.from_config(published_config("8B"))
+
+    def moved(rows: int, stored: gpu_model.Stored) -> float:
+        return sum(kernel.bytes for kernel in gpu_model.layer_kernels(g, target("1.31"), rows, rows, stored=stored))
+
+    few = int(stored.direct_rows)
+    assert moved(few, stored) < 0.6 * moved(few, gpu_model.IN_HALF)
+    assert moved(few + 1, stored) > 2 * moved(few + 1, gpu_model.IN_HALF)
+
+
 def test_gpus_are_found_by_the_names_that_cuda_gives() -> None:
     found = [gpu_model.gpu_named(name) for name in ("NVIDIA H100 80GB HBM3", "NVIDIA H200", "NVIDIA L4", "NVIDIA L40S")]
     assert found == [gpu_model.H100, gpu_model.H200, gpu_model.L4, None]
