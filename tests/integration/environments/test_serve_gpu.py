@@ -1,4 +1,4 @@
-"""What `pip install 'qwen3-triton[export,serve-gpu]'` would bring, by pip's own resolution; nothing of it is downloaded."""
+"""What `pip install 'qwen3-triton[export,serve-gpu]'` would bring, by pip's own resolution; it downloads nothing of it."""
 
 import json
 import re
