@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
-from qwen3_client.fingerprint import OUTPUT_NAME
+from qwen3_client.fingerprint import OUTPUT_NAME, as_number
 
 from ..checkpoint.geometry import Geometry
 from ..checkpoint.modules import Pooling
@@ -40,7 +40,7 @@ def with_host_indices(model: ir.Model, *, geometry: Geometry, fingerprint: str) 
     Inputs: `ids` INT64 `[rows]`, inside the vocabulary; `cumulative_lengths` INT32 `[batch + 1]`, `past_lengths` INT32
     `[batch]` and `block_table` INT32 `[batch, blocks of a text]`, see `PagedAttention`; `pooled_rows` INT64 `[batch]`.
     On the processor: `metadata` INT32 `[2]` or `[3]`, see `PagedAttention`, and `cache_shape` INT64 `[4]`.
-    Output: `embedding` FP32 `[batch, dimensions]`. The fingerprint is metadata of the model instead of an
+    Output: `embedding` FP32 `[batch, dimensions]`. The fingerprint, as a number, is metadata instead of an
     output; further metadata is `cache_block`, the last three numbers of `cache_shape`.
 
     Args:
@@ -88,7 +88,7 @@ def with_host_indices(model: ir.Model, *, geometry: Geometry, fingerprint: str) 
     graph.outputs[:] = [vector]
     RemoveUnusedNodesPass()(model)
     graph.inputs[:] = inputs
-    model.metadata_props["fingerprint"] = fingerprint
+    model.metadata_props[OUTPUT_NAME] = str(as_number(fingerprint)) if fingerprint else ""
     model.metadata_props["cache_block"] = f"{BLOCK_ROWS} {geometry.kv_heads} {geometry.head_dim}"
     return model
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from qwen3_client.fingerprint import OUTPUT_NAME, as_number
 from qwen3_export.cpu import runtime
 from qwen3_export.cuda import explained
 
@@ -32,6 +31,7 @@ GRAPH = "cuda_graphs.onnx"  # beside model.onnx
 LENGTHS = (16, 32, 64, 128, 256)  # rows of the captured graphs
 _RUNS_TO_CAPTURE = 2  # ONNX Runtime captures in the first one, and replays from then on
 _NOT_CAPTURED = "-1"
+_FINGERPRINT = "fingerprint"  # the output of model.onnx that names the model; here, metadata of the graph
 _MAX_TEXTS = 256  # of one batch of PagedAttention
 _LEAST_COSINE = 0.999  # of a replayed vector with the same text computed without CUDA graphs
 
@@ -99,13 +99,13 @@ class CapturedEngine:
         rows, heads, size = map(int, facts["cache_block"].split())
         (bounds,) = (given.shape[0] for given in session.get_inputs() if given.name == "metadata")
         self._layout = IndexLayout((rows, heads, size), bounds)
-        self._fingerprint = facts["fingerprint"]
+        self._fingerprint = facts[_FINGERPRINT]  # a number, or ""
         self._captured = {length: self._capture(length) for length in LENGTHS}
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the arrays that `run` returns."""
-        return (*self._vectors.names, OUTPUT_NAME) if self._fingerprint else self._vectors.names
+        return (*self._vectors.names, _FINGERPRINT) if self._fingerprint else self._vectors.names
 
     def run(self, texts: Sequence[Ids]) -> list[npt.NDArray[Any]]:
         """Run texts.
@@ -132,7 +132,7 @@ class CapturedEngine:
             vectors[batch] = self._replay(members[0]) if is_short else self._compute(members)
         if not self._fingerprint:
             return [vectors]
-        return [vectors, np.full((len(texts), 1), as_number(self._fingerprint), np.int64)]
+        return [vectors, np.full((len(texts), 1), int(self._fingerprint), np.int64)]
 
     def check(self) -> None:
         """Compare replayed vectors with those of the same texts computed without CUDA graphs.

@@ -1,4 +1,4 @@
-"""What `pip install 'qwen3-triton[export,serve-gpu]'` would bring, by pip's own resolution; it downloads nothing of it."""
+"""What `pip install 'qwen3-triton[export,serve-gpu]'` would bring, by pip's resolution; nothing is downloaded."""
 
 import json
 import re

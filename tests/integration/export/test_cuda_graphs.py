@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import pytest
+from qwen3_client.fingerprint import from_number
 from qwen3_export import export
 from qwen3_export.precision import FOR_CUDA, Precision
 from qwen3_serve.host.captured_engine import GRAPH, LENGTHS, CapturedEngine, wants_cuda_graphs
@@ -124,10 +125,11 @@ def test_vectors_are_those_of_the_graph_that_computes_its_indices(
     assert captured == len(LENGTHS), "a length is not captured when the engine is ready"
     texts = random_texts([1, 15, 16, 17, 200, 256, 257, 600])
     usual = HalfSession(version / "model.onnx")
+    stated = json.loads((version.parent / "manifest.json").read_text())["fingerprint"]
     for ids in texts:
         vector, fingerprint = engine.run([ids])
         assert (vector * usual.run([ids])["embedding"]).sum() > 0.9999
-        assert fingerprint.shape == (1, 1)
+        assert from_number(int(fingerprint.item())) == stated
     assert (session.replays, session.computed) == (6, 2), "texts of up to 256 tokens replay a graph"
     together, _ = engine.run(texts)
     assert (together * reference_embeddings(checkpoint, texts)).sum(axis=1).min() > 0.999
