@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from qwen3_export.cuda import has_provider, open_cuda_session
+from qwen3_serve.host.captured_engine import GRAPH, CapturedEngine
 from qwen3_serve.host.cuda_engine import CudaEngine
 from qwen3_serve.host.packed_engine import PackedEngine, Settings
 
@@ -61,6 +62,19 @@ def graph_arm(directory: Path) -> Arm:
     """Return the arm of the exported graph."""
     engine = open_engine(directory)
     return Arm("ours", lambda texts: engine.run(texts)[0])
+
+
+def captured_arm(directory: Path) -> Arm:
+    """Return the arm of the exported graph with CUDA graphs.
+
+    Raises:
+        CudaError: The export has no graph for it, or it cannot be captured.
+        RuntimeError: Vectors are others than without CUDA graphs.
+    """
+    session = open_cuda_session(directory / "1" / GRAPH, cuda_graphs=True)
+    engine = CapturedEngine(session, max_batch_tokens=_ALL_TOKENS)
+    engine.check()
+    return Arm("ours with CUDA graphs", lambda texts: engine.run(texts)[0])
 
 
 def load_torch(checkpoint: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - transformers has no types

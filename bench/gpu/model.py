@@ -10,8 +10,9 @@ and its launch. Transfers between caches are ignored, and so is everything that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qwen3_export.checkpoint.geometry import Geometry
 from qwen3_export.checkpoint.random_checkpoint import published_config
@@ -25,6 +26,7 @@ TEXT, QUERY = 512, 16  # tokens of one text
 AROUND = 12  # launches before the first layer and after the last one, with copies
 PROMPT, DOCUMENTS = 85, (32, 128, 512)  # tokens of a reranker's prompt before the document, and of documents
 TEXTS = 64  # of a batch of pairs
+REPLAYED_S = 1.5e-6  # of one launch in a CUDA graph; an assumption
 WAIT_S = 12e-6  # the processor copies a few bytes back and waits for them
 
 
@@ -74,8 +76,36 @@ class Kernel:
         return max(computing, self.bytes / (gpu.bytes_per_s * gpu.memory_share), gpu.launch_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How weights are stored.
+
+    Attributes:
+        name: Its name.
+        bytes: Of one weight, with its share of the scales.
+        direct_rows: Most rows for which one kernel reads the weights as they are stored; for more, a launch converts
+            them to the half precision first. Found in the traces of ONNX Runtime 1.31 over stub libraries.
+    """
+
+    name: str
+    bytes: float
+    direct_rows: float = math.inf
+
+
+IN_HALF = Stored("bf16", HALF)
+# No export has these on CUDA. MatMulNBits with blocks of 32, and MatMulBlockQuantizedFp8Weight with blocks of 128.
+IN_INT8, IN_FP8 = Stored("int8-weight", 1 + HALF / 32, direct_rows=2), Stored("fp8", 1 + FLOAT / 128, direct_rows=32)
+
+
 def layer_kernels(
-    g: Geometry, target: Target, rows: int, longest: int, *, past: int = 0, half_residual: bool = False
+    g: Geometry,
+    target: Target,
+    rows: int,
+    longest: int,
+    *,
+    past: int = 0,
+    half_residual: bool = False,
+    stored: Stored = IN_HALF,
 ) -> list[Kernel]:
     """Return the kernels of one layer of paged attention in a half precision, in their order.
 
@@ -85,16 +115,21 @@ def layer_kernels(
         rows: Tokens that the batch computes.
         longest: Tokens of each of its texts that are computed.
         past: Tokens of each text's prefix whose keys and values come from a prefix cache, which no export has yet.
-        half_residual: Whether the residual stream is in the half precision, which no export has yet.
+        half_residual: Whether the residual stream is in the half precision, as with `--precision bf16-residual`.
+        stored: How the weights are stored.
     """
     query, key, hidden, inner = g.heads * g.head_dim, g.kv_heads * g.head_dim, g.hidden, g.intermediate
 
     def elementwise(name: str, *elements: tuple[int, int]) -> Kernel:
         return Kernel(name, rows * sum(width * size for width, size in elements))
 
-    def product(name: str, width_in: int, width_out: int) -> Kernel:
-        moved = HALF * (rows * (width_in + width_out) + width_in * width_out)
-        return Kernel(name, moved, 2.0 * rows * width_in * width_out)
+    def product(name: str, width_in: int, width_out: int) -> Iterator[Kernel]:
+        weights = width_in * width_out
+        size = stored.bytes
+        if rows > stored.direct_rows:
+            yield Kernel(f"{name}: weights to half", weights * (stored.bytes + HALF))
+            size = HALF
+        yield Kernel(name, HALF * rows * (width_in + width_out) + size * weights, 2.0 * rows * weights)
 
     def norm() -> Iterator[Kernel]:
         if half_residual:
@@ -106,9 +141,10 @@ def layer_kernels(
 
     def attention() -> Iterator[Kernel]:
         if target.norms_inside:
-            yield product("q, k, v", hidden, query + 2 * key)
+            yield from product("q, k, v", hidden, query + 2 * key)
         else:
-            yield from (product("q", hidden, query), product("k", hidden, key), product("v", hidden, key))
+            for name, width in (("q", query), ("k", key), ("v", key)):
+                yield from product(name, hidden, width)
             yield elementwise("norm of q", (2 * query, HALF))
             yield elementwise("norm of k", (2 * key, HALF))
         yield Kernel("lengths", 0.0)
@@ -121,11 +157,11 @@ def layer_kernels(
             yield Kernel(f"prefix {name} into cache", prefix_rows * HALF * 2 * key)
         pairs = rows * (past + (longest + 1) / 2)  # of a query and a key that it attends to
         yield Kernel("attention", HALF * 2 * (rows * (query + key) + prefix_rows * key), 4.0 * pairs * query)
-        yield product("output", query, hidden)
+        yield from product("output", query, hidden)
 
     def mlp() -> Iterator[Kernel]:
-        yield product("gate", hidden, inner)
-        yield product("up", hidden, inner)
+        yield from product("gate", hidden, inner)
+        yield from product("up", hidden, inner)
         if target.has_silu:
             yield elementwise("SiLU", (2 * inner, HALF))
         else:
@@ -133,7 +169,7 @@ def layer_kernels(
             yield elementwise("SiLU", (2 * inner, FLOAT))
             yield elementwise("SiLU to half", (inner, FLOAT), (inner, HALF))
         yield elementwise("SiLU times up", (3 * inner, HALF))
-        yield product("down", inner, hidden)
+        yield from product("down", inner, hidden)
 
     return [*norm(), *attention(), *norm(), *mlp()]
 
@@ -147,12 +183,19 @@ def batch_seconds(
     longest: int,
     past: int = 0,
     half_residual: bool = False,
+    stored: Stored = IN_HALF,
 ) -> float:
     """Return the time of a batch of `rows` tokens in texts of `longest` tokens; for the others see `layer_kernels`."""
-    kernels = layer_kernels(g, target, rows, longest, past=past, half_residual=half_residual)
+    kernels = layer_kernels(g, target, rows, longest, past=past, half_residual=half_residual, stored=stored)
     layer = sum(kernel.seconds(gpu) for kernel in kernels)
     waits = 0.0 if target.metadata_size else WAIT_S  # each layer reads the lengths back
     return g.layers * (layer + waits) + AROUND * gpu.launch_s
+
+
+def replayed_seconds(g: Geometry, target: Target, gpu: Gpu, *, rows: int, stored: Stored = IN_HALF) -> float:
+    """Return the time of one text of `rows` tokens with CUDA graphs."""
+    replayed = replace(gpu, launch_s=REPLAYED_S)
+    return gpu.launch_s + batch_seconds(g, target, replayed, rows=rows, longest=rows, stored=stored)
 
 
 def gpu_named(name: str) -> Gpu | None:
@@ -189,11 +232,14 @@ def report(gpus: Sequence[Gpu] = (H100, L4)) -> str:
 
 
 def what_if(gpu: Gpu = H100) -> str:
-    """Return what two changes that no export has would save, as Markdown."""
+    """Return what some changes save, as Markdown; no export has a prefix cache."""
     columns = [f"pairs with {document} tokens of document" for document in DOCUMENTS]
-    lines = [f"What two changes would save, {gpu.name}, ONNX Runtime {RELEASES[-1]}:", ""]
-    lines.append(f"| model | {' | '.join(columns)} | half residual, {TOKENS[1]:,} tokens | half residual, one query |")
-    lines.append("|---|" + "---|" * (len(DOCUMENTS) + 2))
+    lines = [f"What some changes save, {gpu.name}, ONNX Runtime {RELEASES[-1]}:", ""]
+    lines.append(
+        f"| model | {' | '.join(columns)} | half residual, {TOKENS[1]:,} tokens "
+        "| half residual, one query | CUDA graphs, one query |"
+    )
+    lines.append("|---|" + "---|" * (len(DOCUMENTS) + 3))
     for size in SIZES:
         g = Geometry.from_config(published_config(size))
         target = choose_target(device="cuda", precision="bf16", ort_version=RELEASES[-1])
@@ -208,11 +254,37 @@ def what_if(gpu: Gpu = H100) -> str:
             before = batch_seconds(g, target, gpu, rows=rows, longest=longest)
             after = batch_seconds(g, target, gpu, rows=rows, longest=longest, half_residual=True)
             cells.append(_change(before, after))
+        query = batch_seconds(g, target, gpu, rows=QUERY, longest=QUERY)
+        cells.append(_change(query, replayed_seconds(g, target, gpu, rows=QUERY)))
         lines.append(f"| {size} | {' | '.join(cells)} |")
     lines += [
         "",
         f"Pairs: {TEXTS} with {PROMPT} tokens before the document, which a prefix cache would not compute again.",
     ]
+    return "\n".join(lines)
+
+
+def weight_formats(gpus: Sequence[Gpu] = (H100, L4)) -> str:
+    """Return what quantized weights would change, which no export has on CUDA, as Markdown."""
+    lines = [f"Weights by how they are stored, ONNX Runtime {RELEASES[-1]}:", ""]
+    lines.append(
+        f"| GPU | model | weights | size | one query of {QUERY} tokens | with CUDA graphs | {TOKENS[1]:,} tokens |"
+    )
+    lines.append("|---|---|---|---|---|---|---|")
+    for gpu in gpus:
+        for size in SIZES:
+            g = Geometry.from_config(published_config(size))
+            target = choose_target(device="cuda", precision="bf16", ort_version=RELEASES[-1])
+            table = g.vocabulary * g.hidden
+            for stored in (IN_HALF, IN_INT8, IN_FP8):
+                gigabytes = ((g.parameters - table) * stored.bytes + table * HALF) / 1e9
+                times = (
+                    batch_seconds(g, target, gpu, rows=QUERY, longest=QUERY, stored=stored),
+                    replayed_seconds(g, target, gpu, rows=QUERY, stored=stored),
+                    batch_seconds(g, target, gpu, rows=TOKENS[1], longest=TEXT, stored=stored),
+                )
+                cells = " | ".join(f"{seconds * 1e3:,.1f} ms" for seconds in times)
+                lines.append(f"| {gpu.name} | {size} | {stored.name} | {gigabytes:.1f} GB | {cells} |")
     return "\n".join(lines)
 
 
@@ -235,5 +307,7 @@ if __name__ == "__main__":
     print(report())
     print()
     print(what_if())
+    print()
+    print(weight_formats())
     print()
     print(layer_table("0.6B", RELEASES[-1], H100, rows=TOKENS[1]))

@@ -28,6 +28,8 @@ from qwen3_export.checkpoint.geometry import Geometry
 from qwen3_export.checkpoint.random_checkpoint import published_config, write_random_checkpoint
 from qwen3_export.checkpoint.tiny import TINY_CONFIG, write_byte_tokenizer
 from qwen3_export.cpu import runtime
+from qwen3_export.cuda import CudaError
+from qwen3_export.precision import Precision
 from qwen3_export.target import choose_target
 
 from bench.gpu import arms as gpu_arms
@@ -98,12 +100,12 @@ class Run:
                 for found in folder.glob(f"*{other}*"):
                     shutil.rmtree(found)
 
-    def exported(self, size: str, kind: Kind = "embedding") -> Path:
+    def exported(self, size: str, kind: Kind = "embedding", *, precision: Precision | None = None) -> Path:
         """Export a random checkpoint for the installed ONNX Runtime, unless it was."""
         checkpoint = self.checkpoint(size)
         device = gpu_arms.export_device()
         release = ".".join(runtime().__version__.split(".")[:2])
-        name = f"{checkpoint.name}-{kind}-{device}-{release}".replace(".", "_")
+        name = f"{checkpoint.name}-{kind}-{precision or device}-{release}".replace(".", "_")
         repository = self.folder / "models"
         if not (repository / name).exists():
             export(
@@ -112,6 +114,7 @@ class Run:
                 name=name,
                 kind=kind,
                 device=cast(Any, device),
+                precision=precision,
                 ort_version=release if device == "cuda" else None,
             )
         return repository / name
@@ -160,6 +163,13 @@ def correct(run: Run) -> None:
     probable = bool(((score >= 0) & (score <= 1)).all())
     run.record("check", {"what": "the reranker's scores are probabilities", "passed": probable})
 
+    if gpu_arms.export_device() == "cuda":
+        arm = gpu_arms.graph_arm(run.exported("0.6B", precision="bf16-residual"))
+        theirs = np.concatenate([gpu_arms.torch_arms(model)[0].embed([ids]) for ids in texts])
+        residual = np.concatenate([arm.embed([ids]) for ids in texts])
+        name = "ours with bf16-residual and transformers float32, each text alone"
+        record_agreement(run, agreement("0.6B", name, residual, theirs))
+
 
 def throughput(run: Run) -> None:
     """Equal, mixed and skewed batches of 0.6B."""
@@ -178,6 +188,11 @@ def throughput(run: Run) -> None:
 def query(run: Run) -> None:
     """One query at a time."""
     arms = all_arms(run, "0.6B")
+    if gpu_arms.export_device() == "cuda":
+        try:
+            arms.append(gpu_arms.captured_arm(run.exported("0.6B")))
+        except (CudaError, RuntimeError) as error:
+            run.note(f"CUDA graphs are left out: {error}")
     measure(run, "0.6B", "query", arms, [_QUERY], rounds=20 if run.rehearse else 500)
 
 

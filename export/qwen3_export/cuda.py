@@ -89,13 +89,16 @@ def has_provider() -> bool:
     return _PROVIDER in runtime().get_available_providers()
 
 
-def open_cuda_session(model: Path, *, gpu: int = 0, memory_limit_bytes: int | None = None) -> ort.InferenceSession:
+def open_cuda_session(
+    model: Path, *, gpu: int = 0, memory_limit_bytes: int | None = None, cuda_graphs: bool = False
+) -> ort.InferenceSession:
     """Load an exported graph on a GPU.
 
     Args:
-        model: The `model.onnx` file.
+        model: The `model.onnx` file, or another graph beside it.
         gpu: Index of the GPU among those that this process sees.
         memory_limit_bytes: Most memory that the session may take; None for all.
+        cuda_graphs: Whether runs with a `gpu_graph_id` are captured and replayed; all of the graph must be on the GPU.
 
     Raises:
         CudaError: This machine cannot run it.
@@ -108,7 +111,7 @@ def open_cuda_session(model: Path, *, gpu: int = 0, memory_limit_bytes: int | No
         )
     if missing := load_libraries():
         raise CudaError(f"these CUDA libraries are missing: {', '.join(missing)}; install them: {INSTALL}")
-    weights = sum(file.stat().st_size for file in model.parent.glob(f"{model.name}*"))
+    weights = sum(file.stat().st_size for file in model.parent.glob("model.onnx*"))
     if misfit := gpu_state(gpu).misfit(gpu=gpu, weight_bytes=weights, memory_limit_bytes=memory_limit_bytes):
         raise CudaError(misfit)
     options = session_options(threads=1)  # what runs on the CPU computes a few small shapes
@@ -118,6 +121,8 @@ def open_cuda_session(model: Path, *, gpu: int = 0, memory_limit_bytes: int | No
     settings = {"device_id": str(gpu), "arena_extend_strategy": "kSameAsRequested"}
     if memory_limit_bytes is not None:
         settings["gpu_mem_limit"] = str(memory_limit_bytes)
+    if cuda_graphs:
+        settings["enable_cuda_graph"] = "1"
     try:
         session = ort.InferenceSession(
             str(model), options, providers=[(_PROVIDER, settings), "CPUExecutionProvider"], enable_fallback=0

@@ -76,8 +76,8 @@ def export(
         device: `cpu`; `cuda` for ONNX Runtime's CUDA provider; or `tensorrt`, which writes two models: `name_trt` for
             the TensorRT plan, and `name`, the padding front that calls it.
         precision: For CPUs, `fp32` (the default), `int8` (int8 weights, activations int8 per token), or `int8-weight`
-            or `int4-weight` (weights in blocks of 32). For CUDA, `bf16` (the default) or `fp16`. For TensorRT, these
-            two or `fp32`.
+            or `int4-weight` (weights in blocks of 32). For CUDA, `bf16` (the default), `bf16-residual` (the residual
+            stream is bf16 too) or `fp16`. For TensorRT, `bf16`, `fp16` or `fp32`.
         ort_version: The release of ONNX Runtime that will run the graph, such as `1.27`. None stands for 1.27, the
             release in Triton's container 26.07, with CUDA, and for any release from 1.23 on with CPUs.
         attention: `paged` or `gqa`, see `Target`; None for the best that the release has for the device.

@@ -23,7 +23,8 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=PRECISIONS,
         help="CPU: fp32 (the default), int8 (the fastest), int8-weight, int4-weight (the smallest). "
-        "CUDA and TensorRT: bf16 (the default), fp16 (for GPUs before Ampere). TensorRT: also fp32",
+        "CUDA and TensorRT: bf16 (the default), fp16 (for GPUs before Ampere). CUDA: also bf16-residual (faster and "
+        "less accurate, as transformers in bf16). TensorRT: also fp32",
     )
     parser.add_argument(
         "--device",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from qwen3_client.fingerprint import EARLIER, OUTPUT_NAME, fingerprint_of
@@ -21,7 +22,8 @@ from .checkpoint.text_prompts import prompt_parameters
 from .checkpoint.tiny import TINY
 from .checkpoint.vocabulary import eos_token_id
 from .graph.arithmetic import Arithmetic
-from .graph.onnx_file import Model, add_fingerprint, build_graph, write_model
+from .graph.host_indices import has_host_indices, with_host_indices
+from .graph.onnx_file import Model, add_fingerprint, build_graph, derive_model, write_model
 from .kind import FAMILIES, MODEL_NAMES, Kind
 from .model_directory.manifest import sha256, source_facts, write_manifest
 from .model_directory.triton_config import Instances, read_config, write_config
@@ -31,6 +33,7 @@ from .target import Device, Target
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIRST_VERSION = 1
+CUDA_GRAPHS = "cuda_graphs.onnx"  # beside model.onnx: the graph that the embedded host captures
 # Source: the model cards' default task.
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 
@@ -165,6 +168,10 @@ def write_directory(
     folder = directory / str(version or FIRST_VERSION)
     folder.mkdir()
     write_model(model, folder / "model.onnx", progress=progress)
+    if has_host_indices(target, kind=kind, pooling=checkpoint.modules.pooling):
+        fingerprint = parameters["fingerprint"] if is_named else ""
+        change = partial(with_host_indices, geometry=checkpoint.geometry, fingerprint=fingerprint)
+        derive_model(folder / "model.onnx", folder / CUDA_GRAPHS, change)
 
     for file, template_file, instances in _CONFIGS[target.device]:
         # A new version keeps what the operator has written above the marked line of the existing configuration.

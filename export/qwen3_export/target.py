@@ -24,6 +24,7 @@ _FIRST_RELEASE: dict[str, Release] = {
     "RMSNormalization": (1, 23),
     "PagedAttention": (1, 23),
     "PagedAttention before Ampere": (1, 26),  # without flash attention; fp16 is the precision for such GPUs
+    "SkipSimplifiedLayerNormalization that sums bf16 in float32": (1, 27),
     "PagedAttention with q/k norm": (1, 29),  # and with bounds on the lengths, as metadata
     "PagedAttention with a lower bound": (1, 30),
     "ScaledSiLU on CUDA": (1, 31),
@@ -95,6 +96,8 @@ def choose_target(
         return Target(device)
     release = _DEFAULT_RELEASE[device] if ort_version is None else _parsed(ort_version)
     _require(release, "RMSNormalization", "a release from 1.23 on, such as that of the container: --ort-version 1.27")
+    if precision == "bf16-residual":
+        _require(release, "SkipSimplifiedLayerNormalization that sums bf16 in float32", "--precision bf16")
     if attention == "paged":
         if device == "cpu":
             raise ExportError("PagedAttention runs on CUDA only; leave --attention out, or add --device cuda")
@@ -117,11 +120,11 @@ def choose_precision(device: Device, precision: Precision | None = None) -> Prec
     if precision not in PRECISIONS:
         raise ExportError(f"there is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
     if device == "tensorrt" and precision not in FOR_TENSORRT:
-        raise ExportError(f"{precision} is for CPUs; for TensorRT choose {', '.join(FOR_TENSORRT)}")
+        raise ExportError(f"{precision} is not for TensorRT; choose one of {', '.join(FOR_TENSORRT)}")
     if device == "cpu" and precision in FOR_CUDA:
         raise ExportError(f"{precision} needs a GPU: add --device cuda, or choose fp32 or int8")
     if device == "cuda" and precision not in FOR_CUDA:
-        raise ExportError(f"{precision} is for CPUs; on CUDA choose {' or '.join(FOR_CUDA)}")
+        raise ExportError(f"{precision} is for CPUs; on CUDA choose one of {', '.join(FOR_CUDA)}")
     return precision
 
 

@@ -25,8 +25,10 @@ class SkipSimplifiedLayerNormalization(OpRun):
     def _run(self, x: Array, skip: Array, gain: Array, epsilon: float = 1e-12) -> tuple[Array, Array, Array, Array]:
         assert x.dtype == skip.dtype == gain.dtype
         total = x + skip
-        inverse = 1 / np.sqrt(np.mean(np.square(total, dtype=np.float32), axis=-1, keepdims=True) + epsilon)
-        return (total * inverse * gain).astype(x.dtype), np.zeros(1, np.float32), inverse, total
+        wide = total.astype(np.float32)
+        inverse = 1 / np.sqrt(np.mean(np.square(wide), axis=-1, keepdims=True) + epsilon)
+        normed = (wide * inverse * gain.astype(np.float32)).astype(x.dtype)
+        return normed, np.zeros(1, np.float32), inverse, total
 
 
 class GroupQueryAttention(OpRun):
@@ -164,13 +166,18 @@ class HalfSession:
             new_ops=[GroupQueryAttention, PagedAttention, ScaledSiLU, SkipSimplifiedLayerNormalization],
         )
 
+    def evaluate(self, inputs: dict[str, Array]) -> list[Array]:
+        """Run with inputs by name; returns all outputs."""
+        with np.errstate(over="ignore"):  # exp of a large negative gate
+            rows = self._evaluator.run(None, inputs)
+        assert isinstance(rows, list)
+        return rows
+
     def run(self, texts: Sequence[npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.float32]]:
         """Run texts as one packed batch; returns every output but the fingerprint by name, ``[n, size]``."""
         lengths = np.array([[ids.size] for ids in texts], np.int32)
         PagedAttention.calls.clear()
-        with np.errstate(over="ignore"):  # exp of a large negative gate
-            rows = self._evaluator.run(None, {"input_ids": np.concatenate(texts), "lengths": lengths})
-        assert isinstance(rows, list)
+        rows = self.evaluate({"input_ids": np.concatenate(texts), "lengths": lengths})
         outputs = dict(zip(self._evaluator.output_names, rows, strict=True))
         assert outputs.pop("fingerprint").dtype == np.int64
         assert all(row.dtype == np.float32 for row in outputs.values())

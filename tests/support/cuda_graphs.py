@@ -1,6 +1,7 @@
 """Graphs of the published shapes for CUDA whose weights take no room: all are the zeros of one sparse file."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ml_dtypes
@@ -12,8 +13,10 @@ from qwen3_export.checkpoint.random_checkpoint import published_config
 from qwen3_export.checkpoint.reranker_head import RerankerHead
 from qwen3_export.checkpoint.stored_tensor import StoredTensor
 from qwen3_export.graph.arithmetic import Arithmetic
-from qwen3_export.graph.onnx_file import IN_FILE_BYTES, build_graph
+from qwen3_export.graph.host_indices import has_host_indices, with_host_indices
+from qwen3_export.graph.onnx_file import IN_FILE_BYTES, build_graph, derive_model
 from qwen3_export.kind import Kind
+from qwen3_export.packed_directory import CUDA_GRAPHS
 from qwen3_export.precision import Precision
 from qwen3_export.target import Target
 
@@ -30,7 +33,7 @@ class _Zeros(Checkpoint):
 
 
 def write_graph(path: Path, *, size: str, kind: Kind, precision: Precision, target: Target) -> None:
-    """Write the graph of a published shape, cut to `LAYERS`, to `path`."""
+    """Write the graph of a published shape, cut to `LAYERS`, to `path`, and if there is one, that with host indices."""
     geometry = Geometry.from_config(published_config(size) | {"num_hidden_layers": LAYERS})
     checkpoint = _Zeros(path.parent, "zeros", "", "", geometry, {})
     row = np.zeros(geometry.hidden, np.float32)
@@ -54,3 +57,5 @@ def write_graph(path: Path, *, size: str, kind: Kind, precision: Precision, targ
     with (path.parent / _ZEROS).open("ab") as file:
         file.truncate(max(largest, file.tell()))
     ir.save(model, path)
+    if has_host_indices(target, kind=kind, pooling="lasttoken"):
+        derive_model(path, path.with_name(CUDA_GRAPHS), partial(with_host_indices, geometry=geometry, fingerprint=""))

@@ -13,16 +13,16 @@ Ids = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 
 
-def reference_embeddings(folder: Path, texts: Sequence[Ids]) -> Vectors:
-    """Embed each text alone in float32: last token, unit norm. Returns ``[n, hidden]``."""
+def reference_embeddings(folder: Path, texts: Sequence[Ids], *, dtype: str = "float32") -> Vectors:
+    """Embed each text alone in a torch type: last token, unit norm. Returns float32 ``[n, hidden]``."""
     import torch
     from transformers import Qwen3Model
 
-    model = Qwen3Model.from_pretrained(folder, dtype=torch.float32)
+    model = Qwen3Model.from_pretrained(folder, dtype=getattr(torch, dtype))
     rows = []
     with torch.inference_mode():
         for ids in texts:
-            last = model(torch.from_numpy(ids)[None]).last_hidden_state[0, -1]
+            last = model(torch.from_numpy(ids)[None]).last_hidden_state[0, -1].float()
             rows.append(torch.nn.functional.normalize(last, dim=-1).numpy())
     return np.stack(rows)
 

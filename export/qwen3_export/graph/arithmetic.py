@@ -1,4 +1,4 @@
-"""The type that matrix products and attention compute in, and conversion between it and float32."""
+"""The types that a model computes in, and conversion between them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .products import BLOCK_BITS, HALF, FloatProduct, Products, products
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """The working type of products and attention; the residual stream and its norms are float32 in every precision.
+    """The working type of products and attention, and the type of the residual stream and its norms.
 
     Attributes:
         precision: The precision of the export.
@@ -26,6 +26,11 @@ class Arithmetic:
     def dtype(self) -> ir.DataType:
         """The working type: a half precision, or float32."""
         return HALF.get(self.precision, ir.DataType.FLOAT)
+
+    @property
+    def stream(self) -> ir.DataType:
+        """The type of the residual stream and of the gains of its norms: float32 in every precision but one."""
+        return self.dtype if self.precision == "bf16-residual" else ir.DataType.FLOAT
 
     @property
     def even_rows(self) -> bool:
@@ -41,9 +46,25 @@ class Arithmetic:
         return FloatProduct(*parts, dtype=HALF[self.precision])
 
     def enter(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        """Convert from float32 to the working type."""
-        return x if self.dtype == ir.DataType.FLOAT else op.Cast(x, to=self.dtype)
+        """Convert from the type of the residual stream to the working type."""
+        return _converted(op, x, self.stream, self.dtype)
 
     def leave(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+        """Convert from the working type to the type of the residual stream."""
+        return _converted(op, x, self.dtype, self.stream)
+
+    def widen(self, op: OpBuilder, x: ir.Value) -> ir.Value:
         """Convert from the working type to float32."""
-        return x if self.dtype == ir.DataType.FLOAT else op.Cast(x, to=ir.DataType.FLOAT)
+        return _converted(op, x, self.dtype, ir.DataType.FLOAT)
+
+    def narrow(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+        """Convert from float32 to the working type."""
+        return _converted(op, x, ir.DataType.FLOAT, self.dtype)
+
+    def widen_stream(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+        """Convert from the type of the residual stream to float32."""
+        return _converted(op, x, self.stream, ir.DataType.FLOAT)
+
+
+def _converted(op: OpBuilder, x: ir.Value, found: ir.DataType, wanted: ir.DataType) -> ir.Value:
+    return x if found == wanted else op.Cast(x, to=wanted)

@@ -51,12 +51,12 @@ class Attention(nn.Module):
 
         Args:
             op: Builder of the graph.
-            x: Normalised hidden states `[rows, hidden]`, float32.
+            x: Normalised hidden states `[rows, hidden]`, in the type of the residual stream.
             attention: The form of attention, with this batch's indices.
             pooled_only: Whether only each text's pooled row is wanted.
 
         Returns:
-            Float32 `[rows, hidden]`, or `[batch, hidden]` if `pooled_only`.
+            `[rows, hidden]`, or `[batch, hidden]` if `pooled_only`, in the same type.
         """
         attended = attention.attend(op, self._inputs(op, self.arithmetic.enter(op, x)), pooled_only=pooled_only)
         (output,) = self.o_proj(op, Scaled(attended))

@@ -47,19 +47,19 @@ class MLP(nn.Module):
         self.down_proj = arithmetic.products(checkpoint.tensor(f"{prefix}.down_proj.weight", g.hidden, g.intermediate))
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        """Map `x [rows, hidden]` to `[rows, hidden]`, both float32."""
-        enter, leave = self.arithmetic.enter, self.arithmetic.leave
-        gate, up = self.gate_up_proj(op, Scaled(enter(op, x)))
+        """Map `x [rows, hidden]` to `[rows, hidden]`, both in the type of the residual stream."""
+        arithmetic = self.arithmetic
+        gate, up = self.gate_up_proj(op, Scaled(arithmetic.enter(op, x)))
         if self.has_silu:
             silu = op.ScaledSiLU(gate.multiplied(op), alpha=1.0, _domain=MICROSOFT, _version=1)
             silu.type = up.value.type  # onnxscript does not infer the types of ONNX Runtime's own operators
         else:
             # ONNX Runtime fuses the sigmoid with its product and computes both in the type of the input. In a half
             # precision every step of 1 / (1 + exp(-x)) would be rounded, so this part is float32.
-            gate = leave(op, gate.multiplied(op))
-            silu = enter(op, op.Mul(gate, op.Sigmoid(gate)))
+            gate = arithmetic.widen(op, gate.multiplied(op))
+            silu = arithmetic.narrow(op, op.Mul(gate, op.Sigmoid(gate)))
         (output,) = self.down_proj(op, Scaled(op.Mul(silu, up.value), up.row_scale))
-        return leave(op, output.multiplied(op))
+        return arithmetic.leave(op, output.multiplied(op))
 
 
 class DecoderLayer(nn.Module):
@@ -75,10 +75,14 @@ class DecoderLayer(nn.Module):
         g = checkpoint.geometry
         prefix = f"layers.{index}"
         norm = RMSNorm if index == 0 else AddRMSNorm  # the first layer has no update to add
-        self.input_layernorm = norm(checkpoint.tensor(f"{prefix}.input_layernorm.weight", g.hidden), eps=g.rms_eps)
+        self.input_layernorm = norm(
+            checkpoint.tensor(f"{prefix}.input_layernorm.weight", g.hidden), eps=g.rms_eps, dtype=arithmetic.stream
+        )
         self.self_attn = Attention(checkpoint, f"{prefix}.self_attn", arithmetic, norms_inside=target.norms_inside)
         self.post_attention_layernorm = AddRMSNorm(
-            checkpoint.tensor(f"{prefix}.post_attention_layernorm.weight", g.hidden), eps=g.rms_eps
+            checkpoint.tensor(f"{prefix}.post_attention_layernorm.weight", g.hidden),
+            eps=g.rms_eps,
+            dtype=arithmetic.stream,
         )
         self.mlp = MLP(checkpoint, f"{prefix}.mlp", arithmetic, has_silu=target.has_silu)
         self.pooled_only = pooled_only
@@ -118,7 +122,7 @@ class Decoder(nn.Module):
         self.pooling = pooling
         g = self.geometry = checkpoint.geometry
         self.target = target
-        self.even_rows = arithmetic.even_rows
+        self.arithmetic, self.even_rows = arithmetic, arithmetic.even_rows
         # The table keeps the checkpoint's type, which is exact, and for bfloat16 half the size of float32.
         table = checkpoint.tensor("embed_tokens.weight", g.vocabulary, g.hidden)
         dtype = ir.DataType.from_numpy(table.dtype)
@@ -173,11 +177,16 @@ class Decoder(nn.Module):
             attention = PagedAttention.of(op, batch, g, rotary, metadata_size=self.target.metadata_size)
         else:
             attention = PaddedAttention.of(op, batch, g, rotary, prefixes)
-        residual = op.Cast(op.Gather(self.embed_tokens, batch.ids), to=ir.DataType.FLOAT)
+        residual = op.Gather(self.embed_tokens, batch.ids)
+        if self.embed_tokens.dtype != self.arithmetic.stream:
+            residual = op.Cast(residual, to=self.arithmetic.stream)
         update = None
         for layer in self.layers:
             residual, update = layer(op, residual, update, batch, attention)
-        pooled, _ = self.norm(op, residual, update)
+        assert update is not None  # noqa: S101 - there is at least one layer
+        # The last norm is float32 in every precision: it has few rows, and nothing rounds after it.
+        widen = self.arithmetic.widen_stream
+        pooled, _ = self.norm(op, widen(op, residual), widen(op, update))
         if self.pooling == "mean":
             pooled = stacked_rows(op, batch, _mean, pooled)
         elif self.even_rows:  # drop the row that belongs to no text

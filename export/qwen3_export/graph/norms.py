@@ -21,7 +21,7 @@ class Gain(nn.Module):
 
     def __init__(self, gain: StoredTensor, *, eps: float, dtype: ir.DataType = ir.DataType.FLOAT) -> None:
         super().__init__()
-        self.eps = eps
+        self.eps, self.dtype = eps, dtype
         self.weight = nn.Parameter(
             list(gain.shape),
             dtype,
@@ -57,7 +57,10 @@ class UnitNorm(nn.Module):
 
 
 class AddRMSNorm(Gain):
-    """Addition of a sublayer's output to the residual stream and normalisation of the sum, in one operator."""
+    """Addition of a sublayer's output to the residual stream and normalisation of the sum, in one operator.
+
+    In a half precision, the sum is rounded once, its squares are summed in float32, and the result is rounded once.
+    """
 
     def forward(self, op: OpBuilder, residual: ir.Value, update: ir.Value) -> tuple[ir.Value, ir.Value]:  # type: ignore[override]
         """Return the normalised sum and the sum itself, both `[rows, hidden]`."""
@@ -65,5 +68,5 @@ class AddRMSNorm(Gain):
             residual, update, self.weight, epsilon=self.eps, _domain=MICROSOFT, _version=1, _outputs=4
         )
         # onnxscript does not infer the types of ONNX Runtime's own operators.
-        normed.type = total.type = ir.TensorType(ir.DataType.FLOAT)
+        normed.type = total.type = ir.TensorType(self.dtype)
         return normed, total

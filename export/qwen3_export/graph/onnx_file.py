@@ -160,6 +160,17 @@ def write_model(model: ir.Model, path: Path, *, progress: Callable[[int, int], N
         raise (cause or error) from None
 
 
+def derive_model(path: Path, derived: Path, change: Callable[[ir.Model], ir.Model]) -> None:
+    """Write a changed graph beside another one, with the same weights in the same file.
+
+    Args:
+        path: The `.onnx` file of the other one.
+        derived: The `.onnx` file to write, in the same folder.
+        change: What to do to the graph. It must not add tensors that are larger than `IN_FILE_BYTES`.
+    """
+    ir.save(change(ir.load(path)), derived)
+
+
 def file_sizes(model: ir.Model) -> FileSizes:
     """Return the sizes of the files that `write_model` would write, without reading a weight.
 

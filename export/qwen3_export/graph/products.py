@@ -21,8 +21,12 @@ from ..errors import ExportError
 from ..precision import Precision
 from .quantization import BLOCK, block_scales, in_blocks, quantize_blocks, quantize_channels
 
-# The type of products and attention. The residual stream and its norms are float32 in every precision.
-HALF: dict[Precision, ir.DataType] = {"bf16": ir.DataType.BFLOAT16, "fp16": ir.DataType.FLOAT16}
+# The type of products and attention, for the half precisions; in all others it is float32.
+HALF: dict[Precision, ir.DataType] = {
+    "bf16": ir.DataType.BFLOAT16,
+    "bf16-residual": ir.DataType.BFLOAT16,
+    "fp16": ir.DataType.FLOAT16,
+}
 
 # Bits of a weight, for the precisions that quantize weights by blocks.
 BLOCK_BITS: dict[Precision, Literal[8, 4]] = {"int8-weight": 8, "int4-weight": 4}

@@ -38,8 +38,8 @@ class Rotary(nn.Module):
 
     def forward(self, op: OpBuilder) -> RotaryTables:
         """Return both tables in the working type."""
-        enter = self.arithmetic.enter
-        return RotaryTables(enter(op, self.cos), enter(op, self.sin), self.arithmetic.dtype)
+        narrow = self.arithmetic.narrow
+        return RotaryTables(narrow(op, self.cos), narrow(op, self.sin), self.arithmetic.dtype)
 
 
 def _table(values: npt.NDArray[np.float32]) -> nn.Parameter:

@@ -40,6 +40,7 @@ class ModelDirectory:
         source: The checkpoint that it was exported from: a Hub id, a folder, or `tiny`.
         revision: The commit on the Hub, or `""`.
         adapter: The folder of the adapter that was merged into it, or `""`.
+        device: What runs it, `cpu` or `cuda`.
         precision: The precision of the export, such as `fp32`.
         version: The newest version, which the other attributes describe.
         files: Every file except the manifest, by its path in the directory.
@@ -50,6 +51,7 @@ class ModelDirectory:
     source: str
     revision: str
     adapter: str
+    device: str
     precision: str
     version: int
     files: Mapping[str, StoredFile]
@@ -122,6 +124,7 @@ def read_model(path: Path) -> ModelDirectory:
             source=str(manifest["source"]),
             revision=str(manifest.get("revision", "")),
             adapter=str(manifest.get("adapter", "")),
+            device=str(manifest.get("device", "cpu")),
             precision=str(manifest["precision"]),
             version=version,
             files=files,

@@ -18,7 +18,6 @@ from .model_directory import OUTPUTS, ModelDirectory
 from .runner import Rows, Together
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-_GPU_PRECISIONS = ("bf16", "fp16")
 
 
 def require_device(model: ModelDirectory) -> None:
@@ -27,7 +26,7 @@ def require_device(model: ModelDirectory) -> None:
     Raises:
         VerifyError: The model was exported for CUDA, which the installed ONNX Runtime does not support.
     """
-    if model.precision in _GPU_PRECISIONS and _CUDA not in runtime().get_available_providers():
+    if model.device == "cuda" and _CUDA not in runtime().get_available_providers():
         raise VerifyError(
             f"{model.name} was exported for CUDA, but the installed ONNX Runtime runs on CPUs only; verify a server "
             "that has a GPU (Triton's container, docs/docker.md) with --url, or install onnxruntime-gpu on a machine "
@@ -46,8 +45,8 @@ class OnnxRunner:
         """
         self._model = model
         self._outputs = OUTPUTS[model.kind]
-        # Precisions for CPUs are verified on the CPU even if there is a GPU.
-        wants_gpu = model.precision in _GPU_PRECISIONS and _CUDA in runtime().get_available_providers()
+        # Exports for CPUs are verified on the CPU even if there is a GPU.
+        wants_gpu = model.device == "cuda" and _CUDA in runtime().get_available_providers()
         try:
             self._session: Any = open_session(model.graph, providers=[_CUDA, _CPU] if wants_gpu else [_CPU])
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors have no common base class
@@ -84,8 +83,8 @@ class OnnxRunner:
         if "allocat" in reason:
             size = sum(stored.bytes for stored in self._model.files.values())
             remedy = f"its weights take {size / 1e9:.1f} GB, and long texts take more; try a lower --max-tokens"
-        elif self._model.precision in _GPU_PRECISIONS:
-            remedy = f"{self._model.precision} runs on GPUs only: verify a server that has one with --url"
+        elif self._model.device == "cuda":
+            remedy = "an export for CUDA runs on GPUs only: verify a server that has one with --url"
         else:
             remedy = "export the model again, or upgrade onnxruntime"
         return f"{self._model.name} {what} in ONNX Runtime {runtime().__version__} ({reason}); {remedy}"

@@ -17,6 +17,7 @@ from qwen3_export.cuda import open_cuda_session
 from qwen3_export.triton_requests import RequestCheck, error_response, merge_responses
 from qwen3_export.triton_tensors import as_array, as_tensor
 
+from .captured_engine import GRAPH, CapturedEngine, wants_cuda_graphs
 from .cuda_engine import CudaEngine, CudaSettings
 from .packed_engine import PackedEngine, Settings
 from .prefix_cache import Ids
@@ -35,13 +36,20 @@ class TritonPythonModel:
         parameters = {key: value["string_value"] for key, value in configured.items()}
         self._check = RequestCheck.from_parameters(parameters)
         model = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        self._engine: PackedEngine | CudaEngine
+        self._engine: PackedEngine | CudaEngine | CapturedEngine
         if parameters["device"] == "cuda":
             settings = CudaSettings.from_parameters(parameters)
             # A Triton with GPUs says which of them an instance of KIND_GPU is for; the embedded one has none.
             gpu = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else settings.gpu
-            session = open_cuda_session(model, gpu=gpu, memory_limit_bytes=settings.memory_limit_bytes)
-            self._engine = CudaEngine(session, max_batch_tokens=settings.max_batch_tokens)
+            graph = model.with_name(GRAPH) if wants_cuda_graphs(parameters, model.parent) else model
+            session = open_cuda_session(
+                graph, gpu=gpu, memory_limit_bytes=settings.memory_limit_bytes, cuda_graphs=graph != model
+            )
+            if graph == model:
+                self._engine = CudaEngine(session, max_batch_tokens=settings.max_batch_tokens)
+            else:
+                self._engine = CapturedEngine(session, max_batch_tokens=settings.max_batch_tokens, gpu=gpu)
+                self._engine.check()
         else:
             threads = int(os.environ.get("QWEN3_TRITON_THREADS", "0"))  # `qwen3-triton serve --threads`
             self._engine = PackedEngine(model, Settings.from_parameters(parameters), threads=threads)

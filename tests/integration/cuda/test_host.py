@@ -91,6 +91,28 @@ def test_triton_runs_the_host_in_an_environment_with_onnxruntime_gpu(
     assert "CUDA libraries are missing: " in serve("")
 
 
+def test_triton_does_not_serve_cuda_graphs_that_compute_something_else(
+    tmp_path: Path, stubs: Callable[[str], Path]
+) -> None:
+    release = installed_releases()[-1]
+    directory = export("tiny", repository=tmp_path / "repository", device="cuda", ort_version=release).directory
+    config = directory / "configs" / "embedded.pbtxt"
+    off = 'parameters { key: "cuda_graphs" value { string_value: "false" } }'
+    assert off in config.read_text()
+    config.write_text(config.read_text().replace(off, off.replace("false", "true")))
+    python = environment_with(INSTALLED / release, tmp_path / "environment")
+    ports = [f"--{name}-port=0" for name in ("http", "grpc", "metrics")]
+    done = subprocess.run(
+        [str(python), "-m", "qwen3_client", "serve", f"--repository={tmp_path / 'repository'}", *ports],
+        env=os.environ | {"LD_LIBRARY_PATH": str(stubs(release))},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "set the parameter cuda_graphs in configs/embedded.pbtxt to false" in done.stderr
+
+
 def environment_with(packages: Path, folder: Path) -> Path:
     """Make an environment that has these packages before those of this one; return its Python."""
     venv.create(folder, symlinks=True)

@@ -38,7 +38,11 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 MakeSession = Callable[[Precision, str], HalfSession]
 LENGTHS = [1, 2, 3, 7, 7, 16, 256, 257, 600]
-COSINE: dict[Precision, float] = {"bf16": 0.999, "fp16": 0.99999}  # on a tiny random model, which amplifies rounding
+COSINE: dict[Precision, float] = {
+    "bf16": 0.999,
+    "bf16-residual": 0.999,
+    "fp16": 0.99999,
+}  # on a tiny random model, which amplifies rounding
 # How attention is told apart: by release and choice.
 FORMS: dict[str, dict[str, Any]] = {
     "paged": {},
@@ -85,6 +89,21 @@ def test_the_graph_computes_what_transformers_computes(
     assert np.abs(together - reference).max() > 1e-6, "nothing was rounded"
     for number in (0, 6, 7):  # one token, one block, and one token more
         assert graph.run([texts[number]])["embedding"][0] @ together[number] >= COSINE[precision]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_residual_stream_in_bf16_is_about_as_far_from_float32_as_transformers_in_bf16(
+    session: MakeSession, checkpoint: Path, reference: npt.NDArray[np.float32], form: str
+) -> None:
+    texts = random_texts(LENGTHS)
+
+    def distance(vectors: npt.NDArray[np.float32]) -> float:
+        return float(1 - (vectors.astype(np.float64) * reference).sum(axis=1).mean())
+
+    residual, usual = (distance(session(name, form).run(texts)["embedding"]) for name in ("bf16-residual", "bf16"))
+    transformers = distance(reference_embeddings(checkpoint, texts, dtype="bfloat16"))
+    assert usual < residual < 1.5 * transformers
+    assert transformers < 1.5 * residual
 
 
 def test_a_reranker(tmp_path: Path) -> None:
@@ -162,10 +181,14 @@ def test_types_are_as_promised(tmp_path: Path, precision: Precision, form: str, 
     for node in model.graph:
         types = [value.dtype for value in node.inputs if value is not None]
         inside = any(name in str(value.name) for value in node.inputs if value is not None for name in heads)
-        if node.op_type in ("SkipSimplifiedLayerNormalization", "Sigmoid", "ReduceL2"):
+        of_layer = any("layers" in str(value.name) for value in node.inputs if value is not None and value.const_value)
+        stream = half if precision == "bf16-residual" and of_layer else ir.DataType.FLOAT
+        if node.op_type in ("Sigmoid", "ReduceL2"):
             assert half not in types, node.name
+        if node.op_type == "SkipSimplifiedLayerNormalization":
+            assert set(types) == {stream}, node.name
         if node.op_type == "RMSNormalization":
-            assert set(types) == ({half} if inside else {ir.DataType.FLOAT}), node.name
+            assert set(types) == ({half} if inside else {stream}), node.name
         if node.op_type == "MatMul":
             assert types == [ir.DataType.FLOAT] * 2 if "yes_no" in str(node.inputs[1]) else [half] * 2, node.name
     *results, fingerprint = model.graph.outputs
@@ -278,7 +301,13 @@ def test_the_directory_says_what_it_is_for(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"precision": "bf16"}, "bf16 needs a GPU: add --device cuda"),
-        ({"device": "cuda", "precision": "int8"}, "int8 is for CPUs; on CUDA choose bf16 or fp16"),
+        ({"device": "cuda", "precision": "int8"}, "int8 is for CPUs; on CUDA choose one of bf16, bf16-residual, fp16"),
+        ({"precision": "bf16-residual"}, "bf16-residual needs a GPU: add --device cuda"),
+        ({"device": "tensorrt", "precision": "bf16-residual"}, "not for TensorRT; choose one of bf16, fp16, fp32"),
+        (
+            {"device": "cuda", "precision": "bf16-residual", "ort_version": "1.26"},
+            "1.26 has no SkipSimplified.* in float32, which came with 1.27; choose --precision bf16",
+        ),
         ({"precision": "int9"}, "no precision 'int9'"),
         ({"device": "tpu"}, "no device 'tpu'; choose one of cpu, cuda"),
         ({"device": "cuda", "ort_version": "1.22"}, "ONNX Runtime 1.22 has no RMSNormalization.*1.23; choose"),

@@ -48,6 +48,26 @@ def test_a_prefix_that_is_not_computed_again_saves_at_most_its_share_and_a_half_
     assert seconds(64 * 256, 256, half_residual=True) < whole
 
 
+def test_cuda_graphs_save_launches_and_no_bytes() -> None:
+    for size in gpu_model.SIZES:
+        g = Geometry.from_config(published_config(size))
+        seconds = gpu_model.batch_seconds(g, target("1.31"), gpu_model.H100, rows=16, longest=16)
+        weights = 2 * (g.parameters - g.vocabulary * g.hidden) / gpu_model.H100.bytes_per_s
+        assert weights < gpu_model.replayed_seconds(g, target("1.31"), gpu_model.H100, rows=16) < seconds
+
+
+@pytest.mark.parametrize("stored", [gpu_model.IN_INT8, gpu_model.IN_FP8])
+def test_quantized_weights_save_bytes_only_where_a_kernel_reads_them(stored: gpu_model.Stored) -> None:
+    g = Geometry.from_config(published_config("8B"))
+
+    def moved(rows: int, stored: gpu_model.Stored) -> float:
+        return sum(kernel.bytes for kernel in gpu_model.layer_kernels(g, target("1.31"), rows, rows, stored=stored))
+
+    few = int(stored.direct_rows)
+    assert moved(few, stored) < 0.6 * moved(few, gpu_model.IN_HALF)
+    assert moved(few + 1, stored) > 2 * moved(few + 1, gpu_model.IN_HALF)
+
+
 def test_gpus_are_found_by_the_names_that_cuda_gives() -> None:
     found = [gpu_model.gpu_named(name) for name in ("NVIDIA H100 80GB HBM3", "NVIDIA H200", "NVIDIA L4", "NVIDIA L40S")]
     assert found == [gpu_model.H100, gpu_model.H200, gpu_model.L4, None]

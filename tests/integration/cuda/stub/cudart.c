@@ -100,7 +100,18 @@ int __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared, void **s
   return 0;
 }
 
+/* A stream that is captured runs nothing: its kernels become a graph. What CUDA refuses meanwhile fails here too. */
+static int is_capturing, captured_launches;
+void stub_launched(void) {
+  if (is_capturing) captured_launches++;
+}
+static int refused_in_capture(const char *what) {
+  if (is_capturing) stub_log("refused %s", what);
+  return is_capturing ? cudaErrorStreamCaptureUnsupported : 0;
+}
+
 static int record(const void *function, dim3 grid) {
+  stub_launched();
   stub_log("kernel %u %u %u %s", grid.x, grid.y, grid.z, name_of(function));
   return 0;
 }
@@ -197,6 +208,7 @@ int cudaGetDriverEntryPointByVersion(const char *symbol, void **function, unsign
 /* ---- Memory ---- */
 
 int cudaMalloc(void **pointer, size_t bytes) {
+  if (refused_in_capture("cudaMalloc")) return cudaErrorStreamCaptureUnsupported;
   char *memory = mmap(NULL, bytes + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return cudaErrorMemoryAllocation;
   *(size_t *)memory = bytes;
@@ -207,6 +219,7 @@ int cudaMalloc(void **pointer, size_t bytes) {
 }
 int cudaFree(void *pointer) {
   if (pointer == NULL) return 0;
+  if (refused_in_capture("cudaFree")) return cudaErrorStreamCaptureUnsupported;
   char *memory = (char *)pointer - PAGE;
   size_t bytes = *(size_t *)memory;
   in_use -= bytes;
@@ -245,6 +258,7 @@ static int copy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind ki
   return 0;
 }
 int cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
+  if (refused_in_capture("cudaMemcpy")) return cudaErrorStreamCaptureUnsupported;
   return copy(to, from, bytes, kind, "waits");
 }
 int cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, void *stream) {
@@ -252,6 +266,7 @@ int cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKin
   return copy(to, from, bytes, kind, "on-stream");
 }
 int cudaMemset(void *pointer, int value, size_t bytes) {
+  stub_launched();
   stub_log("fill %zu", bytes);
   if (bytes <= COPIED_BYTES) memset(pointer, value, bytes);
   return 0;
@@ -272,8 +287,43 @@ int cudaStreamCreateWithFlags(void **stream, unsigned flags) { return (void)flag
 int cudaEventCreate(void **event) { return made(event); }
 int cudaEventCreateWithFlags(void **event, unsigned flags) { return (void)flags, made(event); }
 int cudaEventElapsedTime(float *ms) { return *ms = 1, 0; }
-int cudaStreamIsCapturing(void *stream, int *status) { return (void)stream, one(status, 0); }
-static int wait_for(const char *what) { return stub_log("wait %s", what), 0; }
+int cudaStreamIsCapturing(void *stream, int *status) { return (void)stream, one(status, is_capturing); }
+static int wait_for(const char *what) {
+  if (refused_in_capture(what)) return cudaErrorStreamCaptureUnsupported;
+  return stub_log("wait %s", what), 0;
+}
 int cudaStreamSynchronize(void *stream) { return (void)stream, wait_for("stream"); }
 int cudaDeviceSynchronize(void) { return wait_for("device"); }
 int cudaEventSynchronize(void *event) { return (void)event, wait_for("event"); }
+
+/* ---- CUDA graphs: a graph is the number of its launches ---- */
+
+int cudaStreamBeginCapture(void *stream, int mode) {
+  (void)stream, (void)mode;
+  is_capturing = 1, captured_launches = 0;
+  stub_log("capture begins");
+  return 0;
+}
+int cudaStreamEndCapture(void *stream, void **graph) {
+  (void)stream;
+  is_capturing = 0;
+  int *launches = malloc(sizeof *launches);
+  *launches = captured_launches;
+  *graph = launches;
+  stub_log("capture ends");
+  return 0;
+}
+int cudaGraphInstantiate(void **executable, void *graph, unsigned long long flags) {
+  (void)flags;
+  int *launches = malloc(sizeof *launches);
+  *launches = *(int *)graph;
+  *executable = launches;
+  return 0;
+}
+int cudaGraphLaunch(void *executable, void *stream) {
+  (void)stream;
+  stub_log("graph %d", *(int *)executable);
+  return 0;
+}
+int cudaGraphDestroy(void *graph) { return free(graph), 0; }
+int cudaGraphExecDestroy(void *executable) { return free(executable), 0; }
