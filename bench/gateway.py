@@ -27,7 +27,7 @@ from qwen3_client import Client
 from qwen3_export import export
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings, create_app
-from qwen3_serve.gateway.cli import HTTP
+from qwen3_serve.gateway.workers import HTTP
 
 QUERY = "What is the capital of China?"
 ROUNDS = 400

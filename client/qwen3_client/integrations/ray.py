@@ -21,8 +21,8 @@ from ..async_client import AsyncClient
 from ..client import Client
 from ..errors import InvalidInputError
 from ..options import ClientOptions, Kind, checked_kind
-from ._extra import missing
-from ._server import Connected, Server, check_arguments
+from .extra import missing
+from .server import Connected, Server, check_arguments
 
 try:
     import pyarrow as pa

@@ -14,7 +14,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from qwen3_client.fingerprint import OUTPUT_NAME, as_number
 
 from ..checkpoint.geometry import Geometry
-from ..checkpoint.modules import Pooling
+from ..checkpoint.module_settings import Pooling
 from ..kind import Kind
 from ..target import Target
 from .paged_attention import BLOCK_ROWS
