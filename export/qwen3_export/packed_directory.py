@@ -168,7 +168,7 @@ def write_directory(
     folder = directory / str(version or FIRST_VERSION)
     folder.mkdir()
     write_model(model, folder / "model.onnx", progress=progress)
-    if has_host_indices(target, kind=kind, pooling=checkpoint.modules.pooling):
+    if kind == "embedding" and has_host_indices(target, pooling=checkpoint.modules.pooling):
         fingerprint = parameters["fingerprint"] if is_named else ""
         change = partial(with_host_indices, geometry=checkpoint.geometry, fingerprint=fingerprint)
         derive_model(folder / "model.onnx", folder / CUDA_GRAPHS, change)

@@ -57,5 +57,5 @@ def write_graph(path: Path, *, size: str, kind: Kind, precision: Precision, targ
     with (path.parent / _ZEROS).open("ab") as file:
         file.truncate(max(largest, file.tell()))
     ir.save(model, path)
-    if has_host_indices(target, kind=kind, pooling="lasttoken"):
+    if kind == "embedding" and has_host_indices(target, pooling="lasttoken"):
         derive_model(path, path.with_name(CUDA_GRAPHS), partial(with_host_indices, geometry=geometry, fingerprint=""))

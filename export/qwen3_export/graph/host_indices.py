@@ -15,7 +15,6 @@ from qwen3_client.fingerprint import OUTPUT_NAME, as_number
 
 from ..checkpoint.geometry import Geometry
 from ..checkpoint.module_settings import Pooling
-from ..kind import Kind
 from ..target import Target
 from .paged_attention import BLOCK_ROWS
 
@@ -25,13 +24,13 @@ _T = TypeVar("_T")
 _KEY_CACHE, _CUMULATIVE, _PAST, _TABLE, _METADATA = 3, 5, 6, 7, 16
 
 
-def has_host_indices(target: Target, *, kind: Kind, pooling: Pooling) -> bool:
-    """Whether a graph is exported without its integer part too.
+def has_host_indices(target: Target, *, pooling: Pooling) -> bool:
+    """Return whether an embedding model is exported without the integer part of its graph too.
 
     Before PagedAttention takes bounds on the lengths, it reads them back from the GPU, which cannot be captured. One
     query at a time is an embedding model's case.
     """
-    return bool(target.metadata_size) and kind == "embedding" and pooling == "lasttoken"
+    return bool(target.metadata_size) and pooling == "lasttoken"
 
 
 def with_host_indices(model: ir.Model, *, geometry: Geometry, fingerprint: str) -> ir.Model:
