@@ -28,9 +28,7 @@ def choose(op: OpBuilder, condition: ir.Value, then: Build, otherwise: Build) ->
         The values of the branch that ran, with the types of the first one.
     """
     branches = [_moved(op, build, name) for build, name in ((then, "then"), (otherwise, "otherwise"))]
-    values = op.If(
-        condition, then_branch=branches[0], else_branch=branches[1], _outputs=len(branches[0].outputs)
-    )
+    values = op.If(condition, then_branch=branches[0], else_branch=branches[1], _outputs=len(branches[0].outputs))
     values = [values] if isinstance(values, ir.Value) else list(values)
     for value, output in zip(values, branches[0].outputs, strict=True):
         value.type, value.shape = output.type, output.shape

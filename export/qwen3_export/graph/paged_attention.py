@@ -4,8 +4,8 @@ The operator is made for text generation: it writes keys and values into the blo
 block table, and lets queries attend to everything that a text has in the cache. Here the graph makes a cache with room
 for one batch. The past of a text is its shared prefix, if it has one, and `paged_prefixes` copies it into the cache.
 
-Without prefixes, all layers use the same cache. Each layer overwrites the keys and values of the layer before, which are
-no longer needed, because a layer starts when the layer before has finished. The operator changes its cache inputs in
+Without prefixes, all layers use the same cache. Each layer overwrites the keys and values of the layer before, which
+are no longer needed, because a layer starts when the layer before has finished. The operator changes its cache inputs in
 place. Its cache outputs are left out: the operator insists that they share memory with the inputs, which a graph cannot
 promise.
 

@@ -6,8 +6,9 @@ than most prefixes and holds rows of one text only, so prefixes are copied into 
 from the table: rows after the prefix get any row of the table, and PagedAttention overwrites those that the text uses.
 
 PagedAttention changes its cache where it lies, and ONNX Runtime does not know of it. Rows to keep must be gathered
-after it has. And whatever a later layer needs must wait, else ONNX Runtime would make the caches of all layers first, and
-hold them. Therefore shapes that these steps read are computed from what must come before, plus zero times its size.
+after it has. And whatever a later layer needs must wait, else ONNX Runtime would make the caches of all layers first,
+and hold them. Therefore shapes that these steps read are computed from the number of rows of what must come before,
+times zero.
 """
 
 from __future__ import annotations

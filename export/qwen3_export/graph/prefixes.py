@@ -48,9 +48,7 @@ class PrefixInputs:
     dtype: ir.DataType
 
     @classmethod
-    def declare(
-        cls, builder: GraphBuilder, geometry: Geometry, *, dtype: ir.DataType, is_paged: bool
-    ) -> PrefixInputs:
+    def declare(cls, builder: GraphBuilder, geometry: Geometry, *, dtype: ir.DataType, is_paged: bool) -> PrefixInputs:
         """Add the inputs to the graph."""
         size = row_size(geometry)
 

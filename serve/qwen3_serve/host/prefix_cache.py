@@ -3,12 +3,14 @@
 An instruction comes before every query, and a reranker's prompt and query before every document. Requests do not mark
 these prefixes. So the cache remembers how recent texts began, and once another text begins with the same tokens, the
 host keeps the graph's rows (keys and values) of the tokens that they share. The rows of a prefix serve every text that
-begins with all of its tokens or with some of them. This module knows token ids and rows, and nothing about graphs.
+begins with all of its tokens or with some of them. `PrefixIndex` finds prefixes, on every device; `PrefixCache` is one
+with rows in the processor's memory. This module knows token ids and rows, and nothing about graphs.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,16 +44,15 @@ class _Entry:
     start: int
 
 
-class PrefixCache:
-    """Rows of a bounded number of tokens; new rows replace the oldest.
+class PrefixIndex:
+    """Which rows of a table belong to which prefix. The table has a bounded size, and new rows replace the oldest.
 
     Args:
         tokens: Number of tokens whose rows fit in.
-        size: Numbers per row: keys and values of all layers.
     """
 
-    def __init__(self, *, tokens: int, size: int) -> None:
-        self._rows: Rows = np.zeros((tokens, size), np.float32)  # pages that were never written take no memory
+    def __init__(self, *, tokens: int) -> None:
+        self.tokens = tokens
         self._entries: list[_Entry] = []
         self._next = 0  # the row to write next; after the last one comes the first again
         self._seen: OrderedDict[bytes, deque[Ids]] = (
@@ -70,10 +71,6 @@ class PrefixCache:
                 best = Prefix(entry.start, length)
         return best
 
-    def rows_of(self, prefix: Prefix) -> Rows:
-        """Return a view of a prefix's rows, FP32 `[length, size]`, valid until the next call of `store`."""
-        return self._rows[prefix.start : prefix.start + prefix.length]
-
     def remember(self, ids: Ids) -> int:
         """Remember the beginning of a text.
 
@@ -88,10 +85,75 @@ class PrefixCache:
         self._seen.move_to_end(beginning)
         if len(self._seen) > _MAX_BEGINNINGS:
             self._seen.popitem(last=False)
-        head = ids[: self._rows.shape[0] // 2].copy()  # a copy, because `ids` may be a view of the request's memory
-        length = max((common(text, head[: ids.size - 1]) for text in texts), default=0)
+        head = ids[: self.tokens // 2].copy()  # a copy, because `ids` may be a view of the request's memory
+        own, length = head[: ids.size - 1], 0
+        for text in texts:
+            # Most recent texts share just as much; then one comparison tells that this one shares no more.
+            if length < min(text.size, own.size) and text[length] == own[length]:
+                length = max(length, common(text, own))
         texts.append(head)
         return length
+
+    def choose_leaders(self, texts: Sequence[Ids]) -> dict[int, int]:
+        """Remember texts, and choose some to run before the others, so that these find shared prefixes in the cache.
+
+        Returns:
+            The indices of the leaders, each with the number of its first tokens whose rows are kept. Together these
+            are no more than the cache holds.
+        """
+        leaders: dict[int, int] = {}
+        free = self.tokens
+        for index, ids in enumerate(texts if free else ()):
+            shared = self.remember(ids)
+            if not MIN_PREFIX <= shared <= free:
+                continue
+            from_leaders = [common(texts[leader][:length], ids) for leader, length in leaders.items()]
+            if shared >= max(self.longest(ids).length, *from_leaders, 0) + MIN_PREFIX:
+                leaders[index] = shared
+                free -= shared
+        return leaders
+
+    def starts(self, sizes: Iterable[int]) -> list[int]:
+        """Return the first rows that prefixes of these sizes get, if they are added one after another."""
+        starts, after = [], self._next
+        for size in sizes:
+            starts.append(0 if after + size > self.tokens else after)
+            after = starts[-1] + size
+        return starts
+
+    def add(self, ids: Ids) -> int:
+        """Give rows to a prefix, and forget those that had them.
+
+        Args:
+            ids: Its token ids `[n]`, at least `MIN_PREFIX` and at most as many as there are rows.
+
+        Returns:
+            Its first row.
+        """
+        (start,) = self.starts([ids.size])
+        self._next = start + ids.size
+        self._entries = [
+            entry for entry in self._entries if entry.start >= self._next or entry.start + entry.ids.size <= start
+        ]
+        self._entries.append(_Entry(_beginning(ids), ids.copy(), start))
+        return start
+
+
+class PrefixCache(PrefixIndex):
+    """An index with its rows.
+
+    Args:
+        tokens: Number of tokens whose rows fit in.
+        size: Numbers per row: keys and values of all layers.
+    """
+
+    def __init__(self, *, tokens: int, size: int) -> None:
+        super().__init__(tokens=tokens)
+        self._rows: Rows = np.zeros((tokens, size), np.float32)  # pages that were never written take no memory
+
+    def rows_of(self, prefix: Prefix) -> Rows:
+        """Return a view of a prefix's rows, FP32 `[length, size]`, valid until the next call of `store`."""
+        return self._rows[prefix.start : prefix.start + prefix.length]
 
     def store(self, ids: Ids, rows: Rows) -> None:
         """Store the rows of a prefix.
@@ -100,14 +162,8 @@ class PrefixCache:
             ids: Its token ids `[n]`, at least `MIN_PREFIX` and at most as many as the cache holds.
             rows: FP32 `[n, size]`.
         """
-        if self._next + ids.size > self._rows.shape[0]:
-            self._next = 0
-        start, self._next = self._next, self._next + ids.size
-        self._entries = [
-            entry for entry in self._entries if entry.start >= self._next or entry.start + entry.ids.size <= start
-        ]
-        self._rows[start : self._next] = rows
-        self._entries.append(_Entry(_beginning(ids), ids.copy(), start))
+        start = self.add(ids)
+        self._rows[start : start + ids.size] = rows
 
 
 def common(one: Ids, other: Ids) -> int:

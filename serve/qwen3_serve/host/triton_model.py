@@ -41,7 +41,12 @@ class TritonPythonModel:
             # A Triton with GPUs says which of them an instance of KIND_GPU is for; the embedded one has none.
             gpu = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else settings.gpu
             session = open_cuda_session(model, gpu=gpu, memory_limit_bytes=settings.memory_limit_bytes)
-            self._engine = CudaEngine(session, max_batch_tokens=settings.max_batch_tokens)
+            self._engine = CudaEngine(
+                session,
+                max_batch_tokens=settings.max_batch_tokens,
+                gpu=gpu,
+                prefix_cache_tokens=settings.prefix_cache_tokens,
+            )
         else:
             threads = int(os.environ.get("QWEN3_TRITON_THREADS", "0"))  # `qwen3-triton serve --threads`
             self._engine = PackedEngine(model, Settings.from_parameters(parameters), threads=threads)

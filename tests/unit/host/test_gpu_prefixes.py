@@ -1,0 +1,163 @@
+"""The engine for GPUs on rerankers' graphs: what pairs share is computed once, and every score stays the same."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from qwen3_export import export
+from qwen3_serve.host import gpu_prefixes
+from qwen3_serve.host.cuda_engine import CudaEngine
+from support.bound_session import BoundSession
+from support.oracle import random_texts
+
+Ids = npt.NDArray[np.int64]
+
+PROMPT, QUERY = 40, 45
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> BoundSession:
+    repository = tmp_path_factory.mktemp("repository")
+    directory = export("tiny", repository=repository, device="cuda", kind="reranker").directory
+    return BoundSession(directory / "1" / "model.onnx")
+
+
+@pytest.fixture
+def runs(session: BoundSession) -> list[dict[str, npt.NDArray[np.generic]]]:
+    session.runs.clear()
+    session.error = ""
+    return session.runs
+
+
+def engine(session: BoundSession, *, tokens: int = 512, budget: int = 16_384) -> CudaEngine:
+    return CudaEngine(session, max_batch_tokens=budget, prefix_cache_tokens=tokens)  # type: ignore[arg-type]
+
+
+def pairs(query: int, documents: Sequence[int]) -> list[Ids]:
+    """Pairs of one query, numbered, with documents of these lengths."""
+    (prompt,) = random_texts([PROMPT], seed=99)
+    (own,) = random_texts([QUERY], seed=query)
+    return [np.concatenate([prompt, own, document]) for document in random_texts(documents, seed=100 + query)]
+
+
+def alone(session: BoundSession, texts: Sequence[Ids]) -> npt.NDArray[np.float32]:
+    """The logits of a server without the cache."""
+    model = engine(session, tokens=0)
+    rows = model.run(texts)[model.outputs.index("logit")]
+    session.runs.clear()
+    return np.asarray(rows)
+
+
+def logits(model: CudaEngine, texts: Sequence[Ids]) -> npt.NDArray[np.float32]:
+    return np.asarray(model.run(texts)[model.outputs.index("logit")])
+
+
+def computed(runs: list[dict[str, npt.NDArray[np.generic]]]) -> list[int]:
+    """The tokens of each run."""
+    return [run["input_ids"].size for run in runs]
+
+
+def test_a_query_is_computed_once_for_all_its_documents(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+    texts = pairs(0, [8, 30, 1, *[5] * 17])
+    expected = alone(session, texts)
+    np.testing.assert_allclose(logits(engine(session), texts), expected, rtol=1e-5)
+    documents = [ids.size - PROMPT - QUERY for ids in texts]
+    leader = 1  # the first text that begins like one before it
+    assert computed(runs) == [texts[leader].size, sum(documents) - documents[leader]]
+    assert "prefix_rows" not in runs[0]
+    assert runs[1]["prefix_rows"].shape[0] == PROMPT + QUERY
+    assert runs[1]["prefix_lengths"].ravel().tolist() == [PROMPT + QUERY] * 19
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few tokens are worth a run of their own, so that small batches will do."""
+    monkeypatch.setattr(gpu_prefixes, "_LEADER_TOKENS", 60)
+    monkeypatch.setattr(gpu_prefixes, "_COPY_TOKENS", 1)
+
+
+@pytest.mark.usefixtures("eager")
+def test_queries_share_a_table_that_grows_and_is_overwritten(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+    """Several queries in one batch, some of them known; prefixes of earlier ones are replaced by newer ones."""
+    model = engine(session, tokens=200)
+    updates = []
+    for queries in ([0], [0, 1], [2, 1], [3, 4, 0], [2], [0, 1, 2, 3, 4]):
+        texts = [ids for query in queries for ids in pairs(query, [3 + query, 9, 4])]
+        expected = alone(session, texts)
+        np.testing.assert_allclose(logits(model, texts), expected, rtol=1e-5)
+        updates += [run["arrange"].size for run in runs if "prefix_rows" in run and "arrange" in run]
+        runs.clear()
+    assert max(updates) <= 200
+    assert len(updates) >= 3, "not often enough to overwrite anything"
+
+
+@pytest.mark.usefixtures("eager")
+def test_leaders_that_begin_with_a_prefix_build_on_it(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+    model = engine(session)
+    logits(model, pairs(0, [5] * 3))
+    texts = pairs(1, [7] * 4)
+    expected = alone(session, texts)
+    np.testing.assert_allclose(logits(model, texts), expected, rtol=1e-5)
+    assert computed(runs) == [QUERY + 7, 3 * 7], "from the prompt on"
+    assert runs[0]["arrange"].size == 2 * (PROMPT + QUERY)
+
+
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_a_few_pairs_run_at_once(session: BoundSession, runs: list[dict[str, Ids]], count: int) -> None:
+    """A run of its own would take longer than what it saves."""
+    texts = pairs(0, [5] * count)
+    logits(engine(session), texts)
+    assert computed(runs) == [sum(ids.size for ids in texts)]
+
+
+def test_a_known_prefix_is_not_used_for_a_single_pair(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+    model = engine(session)
+    logits(model, pairs(0, [5] * 20))
+    runs.clear()
+    logits(model, pairs(0, [6]))
+    logits(model, pairs(0, [6, 7, 8]))
+    assert computed(runs) == [PROMPT + QUERY + 6, 6 + 7 + 8]
+
+
+@pytest.mark.usefixtures("eager")
+def test_batches_keep_to_the_budget_without_the_prefixes(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+    texts = pairs(0, [5] * 24)
+    expected = alone(session, texts)
+    np.testing.assert_allclose(logits(engine(session, budget=100), texts), expected, rtol=1e-5)
+    assert computed(runs)[0] == texts[0].size
+    assert sum(computed(runs)[1:]) == 23 * 5
+    assert max(computed(runs)) <= 100
+
+
+@pytest.mark.usefixtures("eager")
+def test_leaders_that_do_not_fit_into_one_batch_run_with_the_others(
+    session: BoundSession, runs: list[dict[str, Ids]]
+) -> None:
+    texts = [ids for query in range(3) for ids in pairs(query, [5] * 3)]
+    expected = alone(session, texts)
+    np.testing.assert_allclose(logits(engine(session, budget=200), texts), expected, rtol=1e-5)
+    assert computed(runs)[0] == 2 * (PROMPT + QUERY + 5)
+    assert "keep" in runs[0]
+    assert not any("keep" in run for run in runs[1:])
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_failed_run_leaves_nothing_behind(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+    texts = pairs(0, [5] * 3)
+    expected = alone(session, texts)
+    model = engine(session)
+    session.error = "Failed to allocate memory"
+    with pytest.raises(RuntimeError, match="lower max_batch_tokens"):
+        model.run(texts)
+    session.error = ""
+    for _ in range(2):
+        np.testing.assert_allclose(logits(model, texts), expected, rtol=1e-5)
+
+
+def test_no_cache_no_leaders(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+    texts = pairs(0, [5] * 20)
+    logits(engine(session, tokens=0), texts)
+    assert computed(runs) == [sum(ids.size for ids in texts)]
+    assert set(runs[0]) == {"input_ids", "lengths"}
