@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from qwen3_export.checkpoint.geometry import Geometry
 from qwen3_export.checkpoint.random_checkpoint import published_config
+from qwen3_export.graph.paged_attention import BLOCK_ROWS
 from qwen3_export.target import Target, choose_target
 
 HALF, FLOAT = 2, 4  # bytes
@@ -84,7 +85,7 @@ def layer_kernels(
         target: For the release of ONNX Runtime.
         rows: Tokens that the batch computes.
         longest: Tokens of each of its texts that are computed.
-        past: Tokens of each text's prefix whose keys and values come from a prefix cache, which no export has yet.
+        past: Tokens of each text's prefix whose keys and values come from a prefix cache; rerankers' graphs only.
         half_residual: Whether the residual stream is in the half precision, which no export has yet.
     """
     query, key, hidden, inner = g.heads * g.head_dim, g.kv_heads * g.head_dim, g.hidden, g.intermediate
@@ -115,12 +116,13 @@ def layer_kernels(
         yield elementwise("rotary of q", (2 * query, HALF))
         yield elementwise("rotary of k", (2 * key, HALF))
         yield elementwise("cache", (4 * key, HALF))
-        prefix_rows = rows // longest * past
-        for name in ("keys", "values") if past else ():  # into the pages of each text
-            yield Kernel(f"prefix {name} gathered", prefix_rows * HALF * 2 * key)
-            yield Kernel(f"prefix {name} into cache", prefix_rows * HALF * 2 * key)
+        texts = rows // longest
+        if past:  # the caches of all texts, whose blocks begin with prefixes, are gathered before they are written
+            blocks = texts * -(-(past + longest) // BLOCK_ROWS)
+            for name in ("keys", "values"):
+                yield Kernel(f"prefix {name}", HALF * key * (blocks * BLOCK_ROWS + texts * past))
         pairs = rows * (past + (longest + 1) / 2)  # of a query and a key that it attends to
-        yield Kernel("attention", HALF * 2 * (rows * (query + key) + prefix_rows * key), 4.0 * pairs * query)
+        yield Kernel("attention", HALF * 2 * (rows * (query + key) + texts * past * key), 4.0 * pairs * query)
         yield product("output", query, hidden)
 
     def mlp() -> Iterator[Kernel]:

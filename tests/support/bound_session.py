@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-
 from support.contrib_operators import HalfSession
 
 Array = npt.NDArray[Any]
-_TYPES = {
+_TYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "tensor(float)",
     onnx.TensorProto.INT64: "tensor(int64)",
     onnx.TensorProto.BFLOAT16: "tensor(bfloat16)",
@@ -56,8 +55,14 @@ class Binding:
         self.inputs[name] = value.array
 
     def bind_output(
-        self, name: str, device: str, _index: int, dtype: Any = None, shape: Any = None, pointer: int | None = None
-    ) -> None:  # noqa: ANN401
+        self,
+        name: str,
+        device: str,
+        _index: int,
+        dtype: Any = None,  # noqa: ANN401
+        shape: tuple[int, ...] = (),
+        pointer: int | None = None,
+    ) -> None:
         assert (device == "cuda") == (pointer is None)
         self.outputs[name] = None if pointer is None else _at(pointer, dtype, shape)
 
@@ -103,4 +108,5 @@ class BoundSession:
 def _at(pointer: int, dtype: Any, shape: tuple[int, ...]) -> Array:  # noqa: ANN401
     """Return the array at an address, which its owner keeps."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_char * size).from_address(pointer), dtype).reshape(shape)
+    array: Array = np.frombuffer(memoryview((ctypes.c_char * size).from_address(pointer)).cast("B"), dtype)
+    return array.reshape(shape)

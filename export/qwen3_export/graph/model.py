@@ -176,6 +176,7 @@ class Decoder(nn.Module):
         else:
             attention = PaddedAttention.of(op, batch, g, rotary, prefixes)
         residual = op.Cast(op.Gather(self.embed_tokens, batch.ids), to=ir.DataType.FLOAT)
+        kept: ir.Value | None
         if isinstance(attention, PagedAttention) and prefixes is not None:
             pooled, kept = self._decoded_in_branches(op, residual, batch, attention, prefixes)
         else:

@@ -5,9 +5,9 @@ block table, and lets queries attend to everything that a text has in the cache.
 for one batch. The past of a text is its shared prefix, if it has one, and `paged_prefixes` copies it into the cache.
 
 Without prefixes, all layers use the same cache. Each layer overwrites the keys and values of the layer before, which
-are no longer needed, because a layer starts when the layer before has finished. The operator changes its cache inputs in
-place. Its cache outputs are left out: the operator insists that they share memory with the inputs, which a graph cannot
-promise.
+are no longer needed, because a layer starts when the layer before has finished. The operator changes its cache inputs
+in place. Its cache outputs are left out: the operator insists that they share memory with the inputs, which a graph
+cannot promise.
 
 Source: ONNX Runtime's contrib_ops/cuda/bert/paged_attention.cc and paged_attention_helper.h. A block holds a multiple
 of 256 rows. A batch has at most 256 texts: releases from 1.26 on refuse more, earlier ones give wrong results.
@@ -172,15 +172,13 @@ class PagedAttention:
         Returns:
             `[rows, heads * head_dim]`, or `[batch, heads * head_dim]` if `pooled_only`.
         """
-        if self.prefixes is None:
-            assert self.caches is not None  # noqa: S101 - it was given a cache
-        keys, values = self.caches if self.prefixes is None else self.prefixes.next_caches(op)
+        caches = self.caches if self.prefixes is None else self.prefixes.next_caches(op)
+        assert caches is not None  # noqa: S101 - it was given a cache
         operands = [
             inputs.query,
             inputs.key,
             inputs.value,
-            keys,
-            values,
+            *caches,
             self.cumulative_lengths,
             self.past_lengths,
             self.block_table,
@@ -203,7 +201,7 @@ class PagedAttention:
         )
         attended.type = inputs.query.type  # onnxscript does not infer the types of ONNX Runtime's own operators
         if self.prefixes is not None:
-            self.prefixes.after(op, attended, (keys, values))
+            self.prefixes.after(op, attended, caches)
         return op.Gather(attended, self.pooled_rows) if pooled_only else attended
 
     def kept_rows(self, op: OpBuilder) -> ir.Value | None:

@@ -1,7 +1,7 @@
 """The engine for GPUs on rerankers' graphs: what pairs share is computed once, and every score stays the same."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from support.bound_session import BoundSession
 from support.oracle import random_texts
 
 Ids = npt.NDArray[np.int64]
+Runs = list[dict[str, npt.NDArray[Any]]]
 
 PROMPT, QUERY = 40, 45
 
@@ -25,14 +26,14 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> BoundSession:
 
 
 @pytest.fixture
-def runs(session: BoundSession) -> list[dict[str, npt.NDArray[np.generic]]]:
+def runs(session: BoundSession) -> Runs:
     session.runs.clear()
     session.error = ""
     return session.runs
 
 
 def engine(session: BoundSession, *, tokens: int = 512, budget: int = 16_384) -> CudaEngine:
-    return CudaEngine(session, max_batch_tokens=budget, prefix_cache_tokens=tokens)  # type: ignore[arg-type]
+    return CudaEngine(session, max_batch_tokens=budget, prefix_cache_tokens=tokens)
 
 
 def pairs(query: int, documents: Sequence[int]) -> list[Ids]:
@@ -54,12 +55,12 @@ def logits(model: CudaEngine, texts: Sequence[Ids]) -> npt.NDArray[np.float32]:
     return np.asarray(model.run(texts)[model.outputs.index("logit")])
 
 
-def computed(runs: list[dict[str, npt.NDArray[np.generic]]]) -> list[int]:
+def computed(runs: Runs) -> list[int]:
     """The tokens of each run."""
     return [run["input_ids"].size for run in runs]
 
 
-def test_a_query_is_computed_once_for_all_its_documents(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+def test_a_query_is_computed_once_for_all_its_documents(session: BoundSession, runs: Runs) -> None:
     texts = pairs(0, [8, 30, 1, *[5] * 17])
     expected = alone(session, texts)
     np.testing.assert_allclose(logits(engine(session), texts), expected, rtol=1e-5)
@@ -79,7 +80,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("eager")
-def test_queries_share_a_table_that_grows_and_is_overwritten(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+def test_queries_share_a_table_that_grows_and_is_overwritten(session: BoundSession, runs: Runs) -> None:
     """Several queries in one batch, some of them known; prefixes of earlier ones are replaced by newer ones."""
     model = engine(session, tokens=200)
     updates = []
@@ -94,7 +95,7 @@ def test_queries_share_a_table_that_grows_and_is_overwritten(session: BoundSessi
 
 
 @pytest.mark.usefixtures("eager")
-def test_leaders_that_begin_with_a_prefix_build_on_it(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+def test_leaders_that_begin_with_a_prefix_build_on_it(session: BoundSession, runs: Runs) -> None:
     model = engine(session)
     logits(model, pairs(0, [5] * 3))
     texts = pairs(1, [7] * 4)
@@ -105,14 +106,14 @@ def test_leaders_that_begin_with_a_prefix_build_on_it(session: BoundSession, run
 
 
 @pytest.mark.parametrize("count", [1, 2, 12])
-def test_a_few_pairs_run_at_once(session: BoundSession, runs: list[dict[str, Ids]], count: int) -> None:
+def test_a_few_pairs_run_at_once(session: BoundSession, runs: Runs, count: int) -> None:
     """A run of its own would take longer than what it saves."""
     texts = pairs(0, [5] * count)
     logits(engine(session), texts)
     assert computed(runs) == [sum(ids.size for ids in texts)]
 
 
-def test_a_known_prefix_is_not_used_for_a_single_pair(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+def test_a_known_prefix_is_not_used_for_a_single_pair(session: BoundSession, runs: Runs) -> None:
     model = engine(session)
     logits(model, pairs(0, [5] * 20))
     runs.clear()
@@ -122,7 +123,7 @@ def test_a_known_prefix_is_not_used_for_a_single_pair(session: BoundSession, run
 
 
 @pytest.mark.usefixtures("eager")
-def test_batches_keep_to_the_budget_without_the_prefixes(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+def test_batches_keep_to_the_budget_without_the_prefixes(session: BoundSession, runs: Runs) -> None:
     texts = pairs(0, [5] * 24)
     expected = alone(session, texts)
     np.testing.assert_allclose(logits(engine(session, budget=100), texts), expected, rtol=1e-5)
@@ -132,9 +133,7 @@ def test_batches_keep_to_the_budget_without_the_prefixes(session: BoundSession, 
 
 
 @pytest.mark.usefixtures("eager")
-def test_leaders_that_do_not_fit_into_one_batch_run_with_the_others(
-    session: BoundSession, runs: list[dict[str, Ids]]
-) -> None:
+def test_leaders_that_do_not_fit_into_one_batch_run_with_the_others(session: BoundSession, runs: Runs) -> None:
     texts = [ids for query in range(3) for ids in pairs(query, [5] * 3)]
     expected = alone(session, texts)
     np.testing.assert_allclose(logits(engine(session, budget=200), texts), expected, rtol=1e-5)
@@ -143,8 +142,8 @@ def test_leaders_that_do_not_fit_into_one_batch_run_with_the_others(
     assert not any("keep" in run for run in runs[1:])
 
 
-@pytest.mark.usefixtures("eager")
-def test_a_failed_run_leaves_nothing_behind(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+@pytest.mark.usefixtures("eager", "runs")
+def test_a_failed_run_leaves_nothing_behind(session: BoundSession) -> None:
     texts = pairs(0, [5] * 3)
     expected = alone(session, texts)
     model = engine(session)
@@ -156,7 +155,7 @@ def test_a_failed_run_leaves_nothing_behind(session: BoundSession, runs: list[di
         np.testing.assert_allclose(logits(model, texts), expected, rtol=1e-5)
 
 
-def test_no_cache_no_leaders(session: BoundSession, runs: list[dict[str, Ids]]) -> None:
+def test_no_cache_no_leaders(session: BoundSession, runs: Runs) -> None:
     texts = pairs(0, [5] * 20)
     logits(engine(session, tokens=0), texts)
     assert computed(runs) == [sum(ids.size for ids in texts)]
