@@ -19,7 +19,7 @@ _KINDS = {
     "attention": r"flash_fwd|fmha|attention_kernel",
     "rotary": r"RotaryEmbedding|QkNormRotary",
     "cache": r"ReshapeAndCache",
-    "prefixes": r"GatherKernel",
+    "gathers": r"GatherKernel",
     "lengths": r"GetCumulativeSeqlens",
     "norms": r"LayerNorm",
     "conversions": r"OP_Cast",
@@ -40,8 +40,8 @@ _MODELLED = {
     "rotary of k": "rotary",
     "attention": "attention",
     "cache": "cache",
-    "prefix keys": "prefixes",
-    "prefix values": "prefixes",
+    "prefix keys": "gathers",
+    "prefix values": "gathers",
     "lengths": "lengths",
 }
 

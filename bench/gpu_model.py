@@ -24,6 +24,11 @@ RELEASES = ("1.27", "1.31")
 TOKENS = (4096, 16_384, 65_536)  # of a batch
 TEXT, QUERY = 512, 16  # tokens of one text
 AROUND = 12  # launches before the first layer and after the last one, with copies
+SHARING, KEEPING, KEEPING_LAYER = (
+    8,
+    22,
+    2,
+)  # more, of a run with prefixes, and of one that keeps some: also in each layer
 PROMPT, DOCUMENTS = 85, (32, 128, 512)  # tokens of a reranker's prompt before the document, and of documents
 TEXTS = 64  # of a batch of pairs
 WAIT_S = 12e-6  # the processor copies a few bytes back and waits for them
@@ -157,6 +162,27 @@ def batch_seconds(
     return g.layers * (layer + waits) + AROUND * gpu.launch_s
 
 
+def pairs_seconds(g: Geometry, target: Target, gpu: Gpu, *, pairs: int, document: int, shares: bool) -> float:
+    """Return the time of pairs of one query that no run has seen.
+
+    Args:
+        g: The model's sizes.
+        target: For the release of ONNX Runtime.
+        gpu: The GPU.
+        pairs: How many there are, all of one batch.
+        document: Tokens of each document.
+        shares: Whether one of them runs first, alone, and the others use its prefix.
+    """
+    whole = PROMPT + document
+    if not shares:
+        return batch_seconds(g, target, gpu, rows=pairs * whole, longest=whole)
+    first = batch_seconds(g, target, gpu, rows=whole, longest=whole)
+    # It gathers its caches as well, and keeps keys and values.
+    first += (SHARING + KEEPING + g.layers * (2 + KEEPING_LAYER)) * gpu.launch_s
+    others = batch_seconds(g, target, gpu, rows=(pairs - 1) * document, longest=document, past=PROMPT)
+    return first + others + SHARING * gpu.launch_s
+
+
 def gpu_named(name: str) -> Gpu | None:
     """Return the GPU of a name like `NVIDIA H100 80GB HBM3`; None if the model has no figures for it."""
     return next((gpu for gpu in (H100, H200, L4) if gpu.name.split()[0] in name.split()), None)
@@ -191,9 +217,9 @@ def report(gpus: Sequence[Gpu] = (H100, L4)) -> str:
 
 
 def what_if(gpu: Gpu = H100) -> str:
-    """Return what two changes that no export has would save, as Markdown."""
+    """Return what the prefix cache saves, and a change that no export has, as Markdown."""
     columns = [f"pairs with {document} tokens of document" for document in DOCUMENTS]
-    lines = [f"What two changes would save, {gpu.name}, ONNX Runtime {RELEASES[-1]}:", ""]
+    lines = [f"What the prefix cache saves, and a half residual would, {gpu.name}, ONNX Runtime {RELEASES[-1]}:", ""]
     lines.append(f"| model | {' | '.join(columns)} | half residual, {TOKENS[1]:,} tokens | half residual, one query |")
     lines.append("|---|" + "---|" * (len(DOCUMENTS) + 2))
     for size in SIZES:
@@ -202,9 +228,9 @@ def what_if(gpu: Gpu = H100) -> str:
 
         cells = []
         for document in DOCUMENTS:
-            whole = PROMPT + document
-            before = batch_seconds(g, target, gpu, rows=TEXTS * whole, longest=whole)
-            after = batch_seconds(g, target, gpu, rows=TEXTS * document, longest=document, past=PROMPT)
+            before, after = (
+                pairs_seconds(g, target, gpu, pairs=TEXTS, document=document, shares=shares) for shares in (False, True)
+            )
             cells.append(_change(before, after))
         for rows, longest in ((TOKENS[1], TEXT), (QUERY, QUERY)):
             before = batch_seconds(g, target, gpu, rows=rows, longest=longest)
@@ -213,7 +239,7 @@ def what_if(gpu: Gpu = H100) -> str:
         lines.append(f"| {size} | {' | '.join(cells)} |")
     lines += [
         "",
-        f"Pairs: {TEXTS} with {PROMPT} tokens before the document, which a prefix cache would not compute again.",
+        f"Pairs: {TEXTS} of one query, {PROMPT} tokens before the document. One runs first, the others use its prefix.",
     ]
     return "\n".join(lines)
 

@@ -19,7 +19,7 @@ from .gpu_prefixes import GpuPrefixes
 from .numbers import number
 from .output_arrays import OutputArrays
 from .packed_batches import packed_batches
-from .prefix_cache import Ids
+from .prefix_cache import Ids, Prefix
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -103,7 +103,10 @@ class CudaEngine:
         results = self._outputs.empty(len(texts))
         leaders = self._prefixes.choose_leaders(texts, max_texts=_MAX_TEXTS, max_tokens=self._max_batch_tokens)
         if leaders:
-            self._run(texts, list(leaders), keep=list(leaders.values()), into=results)
+            batch = [texts[index] for index in leaders]
+            outputs = self._run(batch, self._prefixes.of(batch), keep=list(leaders.values()))
+            for result, rows in zip(results, outputs, strict=True):
+                result[list(leaders)] = rows
         others = [index for index in range(len(texts)) if index not in leaders]
         prefixes = self._prefixes.of([texts[index] for index in others])
         batches = packed_batches(
@@ -113,31 +116,34 @@ class CudaEngine:
             max_slots_per_token=math.inf,
             max_texts=_MAX_TEXTS,
         )
-        for batch in batches:
-            self._run(texts, [others[member] for member in batch], keep=(), into=results)
+        for members in batches:
+            indices = [others[member] for member in members]
+            outputs = self._run([texts[index] for index in indices], [prefixes[member] for member in members])
+            for result, rows in zip(results, outputs, strict=True):
+                result[indices] = rows
         return results
 
     def _run(
-        self, texts: Sequence[Ids], indices: Sequence[int], *, keep: Sequence[int], into: Sequence[npt.NDArray[Any]]
-    ) -> None:
-        """Run some of the texts in one packed batch.
+        self, texts: Sequence[Ids], prefixes: Sequence[Prefix], *, keep: Sequence[int] = ()
+    ) -> list[npt.NDArray[Any]]:
+        """Run one packed batch.
 
         Args:
-            texts: All texts.
-            indices: The indices of the texts to run.
-            keep: For each of them the number of its first tokens whose rows are kept; empty to keep none.
-            into: The arrays for the outputs.
+            texts: The texts of the batch.
+            prefixes: What the prefix cache has of each.
+            keep: For each the number of its first tokens whose rows the cache keeps; empty to keep none.
+
+        Returns:
+            The outputs, in the order of the texts.
         """
-        batch = [texts[index] for index in indices]
-        prefixes = self._prefixes.of(batch)
-        own = [ids[prefix.length :] for ids, prefix in zip(batch, prefixes, strict=True)]
+        own = [ids[prefix.length :] for ids, prefix in zip(texts, prefixes, strict=True)]
         inputs: dict[str, npt.NDArray[np.int64] | npt.NDArray[np.int32]] = {
             "input_ids": np.concatenate(own),
             "lengths": np.array([[ids.size] for ids in own], np.int32),
             **self._prefixes.inputs(prefixes),
-            **(self._prefixes.keeping(batch, prefixes, keep) if keep else {}),
+            **(self._prefixes.keeping(texts, prefixes, keep) if keep else {}),
         }
-        outputs = self._outputs.empty(len(batch))
+        outputs = self._outputs.empty(len(texts))
         # Bound to this memory, the outputs are copied from the GPU once, and no array is made by ONNX Runtime.
         binding = self._session.io_binding()
         for name, array in inputs.items():
@@ -152,8 +158,7 @@ class CudaEngine:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors have no common base class
             raise RuntimeError(explained(error)) from None
-        for result, rows in zip(into, outputs, strict=True):
-            result[indices] = rows
         if keep:
-            kept = [ids[:length] for ids, length in zip(batch, keep, strict=True)]
+            kept = [ids[:length] for ids, length in zip(texts, keep, strict=True)]
             self._prefixes.replace(binding.get_outputs()[-1], kept, rows=inputs["arrange"].size)
+        return outputs

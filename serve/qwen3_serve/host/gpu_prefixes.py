@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from .prefix_cache import Ids, Prefix, PrefixIndex, common
 
-# By bench/gpu_model.py on an H100, not measured: the tokens whose computation takes as long as ...
+# The tokens whose computation takes as long as ... These are for 0.6B on an H100, by bench/gpu_model.py; nothing was
+# measured. For larger models and slower GPUs they are a third of it, and there a smaller batch could gain already.
 _LEADER_TOKENS = 1024  # ... a run of the leaders alone, which waits for its launches
-_COPY_TOKENS = 128  # ... the launches that copy prefixes
+_COPY_TOKENS = 256  # ... the launches that copy prefixes into pages
 Inputs = dict[str, npt.NDArray[np.int64]]
 
 

@@ -64,11 +64,10 @@ class PrefixIndex:
         best = Prefix(0, 0)
         beginning = _beginning(ids)
         for entry in self._entries:
-            if entry.beginning != beginning:
-                continue
-            length = common(entry.ids, ids[:-1])
-            if length > best.length:
-                best = Prefix(entry.start, length)
+            if entry.beginning == beginning:
+                length = _longer(best.length, entry.ids, ids[:-1])
+                if length > best.length:
+                    best = Prefix(entry.start, length)
         return best
 
     def remember(self, ids: Ids) -> int:
@@ -87,10 +86,8 @@ class PrefixIndex:
             self._seen.popitem(last=False)
         head = ids[: self.tokens // 2].copy()  # a copy, because `ids` may be a view of the request's memory
         own, length = head[: ids.size - 1], 0
-        for text in texts:
-            # Most recent texts share just as much; then one comparison tells that this one shares no more.
-            if length < min(text.size, own.size) and text[length] == own[length]:
-                length = max(length, common(text, own))
+        for text in reversed(texts):
+            length = _longer(length, text, own)
         texts.append(head)
         return length
 
@@ -169,8 +166,21 @@ class PrefixCache(PrefixIndex):
 def common(one: Ids, other: Ids) -> int:
     """Return the number of equal tokens at the start of two texts."""
     shorter = min(one.size, other.size)
+    if shorter == 0:
+        return 0
     differ = one[:shorter] != other[:shorter]
-    return int(differ.argmax()) if differ.any() else shorter
+    first = int(differ.argmax())
+    return first if differ[first] else shorter
+
+
+def _longer(length: int, one: Ids, other: Ids) -> int:
+    """Return the number of equal tokens at the start of two texts, or `length` if that is not less.
+
+    Many texts of a server have equally much in common. Then a look at one token tells that two have no more.
+    """
+    if length < one.size and length < other.size and one[length] == other[length]:
+        return max(length, common(one, other))
+    return length
 
 
 def _beginning(ids: Ids) -> bytes:

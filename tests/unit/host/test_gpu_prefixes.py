@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from qwen3_export import export
 from qwen3_serve.host import gpu_prefixes
 from qwen3_serve.host.cuda_engine import CudaEngine
@@ -118,8 +120,8 @@ def test_a_known_prefix_is_not_used_for_a_single_pair(session: BoundSession, run
     logits(model, pairs(0, [5] * 20))
     runs.clear()
     logits(model, pairs(0, [6]))
-    logits(model, pairs(0, [6, 7, 8]))
-    assert computed(runs) == [PROMPT + QUERY + 6, 6 + 7 + 8]
+    logits(model, pairs(0, [6, 7, 8, 9]))
+    assert computed(runs) == [PROMPT + QUERY + 6, 6 + 7 + 8 + 9]
 
 
 @pytest.mark.usefixtures("eager")
@@ -160,3 +162,43 @@ def test_no_cache_no_leaders(session: BoundSession, runs: Runs) -> None:
     logits(engine(session, tokens=0), texts)
     assert computed(runs) == [sum(ids.size for ids in texts)]
     assert set(runs[0]) == {"input_ids", "lengths"}
+
+
+# Few ids and a few beginnings, so that texts have much in common.
+texts_with_beginnings = st.builds(
+    lambda head, tail: np.array(head + tail, np.int64),
+    st.sampled_from([[1] * 8, [1] * 12, [1] * 8 + [2] * 8, [3] * 20]),
+    st.lists(st.integers(0, 2), min_size=1, max_size=24),
+)
+
+
+def rows_of(ids: Ids) -> npt.NDArray[np.int64]:
+    """Rows that, like a causal model's, say all that came before: the token, and a number of all up to there."""
+    return np.array([[token, hash(ids[: index + 1].tobytes())] for index, token in enumerate(ids)]).reshape(-1, 2)
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(texts_with_beginnings, min_size=1, max_size=8), max_size=12), st.integers(16, 60))
+def test_every_row_of_the_table_belongs_to_the_texts_that_use_it(batches: list[list[Ids]], tokens: int) -> None:
+    """The graph is played by numpy: the rows of the last table, then those that are kept, in the order asked for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu_prefixes, "_LEADER_TOKENS", 1)
+        patch.setattr(gpu_prefixes, "_COPY_TOKENS", 1)
+        cache = gpu_prefixes.GpuPrefixes(tokens=tokens)
+        table = np.zeros((0, 2), np.int64)
+        for batch in batches:
+            leaders = cache.choose_leaders(batch, max_texts=4, max_tokens=100)
+            texts = [batch[index] for index in leaders]
+            prefixes = cache.of(texts)
+            if leaders:
+                inputs = cache.keeping(texts, prefixes, list(leaders.values()))
+                own = [rows_of(ids)[prefix.length :] for ids, prefix in zip(texts, prefixes, strict=True)]
+                new = np.concatenate(own)[inputs["keep"]]
+                table = np.concatenate([table, new])[inputs["arrange"]]
+                assert table.shape[0] <= tokens
+                kept = [ids[:length] for ids, length in zip(texts, leaders.values(), strict=True)]
+                cache.replace(table, kept, rows=table.shape[0])
+            for ids, prefix in zip(batch, cache.of(batch), strict=True):
+                assert prefix.length < ids.size
+                found = table[prefix.start : prefix.start + prefix.length]
+                np.testing.assert_array_equal(found, rows_of(ids[: prefix.length]))
