@@ -4,7 +4,8 @@
 
 PACKAGES is the folder with onnxruntime-gpu. The embedded host's engine runs 64 pairs of one query without a cache, then
 with one, then 64 pairs of another query. RESULT, a file, gets JSON: for each run of the session the shapes of what was
-fed, and the types that nodes on the processor computed. The libraries write the trace.
+fed, the types that nodes on the processor computed, and the bytes of the weights on the device. The libraries write the
+trace.
 """
 
 import ctypes
@@ -23,6 +24,7 @@ from qwen3_serve.host.cuda_engine import CudaEngine  # noqa: E402
 PROMPT, QUERY, DOCUMENT, PAIRS = 40, 45, 32, 64
 
 stub = ctypes.CDLL("libcudart.so.13", mode=ctypes.RTLD_GLOBAL)
+stub.stub_bytes.restype = ctypes.c_size_t
 
 options = ort.SessionOptions()
 options.log_severity_level = 3
@@ -32,6 +34,7 @@ options.add_session_config_entry("session.use_device_allocator_for_initializers"
 options.enable_profiling = True
 options.profile_file_prefix = str(Path(result).with_suffix(".profile"))
 session = ort.InferenceSession(model, options, providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
+weights = stub.stub_bytes()
 
 
 class Recording:
@@ -85,4 +88,4 @@ on_processor = sorted(
     }
 )
 profile.unlink()
-Path(result).write_text(json.dumps({"runs": recording.runs, "on_processor": on_processor}))
+Path(result).write_text(json.dumps({"runs": recording.runs, "on_processor": on_processor, "weight_bytes": weights}))

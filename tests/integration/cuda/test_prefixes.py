@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx_ir as ir
 import pytest
 from gpu_kernels import kind_of, modelled_kinds
 from gpu_model import layer_kernels
@@ -48,6 +49,9 @@ def test_prefixes_keep_their_budget(
     assert run.returncode == 0, run.stderr
     found = json.loads(result.read_text())
     assert set(found["on_processor"]) <= {"bool", "int32", "int64"}, "only integers are computed on the processor"
+    tensors = [value.const_value for value in ir.load(model).graph.initializers.values()]
+    stored = sum(tensor.nbytes for tensor in tensors if tensor is not None)
+    assert 0.9 * stored < found["weight_bytes"] < 1.01 * stored, "three branches hold the weights once"
 
     runs = found["runs"]
     tokens = [inputs["input_ids"][0] for inputs in runs]
