@@ -45,12 +45,13 @@ class Section:
 
 SECTIONS = (  # 570 seconds in all
     Section("correct", 100),  # session, agreement with transformers, admission, reranker, batch invariance
-    Section("throughput", 95),  # 0.6B, equal, mixed and skewed batches of 512 to 65,536 tokens
+    Section("throughput", 80),  # 0.6B, equal, mixed and skewed batches of 512 to 65,536 tokens
     Section("query", 35),  # one query, p50 and p99
+    Section("pairs", 40),  # a reranker with and without the prefix cache
     Section("profile", 35),  # which kernels the time goes to, and what the model predicts
-    Section("serving", 90),  # Triton with the embedded host, and the gateway
+    Section("serving", 75),  # Triton with the embedded host, and the gateway
     Section("4B", 80),
-    Section("8B", 135),
+    Section("8B", 125),
 )
 
 

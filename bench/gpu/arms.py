@@ -49,12 +49,13 @@ def export_device() -> str:
     return "cuda" if has_provider() else "cpu"
 
 
-def open_engine(directory: Path) -> CudaEngine | PackedEngine:
+def open_engine(directory: Path, *, prefix_cache_tokens: int = 0) -> CudaEngine | PackedEngine:
     """Load an export with the embedded host's engine for its device."""
     model = directory / "1" / "model.onnx"
     if export_device() == "cuda":
-        return CudaEngine(open_cuda_session(model), max_batch_tokens=_ALL_TOKENS)
-    settings = Settings(max_batch_tokens=_ALL_TOKENS, max_slots_per_token=1e9, prefix_cache_tokens=0)
+        session = open_cuda_session(model)
+        return CudaEngine(session, max_batch_tokens=_ALL_TOKENS, prefix_cache_tokens=prefix_cache_tokens)
+    settings = Settings(max_batch_tokens=_ALL_TOKENS, max_slots_per_token=1e9, prefix_cache_tokens=prefix_cache_tokens)
     return PackedEngine(model, settings, threads=0)
 
 

@@ -19,6 +19,7 @@ _KINDS = {
     "attention": r"flash_fwd|fmha|attention_kernel",
     "rotary": r"RotaryEmbedding|QkNormRotary",
     "cache": r"ReshapeAndCache",
+    "gathers": r"GatherKernel",
     "lengths": r"GetCumulativeSeqlens",
     "norms": r"LayerNorm",
     "conversions": r"OP_Cast",
@@ -39,6 +40,8 @@ _MODELLED = {
     "rotary of k": "rotary",
     "attention": "attention",
     "cache": "cache",
+    "prefix keys": "gathers",
+    "prefix values": "gathers",
     "lengths": "lengths",
 }
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from qwen3_export.checkpoint.geometry import Geometry
 from qwen3_export.checkpoint.random_checkpoint import published_config
+from qwen3_export.graph.paged_attention import BLOCK_ROWS
 from qwen3_export.target import Target, choose_target
 
 HALF, FLOAT = 2, 4  # bytes
@@ -24,6 +25,8 @@ RELEASES = ("1.27", "1.31")
 TOKENS = (4096, 16_384, 65_536)  # of a batch
 TEXT, QUERY = 512, 16  # tokens of one text
 AROUND = 12  # launches before the first layer and after the last one, with copies
+SHARING = 8  # more launches, of a run with prefixes
+KEEPING, KEEPING_LAYER = 22, 2  # more launches, of a run that keeps prefixes, around the layers and in each
 PROMPT, DOCUMENTS = 85, (32, 128, 512)  # tokens of a reranker's prompt before the document, and of documents
 TEXTS = 64  # of a batch of pairs
 REPLAYED_S = 1.5e-6  # of one launch in a CUDA graph; an assumption
@@ -114,7 +117,7 @@ def layer_kernels(
         target: For the release of ONNX Runtime.
         rows: Tokens that the batch computes.
         longest: Tokens of each of its texts that are computed.
-        past: Tokens of each text's prefix whose keys and values come from a prefix cache, which no export has yet.
+        past: Tokens of each text's prefix whose keys and values come from a prefix cache; rerankers' graphs only.
         half_residual: Whether the residual stream is in the half precision, as with `--precision bf16-residual`.
         stored: How the weights are stored.
     """
@@ -151,12 +154,13 @@ def layer_kernels(
         yield elementwise("rotary of q", (2 * query, HALF))
         yield elementwise("rotary of k", (2 * key, HALF))
         yield elementwise("cache", (4 * key, HALF))
-        prefix_rows = rows // longest * past
-        for name in ("keys", "values") if past else ():  # into the pages of each text
-            yield Kernel(f"prefix {name} gathered", prefix_rows * HALF * 2 * key)
-            yield Kernel(f"prefix {name} into cache", prefix_rows * HALF * 2 * key)
+        texts = rows // longest
+        if past:  # the caches of all texts, whose blocks begin with prefixes, are gathered before they are written
+            blocks = texts * -(-(past + longest) // BLOCK_ROWS)
+            for name in ("keys", "values"):
+                yield Kernel(f"prefix {name}", HALF * key * (blocks * BLOCK_ROWS + texts * past))
         pairs = rows * (past + (longest + 1) / 2)  # of a query and a key that it attends to
-        yield Kernel("attention", HALF * 2 * (rows * (query + key) + prefix_rows * key), 4.0 * pairs * query)
+        yield Kernel("attention", HALF * 2 * (rows * (query + key) + texts * past * key), 4.0 * pairs * query)
         yield from product("output", query, hidden)
 
     def mlp() -> Iterator[Kernel]:
@@ -198,6 +202,27 @@ def replayed_seconds(g: Geometry, target: Target, gpu: Gpu, *, rows: int, stored
     return gpu.launch_s + batch_seconds(g, target, replayed, rows=rows, longest=rows, stored=stored)
 
 
+def pairs_seconds(g: Geometry, target: Target, gpu: Gpu, *, pairs: int, document: int, shares: bool) -> float:
+    """Return the time of pairs of one query that no run has seen.
+
+    Args:
+        g: The model's sizes.
+        target: For the release of ONNX Runtime.
+        gpu: The GPU.
+        pairs: How many there are, all of one batch.
+        document: Tokens of each document.
+        shares: Whether one of them runs first, alone, and the others use its prefix.
+    """
+    whole = PROMPT + document
+    if not shares:
+        return batch_seconds(g, target, gpu, rows=pairs * whole, longest=whole)
+    first = batch_seconds(g, target, gpu, rows=whole, longest=whole)
+    # It gathers its caches as well, and keeps keys and values.
+    first += (SHARING + KEEPING + g.layers * (2 + KEEPING_LAYER)) * gpu.launch_s
+    others = batch_seconds(g, target, gpu, rows=(pairs - 1) * document, longest=document, past=PROMPT)
+    return first + others + SHARING * gpu.launch_s
+
+
 def gpu_named(name: str) -> Gpu | None:
     """Return the GPU of a name like `NVIDIA H100 80GB HBM3`; None if the model has no figures for it."""
     return next((gpu for gpu in (H100, H200, L4) if gpu.name.split()[0] in name.split()), None)
@@ -232,7 +257,7 @@ def report(gpus: Sequence[Gpu] = (H100, L4)) -> str:
 
 
 def what_if(gpu: Gpu = H100) -> str:
-    """Return what some changes save, as Markdown; no export has a prefix cache."""
+    """Return what some changes save, as Markdown."""
     columns = [f"pairs with {document} tokens of document" for document in DOCUMENTS]
     lines = [f"What some changes save, {gpu.name}, ONNX Runtime {RELEASES[-1]}:", ""]
     lines.append(
@@ -246,9 +271,9 @@ def what_if(gpu: Gpu = H100) -> str:
 
         cells = []
         for document in DOCUMENTS:
-            whole = PROMPT + document
-            before = batch_seconds(g, target, gpu, rows=TEXTS * whole, longest=whole)
-            after = batch_seconds(g, target, gpu, rows=TEXTS * document, longest=document, past=PROMPT)
+            before, after = (
+                pairs_seconds(g, target, gpu, pairs=TEXTS, document=document, shares=shares) for shares in (False, True)
+            )
             cells.append(_change(before, after))
         for rows, longest in ((TOKENS[1], TEXT), (QUERY, QUERY)):
             before = batch_seconds(g, target, gpu, rows=rows, longest=longest)
@@ -259,7 +284,7 @@ def what_if(gpu: Gpu = H100) -> str:
         lines.append(f"| {size} | {' | '.join(cells)} |")
     lines += [
         "",
-        f"Pairs: {TEXTS} with {PROMPT} tokens before the document, which a prefix cache would not compute again.",
+        f"Pairs: {TEXTS} of one query, {PROMPT} tokens before the document. One runs first, the others use its prefix.",
     ]
     return "\n".join(lines)
 

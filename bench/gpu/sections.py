@@ -30,11 +30,11 @@ from qwen3_export.checkpoint.tiny import TINY_CONFIG, write_byte_tokenizer
 from qwen3_export.cpu import runtime
 from qwen3_export.cuda import CudaError
 from qwen3_export.precision import Precision
-from qwen3_export.target import choose_target
+from qwen3_export.target import Target, choose_target
 
 from bench.gpu import arms as gpu_arms
 from bench.gpu.kernels import kind_of, modelled_kinds
-from bench.gpu.model import gpu_named, layer_kernels
+from bench.gpu.model import DOCUMENTS, PROMPT, TEXTS, Gpu, gpu_named, layer_kernels, pairs_seconds
 from bench.gpu.report import (
     KIND,
     Agreement,
@@ -52,6 +52,7 @@ _QUERY = 32  # tokens
 _VOCABULARY = 256  # ids of the byte tokenizer that are bytes
 _END = 256
 _YES, _NO = 258, 259
+_CACHES = {"without the prefix cache": 0, "with the prefix cache": 512}  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,44 @@ def query(run: Run) -> None:
     measure(run, "0.6B", "query", arms, [_QUERY], rounds=20 if run.rehearse else 500)
 
 
+def pairs(run: Run) -> None:
+    """Rerank pairs of a new query each time, with and without the prefix cache."""
+    run.record("environment", environment())
+    directory = run.exported("0.6B", "reranker")
+    arms = {name: gpu_arms.open_engine(directory, prefix_cache_tokens=tokens) for name, tokens in _CACHES.items()}
+    (prompt,) = texts_of([PROMPT // 2])
+    for document in DOCUMENTS:
+        seconds: dict[str, list[float]] = {name: [] for name in arms}
+        difference = 0.0
+        for turn in range(2 + (2 if run.rehearse else 20)):  # two to warm up
+            beginning = np.concatenate([prompt, *texts_of([PROMPT - prompt.size], seed=1 + turn)])
+            texts = [np.append(beginning, ids) for ids in texts_of([run.scaled(document)] * TEXTS, seed=turn)]
+            scores = []
+            for name, engine in arms.items():
+                started = time.perf_counter()
+                rows = engine.run(texts)
+                if turn >= 2:
+                    seconds[name].append(time.perf_counter() - started)
+                scores.append(rows[engine.outputs.index("score")])
+            difference = max(difference, float(np.abs(scores[0] - scores[1]).max()))
+        work, tokens = f"pairs, documents of {document}", sum(ids.size for ids in texts)
+        for name, took in seconds.items():
+            run.record("timing", asdict(Timing("0.6B", work, tokens, TEXTS, name, tuple(took))))
+        what = f"{work}: the prefix cache changes scores by {difference:.1e}"
+        run.record("check", {"what": what, "passed": difference < 0.05})
+        if note := predicted_pairs(run, document):
+            run.note(note)
+
+
+def predicted_pairs(run: Run, document: int) -> str:
+    """Return a sentence with what the model of `gpu_model.py` predicts for `pairs`; "" without figures for this GPU."""
+    found = modelled(run)
+    if found is None:
+        return ""
+    times = [pairs_seconds(*found, pairs=TEXTS, document=document, shares=shares) * 1e3 for shares in (False, True)]
+    return f"documents of {document}: the model predicts {times[0]:.1f} ms, and {times[1]:.1f} ms with the prefix cache"
+
+
 def profile(run: Run) -> None:
     """Write the times of kernels in a large batch and in a query: torch's profiler sees those of ONNX Runtime too."""
     arm = gpu_arms.graph_arm(run.exported("0.6B"))
@@ -228,13 +267,22 @@ def predicted_us(run: Run, *, rows: int, longest: int) -> dict[str, float]:
     Returns:
         Nothing if the model has no figures for this GPU.
     """
-    gpu = None if gpu_arms.torch_device() == "cpu" else gpu_named(torch.cuda.get_device_name())
-    if gpu is None or gpu_arms.export_device() == "cpu":
+    found = modelled(run)
+    if found is None:
         return {}
-    g = Geometry.from_config(json.loads((run.checkpoint("0.6B") / "config.json").read_text()))
-    target = choose_target(device="cuda", precision="bf16", ort_version=".".join(runtime().__version__.split(".")[:2]))
+    g, target, gpu = found
     kinds = modelled_kinds(layer_kernels(g, target, rows, longest))
     return {kind: g.layers * sum(kernel.seconds(gpu) for kernel in part) * 1e6 for kind, part in kinds.items()}
+
+
+def modelled(run: Run) -> tuple[Geometry, Target, Gpu] | None:
+    """Return what the model of `gpu_model.py` takes for 0.6B on this GPU; None if it has no figures for it."""
+    gpu = None if gpu_arms.torch_device() == "cpu" else gpu_named(torch.cuda.get_device_name())
+    if gpu is None or gpu_arms.export_device() == "cpu":
+        return None
+    g = Geometry.from_config(json.loads((run.checkpoint("0.6B") / "config.json").read_text()))
+    target = choose_target(device="cuda", precision="bf16", ort_version=".".join(runtime().__version__.split(".")[:2]))
+    return g, target, gpu
 
 
 def serving(run: Run) -> None:
@@ -422,6 +470,7 @@ _SECTIONS: dict[str, Callable[[Run], None]] = {
     "correct": correct,
     "throughput": throughput,
     "query": query,
+    "pairs": pairs,
     "profile": profile,
     "serving": serving,
     "4B": larger,

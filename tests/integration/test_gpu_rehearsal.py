@@ -29,6 +29,15 @@ def test_a_section_checks_and_compares(tmp_path: Path) -> None:
     assert [record["state"] for record in records if record["kind"] == "section"] == ["ran"]
 
 
+def test_pairs_are_measured_with_and_without_the_prefix_cache(tmp_path: Path) -> None:
+    records = rehearse(tmp_path, "--sections", "pairs")
+    checks = {record["what"]: record["passed"] for record in records if record["kind"] == "check"}
+    assert len(checks) == 3
+    assert all(checks.values()), checks
+    timings = [(record["work"], record["arm"]) for record in records if record["kind"] == "timing"]
+    assert len(set(timings)) == 6
+
+
 def test_a_section_at_its_deadline_is_stopped_and_the_next_one_is_left_out(tmp_path: Path) -> None:
     """Five seconds are not enough to load torch, write a checkpoint and time 500 rounds of three arms."""
     records = rehearse(tmp_path, "--sections", "throughput", "query", "--seconds", "5.5")

@@ -4,7 +4,7 @@ Each computes in float32 and rounds its result, and refuses what ONNX Runtime 1.
 PagedAttention was given, for tests that look at it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -116,7 +116,8 @@ class PagedAttention(OpRun):
         assert block_table.max() < blocks
         if metadata is not None:
             assert metadata.dtype == np.int32
-            assert metadata.tolist() == [np.diff(cumulative_sequence_length).max()] * metadata.size
+            new = np.diff(cumulative_sequence_length)
+            assert metadata.tolist() == [new.max(), *[(new + past_seqlens).max()] * (metadata.size - 1)]
             assert metadata.size in (2, 3)
             assert k_scale is v_scale is None
         self.calls.append({"cumulative": cumulative_sequence_length, "past": past_seqlens, "table": block_table,
@@ -166,22 +167,30 @@ class HalfSession:
             new_ops=[GroupQueryAttention, PagedAttention, ScaledSiLU, SkipSimplifiedLayerNormalization],
         )
 
-    def evaluate(self, inputs: dict[str, Array]) -> list[Array]:
-        """Run with inputs by name; returns all outputs."""
-        with np.errstate(over="ignore"):  # exp of a large negative gate
-            rows = self._evaluator.run(None, inputs)
-        assert isinstance(rows, list)
-        return rows
+    def run(self, texts: Sequence[npt.NDArray[np.int64]], **optional: Array) -> dict[str, npt.NDArray[np.float32]]:
+        """Run texts as one packed batch, with any of the graph's optional inputs.
 
-    def run(self, texts: Sequence[npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.float32]]:
-        """Run texts as one packed batch; returns every output but the fingerprint by name, ``[n, size]``."""
-        lengths = np.array([[ids.size] for ids in texts], np.int32)
-        PagedAttention.calls.clear()
-        rows = self.evaluate({"input_ids": np.concatenate(texts), "lengths": lengths})
-        outputs = dict(zip(self._evaluator.output_names, rows, strict=True))
+        Returns:
+            Every output by name but the fingerprint and ``kept``, ``[n, size]``.
+        """
+        outputs = self.outputs(texts, **optional)
         assert outputs.pop("fingerprint").dtype == np.int64
+        outputs.pop("kept", None)
         assert all(row.dtype == np.float32 for row in outputs.values())
         return outputs
+
+    def outputs(self, texts: Sequence[npt.NDArray[np.int64]], **optional: Array) -> dict[str, Array]:
+        """Run texts as one packed batch; returns every output by name."""
+        lengths = np.array([[ids.size] for ids in texts], np.int32)
+        return self.evaluated({"input_ids": np.concatenate(texts), "lengths": lengths, **optional})
+
+    def evaluated(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph on its inputs; returns every output by name."""
+        PagedAttention.calls.clear()
+        with np.errstate(over="ignore"):  # exp of a large negative gate
+            rows = self._evaluator.run(None, dict(feed))
+        assert isinstance(rows, list)
+        return dict(zip(self._evaluator.output_names, rows, strict=True))
 
 
 def _normalised(x: Array, gain: Array, eps: float) -> Array:

@@ -10,6 +10,7 @@ embedding, no biases, SwiGLU.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -21,6 +22,7 @@ from ..checkpoint.reranker_head import RerankerHead
 from ..target import Target
 from .arithmetic import Arithmetic
 from .attention import Attention, AttentionForm
+from .branches import choose
 from .dense import Dense
 from .each_text import stacked_rows
 from .full_attention import FullAttention
@@ -174,12 +176,29 @@ class Decoder(nn.Module):
         if not g.is_causal:
             attention = FullAttention.of(op, batch, g, rotary)
         elif self.target.attention == "paged":
-            attention = PagedAttention.of(op, batch, g, rotary, metadata_size=self.target.metadata_size)
+            attention = PagedAttention.of(op, batch, g, rotary, prefixes, metadata_size=self.target.metadata_size)
         else:
             attention = PaddedAttention.of(op, batch, g, rotary, prefixes)
         residual = op.Gather(self.embed_tokens, batch.ids)
         if self.embed_tokens.dtype != self.arithmetic.stream:
             residual = op.Cast(residual, to=self.arithmetic.stream)
+        kept: ir.Value | None
+        if isinstance(attention, PagedAttention) and prefixes is not None:
+            pooled, kept = self._decoded_in_branches(op, residual, batch, attention, prefixes)
+        else:
+            if isinstance(attention, PagedAttention):
+                attention = attention.with_empty_cache(op)
+            pooled, kept = self._decoded(op, residual, batch, attention)
+        if self.pooling == "mean":
+            pooled = stacked_rows(op, batch, _mean, pooled)
+        elif self.even_rows:  # drop the row that belongs to no text
+            pooled = op.Slice(pooled, [0], op.Shape(lengths, start=0, end=1), [0])
+        return pooled, batch.admitted, kept
+
+    def _decoded(
+        self, op: OpBuilder, residual: ir.Value, batch: RaggedBatch, attention: AttentionForm
+    ) -> tuple[ir.Value, ir.Value | None]:
+        """Run all layers and the final norm; return the hidden states and the rows kept for later runs."""
         update = None
         for layer in self.layers:
             residual, update = layer(op, residual, update, batch, attention)
@@ -187,11 +206,42 @@ class Decoder(nn.Module):
         # The last norm is float32 in every precision: it has few rows, and nothing rounds after it.
         widen = self.arithmetic.widen_stream
         pooled, _ = self.norm(op, widen(op, residual), widen(op, update))
-        if self.pooling == "mean":
-            pooled = stacked_rows(op, batch, _mean, pooled)
-        elif self.even_rows:  # drop the row that belongs to no text
-            pooled = op.Slice(pooled, [0], op.Shape(lengths, start=0, end=1), [0])
-        return pooled, batch.admitted, attention.kept_rows(op)
+        return pooled, attention.kept_rows(op)
+
+    def _decoded_in_branches(
+        self,
+        op: OpBuilder,
+        residual: ir.Value,
+        batch: RaggedBatch,
+        attention: PagedAttention,
+        prefixes: PrefixInputs,
+    ) -> tuple[ir.Value, ir.Value]:
+        """Run all layers in one of three ways, so that a batch without prefixes launches no kernel for them."""
+        assert prefixes.arrange is not None  # noqa: S101 - paged attention has it
+
+        def decoded(attention: PagedAttention) -> Sequence[ir.Value]:
+            pooled, kept = self._decoded(op, residual, batch, attention)
+            assert kept is not None  # noqa: S101 - the graph shares prefixes
+            pooled.type, pooled.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["batch", self.geometry.hidden])
+            return pooled, kept
+
+        def has_rows(table: ir.Value) -> ir.Value:
+            return op.Greater(op.Shape(table, start=0, end=1), 0)
+
+        keeps, shares = has_rows(prefixes.arrange), has_rows(prefixes.rows)
+
+        def with_or_without_keeping() -> Sequence[ir.Value]:
+            return choose(
+                op,
+                keeps,
+                lambda: decoded(attention.with_prefixes(op, keeps=True)),
+                lambda: decoded(attention.with_prefixes(op, keeps=False)),
+            )
+
+        pooled, kept = choose(
+            op, op.Or(keeps, shares), with_or_without_keeping, lambda: decoded(attention.with_empty_cache(op))
+        )
+        return pooled, kept
 
 
 def _mean(op: OpBuilder, rows: ir.Value) -> ir.Value:

@@ -59,9 +59,9 @@ def build_graph(
 
     Inputs: `input_ids` INT64 `[tokens]` and `lengths` INT32 `[batch, 1]`.
     Outputs: `embedding` FP32 `[batch, dimensions]`; of a reranker, `score` and `logit` FP32 `[batch, 1]`.
-    Graphs for CPUs also have the optional inputs of `PrefixInputs` and the output `kept` FP32 `[kept, size]`, if the
-    model is causal and pools the last token: else a prefix depends on what follows it, or is pooled itself. All other
-    graphs have the metadata `shared_prefixes: none`.
+    Graphs for CPUs, and rerankers' with paged attention, also have the optional inputs of `PrefixInputs` and the output
+    `kept`, if the model is causal and pools the last token: else a prefix depends on what follows it, or is pooled
+    itself. All other graphs have the metadata `shared_prefixes: none`.
 
     Args:
         checkpoint: The weights.
@@ -74,8 +74,13 @@ def build_graph(
     builder = GraphBuilder(graph)
     input_ids = builder.input("input_ids", ir.DataType.INT64, ["tokens"])
     lengths = builder.input("lengths", ir.DataType.INT32, ["batch", 1])
-    shares_prefixes = target.device == "cpu" and checkpoint.geometry.is_causal and pooling == "lasttoken"
-    prefixes = PrefixInputs.declare(builder, checkpoint.geometry) if shares_prefixes else None
+    is_paged = target.attention == "paged"
+    shares_prefixes = checkpoint.geometry.is_causal and pooling == "lasttoken"
+    if target.device == "cuda":  # a query on a GPU waits for launches, not for its tokens: sharing would save nothing
+        shares_prefixes = shares_prefixes and is_paged and head is not None
+    prefixes = None
+    if shares_prefixes:
+        prefixes = PrefixInputs.declare(builder, checkpoint.geometry, dtype=arithmetic.dtype, is_paged=is_paged)
     model: EmbeddingModel | RerankerModel
     if head is None:
         model = EmbeddingModel(checkpoint, arithmetic, target)

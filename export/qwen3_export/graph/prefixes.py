@@ -26,25 +26,31 @@ class PrefixInputs:
     """Inputs of the graph. By default, `rows` and `keep` are empty, and `starts` and `lengths` are zero for all texts.
 
     Attributes:
-        rows: `prefix_rows` FP32 `[prefix_rows, size]`: rows of the output `kept` of earlier runs. A row holds the
-            keys and values of one token in all layers, `size = layers * 2 * kv_heads * head_dim`. Keys are normalised,
-            and the rotary embedding is not yet applied to them.
+        rows: `prefix_rows` `[prefix_rows, size]`, in the working type: rows of the output `kept` of earlier runs. A row
+            holds the keys and values of one token in all layers, `size = layers * 2 * kv_heads * head_dim`. Keys are
+            normalised; for paged attention they are rotated, for padded attention they are not yet.
         starts: `prefix_starts` INT64 `[batch, 1]`: the row of `rows` where each text's prefix begins.
         lengths: `prefix_lengths` INT64 `[batch, 1]`: tokens of each text's prefix, 0 for none. These tokens are not
             in `input_ids`.
         keep: `keep` INT64 `[kept]`: the rows of this run to return in `kept`. If there are any, all texts of the batch
             must be admissible.
+        arrange: `arrange` INT64 `[arranged]`, for paged attention: what `kept` consists of, as indices into
+            `prefix_rows` followed by the rows of `keep`. The host has no other means of moving rows within the GPU's
+            memory: it asks for the next `prefix_rows`. None for padded attention, where `kept` has the rows of `keep`.
+        dtype: The type of `rows`.
     """
 
     rows: ir.Value
     starts: ir.Value
     lengths: ir.Value
     keep: ir.Value
+    arrange: ir.Value | None
+    dtype: ir.DataType
 
     @classmethod
-    def declare(cls, builder: GraphBuilder, geometry: Geometry) -> PrefixInputs:
+    def declare(cls, builder: GraphBuilder, geometry: Geometry, *, dtype: ir.DataType, is_paged: bool) -> PrefixInputs:
         """Add the inputs to the graph."""
-        size = _row_size(geometry)
+        size = row_size(geometry)
 
         def optional(name: str, shape: Sequence[str | int], default: npt.NDArray[np.generic]) -> ir.Value:
             value = builder.input(name, ir.DataType.from_numpy(default.dtype), shape)
@@ -54,10 +60,12 @@ class PrefixInputs:
 
         zero = np.zeros((1, 1), np.int64)  # broadcast over all texts of a batch
         return cls(
-            rows=optional("prefix_rows", ["prefix_rows", size], np.zeros((0, size), np.float32)),
+            rows=optional("prefix_rows", ["prefix_rows", size], np.zeros((0, size), dtype.numpy())),
             starts=optional("prefix_starts", ["batch_or_1", 1], zero),
             lengths=optional("prefix_lengths", ["batch_or_1", 1], zero),
             keep=optional("keep", ["kept"], np.zeros(0, np.int64)),
+            arrange=optional("arrange", ["arranged"], np.zeros(0, np.int64)) if is_paged else None,
+            dtype=dtype,
         )
 
 
@@ -105,7 +113,7 @@ class SharedPrefixes:
             to_padded=op.Where(op.Less(column, lengths), op.Add(inputs.starts, column), own),
             rows=op.Reshape(inputs.rows, [-1, 2 * geometry.layers, geometry.kv_heads * geometry.head_dim]),
             keep=inputs.keep,
-            row_size=_row_size(geometry),
+            row_size=row_size(geometry),
         )
 
     def padded(self, op: OpBuilder, own: ir.Value) -> ir.Value:
@@ -134,6 +142,6 @@ class SharedPrefixes:
         return rows
 
 
-def _row_size(geometry: Geometry) -> int:
+def row_size(geometry: Geometry) -> int:
     """Return how many numbers a token's keys and values have in all layers."""
     return 2 * geometry.layers * geometry.kv_heads * geometry.head_dim

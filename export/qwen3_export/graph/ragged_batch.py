@@ -12,7 +12,7 @@ processor wait for it. `on_host` anchors them there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -97,7 +97,10 @@ def ragged_batch(
     flat_starts = op.Reshape(row_starts, flat)
     total = op.ReduceSum(rows, keepdims=0)
     if host_indices:
-        return _host_batch(op, input_ids, lengths, starts, admitted, rows, row_starts, row_ends, total, pools_first)
+        batch = _host_batch(op, input_ids, lengths, starts, admitted, rows, row_starts, row_ends, total, pools_first)
+        if prefix_lengths is None:
+            return batch
+        return replace(batch, prefix_lengths=op.Where(admitted, prefix_lengths, 0))
     ones = op.ConstantOfShape(op.Shape(flat_starts), value=_int64(1))
     zeros = op.ConstantOfShape(op.Reshape(total, [1]), value=_int64(0))
     text_index = op.Sub(op.CumSum(op.ScatterElements(zeros, flat_starts, ones, axis=0), 0), 1)

@@ -1,7 +1,7 @@
 """The engine of the embedded host on a GPU: takes the token ids of texts, returns the graph's outputs for each of them.
 
-Attention on CUDA does not pad, so texts of any lengths share a batch, up to a token budget. A shared prefix is computed
-with every text. This module knows nothing about Triton, drivers or text.
+Attention on CUDA does not pad, so texts of any lengths share a batch, up to a token budget. Shared prefixes are
+computed once, if the graph can do so. This module knows nothing about Triton, drivers or text.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from qwen3_export.cuda import explained
 
+from .gpu_prefixes import GpuPrefixes
 from .numbers import number
 from .output_arrays import OutputArrays
 from .packed_batches import packed_batches
-from .prefix_cache import Ids
+from .prefix_cache import Ids, Prefix
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
+_KEPT = "kept"  # the graph's output with the table of the prefix cache
 _MAX_TEXTS = 256  # of one batch of PagedAttention; releases before 1.26 do not check it and give wrong results
 
 
@@ -34,11 +36,13 @@ class CudaSettings:
         max_batch_tokens: The token budget: most tokens that one batch computes. A longer text gets a batch of its own.
         gpu: Index of the GPU.
         memory_limit_bytes: Most memory of the GPU that the session may take; None for all.
+        prefix_cache_tokens: Number of tokens whose keys and values the prefix cache holds; 0 turns it off.
     """
 
     max_batch_tokens: int
     gpu: int
     memory_limit_bytes: int | None
+    prefix_cache_tokens: int
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> CudaSettings:
@@ -48,10 +52,13 @@ class CudaSettings:
             ValueError: One is not a number, or too small.
         """
         limited = "gpu_mem_limit" in parameters
+        # Configurations of embedding models, and those older than the prefix cache, have no such parameter.
+        stated = {"prefix_cache_tokens": "512", **parameters}
         return cls(
             number(parameters, "max_batch_tokens", int, least=1),
             number(parameters, "gpu", int, least=0),
             number(parameters, "gpu_mem_limit", int, least=1) if limited else None,
+            number(stated, "prefix_cache_tokens", int, least=0),
         )
 
 
@@ -61,12 +68,20 @@ class CudaEngine:
     Args:
         session: The session, from `open_cuda_session`.
         max_batch_tokens: The token budget.
+        gpu: Index of the GPU that the session is on.
+        prefix_cache_tokens: Number of tokens whose keys and values the prefix cache holds; 0 turns it off.
     """
 
-    def __init__(self, session: ort.InferenceSession, *, max_batch_tokens: int) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, *, max_batch_tokens: int, gpu: int = 0, prefix_cache_tokens: int = 0
+    ) -> None:
         self._session = session
         self._max_batch_tokens = max_batch_tokens
-        self._outputs = OutputArrays(session.get_outputs())
+        self._gpu = gpu
+        outputs = session.get_outputs()
+        self._outputs = OutputArrays([output for output in outputs if output.name != _KEPT])
+        shares_prefixes = len(self._outputs.names) < len(outputs)
+        self._prefixes = GpuPrefixes(tokens=prefix_cache_tokens if shares_prefixes else 0)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -86,32 +101,64 @@ class CudaEngine:
             RuntimeError: ONNX Runtime failed, for example for lack of memory.
         """
         results = self._outputs.empty(len(texts))
+        leaders = self._prefixes.choose_leaders(texts, max_texts=_MAX_TEXTS, max_tokens=self._max_batch_tokens)
+        if leaders:
+            batch = [texts[index] for index in leaders]
+            outputs = self._run(batch, self._prefixes.of(batch), keep=list(leaders.values()))
+            for result, rows in zip(results, outputs, strict=True):
+                result[list(leaders)] = rows
+        others = [index for index in range(len(texts)) if index not in leaders]
+        prefixes = self._prefixes.of([texts[index] for index in others])
         batches = packed_batches(
-            [ids.size for ids in texts],
+            [texts[index].size - prefix.length for index, prefix in zip(others, prefixes, strict=True)],
+            [prefix.length for prefix in prefixes],
             max_tokens=self._max_batch_tokens,
             max_slots_per_token=math.inf,
             max_texts=_MAX_TEXTS,
         )
-        for batch in batches:
-            for result, rows in zip(results, self._run([texts[index] for index in batch]), strict=True):
-                result[batch] = rows
+        for members in batches:
+            indices = [others[member] for member in members]
+            outputs = self._run([texts[index] for index in indices], [prefixes[member] for member in members])
+            for result, rows in zip(results, outputs, strict=True):
+                result[indices] = rows
         return results
 
-    def _run(self, texts: Sequence[Ids]) -> list[npt.NDArray[Any]]:
-        """Run one packed batch."""
+    def _run(
+        self, texts: Sequence[Ids], prefixes: Sequence[Prefix], *, keep: Sequence[int] = ()
+    ) -> list[npt.NDArray[Any]]:
+        """Run one packed batch.
+
+        Args:
+            texts: The texts of the batch.
+            prefixes: What the prefix cache has of each.
+            keep: For each the number of its first tokens whose rows the cache keeps; empty to keep none.
+
+        Returns:
+            The outputs, in the order of the texts.
+        """
+        own = [ids[prefix.length :] for ids, prefix in zip(texts, prefixes, strict=True)]
         inputs: dict[str, npt.NDArray[np.int64] | npt.NDArray[np.int32]] = {
-            "input_ids": np.concatenate(texts),
-            "lengths": np.array([[ids.size] for ids in texts], np.int32),
+            "input_ids": np.concatenate(own),
+            "lengths": np.array([[ids.size] for ids in own], np.int32),
+            **self._prefixes.inputs(prefixes),
+            **(self._prefixes.keeping(texts, prefixes, keep) if keep else {}),
         }
         outputs = self._outputs.empty(len(texts))
         # Bound to this memory, the outputs are copied from the GPU once, and no array is made by ONNX Runtime.
         binding = self._session.io_binding()
         for name, array in inputs.items():
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        if self._prefixes.table is not None and (keep or "prefix_lengths" in inputs):
+            binding.bind_ortvalue_input("prefix_rows", self._prefixes.table)
         for name, rows in zip(self._outputs.names, outputs, strict=True):
             binding.bind_output(name, "cpu", 0, rows.dtype, rows.shape, rows.ctypes.data)
+        if keep:
+            binding.bind_output(_KEPT, "cuda", self._gpu)
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors have no common base class
             raise RuntimeError(explained(error)) from None
+        if keep:
+            kept = [ids[:length] for ids, length in zip(texts, keep, strict=True)]
+            self._prefixes.replace(binding.get_outputs()[-1], kept, rows=inputs["arrange"].size)
         return outputs

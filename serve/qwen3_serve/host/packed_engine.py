@@ -20,7 +20,7 @@ from qwen3_export.cpu import open_session
 from .numbers import number
 from .output_arrays import OutputArrays
 from .packed_batches import packed_batches
-from .prefix_cache import MIN_PREFIX, Ids, Prefix, PrefixCache, Rows, common
+from .prefix_cache import Ids, Prefix, PrefixCache, Rows
 
 _KEPT = "kept"  # the graph's output with the rows for the prefix cache
 _NO_PREFIX = Prefix(0, 0)
@@ -97,31 +97,12 @@ class PackedEngine:
             For each output `[len(texts), size]`, in the order of the texts: FP32, and INT64 for the fingerprint.
         """
         results = self._outputs.empty(len(texts))
-        leaders = self._choose_leaders(texts)
+        leaders = self._cache.choose_leaders(texts)
         # Stored only after all leaders have run: new rows replace old ones, which another leader may need.
         for ids, rows in self._run(texts, list(leaders), keep=leaders, into=results):
             self._cache.store(ids, rows)
         self._run(texts, [index for index in range(len(texts)) if index not in leaders], keep={}, into=results)
         return results
-
-    def _choose_leaders(self, texts: Sequence[Ids]) -> dict[int, int]:
-        """Choose texts to run before the others, so that these find shared prefixes in the cache.
-
-        Returns:
-            The indices of the leaders, each with the number of its first tokens whose rows are kept. Together these
-            are no more than the cache holds.
-        """
-        leaders: dict[int, int] = {}
-        free = self._settings.prefix_cache_tokens
-        for index, ids in enumerate(texts if free else ()):
-            shared = self._cache.remember(ids)
-            if not MIN_PREFIX <= shared <= free:
-                continue
-            from_leaders = [common(texts[leader][:length], ids) for leader, length in leaders.items()]
-            if shared >= max(self._cache.longest(ids).length, *from_leaders, 0) + MIN_PREFIX:
-                leaders[index] = shared
-                free -= shared
-        return leaders
 
     def _run(
         self, texts: Sequence[Ids], indices: Sequence[int], *, keep: Mapping[int, int], into: Sequence[npt.NDArray[Any]]

@@ -3,13 +3,15 @@
 An instruction comes before every query, and a reranker's prompt and query before every document. Requests do not mark
 these prefixes. So the cache remembers how recent texts began, and once another text begins with the same tokens, the
 host keeps the graph's rows (keys and values) of the tokens that they share. The rows of a prefix serve every text that
-begins with all of its tokens or with some of them. This module knows token ids and rows, and nothing about graphs.
+begins with all of its tokens or with some of them. `PrefixIndex` finds prefixes, on every device; `PrefixCache` is one
+with rows in the processor's memory. This module knows token ids and rows, and nothing about graphs.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,16 +68,15 @@ class _RecentTexts:
         return shared
 
 
-class PrefixCache:
-    """Rows of a bounded number of tokens; new rows replace the oldest.
+class PrefixIndex:
+    """Which rows of a table belong to which prefix. The table has a bounded size, and new rows replace the oldest.
 
     Args:
         tokens: Number of tokens whose rows fit in.
-        size: Numbers per row: keys and values of all layers.
     """
 
-    def __init__(self, *, tokens: int, size: int) -> None:
-        self._rows: Rows = np.zeros((tokens, size), np.float32)  # pages that were never written take no memory
+    def __init__(self, *, tokens: int) -> None:
+        self.tokens = tokens
         self._entries: list[_Entry] = []
         self._next = 0  # the row to write next; after the last one comes the first again
         # Recent texts by their first tokens, least recent first.
@@ -86,16 +87,11 @@ class PrefixCache:
         best = Prefix(0, 0)
         beginning = _beginning(ids)
         for entry in self._entries:
-            if entry.beginning != beginning:
-                continue
-            length = common(entry.ids, ids[:-1])
-            if length > best.length:
-                best = Prefix(entry.start, length)
+            if entry.beginning == beginning:
+                length = _longer(best.length, entry.ids, ids[:-1])
+                if length > best.length:
+                    best = Prefix(entry.start, length)
         return best
-
-    def rows_of(self, prefix: Prefix) -> Rows:
-        """Return a view of a prefix's rows, FP32 `[length, size]`, valid until the next call of `store`."""
-        return self._rows[prefix.start : prefix.start + prefix.length]
 
     def remember(self, ids: Ids) -> int:
         """Remember the beginning of a text.
@@ -111,7 +107,68 @@ class PrefixCache:
         self._seen.move_to_end(beginning)
         if len(self._seen) > _MAX_BEGINNINGS:
             self._seen.popitem(last=False)
-        return min(texts.add(ids[: self._rows.shape[0] // 2]), ids.size - 1)
+        return min(texts.add(ids[: self.tokens // 2]), ids.size - 1)
+
+    def choose_leaders(self, texts: Sequence[Ids]) -> dict[int, int]:
+        """Remember texts, and choose some to run before the others, so that these find shared prefixes in the cache.
+
+        Returns:
+            The indices of the leaders, each with the number of its first tokens whose rows are kept. Together these
+            are no more than the cache holds.
+        """
+        leaders: dict[int, int] = {}
+        free = self.tokens
+        for index, ids in enumerate(texts if free else ()):
+            shared = self.remember(ids)
+            if not MIN_PREFIX <= shared <= free:
+                continue
+            from_leaders = [common(texts[leader][:length], ids) for leader, length in leaders.items()]
+            if shared >= max(self.longest(ids).length, *from_leaders, 0) + MIN_PREFIX:
+                leaders[index] = shared
+                free -= shared
+        return leaders
+
+    def starts(self, sizes: Iterable[int]) -> list[int]:
+        """Return the first rows that prefixes of these sizes get, if they are added one after another."""
+        starts, after = [], self._next
+        for size in sizes:
+            starts.append(0 if after + size > self.tokens else after)
+            after = starts[-1] + size
+        return starts
+
+    def add(self, ids: Ids) -> int:
+        """Give rows to a prefix, and forget those that had them.
+
+        Args:
+            ids: Its token ids `[n]`, at least `MIN_PREFIX` and at most as many as there are rows.
+
+        Returns:
+            Its first row.
+        """
+        (start,) = self.starts([ids.size])
+        self._next = start + ids.size
+        self._entries = [
+            entry for entry in self._entries if entry.start >= self._next or entry.start + entry.ids.size <= start
+        ]
+        self._entries.append(_Entry(_beginning(ids), ids.copy(), start))
+        return start
+
+
+class PrefixCache(PrefixIndex):
+    """An index with its rows.
+
+    Args:
+        tokens: Number of tokens whose rows fit in.
+        size: Numbers per row: keys and values of all layers.
+    """
+
+    def __init__(self, *, tokens: int, size: int) -> None:
+        super().__init__(tokens=tokens)
+        self._rows: Rows = np.zeros((tokens, size), np.float32)  # pages that were never written take no memory
+
+    def rows_of(self, prefix: Prefix) -> Rows:
+        """Return a view of a prefix's rows, FP32 `[length, size]`, valid until the next call of `store`."""
+        return self._rows[prefix.start : prefix.start + prefix.length]
 
     def store(self, ids: Ids, rows: Rows) -> None:
         """Store the rows of a prefix.
@@ -120,22 +177,28 @@ class PrefixCache:
             ids: Its token ids `[n]`, at least `MIN_PREFIX` and at most as many as the cache holds.
             rows: FP32 `[n, size]`.
         """
-        if self._next + ids.size > self._rows.shape[0]:
-            self._next = 0
-        start, self._next = self._next, self._next + ids.size
-        self._entries = [
-            entry for entry in self._entries if entry.start >= self._next or entry.start + entry.ids.size <= start
-        ]
-        self._rows[start : self._next] = rows
-        self._entries.append(_Entry(_beginning(ids), ids.copy(), start))
+        start = self.add(ids)
+        self._rows[start : start + ids.size] = rows
 
 
 def common(one: Ids, other: Ids) -> int:
     """Return the number of equal tokens at the start of two texts."""
     shorter = min(one.size, other.size)
+    if shorter == 0:
+        return 0
     differ = one[:shorter] != other[:shorter]
-    first = int(differ.argmax()) if shorter else 0  # 0 also if none differs
-    return first if shorter and differ[first] else shorter
+    first = int(differ.argmax())
+    return first if differ[first] else shorter
+
+
+def _longer(length: int, one: Ids, other: Ids) -> int:
+    """Return the number of equal tokens at the start of two texts, or `length` if that is not less.
+
+    Many texts of a server have equally much in common. Then a look at one token tells that two have no more.
+    """
+    if length < one.size and length < other.size and one[length] == other[length]:
+        return max(length, common(one, other))
+    return length
 
 
 def _beginning(ids: Ids) -> bytes:

@@ -46,7 +46,12 @@ class TritonPythonModel:
                 graph, gpu=gpu, memory_limit_bytes=settings.memory_limit_bytes, cuda_graphs=graph != model
             )
             if graph == model:
-                self._engine = CudaEngine(session, max_batch_tokens=settings.max_batch_tokens)
+                self._engine = CudaEngine(
+                    session,
+                    max_batch_tokens=settings.max_batch_tokens,
+                    gpu=gpu,
+                    prefix_cache_tokens=settings.prefix_cache_tokens,
+                )
             else:
                 self._engine = CapturedEngine(session, max_batch_tokens=settings.max_batch_tokens, gpu=gpu)
                 self._engine.check()

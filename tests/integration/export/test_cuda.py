@@ -178,7 +178,7 @@ def test_types_are_as_promised(tmp_path: Path, precision: Precision, form: str, 
     model = ir.load(path)
     half = HALF[precision]
     heads = {"q_norm", "k_norm"}
-    for node in model.graph:
+    for node in model.graph.all_nodes():
         types = [value.dtype for value in node.inputs if value is not None]
         inside = any(name in str(value.name) for value in node.inputs if value is not None for name in heads)
         of_layer = any("layers" in str(value.name) for value in node.inputs if value is not None and value.const_value)
@@ -191,21 +191,24 @@ def test_types_are_as_promised(tmp_path: Path, precision: Precision, form: str, 
             assert set(types) == ({half} if inside else {stream}), node.name
         if node.op_type == "MatMul":
             assert types == [ir.DataType.FLOAT] * 2 if "yes_no" in str(node.inputs[1]) else [half] * 2, node.name
-    *results, fingerprint = model.graph.outputs
+    *results, fingerprint = (output for output in model.graph.outputs if output.name != "kept")
     assert [output.dtype for output in results] == [ir.DataType.FLOAT] * len(results)
     assert (fingerprint.name, fingerprint.dtype) == ("fingerprint", ir.DataType.INT64)
-    layers = [node for node in model.graph if node.op_type in ("PagedAttention", "GroupQueryAttention")]
-    assert [node.op_type for node in layers] == ["GroupQueryAttention" if form == "gqa" else "PagedAttention"] * 2
+    layers = [node for node in model.graph.all_nodes() if node.op_type in ("PagedAttention", "GroupQueryAttention")]
+    assert [node.op_type for node in layers] == ["GroupQueryAttention" if form == "gqa" else "PagedAttention"] * (
+        6 if kind == "reranker" and form != "gqa" else 2  # in three branches
+    )
 
 
+@pytest.mark.parametrize("kind", ["embedding", "reranker"])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("precision", FOR_CUDA)
-def test_nodes_follow_their_schemas(tmp_path: Path, precision: Precision, form: str) -> None:
+def test_nodes_follow_their_schemas(tmp_path: Path, precision: Precision, form: str, kind: Kind) -> None:
     """Positions, types, presence and attributes, as ONNX Runtime itself registers them."""
     schemas = {s.name: s for s in get_all_operator_schema() if s.domain == "com.microsoft"}
-    model = ir.load(exported("tiny", tmp_path, precision=precision, **FORMS[form]))
+    model = ir.load(exported("tiny", tmp_path, precision=precision, kind=kind, **FORMS[form]))
     seen = set()
-    for node in model.graph:
+    for node in model.graph.all_nodes():
         if node.domain != "com.microsoft":
             continue
         seen.add(node.op_type)

@@ -92,7 +92,7 @@ class Session:
         self._run({**(on_gpu if self.forgets else _read(on_gpu)), **given}, output)
 
     def _run(self, inputs: dict[str, npt.NDArray[Any]], output: Any) -> None:  # noqa: ANN401
-        (rows,) = self.half.evaluate(inputs)
+        (rows,) = self.half.evaluated(inputs).values()
         output(np.ascontiguousarray(rows))
 
 

@@ -68,6 +68,21 @@ def test_quantized_weights_save_bytes_only_where_a_kernel_reads_them(stored: gpu
     assert moved(few + 1, stored) > 2 * moved(few + 1, gpu_model.IN_HALF)
 
 
+@pytest.mark.parametrize("size", gpu_model.SIZES)
+def test_a_run_of_one_pair_before_the_others_pays_for_many_pairs_only(size: str) -> None:
+    g = Geometry.from_config(published_config(size))
+
+    def saves(pairs: int) -> bool:
+        without, shared = (
+            gpu_model.pairs_seconds(g, target("1.31"), gpu_model.H100, pairs=pairs, document=32, shares=shares)
+            for shares in (False, True)
+        )
+        return shared < without
+
+    assert saves(64)
+    assert not saves(2)
+
+
 def test_gpus_are_found_by_the_names_that_cuda_gives() -> None:
     found = [gpu_model.gpu_named(name) for name in ("NVIDIA H100 80GB HBM3", "NVIDIA H200", "NVIDIA L4", "NVIDIA L40S")]
     assert found == [gpu_model.H100, gpu_model.H200, gpu_model.L4, None]

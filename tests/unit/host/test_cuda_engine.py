@@ -88,12 +88,20 @@ def test_a_lack_of_memory_names_the_setting(directory: Path) -> None:
 
 def test_settings() -> None:
     stated = {"max_batch_tokens": "16384", "gpu": "1"}
-    assert CudaSettings.from_parameters(stated) == CudaSettings(16384, 1, None)
+    assert CudaSettings.from_parameters(stated) == CudaSettings(16384, 1, None, 512)
+    assert CudaSettings.from_parameters(stated | {"prefix_cache_tokens": "0"}).prefix_cache_tokens == 0
     assert CudaSettings.from_parameters(stated | {"gpu_mem_limit": "1073741824"}).memory_limit_bytes == 2**30
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("gpu", "-1"), ("gpu", "first"), ("max_batch_tokens", "0"), ("gpu_mem_limit", "8GB")]
+    ("name", "value"),
+    [
+        ("gpu", "-1"),
+        ("gpu", "first"),
+        ("max_batch_tokens", "0"),
+        ("gpu_mem_limit", "8GB"),
+        ("prefix_cache_tokens", "-1"),
+    ],
 )
 def test_a_bad_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"the parameter {name} must be a number of at least"):
