@@ -80,7 +80,7 @@ def _download(folder: Path) -> None:
         subprocess.run(["apt-get", *options, "update"], check=True)  # noqa: S607 (where apt is, the system says)
     for name, package in (("cldr", "unicode-cldr-core"), ("wordnet", "wordnet-base")):
         if not (folder / name).is_dir():
-            subprocess.run(["apt-get", *options, "download", package], cwd=folder, check=True)  # noqa: S607
+            subprocess.run(["apt-get", *options, "download", f"{package}/{SUITES[0]}"], cwd=folder, check=True)  # noqa: S607
             (archive,) = folder.glob(f"{package}_*.deb")
             subprocess.run(["dpkg-deb", "-x", archive, folder / name], check=True)  # noqa: S607
     for suite in ("trixie", "sid"):

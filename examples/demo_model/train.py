@@ -35,10 +35,10 @@ from vocabulary import END, cut_tokenizer
 
 VOCABULARY = 16_384
 TOKENS = 48  # of a text at most
-TAUGHT = 25_000  # texts whose vectors the teacher gives
+TAUGHT = 27_500  # texts whose vectors the teacher gives
 SHORT = 64  # the first dimensions, which are trained to be used alone
 TEMPERATURE = 0.05
-# Everything before the query but its colon, which is one token with the query's first letters.
+# Everything before the query but its colon, which can share a token with the query's first letters.
 INSTRUCTION = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery"
 
 # How often a pair of a kind is seen, and how much its tokens count for the vocabulary.
@@ -176,7 +176,7 @@ def _contrast(queries: Tensor, documents: Tensor, meaning: Tensor) -> Tensor:
 
 def _train_mean(weights: Weights, texts: Texts, *, steps: int) -> None:
     optimizer = torch.optim.Adam([weights["embed_tokens.weight"]], lr=2e-3)
-    for step, batch in zip(range(steps), texts.batches(128), strict=False):
+    for step, batch in zip(range(steps), texts.batches(192), strict=False):
         optimizer.param_groups[0]["lr"] = 2e-3 * (1 - 0.9 * step / steps)
         queries, documents = ([side[i] for i in batch] for side in texts.documents)
         loss = _contrast(mean_of_tokens(weights, queries), mean_of_tokens(weights, documents), texts.meaning[batch])
