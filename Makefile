@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-MODEL ?= tiny
-RERANKER ?= $(subst Embedding,Reranker,$(MODEL))
+MODEL ?= demo
+# The demo has no reranker of its own: that of `tiny`, whose weights are random, takes its part.
+RERANKER ?= $(if $(filter demo,$(MODEL)),tiny,$(subst Embedding,Reranker,$(MODEL)))
 PRECISION ?= fp32
 DEMO := build/demo
 RETRIEVAL_FOLDER := build/retrieval

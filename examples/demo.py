@@ -33,6 +33,8 @@ def main(repository: Path) -> int:
             print(f"\nTriton {triton.server_version()} serves {about['source']} in {about['precision']}.")
             if about["source"] == "tiny":
                 print("These weights are random: the numbers show that everything works, and mean nothing else.")
+            if about["source"] == "demo":
+                print("It is a small model for trying things out, trained on short English and Russian texts.")
             rows = {}
             for protocol, url in (("gRPC", triton.grpc_url), ("HTTP", triton.http_url)):
                 with Client(url) as client:
@@ -47,6 +49,8 @@ def main(repository: Path) -> int:
             if "qwen3_reranker" in triton.models():
                 with Client(triton.grpc_url) as client:
                     print(f"\nreranked for {QUERIES[0]!r}")
+                    if triton.models()["qwen3_reranker"]["source"] == "tiny":
+                        print("The reranker's weights are random: so is this order.")
                     for hit in client.rank(QUERIES[0], DOCUMENTS):
                         print(f"  {hit.score:.4f}  {hit.index + 1}")
     except ServeError as error:

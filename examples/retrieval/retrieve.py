@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if info.source == "tiny":
                 print("These weights are random: recall against exact search and times mean what they say; which")
                 print("document is found means nothing.")
+            elif triton.models().get("qwen3_reranker", {}).get("source") == "tiny":
+                print("The reranker's weights are random: its time means what it says, and its order nothing.")
             if not vectors.exists():
                 embed(corpus, vectors, url=triton.grpc_url)
             documents = read_documents(corpus, vectors)

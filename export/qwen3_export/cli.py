@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Export a checkpoint; returns the exit code."""
     from tqdm import tqdm
 
+    from .checkpoint.demo import DEMO
     from .checkpoint.tiny import TINY
     from .errors import ExportError
     from .exporter import export
@@ -90,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"qwen3-triton export: note: {note}", file=sys.stderr)
     if args.source == TINY:
         print("tiny is a random checkpoint: its vectors have no meaning.")
+    if args.source == DEMO:
+        print("demo is a small model to try things out: it ranks sensibly, and published models do it far better.")
     vectors = f", {exported.dimensions} dimensions" if exported.kind.kind == "embedding" else ""
     numbered = "" if args.version is None else f", version {exported.version}"
     print(f"{exported.directory}{numbered}: {exported.size}{vectors}, {exported.precision}, {in_words(exported.bytes)}")

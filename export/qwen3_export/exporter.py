@@ -69,7 +69,7 @@ def export(
     """Write `repository/name` from a Qwen3-Embedding or Qwen3-Reranker checkpoint.
 
     Args:
-        source: A checkpoint folder, a Hugging Face Hub id, or `tiny`.
+        source: A checkpoint folder, a Hugging Face Hub id, `demo` or `tiny`.
         repository: Triton's model repository; created if it does not exist.
         name: The model's name in Triton; None for `qwen3_embedding` or `qwen3_reranker`, depending on its kind.
         kind: `embedding` or `reranker`; None to detect it from the checkpoint.

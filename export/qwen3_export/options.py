@@ -13,8 +13,9 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="a checkpoint folder, a Hugging Face Hub id such as Qwen/Qwen3-Embedding-0.6B, or 'tiny': "
-        "a random checkpoint that is made in a second, to try everything (its vectors have no meaning)",
+        help="a checkpoint folder, a Hugging Face Hub id such as Qwen/Qwen3-Embedding-0.6B, or one to try everything "
+        "without a download: 'demo', a small trained embedding model that comes with the package, or 'tiny', a random "
+        "checkpoint of either kind (its vectors have no meaning)",
     )
     parser.add_argument(
         "--kind", choices=KINDS, help="what the checkpoint is (default: detected from its files and name)"

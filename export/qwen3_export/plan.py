@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .checkpoint.adapter import merge_adapter, stated_base
 from .checkpoint.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from .checkpoint.demo import DEMO, demo_folder
 from .checkpoint.modules import MODULES, PLAIN
 from .checkpoint.tiny import TINY, write_tiny_checkpoint
 from .checkpoint.trained_sizes import read_mrl
@@ -72,14 +73,19 @@ def opened(request: Request, *, with_weights: bool = True) -> Iterator[Checkpoin
     Raises:
         ExportError: There is no such checkpoint, or it cannot be read.
     """
+    if request.source in (TINY, DEMO) and request.revision is not None:
+        raise ExportError(f"--revision is for checkpoints on the Hub; leave it out for {request.source}")
+    if request.source == DEMO:
+        if request.kind == "reranker":
+            raise ExportError(f"{DEMO} is an embedding model; to try a reranker, name {TINY} with --kind reranker")
+        yield read_checkpoint(demo_folder(), source=DEMO)
+        return
     with tempfile.TemporaryDirectory(prefix="qwen3-checkpoint-") as folder:
         if request.source != TINY:
             yield open_checkpoint(
                 request.source, revision=request.revision, without_weights=None if with_weights else Path(folder)
             )
             return
-        if request.revision is not None:
-            raise ExportError(f"--revision is for checkpoints on the Hub; leave it out for {TINY}")
         write_tiny_checkpoint(Path(folder))
         yield read_checkpoint(Path(folder), source=TINY)
 

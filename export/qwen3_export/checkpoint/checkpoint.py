@@ -36,7 +36,7 @@ class Checkpoint:
 
     Attributes:
         folder: The folder with its files.
-        source: What the user named: a Hub id, a folder, or `tiny`.
+        source: What the user named: a Hub id, a folder, `demo` or `tiny`.
         revision: The commit on the Hub, or `""` for a local folder.
         tokenizer: The Hub id from which clients can fetch the tokenizer; `""` if only the export has it.
         geometry: The model's sizes.

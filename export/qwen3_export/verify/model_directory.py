@@ -37,7 +37,7 @@ class ModelDirectory:
     Attributes:
         path: Its directory; the directory's name is the model's name in Triton.
         kind: `embedding` or `reranker`.
-        source: The checkpoint that it was exported from: a Hub id, a folder, or `tiny`.
+        source: The checkpoint that it was exported from: a Hub id, a folder, `demo` or `tiny`.
         revision: The commit on the Hub, or `""`.
         adapter: The folder of the adapter that was merged into it, or `""`.
         device: What runs it, `cpu` or `cuda`.

@@ -10,6 +10,7 @@ from .errors import VerifyError
 from .model_directory import ModelDirectory
 
 TINY = "tiny"  # what the manifest names as the source of an export of the random checkpoint
+DEMO = "demo"  # and as that of the trained one that comes with the package
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -49,6 +50,8 @@ def find_source(model: ModelDirectory, *, given: str | None = None) -> Source:
     name_or_path = model.source if given is None else given
     if given is not None and Path(given).is_dir():
         return Source(given)
+    if name_or_path == DEMO:
+        return Source(str(Path(__file__).parents[1] / DEMO))
     if name_or_path == TINY:
         raise VerifyError(
             f"{model.name} was exported from {TINY}, a temporary checkpoint that does not exist any more; "

@@ -16,7 +16,7 @@ def exported_models(repository: Path) -> list[str]:
         ServeError: The folder is missing, or holds no exported model.
     """
     option = "" if repository == Path("model_repository") else f" --repository {repository}"
-    advice = f"qwen3-triton export Qwen/Qwen3-Embedding-0.6B{option} (or `tiny`, a small random model, to try it out)"
+    advice = f"qwen3-triton export Qwen/Qwen3-Embedding-0.6B{option} (or `demo`, a small one, to try it out)"
     if not repository.is_dir():
         raise ServeError(f"there is no model repository {repository}; create it with: {advice}")
     if model := model_around(repository):

@@ -16,6 +16,15 @@ def triton_int8(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    """A running Triton that serves `demo`, whose answers the pages show."""
+    folder = tmp_path_factory.mktemp("demo")
+    export("demo", repository=folder)
+    with Triton(folder, threads=1) as server:
+        yield server
+
+
 @pytest.fixture(params=["fp32", "int8"])
 def either(request: pytest.FixtureRequest) -> Triton:
     """Each of the two servers in turn."""

@@ -70,6 +70,7 @@ def test_export_shows_progress_on_a_terminal(tmp_path: Path) -> None:
     [
         (["nonesuch"], "there is no folder nonesuch"),
         (["tiny", "--revision", "main"], "--revision is for checkpoints on the Hub"),
+        (["demo", "--revision", "main"], "--revision is for checkpoints on the Hub"),
         (["tiny", "--name", "../up"], "cannot be a model's name"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The commands and code of the README and of the pages that it leads to, run as written against the tiny model."""
+"""The commands and code of the README and of the pages that it leads to, run as written against the small models."""
 
 import hashlib
 import json
@@ -32,10 +32,10 @@ def run_python(code: str, cwd: Path) -> str:
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/index.md", FIRST_STEPS])
-def test_the_client_example_prints_what_the_page_shows(triton: Triton, tmp_path: Path, document: str) -> None:
+def test_the_client_example_prints_what_the_page_shows(demo: Triton, tmp_path: Path, document: str) -> None:
     (code,) = [block for block in blocks("python", document) if "similarity" in block]
     shown = blocks("text", document)[0]
-    for url in (triton.grpc_url, triton.http_url):
+    for url in (demo.grpc_url, demo.http_url):
         assert run_python(code.replace("localhost:8001", url), tmp_path) == shown
 
 
