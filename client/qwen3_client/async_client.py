@@ -11,9 +11,11 @@ protocols.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing
 from types import TracebackType
-from typing import TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,19 +25,29 @@ from .call_options import Encoding, Judging
 from .contract import EMBEDDING_NAME, LOGIT_NAME, SCORE_NAME, ModelInfo, RerankerInfo
 from .current_model import CurrentModel
 from .cuts import CutCounter
-from .errors import ContractMismatchError, InvalidInputError, ServerTimeoutError, ServerUnavailableError
+from .errors import ContractMismatchError, ServerTimeoutError, ServerUnavailableError
 from .frame import Prompt
-from .inputs import as_documents, as_pairs, as_texts, as_token_ids, checked_text
+from .inputs import (
+    as_documents,
+    as_pairs,
+    as_several_texts,
+    as_texts,
+    as_token_ids,
+    checked_text,
+    in_groups,
+    refuse_one_text,
+)
 from .options import ClientOptions, Kind, Priority, Truncate
-from .outcome import Outcome, in_order
-from .prompts import pair_prompt
+from .outcome import Outcome
 from .ranking import JudgedPair, Judgement, RankedDocument, checked_top_k, ranked
-from .served_model import ServedModel, check_ids
+from .served_model import ServedModel
 from .session import Session
+from .token_ids import check_ids
 from .tokenizer import TokenRow
 from .transports.base import Transport
 from .vectors import cut
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 Vectors: TypeAlias = NDArray[np.float32]
@@ -105,15 +117,15 @@ class AsyncClient(BaseClient):
 
     async def info(self) -> ModelInfo:
         """See `Client.info`."""
-        return await self._session.run(self._embedding_model.info())
+        return await self._run(self._embedding_model.info)
 
     async def reranker_info(self) -> RerankerInfo:
         """See `Client.reranker_info`."""
-        return await self._session.run(self._reranker.info())
+        return await self._run(self._reranker.info)
 
     async def is_ready(self) -> bool:
         """See `Client.is_ready`."""
-        return await self._session.run(self._are_ready())
+        return await self._run(self._are_ready)
 
     def _expect(self, fingerprint: str | None) -> None:
         """Refuse, from now on, an embedding model with another fingerprint; None for any."""
@@ -137,7 +149,7 @@ class AsyncClient(BaseClient):
         how = Encoding(
             kind="query", instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority
         )
-        return await self._encode(texts, how)
+        return await self._run(self._encode, as_texts(texts), how, is_one=isinstance(texts, str))
 
     async def encode_document(
         self,
@@ -149,7 +161,7 @@ class AsyncClient(BaseClient):
     ) -> Vectors:
         """See `Client.encode_document`."""
         how = Encoding(kind="document", dimensions=dimensions, truncate=truncate, priority=priority)
-        return await self._encode(texts, how)
+        return await self._run(self._encode, as_texts(texts), how, is_one=isinstance(texts, str))
 
     async def encode_stream(
         self,
@@ -165,10 +177,9 @@ class AsyncClient(BaseClient):
 
         Options are checked when the first vector is requested.
         """
-        if isinstance(texts, str):
-            raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
+        refuse_one_text(texts, "encode_stream takes an iterable of texts, not one str: use encode_document")
         how = Encoding(kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority)
-        served, how = await self._session.run(self._begin_stream(how))
+        served, how = await self._run(self._begin_stream, how)
         count = 0
         pending: deque[asyncio.Future[Outcome[Vectors]]] = deque()
 
@@ -181,8 +192,9 @@ class AsyncClient(BaseClient):
             outcome.check("text", stop=count)
 
         try:
-            async for group in _groups(texts, size=self._session.options.concurrency):
-                pending.append(asyncio.wrap_future(self._session.submit(self._embed(group, how, served))))
+            async for group in in_groups(texts, size=self._session.options.concurrency):
+                call = self._call(self._embed, how.prompts(group), how, served)
+                pending.append(asyncio.wrap_future(self._start(call)))
                 if len(pending) > 1:  # one group is on its way while the caller uses the rows of another
                     async for row in finished():
                         yield row
@@ -203,10 +215,10 @@ class AsyncClient(BaseClient):
         fingerprint: str | None = None,
     ) -> list[NDArray[np.int64]]:
         """See `Client.tokenize`."""
-        if isinstance(texts, str):
-            raise InvalidInputError("tokenize takes a sequence of texts, not one str: put it into a list")
-        how = Encoding(kind=kind, instruction=instruction, truncate=truncate)
-        return (await self._session.run(self._tokenize_all(as_texts(texts), how, fingerprint))).all("text")
+        rows = await self.token_rows(
+            texts, kind=kind, instruction=instruction, truncate=truncate, fingerprint=fingerprint
+        )
+        return [row.ids for row in rows]
 
     async def token_rows(
         self,
@@ -220,13 +232,14 @@ class AsyncClient(BaseClient):
         fingerprint: str | None = None,
     ) -> list[TokenRow]:
         """See `Client.token_rows`."""
-        if isinstance(texts, str):
-            raise InvalidInputError("token_rows takes a sequence of texts, not one str: put it into a list")
-        how = Encoding(kind=kind, instruction=instruction, truncate=truncate)
-        rows = self._token_rows(
-            as_texts(texts), how, fingerprint, max_tokens=max_tokens, max_total_tokens=max_total_tokens
+        return await self._run(
+            self._token_rows,
+            as_several_texts(texts),
+            Encoding(kind=kind, instruction=instruction, truncate=truncate),
+            fingerprint,
+            max_tokens=max_tokens,
+            max_total_tokens=max_total_tokens,
         )
-        return (await self._session.run(rows)).all("text")
 
     async def encode_tokens(
         self,
@@ -237,9 +250,8 @@ class AsyncClient(BaseClient):
         fingerprint: str | None = None,
     ) -> Vectors:
         """See `Client.encode_tokens`."""
-        rows = as_token_ids(input_ids, noun="text")
         how = Encoding(kind="document", dimensions=dimensions, priority=priority)
-        return await self._session.run(self._embed_all_rows(rows, how, fingerprint))
+        return await self._run(self._encode_tokens, as_token_ids(input_ids, noun="text"), how, fingerprint)
 
     async def rank(
         self,
@@ -253,11 +265,10 @@ class AsyncClient(BaseClient):
         priority: Priority | None = None,
     ) -> list[RankedDocument]:
         """See `Client.rank`."""
-        checked_text(query, what="the query")
-        texts, most = as_documents(documents), checked_top_k(top_k)
         how = Judging(instruction=instruction, truncate=truncate, priority=priority)
-        outcome = await self._session.run(self._judge_all([(query, text) for text in texts], how, noun="document"))
-        return ranked(outcome.all("document"), documents=texts if return_documents else None, top_k=most)
+        return await self._run(
+            self._rank, query, as_documents(documents), how, top_k=top_k, return_documents=return_documents
+        )
 
     async def score(
         self,
@@ -268,10 +279,8 @@ class AsyncClient(BaseClient):
         priority: Priority | None = None,
     ) -> NDArray[np.float32]:
         """See `Client.score`."""
-        batch = as_pairs(pairs)
         how = Judging(instruction=instruction, truncate=truncate, priority=priority)
-        outcome = await self._session.run(self._judge_all(batch, how, noun="pair"))
-        return np.array([pair.judgement.score for pair in outcome.all("pair")], dtype=np.float32)
+        return await self._run(self._score, as_pairs(pairs), how)
 
     async def tokenize_pairs(
         self,
@@ -282,8 +291,10 @@ class AsyncClient(BaseClient):
         fingerprint: str | None = None,
     ) -> list[NDArray[np.int64]]:
         """See `Client.tokenize_pairs`."""
-        how = Judging(instruction=instruction, truncate=truncate)
-        return (await self._session.run(self._tokenize_all_pairs(as_pairs(pairs), how, fingerprint))).all("pair")
+        rows = await self.token_rows_of_pairs(
+            pairs, instruction=instruction, truncate=truncate, fingerprint=fingerprint
+        )
+        return [row.ids for row in rows]
 
     async def token_rows_of_pairs(
         self,
@@ -296,160 +307,50 @@ class AsyncClient(BaseClient):
     ) -> list[TokenRow]:
         """See `Client.token_rows_of_pairs`."""
         how = Judging(instruction=instruction, truncate=truncate)
-        rows = self._token_rows_of_pairs(as_pairs(pairs), how, fingerprint, max_total_tokens=max_total_tokens)
-        return (await self._session.run(rows)).all("pair")
+        return await self._run(
+            self._token_rows_of_pairs, as_pairs(pairs), how, fingerprint, max_total_tokens=max_total_tokens
+        )
 
     async def score_tokens(
         self, input_ids: Sequence[ArrayLike], *, priority: Priority | None = None, fingerprint: str | None = None
     ) -> list[Judgement]:
         """See `Client.score_tokens`."""
         rows = as_token_ids(input_ids, noun="pair")
-        return await self._session.run(self._judge_all_rows(rows, Judging(priority=priority), fingerprint))
+        return await self._run(self._score_tokens, rows, Judging(priority=priority), fingerprint)
 
-    async def _encode(self, texts: str | Sequence[str], how: Encoding) -> Vectors:
-        # All texts are checked before the first is sent: no work is done for a call that must fail.
-        batch = as_texts(texts)
-        table = await self._session.run(self._embed_all(batch, how))
-        return table[0] if isinstance(texts, str) else table
+    # How a call gets to the session's loop, which every method does once, and every method of `Client`.
+
+    async def _run(self, work: Callable[_P, Awaitable[_T]], *args: _P.args, **options: _P.kwargs) -> _T:
+        """Do the work of a call on the session's loop, and await it in any other. If cancelled, await its end."""
+        call = self._call(work, *args, **options)
+        if self._session.loop.is_current():
+            # A task of its own, because closing the session cancels it, and must not cancel the caller's.
+            return await asyncio.create_task(call)
+        future = asyncio.wrap_future(self._start(call))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            await asyncio.wrap_future(self._session.loop.submit(self._session.wait_for_end(call)))
+            raise
+
+    def _start(self, call: Coroutine[Any, Any, _T]) -> "Future[_T]":
+        """Start a call of `_call` on the session's loop, from any thread. Cancelling the future cancels the call.
+
+        Raises:
+            Qwen3ClientError: the session is closed, or another process opened it.
+        """
+        try:
+            self._session.claim()
+            return self._session.loop.submit(call)
+        except Exception:  # not KeyboardInterrupt, which may come when the call is under way already
+            call.close()  # it will never run
+            raise
+
+    async def _call(self, work: Callable[_P, Awaitable[_T]], *args: _P.args, **options: _P.kwargs) -> _T:
+        with self._session.call():
+            return await work(*args, **options)
 
     # What follows runs on the session's loop.
-
-    async def _embed_all(self, texts: Sequence[str], how: Encoding) -> Vectors:
-        for attempt in self._embedding_model.attempts():
-            async with attempt as served:
-                complete = how.completed(served.info)
-                prompts = [Prompt(text, complete.frame) for text in texts]
-                await served.check(prompts, truncate=how.truncate, noun="text")
-                outcome = await in_order(self._embed(group, complete, served) for group in self._sliced(texts))
-                return _table(outcome.all("text"), complete)
-        raise AssertionError("unreachable")
-
-    async def _begin_stream(self, how: Encoding) -> tuple[ServedModel[ModelInfo], Encoding]:
-        # Its vectors are used before its end, so it can't begin again: better to ask first.
-        served = await self._embedding_model.get(max_age_s=0)
-        return served, how.completed(served.info)
-
-    async def _embed(self, texts: Sequence[str], how: Encoding, served: ServedModel[ModelInfo]) -> Outcome[Vectors]:
-        """Embed a few texts: make prompts and token ids, ask the server, cut the vectors to float32 `[dimensions]`."""
-        rows = await self._tokenize(texts, how, served)
-        vectors = await self._embed_rows(rows.results, how, served)
-        return Outcome(vectors.results, vectors.failure or rows.failure)
-
-    async def _tokenize(
-        self, texts: Sequence[str], how: Encoding, served: ServedModel[ModelInfo]
-    ) -> Outcome[NDArray[np.int64]]:
-        prompts = [Prompt(text, how.frame) for text in texts]
-        rows = await served.tokenize(prompts, truncate=how.truncate)
-        return Outcome([row.ids for row in rows.results], rows.failure)
-
-    async def _tokenize_all(
-        self, texts: Sequence[str], how: Encoding, fingerprint: str | None
-    ) -> Outcome[NDArray[np.int64]]:
-        rows = await self._token_rows(texts, how, fingerprint)
-        return Outcome([row.ids for row in rows.results], rows.failure)
-
-    async def _token_rows(
-        self,
-        texts: Sequence[str],
-        how: Encoding,
-        fingerprint: str | None,
-        *,
-        max_tokens: int | None = None,
-        max_total_tokens: int | None = None,
-    ) -> Outcome[TokenRow]:
-        served = await self._embedding_model.with_fingerprint(fingerprint)
-        how = how.completed(served.info)
-        prompts = [Prompt(text, how.frame) for text in texts]
-        await served.check(prompts, truncate=how.truncate, noun="text", max_total_tokens=max_total_tokens)
-        return await served.tokenize(
-            prompts, truncate=how.truncate, max_tokens=max_tokens, max_total_tokens=max_total_tokens
-        )
-
-    async def _embed_all_rows(
-        self, rows: Sequence[NDArray[np.int64]], how: Encoding, fingerprint: str | None
-    ) -> Vectors:
-        served = await self._embedding_model.with_fingerprint(fingerprint)
-        how = how.completed(served.info)
-        check_ids(rows, served.info, noun="text")
-        groups = self._sliced(rows)
-        async with self._embedding_model.followed(served):
-            outcome = await in_order(self._embed_rows(group, how, served) for group in groups)
-        return _table(outcome.all("text"), how)
-
-    async def _embed_rows(
-        self, rows: Sequence[NDArray[np.int64]], how: Encoding, served: ServedModel[ModelInfo]
-    ) -> Outcome[Vectors]:
-        answers = await served.infer(rows, priority=how.priority)
-        vectors = (
-            cut(outputs[EMBEDDING_NAME], dimensions=how.dimensions, is_normalized=how.is_normalized)
-            for outputs in answers.results
-        )
-        return Outcome.collect(vectors, failure=answers.failure)
-
-    async def _judge_all(self, pairs: Sequence[tuple[str, str]], how: Judging, *, noun: str) -> Outcome[JudgedPair]:
-        for attempt in self._reranker.attempts():
-            async with attempt as served:
-                complete = how.completed(served.info)
-                await served.check(_pair_prompts(pairs, complete), truncate=how.truncate, noun=noun)
-                return await in_order(self._judge(group, complete, served) for group in self._sliced(pairs))
-        raise AssertionError("unreachable")
-
-    async def _judge(
-        self, pairs: Sequence[tuple[str, str]], how: Judging, served: ServedModel[RerankerInfo]
-    ) -> Outcome[JudgedPair]:
-        """Judge a few pairs: make prompts and token ids, and ask the server."""
-        rows = await self._tokenize_pairs(pairs, how, served)
-        judgements = await self._judge_rows([row.ids for row in rows.results], how, served)
-        judged = [
-            JudgedPair(judgement, is_query_cut=row.is_query_cut, is_document_cut=row.is_cut)
-            for judgement, row in zip(judgements.results, rows.results, strict=False)
-        ]
-        return Outcome(judged, judgements.failure or rows.failure)
-
-    async def _tokenize_pairs(
-        self, pairs: Sequence[tuple[str, str]], how: Judging, served: ServedModel[RerankerInfo]
-    ) -> Outcome[TokenRow]:
-        return await served.tokenize(_pair_prompts(pairs, how), truncate=how.truncate)
-
-    async def _tokenize_all_pairs(
-        self, pairs: Sequence[tuple[str, str]], how: Judging, fingerprint: str | None
-    ) -> Outcome[NDArray[np.int64]]:
-        rows = await self._token_rows_of_pairs(pairs, how, fingerprint)
-        return Outcome([row.ids for row in rows.results], rows.failure)
-
-    async def _token_rows_of_pairs(
-        self,
-        pairs: Sequence[tuple[str, str]],
-        how: Judging,
-        fingerprint: str | None,
-        *,
-        max_total_tokens: int | None = None,
-    ) -> Outcome[TokenRow]:
-        served = await self._reranker.with_fingerprint(fingerprint)
-        how = how.completed(served.info)
-        prompts = _pair_prompts(pairs, how)
-        await served.check(prompts, truncate=how.truncate, noun="pair", max_total_tokens=max_total_tokens)
-        return await served.tokenize(prompts, truncate=how.truncate, max_total_tokens=max_total_tokens)
-
-    async def _judge_all_rows(
-        self, rows: Sequence[NDArray[np.int64]], how: Judging, fingerprint: str | None
-    ) -> list[Judgement]:
-        served = await self._reranker.with_fingerprint(fingerprint)
-        how = how.completed(served.info)
-        check_ids(rows, served.info, noun="pair")
-        groups = self._sliced(rows)
-        async with self._reranker.followed(served):
-            return (await in_order(self._judge_rows(group, how, served) for group in groups)).all("pair")
-
-    async def _judge_rows(
-        self, rows: Sequence[NDArray[np.int64]], how: Judging, served: ServedModel[RerankerInfo]
-    ) -> Outcome[Judgement]:
-        answers = await served.infer(rows, priority=how.priority)
-        judgements = [
-            Judgement(score=float(outputs[SCORE_NAME][0]), logit=float(outputs[LOGIT_NAME][0]))
-            for outputs in answers.results
-        ]
-        return Outcome(judgements, answers.failure)
 
     async def _are_ready(self) -> bool:
         models = (self._embedding_model, self._reranker)
@@ -461,37 +362,130 @@ class AsyncClient(BaseClient):
         except (ContractMismatchError, ServerTimeoutError, ServerUnavailableError):
             return False
 
-    def _sliced(self, items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-        size = self._session.options.concurrency
-        return (items[start : start + size] for start in range(0, len(items), size))
+    async def _encode(self, texts: Sequence[str], how: Encoding, *, is_one: bool) -> Vectors:
+        """Embed the texts of a call: float32 `[n, dimensions]`, or `[dimensions]` if the caller gave one text alone."""
+        for attempt in self._embedding_model.attempts():
+            async with attempt as served:
+                complete = how.completed(served.info)
+                prompts = complete.prompts(texts)
+                await served.check(prompts, truncate=how.truncate, noun="text")
+                table = _table((await self._embed(prompts, complete, served)).all("text"), complete)
+                return table[0] if is_one else table
+        raise AssertionError("unreachable")
 
+    async def _begin_stream(self, how: Encoding) -> tuple[ServedModel[ModelInfo], Encoding]:
+        # Its vectors are used before its end, so it can't begin again: better to ask first.
+        served = await self._embedding_model.get(max_age_s=0)
+        return served, how.completed(served.info)
 
-def _pair_prompts(pairs: Sequence[tuple[str, str]], how: Judging) -> list[Prompt]:
-    return [pair_prompt(pair, template=how.template, instruction=how.instruction or "") for pair in pairs]
+    async def _encode_tokens(
+        self, rows: Sequence[NDArray[np.int64]], how: Encoding, fingerprint: str | None
+    ) -> Vectors:
+        served = await self._embedding_model.with_fingerprint(fingerprint)
+        how = how.completed(served.info)
+        check_ids(rows, served.info, noun="text")
+        async with self._embedding_model.followed(served):
+            outcome = await self._embed([TokenRow(ids) for ids in rows], how, served)
+        return _table(outcome.all("text"), how)
+
+    async def _embed(
+        self, texts: Sequence[Prompt | TokenRow], how: Encoding, served: ServedModel[ModelInfo]
+    ) -> Outcome[Vectors]:
+        """Embed texts: the model answers, and the vectors are cut to float32 `[dimensions]`."""
+        vectors: list[Vectors] = []
+        async with aclosing(served.answers(texts, truncate=how.truncate, priority=how.priority)) as groups:
+            async for answers in groups:
+                cuts = (
+                    cut(answer.outputs[EMBEDDING_NAME], dimensions=how.dimensions, is_normalized=how.is_normalized)
+                    for answer in answers.results
+                )
+                outcome = Outcome.collect(cuts, failure=answers.failure)
+                vectors += outcome.results
+                if outcome.failure is not None:
+                    return Outcome(vectors, outcome.failure)
+        return Outcome(vectors)
+
+    async def _token_rows(
+        self,
+        texts: Sequence[str],
+        how: Encoding,
+        fingerprint: str | None,
+        *,
+        max_tokens: int | None = None,
+        max_total_tokens: int | None = None,
+    ) -> list[TokenRow]:
+        served = await self._embedding_model.with_fingerprint(fingerprint)
+        prompts = how.completed(served.info).prompts(texts)
+        await served.check(prompts, truncate=how.truncate, noun="text", max_total_tokens=max_total_tokens)
+        rows = await served.tokenize(
+            prompts, truncate=how.truncate, max_tokens=max_tokens, max_total_tokens=max_total_tokens
+        )
+        return rows.all("text")
+
+    async def _rank(
+        self, query: str, documents: Sequence[str], how: Judging, *, top_k: int | None, return_documents: bool
+    ) -> list[RankedDocument]:
+        checked_text(query, what="the query")
+        most = checked_top_k(top_k)
+        pairs = await self._judge_pairs([(query, document) for document in documents], how, noun="document")
+        return ranked(pairs, documents=documents if return_documents else None, top_k=most)
+
+    async def _score(self, pairs: Sequence[tuple[str, str]], how: Judging) -> NDArray[np.float32]:
+        judged = await self._judge_pairs(pairs, how, noun="pair")
+        return np.array([pair.judgement.score for pair in judged], dtype=np.float32)
+
+    async def _judge_pairs(self, pairs: Sequence[tuple[str, str]], how: Judging, *, noun: str) -> list[JudgedPair]:
+        for attempt in self._reranker.attempts():
+            async with attempt as served:
+                complete = how.completed(served.info)
+                prompts = complete.prompts(pairs)
+                await served.check(prompts, truncate=how.truncate, noun=noun)
+                return (await self._judge(prompts, complete, served)).all(noun)
+        raise AssertionError("unreachable")
+
+    async def _score_tokens(
+        self, rows: Sequence[NDArray[np.int64]], how: Judging, fingerprint: str | None
+    ) -> list[Judgement]:
+        served = await self._reranker.with_fingerprint(fingerprint)
+        how = how.completed(served.info)
+        check_ids(rows, served.info, noun="pair")
+        async with self._reranker.followed(served):
+            outcome = await self._judge([TokenRow(ids) for ids in rows], how, served)
+        return [pair.judgement for pair in outcome.all("pair")]
+
+    async def _judge(
+        self, texts: Sequence[Prompt | TokenRow], how: Judging, served: ServedModel[RerankerInfo]
+    ) -> Outcome[JudgedPair]:
+        """Judge pairs: the model answers with score and logit."""
+        judged: list[JudgedPair] = []
+        async with aclosing(served.answers(texts, truncate=how.truncate, priority=how.priority)) as groups:
+            async for answers in groups:
+                judged += [
+                    JudgedPair(
+                        Judgement(score=float(outputs[SCORE_NAME][0]), logit=float(outputs[LOGIT_NAME][0])),
+                        is_query_cut=row.is_query_cut,
+                        is_document_cut=row.is_cut,
+                    )
+                    for row, outputs in answers.results
+                ]
+                if answers.failure is not None:
+                    return Outcome(judged, answers.failure)
+        return Outcome(judged)
+
+    async def _token_rows_of_pairs(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        how: Judging,
+        fingerprint: str | None,
+        *,
+        max_total_tokens: int | None = None,
+    ) -> list[TokenRow]:
+        served = await self._reranker.with_fingerprint(fingerprint)
+        prompts = how.completed(served.info).prompts(pairs)
+        await served.check(prompts, truncate=how.truncate, noun="pair", max_total_tokens=max_total_tokens)
+        rows = await served.tokenize(prompts, truncate=how.truncate, max_total_tokens=max_total_tokens)
+        return rows.all("pair")
 
 
 def _table(rows: Sequence[Vectors], how: Encoding) -> Vectors:
     return np.stack(rows) if rows else np.empty((0, how.dimensions or 0), np.float32)
-
-
-async def _groups(texts: Iterable[str] | AsyncIterable[str], *, size: int) -> AsyncIterator[list[str]]:
-    """Yield checked texts in groups of `size`. The last group may be smaller."""
-    group: list[str] = []
-    index = 0
-    async for text in _each(texts):
-        group.append(checked_text(text, index=index))
-        index += 1
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-async def _each(texts: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
-    if isinstance(texts, AsyncIterable):
-        async for text in texts:
-            yield text
-    else:
-        for text in texts:
-            yield text

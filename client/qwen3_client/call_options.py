@@ -1,16 +1,17 @@
-"""The options of one call: checked when they are given, and completed once the model is known.
+"""The options of one call: checked when they are given, completed once the model is known, and what prompts they make.
 
-This module knows nothing about texts, tokens or servers.
+This module knows nothing about tokens or servers.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from .contract import ModelInfo, RerankerInfo
 from .errors import InvalidInputError
-from .frame import NO_FRAME, Frame
+from .frame import NO_FRAME, Frame, Prompt
 from .options import Kind, Priority, Truncate, checked_kind, checked_priority, checked_truncate
-from .prompts import frame_of, pair_task
+from .prompts import frame_of, pair_prompt, pair_task
 from .vectors import checked_dimensions
 
 _PRIORITY_OF: Final[dict[Kind, Priority]] = {"query": "interactive", "document": "bulk"}
@@ -63,6 +64,10 @@ class Encoding:
             priority=checked_priority(self.priority, default=_PRIORITY_OF[self.kind]),
         )
 
+    def prompts(self, texts: Iterable[str]) -> list[Prompt]:
+        """Return the prompts for texts, once these options are completed."""
+        return [Prompt(text, self.frame) for text in texts]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judging:
@@ -102,3 +107,7 @@ class Judging:
             template=info.prompt_template,
             priority=checked_priority(self.priority, default="interactive"),
         )
+
+    def prompts(self, pairs: Iterable[tuple[str, str]]) -> list[Prompt]:
+        """Return the prompts for pairs, once these options are completed."""
+        return [pair_prompt(pair, template=self.template, instruction=self.instruction or "") for pair in pairs]

@@ -1,30 +1,30 @@
-"""The client for programs without an event loop: its methods wait, in the caller's thread, for those of `AsyncClient`.
+"""The client for programs without an event loop: the caller's thread waits for the work of `AsyncClient`.
 
-This module knows nothing about prompts, tokens or transports.
+This module knows nothing about models, tokenizers or transports.
 """
 
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .async_client import AsyncClient
 from .base_client import BaseClient
-from .call_options import Encoding
+from .call_options import Encoding, Judging
 from .contract import ModelInfo, RerankerInfo
-from .errors import InvalidInputError, Qwen3ClientError
-from .inputs import as_documents, as_pairs, as_texts, as_token_ids, checked_text
+from .inputs import as_documents, as_pairs, as_several_texts, as_texts, as_token_ids, checked_text, refuse_one_text
 from .options import ClientOptions, Kind, Priority, Truncate
 from .outcome import Outcome
 from .ranking import Judgement, RankedDocument
 from .tokenizer import TokenRow
 from .transports.base import Transport
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
@@ -108,7 +108,7 @@ class Client(BaseClient):
                 not work with this client.
             Qwen3ClientError: the request failed, such as `ServerUnavailableError` if no server answers.
         """
-        return self._run(self.async_client.info())
+        return self._run(self.async_client._embedding_model.info)
 
     def reranker_info(self) -> RerankerInfo:
         """Return what the served reranker says about itself. The server is asked once.
@@ -117,7 +117,7 @@ class Client(BaseClient):
             ContractMismatchError: as for `info`.
             Qwen3ClientError: the request failed, such as `ServerUnavailableError` if no server answers.
         """
-        return self._run(self.async_client.reranker_info())
+        return self._run(self.async_client._reranker.info)
 
     def is_ready(self) -> bool:
         """Return whether the server answers and accepts requests.
@@ -125,7 +125,7 @@ class Client(BaseClient):
         It must accept them for every model that was named or has been used. If there is none yet, it must accept them
         for at least one embedding model or reranker.
         """
-        return self._run(self.async_client.is_ready())
+        return self._run(self.async_client._are_ready)
 
     def encode_query(
         self,
@@ -154,15 +154,10 @@ class Client(BaseClient):
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the first failure, in the order of the texts; the other requests are cancelled.
         """
-        return self._run(
-            self.async_client.encode_query(
-                _checked(texts),
-                instruction=instruction,
-                dimensions=dimensions,
-                truncate=truncate,
-                priority=priority,
-            )
+        how = Encoding(
+            kind="query", instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority
         )
+        return self._run(self.async_client._encode, as_texts(texts), how, is_one=isinstance(texts, str))
 
     def encode_document(
         self,
@@ -187,11 +182,8 @@ class Client(BaseClient):
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the first failure, in the order of the texts; the other requests are cancelled.
         """
-        return self._run(
-            self.async_client.encode_document(
-                _checked(texts), dimensions=dimensions, truncate=truncate, priority=priority
-            )
-        )
+        how = Encoding(kind="document", dimensions=dimensions, truncate=truncate, priority=priority)
+        return self._run(self.async_client._encode, as_texts(texts), how, is_one=isinstance(texts, str))
 
     def encode_stream(
         self,
@@ -224,15 +216,14 @@ class Client(BaseClient):
                 the iterator raises when it reads the text, before it has yielded all vectors of the texts before it.
             Qwen3ClientError: a request failed; the vectors of all texts before it have been yielded.
         """
-        if isinstance(texts, str):
-            raise InvalidInputError("encode_stream takes an iterable of texts, not one str: use encode_document")
+        refuse_one_text(texts, "encode_stream takes an iterable of texts, not one str: use encode_document")
         how = Encoding(kind=kind, instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority)
         return self._encode_stream(texts, how)
 
     def _encode_stream(self, texts: Iterable[str], how: Encoding) -> Iterator[NDArray[np.float32]]:
         """Embed any number of texts as `encode_stream` does."""
-        served, how = self._run(self.async_client._begin_stream(how))
-        session = self.async_client._session
+        client = self.async_client
+        served, how = self._run(client._begin_stream, how)
 
         def rows() -> Iterator[NDArray[np.float32]]:
             checked = (checked_text(text, index=index) for index, text in enumerate(texts))
@@ -247,8 +238,8 @@ class Client(BaseClient):
                 outcome.check("text", stop=count)
 
             try:
-                while group := list(islice(checked, session.options.concurrency)):
-                    pending.append(session.submit(self.async_client._embed(group, how, served)))
+                while group := list(islice(checked, client._session.options.concurrency)):
+                    pending.append(client._start(client._call(client._embed, how.prompts(group), how, served)))
                     if len(pending) > 1:  # one group is on its way while the caller uses the rows of another
                         yield from finished()
                 while pending:
@@ -289,16 +280,14 @@ class Client(BaseClient):
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the first failure, in the order of the documents; the other requests are cancelled.
         """
+        how = Judging(instruction=instruction, truncate=truncate, priority=priority)
         return self._run(
-            self.async_client.rank(
-                query,
-                as_documents(documents),
-                instruction=instruction,
-                top_k=top_k,
-                return_documents=return_documents,
-                truncate=truncate,
-                priority=priority,
-            )
+            self.async_client._rank,
+            query,
+            as_documents(documents),
+            how,
+            top_k=top_k,
+            return_documents=return_documents,
         )
 
     def score(
@@ -324,9 +313,8 @@ class Client(BaseClient):
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the first failure, in the order of the pairs; the other requests are cancelled.
         """
-        return self._run(
-            self.async_client.score(as_pairs(pairs), instruction=instruction, truncate=truncate, priority=priority)
-        )
+        how = Judging(instruction=instruction, truncate=truncate, priority=priority)
+        return self._run(self.async_client._score, as_pairs(pairs), how)
 
     def tokenize(
         self,
@@ -355,15 +343,8 @@ class Client(BaseClient):
             ModelChangedError: the server has another model now.
             Qwen3ClientError: the tokenizer is not available.
         """
-        return self._run(
-            self.async_client.tokenize(
-                texts if isinstance(texts, str) else as_texts(texts),
-                kind=kind,
-                instruction=instruction,
-                truncate=truncate,
-                fingerprint=fingerprint,
-            )
-        )
+        rows = self.token_rows(texts, kind=kind, instruction=instruction, truncate=truncate, fingerprint=fingerprint)
+        return [row.ids for row in rows]
 
     def token_rows(
         self,
@@ -400,15 +381,12 @@ class Client(BaseClient):
             Qwen3ClientError: the tokenizer is not available.
         """
         return self._run(
-            self.async_client.token_rows(
-                texts if isinstance(texts, str) else as_texts(texts),
-                kind=kind,
-                instruction=instruction,
-                truncate=truncate,
-                max_tokens=max_tokens,
-                max_total_tokens=max_total_tokens,
-                fingerprint=fingerprint,
-            )
+            self.async_client._token_rows,
+            as_several_texts(texts),
+            Encoding(kind=kind, instruction=instruction, truncate=truncate),
+            fingerprint,
+            max_tokens=max_tokens,
+            max_total_tokens=max_total_tokens,
         )
 
     def encode_tokens(
@@ -438,11 +416,8 @@ class Client(BaseClient):
             InvalidInputError: an array or an option cannot be used, or the server refuses the ids.
             Qwen3ClientError: the first failure, in the order of the texts; the other requests are cancelled.
         """
-        return self._run(
-            self.async_client.encode_tokens(
-                as_token_ids(input_ids, noun="text"), dimensions=dimensions, priority=priority, fingerprint=fingerprint
-            )
-        )
+        how = Encoding(kind="document", dimensions=dimensions, priority=priority)
+        return self._run(self.async_client._encode_tokens, as_token_ids(input_ids, noun="text"), how, fingerprint)
 
     def tokenize_pairs(
         self,
@@ -469,11 +444,8 @@ class Client(BaseClient):
             ModelChangedError: the server has another model now.
             Qwen3ClientError: the tokenizer is not available.
         """
-        return self._run(
-            self.async_client.tokenize_pairs(
-                as_pairs(pairs), instruction=instruction, truncate=truncate, fingerprint=fingerprint
-            )
-        )
+        rows = self.token_rows_of_pairs(pairs, instruction=instruction, truncate=truncate, fingerprint=fingerprint)
+        return [row.ids for row in rows]
 
     def token_rows_of_pairs(
         self,
@@ -502,14 +474,13 @@ class Client(BaseClient):
             InvalidInputError: a text or an option cannot be used.
             Qwen3ClientError: the tokenizer is not available.
         """
+        how = Judging(instruction=instruction, truncate=truncate)
         return self._run(
-            self.async_client.token_rows_of_pairs(
-                as_pairs(pairs),
-                instruction=instruction,
-                truncate=truncate,
-                max_total_tokens=max_total_tokens,
-                fingerprint=fingerprint,
-            )
+            self.async_client._token_rows_of_pairs,
+            as_pairs(pairs),
+            how,
+            fingerprint,
+            max_total_tokens=max_total_tokens,
         )
 
     def score_tokens(
@@ -532,22 +503,16 @@ class Client(BaseClient):
             Qwen3ClientError: the first failure, in the order of the pairs; the other requests are cancelled.
         """
         rows = as_token_ids(input_ids, noun="pair")
-        return self._run(self.async_client.score_tokens(rows, priority=priority, fingerprint=fingerprint))
+        return self._run(self.async_client._score_tokens, rows, Judging(priority=priority), fingerprint)
 
-    def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        session = self.async_client._session
-        try:
-            session.refuse_to_block()
-        except Qwen3ClientError:
-            coroutine.close()
-            raise
-        return _wait(session.submit(coroutine))
+    def _run(self, work: Callable[_P, Awaitable[_T]], *args: _P.args, **options: _P.kwargs) -> _T:
+        """Do the work of a call on the session's loop, and wait for its result in this thread.
 
-
-def _checked(texts: str | Sequence[str]) -> str | Sequence[str]:
-    """Check texts here, in the thread of the caller: on that of `io_thread`, all clients would wait meanwhile."""
-    checked = as_texts(texts)
-    return texts if isinstance(texts, str) else checked
+        Texts are checked before, in this thread too: on that of `io_thread`, all clients would wait meanwhile.
+        """
+        client = self.async_client
+        client._session.refuse_to_block()
+        return _wait(client._start(client._call(work, *args, **options)))
 
 
 def _wait(future: "Future[_T]") -> _T:

@@ -4,19 +4,13 @@ Every text that is valid Unicode and not empty is accepted, of any length, inclu
 nothing about models and their limits.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import TypeGuard, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence, Set
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import EmptyTextError, InvalidInputError
-
-_T = TypeVar("_T")
-
-
-class Checked(list[_T]):
-    """A list whose items are known to be fit, so that they are not checked again."""
 
 
 def checked_text(text: object, *, what: str = "a text", noun: str = "text", index: int | None = None) -> str:
@@ -59,9 +53,50 @@ def as_texts(texts: object) -> list[str]:
         texts = [texts]
     if not _has_order(texts):
         raise InvalidInputError(f"texts must be a str or a sequence of str, not {type(texts).__name__}")
-    if isinstance(texts, Checked):
-        return texts
-    return Checked(checked_text(text, index=index) for index, text in enumerate(texts))
+    return [checked_text(text, index=index) for index, text in enumerate(texts)]
+
+
+def as_several_texts(texts: object) -> list[str]:
+    """Return a sequence of texts as a list, after checking each text.
+
+    Raises:
+        InvalidInputError: `texts` is one text or no ordered sequence, or an item of it is not a text.
+    """
+    refuse_one_text(texts, "texts must be a sequence of str, not one str: put it into a list")
+    return as_texts(texts)
+
+
+def refuse_one_text(texts: object, message: str) -> None:
+    """Refuse a text where several are expected, because a str is a sequence of str too.
+
+    Raises:
+        InvalidInputError: `texts` is a str.
+    """
+    if isinstance(texts, str):
+        raise InvalidInputError(message)
+
+
+async def in_groups(texts: Iterable[str] | AsyncIterable[str], *, size: int) -> AsyncIterator[list[str]]:
+    """Yield checked texts in groups of `size`. The last group may be smaller."""
+    group: list[str] = []
+    index = 0
+    async for text in _each(texts):
+        group.append(checked_text(text, index=index))
+        index += 1
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+async def _each(texts: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
+    if isinstance(texts, AsyncIterable):
+        async for text in texts:
+            yield text
+    else:
+        for text in texts:
+            yield text
 
 
 def as_documents(documents: object) -> list[str]:
@@ -72,11 +107,7 @@ def as_documents(documents: object) -> list[str]:
     """
     if isinstance(documents, str) or not _has_order(documents):
         raise InvalidInputError(f"documents must be a sequence of str, not {type(documents).__name__}")
-    if isinstance(documents, Checked):
-        return documents
-    return Checked(
-        checked_text(text, what="a document", noun="document", index=index) for index, text in enumerate(documents)
-    )
+    return [checked_text(text, what="a document", noun="document", index=index) for index, text in enumerate(documents)]
 
 
 def as_pairs(pairs: object) -> list[tuple[str, str]]:
@@ -87,9 +118,7 @@ def as_pairs(pairs: object) -> list[tuple[str, str]]:
     """
     if isinstance(pairs, str) or not _has_order(pairs):
         raise InvalidInputError(f"pairs must be a sequence of (query, document), not {type(pairs).__name__}")
-    if isinstance(pairs, Checked):
-        return pairs
-    checked: list[tuple[str, str]] = Checked()
+    checked: list[tuple[str, str]] = []
     for index, pair in enumerate(pairs):
         # A str of two characters could be unpacked too.
         if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(pair) != 2:
@@ -116,9 +145,7 @@ def as_token_ids(input_ids: Iterable[ArrayLike], *, noun: str) -> list[NDArray[n
     """
     if isinstance(input_ids, str) or not _has_order(input_ids):
         raise InvalidInputError(f"token ids must be a sequence for each {noun}, not {type(input_ids).__name__}")
-    if isinstance(input_ids, Checked):
-        return input_ids
-    rows: list[NDArray[np.int64]] = Checked()
+    rows: list[NDArray[np.int64]] = []
     for index, ids in enumerate(input_ids):
         try:
             row = np.asarray(ids)

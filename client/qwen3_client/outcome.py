@@ -5,12 +5,9 @@ The layers below the client see only some of a call's items and do not know thei
 failed. This module knows nothing about what the items are.
 """
 
-import asyncio
-from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from .errors import Qwen3ClientError
 
@@ -83,35 +80,3 @@ class Outcome(Generic[_T]):
         """
         if self.failure is not None:
             raise self.failure.about(noun, stop)
-
-
-async def in_order(groups: Iterable[Coroutine[Any, Any, Outcome[_T]]]) -> Outcome[_T]:
-    """Process groups of items two at a time, so that one is tokenized while the other is on its way.
-
-    Args:
-        groups: a coroutine for each group. The next one is started when the first of the two has ended, and none after
-            a failure.
-
-    Returns:
-        The results of the items of all groups.
-    """
-    results: list[_T] = []
-    failure: Qwen3ClientError | None = None
-    remaining = iter(groups)
-    started = list(islice(remaining, 2))
-    if len(started) == 1:
-        return await started[0]  # a single group needs no task
-    pending = deque(map(asyncio.create_task, started))
-    try:
-        while pending and failure is None:
-            outcome = await pending[0]
-            pending.popleft()
-            results += outcome.results
-            failure = outcome.failure
-            if failure is None and (group := next(remaining, None)) is not None:
-                pending.append(asyncio.create_task(group))
-    finally:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-    return Outcome(results, failure)

@@ -6,15 +6,16 @@ nothing about a text's index in a call, nor about retries.
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
 from copy import copy
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .contract import InfoT, ServedInfo
+from .contract import InfoT
 from .cuts import CutCounter
 from .errors import (
     ContractMismatchError,
@@ -22,7 +23,6 @@ from .errors import (
     InvalidInputError,
     ModelChangedError,
     Qwen3ClientError,
-    TextTooLongError,
 )
 from .fingerprint import OUTPUT_NAME, from_number
 from .frame import Prompt
@@ -32,6 +32,7 @@ from .outcome import Outcome
 from .session import Session
 from .terms import Terms
 from .thread_work import Abandonment, run_in_thread
+from .token_ids import by_length
 from .tokenizer import TextTokenizer, TokenRow
 from .transports.base import Outputs
 from .transports.failures import misfit
@@ -43,55 +44,18 @@ _T = TypeVar("_T")
 # on an idle machine, but several milliseconds where all cores are busy.
 _MANY_CHARACTERS = 4096
 _CHARACTERS_PER_TEXT = 32  # which take as long as what has to be done for each text besides
-# The most tokens in a request of several texts. Larger requests are not cheaper per text, and a text waits for fewer
-# others in a small one.
-_TOKENS_TOGETHER = 512
 
 
-def by_length(lengths: Sequence[int], *, most: int) -> list[list[int]]:
-    """Group texts of equal length: a request `[b, n]` costs client and server little more than one of a single text.
+class Answer(NamedTuple):
+    """The answer of a model to one text or pair.
 
-    Args:
-        lengths: number of tokens of each text, at least 1.
-        most: maximum number of texts in one request.
-
-    Returns:
-        For each request the indices of its texts, ascending. Requests are in the order of their first texts.
+    Attributes:
+        row: the token ids that were sent.
+        outputs: the model's outputs by name, float32 `[k]` each.
     """
-    found: list[list[int]] = []
-    open_request: dict[int, list[int]] = {}
-    for index, length in enumerate(lengths):
-        request = open_request.get(length)
-        if request is None or len(request) >= min(most, max(_TOKENS_TOGETHER // length, 1)):
-            open_request[length] = request = []
-            found.append(request)
-        request.append(index)
-    return found
 
-
-def check_ids(rows: Sequence[NDArray[np.int64]], info: ServedInfo, *, noun: str) -> None:
-    """Check that a model accepts token ids.
-
-    Args:
-        rows: token ids, int64 `[n]` for each text.
-        info: what the model says about itself.
-        noun: what to call each of the texts in an error.
-
-    Raises:
-        InvalidInputError: an id is outside the model's vocabulary.
-        TextTooLongError: a text has more tokens than the model takes.
-    """
-    for index, row in enumerate(rows):
-        if row.min() < 0 or row.max() >= info.vocabulary:
-            raise InvalidInputError(
-                f"token ids must be from 0 to {info.vocabulary - 1}; are they from the model's own tokenizer?",
-                index=index,
-                noun=noun,
-            )
-        if row.size > info.max_tokens:
-            raise TextTooLongError(
-                f"{row.size} tokens, but the model takes {info.max_tokens}; send fewer", index=index, noun=noun
-            )
+    row: TokenRow
+    outputs: Outputs
 
 
 class ServedModel(Generic[InfoT]):
@@ -206,24 +170,61 @@ class ServedModel(Generic[InfoT]):
             return work(abandonment)
         return await run_in_thread(lambda: work(abandonment), abandonment=abandonment)
 
-    async def infer(self, rows: Sequence[NDArray[np.int64]], *, priority: Priority | None) -> Outcome[Outputs]:
-        """Send token ids to the model. After the first failure, the other requests are cancelled.
+    async def answers(
+        self, texts: Sequence[Prompt | TokenRow], *, truncate: Truncate, priority: Priority | None
+    ) -> AsyncGenerator[Outcome[Answer], None]:
+        """Tokenize texts and send them to the model, two groups at a time: one is tokenized while the other is sent.
+
+        Closing the generator cancels what is under way.
 
         Args:
-            rows: token ids, int64 `[n]` for each text.
+            texts: prompts, or token ids if they have been tokenized already.
+            truncate: which part is cut off from a text that is too long.
             priority: which requests go first where some wait; None for "interactive".
 
-        Returns:
-            For each text its outputs by name, float32 `[k]` each.
+        Yields:
+            The answers to each group, in order.
 
         Raises:
             ModelChangedError: the server has another model now.
+            Qwen3ClientError: as `tokenize`.
         """
-        info, priority = self.info, priority or "interactive"
+        size = self._session.options.concurrency
+        if len(texts) <= size:  # which needs no task
+            yield await self._answer(texts, truncate=truncate, priority=priority)
+            return
+        under_way: deque[asyncio.Task[Outcome[Answer]]] = deque()
+        try:
+            for start in range(0, len(texts), size):
+                group = self._answer(texts[start : start + size], truncate=truncate, priority=priority)
+                under_way.append(asyncio.create_task(group))
+                if len(under_way) > 1:
+                    yield await under_way.popleft()
+            while under_way:
+                yield await under_way.popleft()
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _answer(
+        self, texts: Sequence[Prompt | TokenRow], *, truncate: Truncate, priority: Priority | None
+    ) -> Outcome[Answer]:
+        """Tokenize a few texts, unless they have been tokenized already, and send them to the model."""
+        if prompts := [text for text in texts if isinstance(text, Prompt)]:
+            rows = await self.tokenize(prompts, truncate=truncate)
+        else:
+            rows = Outcome([text for text in texts if isinstance(text, TokenRow)])
+        outputs = await self._infer([row.ids for row in rows.results], priority=priority or "interactive")
+        answers = [Answer(row, found) for row, found in zip(rows.results, outputs.results, strict=False)]
+        return Outcome(answers, outputs.failure or rows.failure)
+
+    async def _infer(self, rows: Sequence[NDArray[np.int64]], *, priority: Priority) -> Outcome[Outputs]:
+        """Send token ids to the model, int64 `[n]` for each text. After a failure, cancel the other requests."""
         requests = by_length([row.size for row in rows], most=self.terms.most_texts)
         if len(requests) == 1:  # which needs no task
-            return Outcome.until_failure(await self._ask(rows, info, priority))
-        tasks = [asyncio.create_task(self._ask([rows[i] for i in request], info, priority)) for request in requests]
+            return Outcome.until_failure(await self._ask(rows, priority))
+        tasks = [asyncio.create_task(self._ask([rows[i] for i in request], priority)) for request in requests]
         answer_of = {i: (task, k) for request, task in zip(requests, tasks, strict=True) for k, i in enumerate(request)}
         answers: list[Outputs | Qwen3ClientError] = []
         try:
@@ -238,15 +239,13 @@ class ServedModel(Generic[InfoT]):
             await asyncio.gather(*tasks, return_exceptions=True)
         return Outcome.until_failure(answers)
 
-    async def _ask(
-        self, rows: Sequence[NDArray[np.int64]], info: InfoT, priority: Priority
-    ) -> Sequence[Outputs | Qwen3ClientError]:
+    async def _ask(self, rows: Sequence[NDArray[np.int64]], priority: Priority) -> Sequence[Outputs | Qwen3ClientError]:
         """Send texts of equal length in one request, and return the outputs or the error of each.
 
         Raises:
             ModelChangedError: the server has another model now.
         """
-        terms = self.terms
+        terms, info = self.terms, self.info
         try:
             answer = await self._session.infer(info.name, np.stack(rows), outputs=terms.outputs, priority=priority)
         except Qwen3ClientError as error:
@@ -254,13 +253,13 @@ class ServedModel(Generic[InfoT]):
                 await self._refuse_if_changed(error)
             if len(rows) > 1 and isinstance(error, InferenceError | InvalidInputError):
                 # The error may be about one of the texts only: sending them one by one shows which.
-                return [(await self._ask([row], info, priority))[0] for row in rows]
+                return [(await self._ask([row], priority))[0] for row in rows]
             return [error] * len(rows)
         if terms.number is not None:
             answered = {int(number) for number in answer[OUTPUT_NAME].flat}
             if answered != {terms.number}:
                 raise self._changed(from_number(answered.pop()) if len(answered) == 1 else None)
-        found = [self._outputs_of(k, answer, info, count=len(rows)) for k in range(len(rows))]
+        found = [self._outputs_of(k, answer, count=len(rows)) for k in range(len(rows))]
         if terms.number is None and (misfits := [each for each in found if isinstance(each, ContractMismatchError)]):
             await self._refuse_if_changed(misfits[0])
         return found
@@ -287,8 +286,9 @@ class ServedModel(Generic[InfoT]):
             answered=answered,
         )
 
-    def _outputs_of(self, k: int, answer: Outputs, info: InfoT, *, count: int) -> Outputs | Qwen3ClientError:
+    def _outputs_of(self, k: int, answer: Outputs, *, count: int) -> Outputs | Qwen3ClientError:
         """Take the row of text `k` out of the answer to a request of `count` texts."""
+        info = self.info
         try:
             return {name: checked_row(answer[name], k, shape=(count, info.output_width)) for name in info.OUTPUTS}
         except ContractMismatchError as error:

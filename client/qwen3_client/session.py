@@ -1,7 +1,7 @@
 """The connection to one server: its transport, the limit on requests on their way, and the one retry policy.
 
 This module knows nothing about texts or models. Its coroutines run on the session's loop: that of `io_thread`, unless
-`Session.work_on_running_loop` chose another. `Session.submit` starts them there from any other thread.
+`Session.work_on_running_loop` chose another.
 """
 
 import asyncio
@@ -9,8 +9,9 @@ import logging
 import os
 import random
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -83,23 +84,21 @@ def _seen(task: "asyncio.Task[Any]") -> None:
         task.exception()
 
 
-async def _ended(tasks: "list[asyncio.Task[Any]]") -> None:
-    """Wait for tasks to end, however they do."""
-    if tasks:
-        await asyncio.wait(tasks)
-
-
 class Session:
     """A connection to one server, which the first call opens. It can be used by the process that opened it only.
 
     Args:
         options: the server and how to reach it.
         transport: what carries the requests; None to connect to the server that `options` name.
+
+    Attributes:
+        options: the same.
+        loop: the event loop on which its coroutines run.
     """
 
     def __init__(self, options: ClientOptions, *, transport: Transport | None = None) -> None:
         self.options = options
-        self._loop: Loop = io_thread
+        self.loop: Loop = io_thread
         self._window = Window(options.concurrency)
         self._transport = transport
         self._given_in = None if transport is None else os.getpid()  # the process that made it
@@ -118,7 +117,7 @@ class Session:
         """
         if self._process is not None:
             raise Qwen3ClientError("this client has been used already; choose its event loop before its first call")
-        self._loop = RunningLoop()
+        self.loop = RunningLoop()
 
     def refuse_to_block(self) -> None:
         """Refuse a caller that would wait, on the session's loop, for what runs there.
@@ -126,53 +125,54 @@ class Session:
         Raises:
             Qwen3ClientError: the caller is on the session's loop.
         """
-        if self._loop.is_current():
+        if self.loop.is_current():
             raise Qwen3ClientError(
                 "this client works on the event loop that runs in this thread, so waiting for it would never end; "
                 "await the methods of its AsyncClient instead"
             )
 
-    def submit(
-        self, coroutine: Coroutine[Any, Any, _T], *, started: "list[asyncio.Task[Any]] | None" = None
-    ) -> "Future[_T]":
-        """Run a coroutine on the session's loop, until this session is closed.
-
-        Args:
-            coroutine: the coroutine.
-            started: gets the task that runs it, once it runs; None if nobody wants it.
+    def claim(self) -> None:
+        """Claim the session for this process, before a call is started.
 
         Raises:
             Qwen3ClientError: the session is closed, or another process opened it.
         """
-        try:
-            self._open_in_this_process()
-            return self._loop.submit(self._until_closed(coroutine, started))
-        except Exception:  # not KeyboardInterrupt, which may come when the coroutine runs already
-            coroutine.close()  # it will never run
-            raise
+        if self._process not in (None, os.getpid()):
+            raise Qwen3ClientError(
+                "this client was used before the process forked, and its connections belong to the parent process; "
+                "make a new client in the child process"
+            )
+        self._refuse_if_closed()
+        self._process = os.getpid()
 
-    async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Run a coroutine as `submit` does, and await its result in any event loop. If cancelled, await its end.
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Register the current task as one that does the work of a call, which closing the session cancels.
 
         Raises:
-            Qwen3ClientError: as `submit`.
+            Qwen3ClientError: as `claim`; or the session was closed meanwhile.
         """
-        if self._loop.is_current():
-            if asyncio.current_task() in self._tasks:
-                return await coroutine  # in a task of this session
-            try:
-                self._open_in_this_process()
-                # A task of its own, because closing the session cancels it, and must not cancel the caller's.
-                return await asyncio.create_task(self._until_closed(coroutine, None))
-            finally:
-                coroutine.close()  # if it was refused, or cancelled before it began
-        started: list[asyncio.Task[Any]] = []
-        future = asyncio.wrap_future(self.submit(coroutine, started=started))
+        self.claim()  # it may have been closed since the call was started
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        self._tasks.add(task)
+        task.add_done_callback(_seen)  # if the caller cancelled it, nobody else retrieves its exception
         try:
-            return await future
+            yield
         except asyncio.CancelledError:
-            await asyncio.wrap_future(self._loop.submit(_ended(started)))
+            self._refuse_if_closed()  # if closing was the reason; otherwise the caller cancelled it
             raise
+        finally:
+            self._tasks.discard(task)
+
+    async def wait_for_end(self, call: Coroutine[Any, Any, Any]) -> None:
+        """Wait for the end of a call that has been cancelled.
+
+        Args:
+            call: the coroutine that does its work.
+        """
+        if tasks := [task for task in self._tasks if task.get_coro() is call]:
+            await asyncio.wait(tasks)
 
     def create_task(self, coroutine: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
         """Start a task on the session's loop, which closing the session cancels."""
@@ -254,10 +254,10 @@ class Session:
         if self._transport is None:
             self._transport = connect(self.options)
         if not self._is_kept:
-            self._loop.keep(self._transport)
+            self.loop.keep(self._transport)
             self._is_kept = True
             # A session that is collected as garbage without having been closed has its transport closed.
-            weakref.finalize(self, self._loop.close_soon, self._transport).atexit = False
+            weakref.finalize(self, self.loop.close_soon, self._transport).atexit = False
         return self._transport
 
     async def close(self) -> None:
@@ -270,7 +270,7 @@ class Session:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._transport is not None:
             transport, self._transport = self._transport, None
-            self._loop.forget(transport)
+            self.loop.forget(transport)
             await transport.close()
 
     def picklable_options(self) -> ClientOptions:
@@ -296,7 +296,7 @@ class Session:
             return None
         self._is_closed = True
         is_ours = self._process == os.getpid() or (self._process is None and self._given_in == os.getpid())
-        return self._loop.submit(self.close()) if is_ours else None
+        return self.loop.submit(self.close()) if is_ours else None
 
     async def _sent(self, send: Callable[[float], Awaitable[_T]], *, timeout_s: float | None = None) -> _T:
         """Send a request, and once more at once if its connection was lost: a server may close an idle connection.
@@ -311,33 +311,6 @@ class Session:
             return await send(max(deadline - clock(), 0.001))
         except ConnectionLostError:
             return await send(max(deadline - clock(), 0.001))
-
-    async def _until_closed(self, coroutine: Coroutine[Any, Any, _T], started: "list[asyncio.Task[Any]] | None") -> _T:
-        if self._is_closed:  # after `submit` and before this
-            coroutine.close()
-        self._refuse_if_closed()
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine runs in a task
-        self._tasks.add(task)
-        if started is not None:
-            started.append(task)
-        task.add_done_callback(_seen)  # if the caller cancelled it, nobody else retrieves its exception
-        try:
-            return await coroutine
-        except asyncio.CancelledError:
-            self._refuse_if_closed()  # if closing was the reason; otherwise the caller cancelled it
-            raise
-        finally:
-            self._tasks.discard(task)
-
-    def _open_in_this_process(self) -> None:
-        if self._process not in (None, os.getpid()):
-            raise Qwen3ClientError(
-                "this client was used before the process forked, and its connections belong to the parent process; "
-                "make a new client in the child process"
-            )
-        self._refuse_if_closed()
-        self._process = os.getpid()
 
     def _refuse_if_closed(self) -> None:
         if self._is_closed:

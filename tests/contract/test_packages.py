@@ -81,6 +81,8 @@ def test_a_call_of_the_client_goes_down_and_never_back_up() -> None:
         "prompts",
         "tokenizer",
         "bounded_tokenizer",
+        "token_ids",
+        "call_options",
         "outcome",
         "once",
         "window",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qwen3_client import Client, ContractMismatchError, InferenceError, InvalidInputError
-from qwen3_client.served_model import by_length
+from qwen3_client.token_ids import by_length
 
 if TYPE_CHECKING:
     from unit.client.conftest import SlowTransport

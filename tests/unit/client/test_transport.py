@@ -228,9 +228,10 @@ def test_a_connection_that_the_server_closed_in_between_is_replaced() -> None:
         session = Session(ClientOptions(url, retry_s=0))
 
         async def run() -> list[list[str]]:
-            return [await session.models() for _ in range(3)]
+            with session.call():
+                return [await session.models() for _ in range(3)]
 
-        assert session.submit(run()).result(60) == [[]] * 3
+        assert session.loop.submit(run()).result(60) == [[]] * 3
         closing = session.close_soon()
         assert closing is not None
         closing.result(60)
