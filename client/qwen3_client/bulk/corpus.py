@@ -88,6 +88,25 @@ class Corpus:
         """The size of the file: rows if it is Parquet, else bytes."""
         return self._file.size
 
+    def check_ids(self) -> None:
+        """Make sure that each text of the corpus has an id of its own. Reads the file once; the ids are held in memory.
+
+        Raises:
+            InvalidInputError: an id is missing, or is there twice; or as `blocks`.
+        """
+        assert self.id_column is not None  # noqa: S101 - a corpus without ids has none to check
+        seen = set[object]()
+        for row, (_, (text, key)) in enumerate(self._file.rows([self.text_column, self.id_column])):
+            if self._text(row, text) is None:
+                continue
+            if key is None or key in seen:
+                problem = "there is no id" if key is None else f"the id {key!r} is there twice"
+                raise InvalidInputError(
+                    f"{self.path}, row {row} (the first is 0), column {self.id_column!r}: {problem}; a table needs "
+                    "unique ids"
+                )
+            seen.add(key)
+
     def blocks(self, *, start: int = 0) -> Iterator[Block]:
         """Read the corpus block by block. One block is held in memory.
 

@@ -6,6 +6,7 @@ again, so a run may be repeated. This module makes no index, and knows nothing a
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from .description import METADATA_KEY, as_json
 
 _CONNECT_TIMEOUT_S = 10
 _STATEMENT_TIMEOUT_S = 600
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 # What must be equal in the descriptions of vectors in one table.
 _SHARED = ("fingerprint", "kind", "instruction", "prompt", "max_tokens", "special_tokens", "dimensions", "dtype")
 
@@ -36,6 +38,10 @@ class Table(Protocol):
             ids: n ids.
             texts: n texts.
             vectors: `[n, dimensions]`, in the dtype of the table.
+
+        Raises:
+            InvalidInputError: the database cannot store a text or an id.
+            OSError: the database fails.
         """
 
     def close(self) -> None:
@@ -53,40 +59,47 @@ def open_table(url: str, name: str, *, key: pa.Field, about: Mapping[str, Any]) 
 
     Raises:
         ContractMismatchError: the vectors in the table are of another model or in another form.
-        InvalidInputError: the URL is not such a one, or another program made the table.
+        InvalidInputError: the URL or the name is not such a one, or another program made the table.
         ImportError: the library is not installed.
         OSError: the database cannot be reached, or refuses.
     """
+    if not _NAME.fullmatch(name) or name == "vector_spaces":
+        raise InvalidInputError(
+            f"the table cannot be called {name!r}: give --table at most 63 letters from a to z, digits and _, with no "
+            "digit first, and not vector_spaces"
+        )
     if url.startswith(("postgresql://", "postgres://")):
         return _PostgresTable(url, name, key=key, about=about)
     if url.startswith("lance://") and url != "lance://":
         return _LanceTable(url.removeprefix("lance://"), name, key=key, about=about)
-    raise InvalidInputError(f"cannot write to {url!r}: give postgresql://user@host/database or lance://folder")
+    shown = re.sub("//[^/]*@", "//", url)  # without a password
+    raise InvalidInputError(f"cannot write to {shown!r}: give postgresql://user@host/database or lance://folder")
 
 
 class _PostgresTable:
     def __init__(self, url: str, name: str, *, key: pa.Field, about: Mapping[str, Any]) -> None:
         try:
             import psycopg
-            from psycopg import sql
+            from psycopg import conninfo, errors, sql
         except ImportError as error:
             raise _missing("postgres") from error
         self._failure = psycopg.Error
+        # Of a server without pgvector, or with one that has no halfvec.
+        self._unsupported = (errors.FeatureNotSupported, errors.UndefinedFile, errors.UndefinedObject)
         self._table = sql.Identifier(name)
         self._sql = sql.SQL
         type_ = "halfvec" if about["dtype"] == "float16" else "vector"
         id_type = "bigint" if pa.types.is_integer(key.type) else "text"
         try:
-            self._connection = psycopg.connect(
-                url,
-                autocommit=True,  # but for `_transaction`
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                options=f"-c statement_timeout={_STATEMENT_TIMEOUT_S * 1000}",
-            )
+            own = conninfo.conninfo_to_dict(url)
+            timeout_s = own.get("connect_timeout", _CONNECT_TIMEOUT_S)
+            # Each statement is a transaction, but for those in `_transaction`.
+            self._connection = psycopg.connect(url, autocommit=True, connect_timeout=timeout_s)
         except psycopg.Error as error:
             raise ConnectionError(f"PostgreSQL cannot be reached: {error}") from error
         try:
             with self._transaction():
+                self._execute(f"SET statement_timeout = '{_STATEMENT_TIMEOUT_S}s'")
                 self._execute("CREATE EXTENSION IF NOT EXISTS vector")
                 self._execute(
                     "CREATE TABLE IF NOT EXISTS vector_spaces "
@@ -104,6 +117,18 @@ class _PostgresTable:
                     )
             if kept is not None:
                 _check(name, kept[0], about)
+                with self._transaction():
+                    found = self._execute(
+                        "SELECT atttypid::regtype::text FROM pg_attribute "
+                        "WHERE attrelid = to_regclass(quote_ident(%s)) AND attname = 'id'",
+                        name,
+                    ).fetchone()
+                if found is None:
+                    raise InvalidInputError(
+                        f"vector_spaces describes a table {name!r} that is not there: delete its row, or "
+                        "name another table with --table"
+                    )
+                _check_id_type(name, found[0], id_type)
         except BaseException:
             self._connection.close()
             raise
@@ -118,6 +143,12 @@ class _PostgresTable:
             (key, text, f"[{','.join(map(str, row))}]")
             for key, text, row in zip(ids.to_pylist(), texts, vectors, strict=True)
         ]
+        for key, text, _ in rows:
+            if "\0" in text or "\0" in str(key):
+                raise InvalidInputError(
+                    f"the text or the id of {key!r} holds the character NUL, which PostgreSQL cannot store: take it "
+                    "out of the corpus, or use lance://"
+                )
         statement = "INSERT INTO {} VALUES (%s, %s, %s) ON CONFLICT (id) DO NOTHING"
         with self._transaction(), self._connection.cursor() as cursor:
             cursor.executemany(self._sql(statement).format(self._table), rows)
@@ -131,7 +162,8 @@ class _PostgresTable:
             with self._connection.transaction():
                 yield
         except self._failure as error:
-            raise ConnectionError(f"PostgreSQL, which must have pgvector 0.7 or newer: {error}") from error
+            remedy = "; it must have pgvector 0.7 or newer" if isinstance(error, self._unsupported) else ""
+            raise ConnectionError(f"PostgreSQL: {str(error).strip()}{remedy}") from error
 
     def _execute(self, statement: str, *values: object) -> Any:  # noqa: ANN401 - a cursor of psycopg
         return self._connection.execute(self._sql(statement).format(self._table), values or None)
@@ -157,6 +189,9 @@ class _LanceTable:
         if kept is None:
             raise InvalidInputError(f"another program made the table {name!r} in {folder}: name another with --table")
         _check(name, json.loads(kept), about)
+        ids = self._table.schema.field("id").type
+        _check_id_type(name, _kind_of_id(ids), _kind_of_id(key.type))
+        self._schema = self._schema.set(0, pa.field("id", ids))
 
     def ids(self) -> set[object]:
         if not (count := self._table.count_rows()):
@@ -165,7 +200,9 @@ class _LanceTable:
 
     def add(self, ids: pa.Array, texts: Sequence[str], vectors: NDArray[np.floating[Any]]) -> None:
         lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        rows = pa.table([ids, pa.array(texts, pa.string()), lists], schema=self._schema)
+        rows = pa.table(
+            [ids.cast(self._schema.field("id").type), pa.array(texts, pa.string()), lists], schema=self._schema
+        )
         self._table.merge_insert("id").when_not_matched_insert_all().execute(rows)
 
     def close(self) -> None:
@@ -179,6 +216,18 @@ def _check(name: str, kept: Mapping[str, Any], about: Mapping[str, Any]) -> None
                 f"the vectors in the table {name!r} have {each} {kept.get(each)!r}, and these would have "
                 f"{about.get(each)!r}: name another table with --table"
             )
+
+
+def _check_id_type(name: str, kept: str, given: str) -> None:
+    if kept != given:
+        raise ContractMismatchError(
+            f"the ids in the table {name!r} are {kept}, and those of the corpus {given}: write them in the same way, "
+            "or name another table with --table"
+        )
+
+
+def _kind_of_id(given: pa.DataType) -> str:
+    return "integers" if pa.types.is_integer(given) else "strings"
 
 
 def _missing(extra: str) -> ImportError:

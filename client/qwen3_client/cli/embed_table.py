@@ -22,17 +22,6 @@ from .embed_corpus import Progress, about_vectors
 from .errors import UsageError
 
 
-def _check_ids(block: Block, seen: set[object], *, column: str) -> None:
-    """Refuse a block with an id that is missing, or that is there twice, and add its ids to those that were seen."""
-    for row, key in zip(block.rows, block.keys.to_pylist(), strict=True):
-        if key is None or key in seen:
-            problem = "there is no id" if key is None else f"the id {key!r} is there twice"
-            raise InvalidInputError(
-                f"row {row} (the first is 0), column {column!r}: {problem}; a table needs unique ids"
-            )
-        seen.add(key)
-
-
 class _Nothing:
     """Keeps nothing of unfinished blocks: a table has whole blocks."""
 
@@ -66,9 +55,15 @@ def embed_into_table(args: argparse.Namespace, path: Path) -> None:
         block_rows=args.block_rows,
         skips_empty=args.skip_empty,
     )
+    corpus.check_ids()  # now, because a repeated id would be taken for one that the table has
     with open_client(args, noun="embedding model") as client:
         cuts = client.async_client._count_cuts()
         info = client.info()
+        if info.fingerprint is None:
+            raise InvalidInputError(
+                f"the model {info.name!r} was exported before there were fingerprints, so a table could not say which "
+                "model its vectors are of: export it again"
+            )
         client.async_client._expect(info.fingerprint)
         dimensions = dimensions_of(args, info)
         about = about_vectors(args, info, dtype=args.dtype, dimensions=dimensions)
@@ -79,7 +74,7 @@ def embed_into_table(args: argparse.Namespace, path: Path) -> None:
         lost = cuts.take()
         with closing(table):
             corpus.known = table.ids()
-            count, seen = 0, set[object]()
+            count = 0
             with Progress(corpus.size, begin=0) as progress:
                 embedded = embed_blocks(
                     client,
@@ -94,7 +89,6 @@ def embed_into_table(args: argparse.Namespace, path: Path) -> None:
                 )
                 with closing(embedded):
                     for done in embedded:
-                        _check_ids(done.block, seen, column=args.id_column)
                         table.add(done.block.keys, done.block.texts, done.vectors.astype(args.dtype))
                         count += len(done.block.texts)
                         lost += done.cuts

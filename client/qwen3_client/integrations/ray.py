@@ -79,9 +79,15 @@ class Qwen3Embedder(Connected):
             rows: a table with the column of texts.
 
         Raises:
-            InvalidInputError: the table has no such column or has the column of vectors already, or a text is empty.
+            InvalidInputError: `rows` is no table, has no such column or has the column of vectors already, or a text is
+                empty.
             Qwen3ClientError: a request failed.
         """
+        if not isinstance(rows, pa.Table):
+            raise InvalidInputError(
+                f"rows must be a table of pyarrow, not {type(rows).__name__}: with map_batches, give "
+                'batch_format="pyarrow"'
+            )
         if self._text_column not in rows.column_names:
             names = ", ".join(rows.column_names)
             raise InvalidInputError(

@@ -153,7 +153,59 @@ def test_ids_must_be_unique(
 ) -> None:
     corpus = tmp_path / "corpus.parquet"
     parquet.write_table(pa.table({"key": pa.array(ids, pa.int64()), "body": ["a", "b", "c"]}), corpus)
+    for _ in range(2):  # the second run must not take the first id for one that the table has
+        refused = run(corpus, triton, database[0], "--block-rows", "1")
+        assert refused.returncode == 1
+        assert f"column 'key': {said}" in refused.stderr
+
+
+def test_ids_of_another_type_are_refused(tmp_path: Path, triton: Triton, database: tuple[str, Read]) -> None:
+    corpus = tmp_path / "corpus.parquet"
+    parquet.write_table(pa.table({"key": [1, 2], "body": ["a", "b"]}), corpus)
+    assert run(corpus, triton, database[0]).returncode == 0
+    parquet.write_table(pa.table({"key": pa.array([2, 3], pa.int32()), "body": ["b", "c"]}), corpus)
+    assert run(corpus, triton, database[0]).returncode == 0
+    assert sorted(database[1]()) == [1, 2, 3]
+    parquet.write_table(pa.table({"key": ["3", "4"], "body": ["c", "d"]}), corpus)
     refused = run(corpus, triton, database[0])
     assert refused.returncode == 1
-    assert f"column 'key': {said}" in refused.stderr
-    assert not database[1]()
+    assert "the ids in the table 'embed_to_table' are" in refused.stderr
+    assert sorted(database[1]()) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_what_postgresql_cannot_store_is_named(tmp_path: Path, triton: Triton, database: tuple[str, Read]) -> None:
+    corpus = tmp_path / "corpus.parquet"
+    parquet.write_table(pa.table({"key": [1, 2], "body": ["a", "b\0c"]}), corpus)
+    refused = run(corpus, triton, database[0])
+    assert refused.returncode == 1
+    assert "the text or the id of 2 holds the character NUL" in refused.stderr
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_options_of_the_url_are_kept(corpus: Path, triton: Triton, database: tuple[str, Read]) -> None:
+    import psycopg
+
+    url, _ = database
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA other")
+    sign = "&" if "?" in url else "?"
+    assert run(corpus, triton, f"{url}{sign}options=-csearch_path%3Dother%2Cpublic").returncode == 0
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM other.embed_to_table").fetchone() == (ROWS,)
+
+
+@pytest.mark.parametrize("name", ["a b", "", "a%sb", "public.documents", "vector_spaces", 'x"; DROP TABLE y; --'])
+def test_a_name_that_no_table_can_have_is_refused(
+    corpus: Path, triton: Triton, database: tuple[str, Read], name: str
+) -> None:
+    refused = run(corpus, triton, database[0], "--table", name)
+    assert refused.returncode == 1
+    assert "give --table at most 63 letters" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_no_password_is_printed(corpus: Path, triton: Triton) -> None:
+    refused = run(corpus, triton, "postgresql+psycopg://me:secret@host/database")
+    assert "postgresql+psycopg://host/database" in refused.stderr
+    assert "secret" not in refused.stderr
