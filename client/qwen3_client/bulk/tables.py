@@ -48,32 +48,40 @@ class Table(Protocol):
         """Close the connection."""
 
 
-def open_table(url: str, name: str, *, key: pa.Field, about: Mapping[str, Any]) -> Table:
-    """Open a table, or make it.
-
-    Args:
-        url: `postgresql://user@host/database` or `lance://folder`.
-        name: the name of the table.
-        key: the column of ids.
-        about: the description of the vectors that will be added.
+def check_table(url: str, name: str) -> None:
+    """Make sure that a URL and a name are those of a table.
 
     Raises:
-        ContractMismatchError: the vectors in the table are of another model or in another form.
-        InvalidInputError: the URL or the name is not such a one, or another program made the table.
-        ImportError: the library is not installed.
-        OSError: the database cannot be reached, or refuses.
+        InvalidInputError: they are not.
     """
     if not _NAME.fullmatch(name) or name == "vector_spaces":
         raise InvalidInputError(
             f"the table cannot be called {name!r}: give --table at most 63 letters from a to z, digits and _, with no "
             "digit first, and not vector_spaces"
         )
-    if url.startswith(("postgresql://", "postgres://")):
-        return _PostgresTable(url, name, key=key, about=about)
-    if url.startswith("lance://") and url != "lance://":
+    if not url.startswith(("postgresql://", "postgres://", "lance://")) or url == "lance://":
+        shown = re.sub("//[^/]*@", "//", url)  # without a password
+        raise InvalidInputError(f"cannot write to {shown!r}: give postgresql://user@host/database or lance://folder")
+
+
+def open_table(url: str, name: str, *, key: pa.Field, about: Mapping[str, Any]) -> Table:
+    """Open a table, or make it.
+
+    Args:
+        url: `postgresql://user@host/database` or `lance://folder`, as `check_table` accepts it.
+        name: the name of the table, the same.
+        key: the column of ids.
+        about: the description of the vectors that will be added.
+
+    Raises:
+        ContractMismatchError: the vectors in the table are of another model or in another form.
+        InvalidInputError: another program made the table.
+        ImportError: the library is not installed.
+        OSError: the database cannot be reached, or refuses.
+    """
+    if url.startswith("lance://"):
         return _LanceTable(url.removeprefix("lance://"), name, key=key, about=about)
-    shown = re.sub("//[^/]*@", "//", url)  # without a password
-    raise InvalidInputError(f"cannot write to {shown!r}: give postgresql://user@host/database or lance://folder")
+    return _PostgresTable(url, name, key=key, about=about)
 
 
 class _PostgresTable:

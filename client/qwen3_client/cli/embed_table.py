@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..bulk.corpus import Block, Corpus
 from ..bulk.pipeline import embed_blocks
-from ..bulk.tables import open_table
+from ..bulk.tables import check_table, open_table
 from ..errors import InvalidInputError
 from .connection import dimensions_of, open_client
 from .embed_corpus import Progress, about_vectors
@@ -48,6 +48,7 @@ def embed_into_table(args: argparse.Namespace, path: Path) -> None:
         Qwen3ClientError: a request failed; blocks that were finished are in the table.
         OSError: the file cannot be read, or the database fails.
     """
+    check_table(args.to, args.table)
     corpus = Corpus(
         path,
         text_column=args.text_column,
