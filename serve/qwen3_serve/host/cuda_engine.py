@@ -160,5 +160,8 @@ class CudaEngine:
             raise RuntimeError(explained(error)) from None
         if keep:
             kept = [ids[:length] for ids, length in zip(texts, keep, strict=True)]
-            self._prefixes.replace(binding.get_outputs()[-1], kept, rows=inputs["arrange"].size)
+            table = binding.get_outputs()[-1]
+            # The value keeps its binding alive, and that its inputs: the GPU would hold the last table as well.
+            binding.clear_binding_inputs()
+            self._prefixes.replace(table, kept, rows=inputs["arrange"].size)
         return outputs

@@ -74,6 +74,14 @@ def test_a_query_is_computed_once_for_all_its_documents(session: BoundSession, r
     assert runs[1]["prefix_lengths"].ravel().tolist() == [PROMPT + QUERY] * 19
 
 
+def test_the_table_is_on_the_gpu_that_the_session_is_on(
+    session: BoundSession, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "gpu", 3)
+    CudaEngine(session, max_batch_tokens=16_384, gpu=3, prefix_cache_tokens=512).run(pairs(0, [5] * 20))
+    assert "keep" in runs[0], "the stand-in refuses memory of another GPU"
+
+
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few tokens are worth a run of their own, so that small batches will do."""
