@@ -152,6 +152,20 @@ def test_leaders_that_do_not_fit_into_one_batch_run_with_the_others(session: Bou
     assert not any("keep" in run for run in runs[1:])
 
 
+def test_a_leader_over_the_budget_leaves_the_others_theirs() -> None:
+    """The long one saves most, and would have run alone."""
+    long, short = pairs(0, [400, 400, *[5] * 40]), pairs(1, [5] * 20)
+    cache = gpu_prefixes.GpuPrefixes(tokens=512)
+    chosen = cache.choose_leaders(long + short, max_texts=256, max_tokens=400)
+    assert [(long + short)[leader].size for leader in chosen] == [PROMPT + QUERY + 5]
+
+
+def test_only_what_chosen_leaders_save_counts() -> None:
+    long, short = pairs(0, [400, 400, *[5] * 40]), pairs(1, [5] * 4)
+    cache = gpu_prefixes.GpuPrefixes(tokens=512)
+    assert cache.choose_leaders(long + short, max_texts=256, max_tokens=400) == {}
+
+
 @pytest.mark.usefixtures("eager", "runs")
 def test_a_failed_run_leaves_nothing_behind(session: BoundSession) -> None:
     texts = pairs(0, [5] * 3)
