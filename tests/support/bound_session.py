@@ -41,7 +41,8 @@ class Output:
 class Binding:
     """Inputs and outputs of one run."""
 
-    def __init__(self) -> None:
+    def __init__(self, gpu: int) -> None:
+        self._gpu = gpu
         self.inputs: dict[str, Array] = {}
         self.outputs: dict[str, Array | None] = {}  # None for those that stay on the GPU
         self.results: list[OnGpu] = []
@@ -49,6 +50,9 @@ class Binding:
     def bind_input(self, name: str, device: str, _index: int, dtype: Any, shape: Any, pointer: int) -> None:  # noqa: ANN401
         assert device == "cpu"
         self.inputs[name] = _at(pointer, dtype, shape)
+
+    def clear_binding_inputs(self) -> None:
+        self.inputs.clear()
 
     def bind_ortvalue_input(self, name: str, value: OnGpu) -> None:
         assert isinstance(value, OnGpu)
@@ -58,12 +62,13 @@ class Binding:
         self,
         name: str,
         device: str,
-        _index: int,
+        index: int,
         dtype: Any = None,  # noqa: ANN401
         shape: tuple[int, ...] = (),
         pointer: int | None = None,
     ) -> None:
         assert (device == "cuda") == (pointer is None)
+        assert index == (self._gpu if device == "cuda" else 0)
         self.outputs[name] = None if pointer is None else _at(pointer, dtype, shape)
 
     def get_outputs(self) -> list[OnGpu]:
@@ -75,9 +80,11 @@ class BoundSession:
 
     Args:
         graph: The `model.onnx` file.
+        gpu: Index of the GPU that it would be on.
     """
 
-    def __init__(self, graph: Path) -> None:
+    def __init__(self, graph: Path, *, gpu: int = 0) -> None:
+        self.gpu = gpu
         self._session = HalfSession(graph)
         values = onnx.load(graph, load_external_data=False).graph.output
         kinds = [value.type.tensor_type for value in values]
@@ -92,7 +99,7 @@ class BoundSession:
         return self._outputs
 
     def io_binding(self) -> Binding:
-        return Binding()
+        return Binding(self.gpu)
 
     def run_with_iobinding(self, binding: Binding) -> None:
         self.runs.append({name: array.copy() for name, array in binding.inputs.items()})

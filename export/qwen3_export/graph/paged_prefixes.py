@@ -160,7 +160,9 @@ def _slots(
     )
     ends = op.Slice(cumulative, [1], [np.iinfo(np.int64).max], [0])
     is_after = op.GreaterOrEqual(op.Unsqueeze(keep, [1]), ends)  # [kept, batch]
-    text = op.ReduceSum(op.Cast(is_after, to=ir.DataType.INT64), [1], keepdims=0)
+    # The number of texts that end before: a product, because ONNX Runtime 1.27 sums integers with kernels of cuDNN.
+    ones = op.Cast(op.GreaterOrEqual(ends, 0), to=ir.DataType.FLOAT)  # [batch]
+    text = op.Cast(op.MatMul(op.Cast(is_after, to=ir.DataType.FLOAT), ones), to=ir.DataType.INT64)
     position = op.Add(op.Sub(keep, op.Gather(cumulative, text)), op.Gather(past, text))
     column = op.Div(position, block_rows)
     index = op.Add(op.Mul(text, op.Shape(table, start=1, end=2)), column)

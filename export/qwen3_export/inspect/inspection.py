@@ -17,6 +17,7 @@ from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.json_file import read_object
 from ..checkpoint.modules import module_types
 from ..errors import ExportError
+from ..graph.host_indices import has_host_indices, with_host_indices
 from ..graph.onnx_file import file_sizes
 from ..kind import MODEL_NAMES, is_classifier
 from ..packed_directory import TOKENIZER_FILES, declare_model, start_directory
@@ -152,8 +153,11 @@ def _files(plan: Plan, device: Device, precision: Precision, request: Request) -
         # The release of ONNX Runtime and the attention operator are of the device that was asked for.
         asked = request if device == request.device else Request(source=request.source, device=device)
         _, target = replace(asked, precision=precision).chosen()
-        sizes = file_sizes(declare_model(checkpoint, kind=kind, target=target, precision=precision))
+        model = declare_model(checkpoint, kind=kind, target=target, precision=precision)
+        sizes = file_sizes(model)
         memory = served_bytes(checkpoint.geometry, sizes) if device == "cpu" else sizes.weights
+        if kind == "embedding" and has_host_indices(target, pooling=checkpoint.modules.pooling):
+            others += file_sizes(with_host_indices(model, geometry=checkpoint.geometry, fingerprint="")).graph
         return Files(device=device, precision=precision, disk=sizes.graph + sizes.weights + others, memory=memory)
     except ExportError as error:
         return Files(device=device, precision=precision, refusal=str(error))

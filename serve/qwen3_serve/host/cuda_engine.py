@@ -80,13 +80,28 @@ class CudaEngine:
         self._gpu = gpu
         outputs = session.get_outputs()
         self._outputs = OutputArrays([output for output in outputs if output.name != _KEPT])
-        shares_prefixes = len(self._outputs.names) < len(outputs)
-        self._prefixes = GpuPrefixes(tokens=prefix_cache_tokens if shares_prefixes else 0)
+        self._shares_prefixes = len(self._outputs.names) < len(outputs) and prefix_cache_tokens > 0
+        self._prefixes = GpuPrefixes(tokens=prefix_cache_tokens if self._shares_prefixes else 0)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the arrays that `run` returns."""
         return self._outputs.names
+
+    def warm_up(self, *, max_tokens: int) -> None:
+        """Run the largest batch without prefixes, if there is a prefix cache: Triton's equal texts would share theirs.
+
+        Args:
+            max_tokens: Longest text that the model takes, in tokens.
+
+        Raises:
+            RuntimeError: ONNX Runtime failed, for example for lack of memory.
+        """
+        if not self._shares_prefixes:
+            return
+        size = min(512, max_tokens, self._max_batch_tokens)
+        count = min(self._max_batch_tokens // size, _MAX_TEXTS)
+        self._run([np.zeros(size, np.int64)] * count, [Prefix(0, 0)] * count)
 
     def run(self, texts: Sequence[Ids]) -> list[npt.NDArray[Any]]:
         """Run texts.
@@ -160,5 +175,8 @@ class CudaEngine:
             raise RuntimeError(explained(error)) from None
         if keep:
             kept = [ids[:length] for ids, length in zip(texts, keep, strict=True)]
-            self._prefixes.replace(binding.get_outputs()[-1], kept, rows=inputs["arrange"].size)
+            table = binding.get_outputs()[-1]
+            # The value keeps its binding alive, and that its inputs: the GPU would hold the last table as well.
+            binding.clear_binding_inputs()
+            self._prefixes.replace(table, kept, rows=inputs["arrange"].size)
         return outputs

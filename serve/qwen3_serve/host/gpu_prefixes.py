@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from .prefix_cache import Ids, Prefix, PrefixIndex, common
 
-# The tokens whose computation takes as long as ... These are for 0.6B on an H100, by bench/gpu_model.py; nothing was
+# The tokens whose computation takes as long as ... These are for 0.6B on an H100, by bench.gpu.model; nothing was
 # measured. For larger models and slower GPUs they are a third of it, and there a smaller batch could gain already.
 _LEADER_TOKENS = 1024  # ... a run of the leaders alone, which waits for its launches
 _COPY_TOKENS = 256  # ... the launches that copy prefixes into pages
@@ -61,15 +61,14 @@ class GpuPrefixes:
                 lengths = {leader: common(texts[leader][:length], ids[:-1]) for leader, length in leaders.items()}
                 best = max(lengths, key=lengths.__getitem__)
                 saved[best] += max(0, lengths[best] - self._index.longest(ids).length)
-        if sum(saved.values()) < _LEADER_TOKENS:
-            return {}
         chosen: dict[int, int] = {}
         tokens = 0
         for leader in sorted(leaders, key=saved.__getitem__, reverse=True):
-            tokens += texts[leader].size
-            if saved[leader] > 0 and tokens <= max_tokens and len(chosen) < max_texts:
+            size = texts[leader].size
+            if saved[leader] > 0 and tokens + size <= max_tokens and len(chosen) < max_texts:
                 chosen[leader] = leaders[leader]
-        return chosen
+                tokens += size
+        return chosen if sum(saved[leader] for leader in chosen) >= _LEADER_TOKENS else {}
 
     def inputs(self, prefixes: Sequence[Prefix]) -> Inputs:
         """Return the graph's inputs for the prefixes of a batch's texts, besides the table; nothing without any."""

@@ -52,6 +52,7 @@ class TritonPythonModel:
                     gpu=gpu,
                     prefix_cache_tokens=settings.prefix_cache_tokens,
                 )
+                self._engine.warm_up(max_tokens=int(parameters["max_tokens"]))
             else:
                 self._engine = CapturedEngine(session, max_batch_tokens=settings.max_batch_tokens, gpu=gpu)
                 self._engine.check()

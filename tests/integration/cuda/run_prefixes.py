@@ -3,9 +3,9 @@
     run_prefixes.py PACKAGES MODEL RESULT
 
 PACKAGES is the folder with onnxruntime-gpu. The embedded host's engine runs 64 pairs of one query without a cache, then
-with one, then 64 pairs of another query. RESULT, a file, gets JSON: for each run of the session the shapes of what was
-fed, the types that nodes on the processor computed, and the bytes of the weights on the device. The libraries write the
-trace.
+with one, then 64 pairs of another query, then 64 of two others. RESULT, a file, gets JSON: for each run of the
+session the shapes of what was fed, the types that nodes on the processor computed, and the bytes of the weights on the
+device. The libraries write the trace.
 """
 
 import ctypes
@@ -64,16 +64,16 @@ class Recording:
         return session.get_outputs()
 
 
-def pairs(query: int) -> list[Any]:
+def pairs(query: int, count: int = PAIRS) -> list[Any]:
     prompt, own = np.zeros(PROMPT, np.int64), np.full(QUERY, query, np.int64)
-    return [np.concatenate([prompt, own, np.full(DOCUMENT, 100 + number, np.int64)]) for number in range(PAIRS)]
+    return [np.concatenate([prompt, own, np.full(DOCUMENT, 100 + number, np.int64)]) for number in range(count)]
 
 
 recording: Any = Recording()
 CudaEngine(recording, max_batch_tokens=16_384).run(pairs(1))
 engine = CudaEngine(recording, max_batch_tokens=16_384, prefix_cache_tokens=512)
-for query in (1, 2):
-    rows = engine.run(pairs(query))
+for texts in (pairs(1), pairs(2), pairs(3, PAIRS // 2) + pairs(4, PAIRS // 2)):
+    rows = engine.run(texts)
     assert [row.shape for row in rows] == [(PAIRS, 1)] * len(rows)
 
 profile = Path(session.end_profiling())

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.cuda
 
 PREFIX, DOCUMENT, PAIRS = 85, 32, 64  # as in run_prefixes.py
 # Launches of a run that keeps rows, more than those of one that does not: a layer's, and those around the layers.
-KEEPING_LAYER, KEEPING_AROUND = 2, 22
+KEEPING_LAYER, KEEPING_AROUND = 2, 25
 SHARING_AROUND = 8  # more than those of a run without prefixes
 
 
@@ -57,27 +57,31 @@ def test_prefixes_keep_their_budget(
     runs = found["runs"]
     tokens = [inputs["input_ids"][0] for inputs in runs]
     whole, rest = PREFIX + DOCUMENT, (PAIRS - 1) * DOCUMENT
-    assert tokens == [PAIRS * whole, whole, rest, whole, rest]
-    assert ["arrange" in inputs for inputs in runs] == [False, True, False, True, False]
+    two = (PAIRS - 2) * DOCUMENT
+    assert tokens == [PAIRS * whole, whole, rest, whole, rest, 2 * whole, two]
+    assert ["arrange" in inputs for inputs in runs] == [False, True, False, True, False, True, False]
     traces = read_traces(trace)
-    plain, first, shared, second, again = traces
+    plain, first, shared, second, again, both, _ = traces
     # Both are between two attentions: were all layers' caches gathered first, they would take the memory of all.
     assert shared.layer.launches == again.layer.launches == plain.layer.launches + 2
     assert shared.launches <= plain.launches + 2 * LAYERS + SHARING_AROUND
     assert first.layer.launches <= shared.layer.launches + KEEPING_LAYER
-    for keeping in (first, second):
+    for keeping in (first, second, both):
         assert keeping.launches <= shared.launches + KEEPING_LAYER * LAYERS + KEEPING_AROUND
     for batch in traces:
         assert batch.waits == plain.waits
         assert len(batch.copies("device-to-host")) == len(plain.copies("device-to-host"))
         assert not empty_grids(batch), "CUDA refuses to launch nothing"
+        assert set(batch.cudnn_calls) <= {"cudnnCreate", "cudnnSetStream"}, "cuDNN's kernels are not needed"
         assert len(batch.attention) == LAYERS
     # The largest copies to the GPU are the ids, and what this host computes of each row: no keys and values.
     for batch, count in zip(traces, tokens, strict=True):
         assert max(batch.copies("host-to-device")) <= 8 * (count + PAIRS + PREFIX)
 
     geometry = Geometry.from_config(published_config(size))
-    kinds = modelled_kinds(layer_kernels(geometry, target, rest, DOCUMENT, past=PREFIX))
+    half_residual = precision == "bf16-residual"
+    kernels = layer_kernels(geometry, target, rest, DOCUMENT, past=PREFIX, half_residual=half_residual)
+    kinds = modelled_kinds(kernels)
     launched = Counter("products" if name == "product" else kind_of(name) for name in shared.layer.launched)
     assert dict(launched) == {kind: len(kernels) for kind, kernels in kinds.items()}
 

@@ -37,8 +37,14 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> MakeSession:
     return make
 
 
-def graph_of(repository: Path, *, kind: Kind = "reranker", **options: Any) -> Path:  # noqa: ANN401
-    source = make_random_checkpoint(repository / "checkpoint", max_position_embeddings=MAX_TOKENS)
+def graph_of(
+    repository: Path,
+    *,
+    kind: Kind = "reranker",
+    max_tokens: int = MAX_TOKENS,
+    **options: Any,  # noqa: ANN401
+) -> Path:
+    source = make_random_checkpoint(repository / "checkpoint", max_position_embeddings=max_tokens)
     return export(str(source), repository=repository, device="cuda", kind=kind, **options).directory / "1/model.onnx"
 
 
@@ -116,6 +122,14 @@ def test_part_of_a_prefix_serves_as_well(session: MakeSession, length: int) -> N
     (text,) = random_texts([60])
     table = graph.outputs([text], keep=np.arange(40), arrange=np.arange(40))["kept"]
     rows = graph.run([text[length:]], prefix_rows=table, prefix_starts=columns([0]), prefix_lengths=columns([length]))
+    np.testing.assert_allclose(rows["logit"], graph.run([text])["logit"], rtol=1e-4)
+
+
+def test_a_text_has_more_blocks_than_the_batch_has_rows(tmp_path: Path) -> None:
+    graph = HalfSession(graph_of(tmp_path, max_tokens=1024, ort_version="1.31"))
+    (text,) = random_texts([601])
+    table = graph.outputs([text], keep=np.arange(600), arrange=np.arange(600))["kept"]
+    rows = graph.run([text[600:]], prefix_rows=table, prefix_starts=columns([0]), prefix_lengths=columns([600]))
     np.testing.assert_allclose(rows["logit"], graph.run([text])["logit"], rtol=1e-4)
 
 

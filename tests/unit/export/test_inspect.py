@@ -61,6 +61,14 @@ def test_the_estimate_of_the_disk_is_what_an_export_takes(
     assert disk_bytes(found, device, precision) == pytest.approx(exported.bytes, rel=0.02)
 
 
+def test_the_estimate_of_the_disk_knows_the_graph_for_cuda_graphs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, found = inspected(capsys, "tiny", "--device", "cuda", "--ort-version", "1.31")
+    exported = export("tiny", repository=tmp_path, device="cuda", ort_version="1.31")
+    assert disk_bytes(found, "cuda", "bf16") == pytest.approx(exported.bytes, rel=0.02)
+
+
 @pytest.mark.parametrize("kind", ["embedding", "reranker"])
 def test_weights_are_not_read(
     tmp_path: Path, kind: Kind, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

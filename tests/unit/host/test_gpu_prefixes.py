@@ -74,6 +74,14 @@ def test_a_query_is_computed_once_for_all_its_documents(session: BoundSession, r
     assert runs[1]["prefix_lengths"].ravel().tolist() == [PROMPT + QUERY] * 19
 
 
+def test_the_table_is_on_the_gpu_that_the_session_is_on(
+    session: BoundSession, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "gpu", 3)
+    CudaEngine(session, max_batch_tokens=16_384, gpu=3, prefix_cache_tokens=512).run(pairs(0, [5] * 20))
+    assert "keep" in runs[0], "the stand-in refuses memory of another GPU"
+
+
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few tokens are worth a run of their own, so that small batches will do."""
@@ -142,6 +150,20 @@ def test_leaders_that_do_not_fit_into_one_batch_run_with_the_others(session: Bou
     assert computed(runs)[0] == 2 * (PROMPT + QUERY + 5)
     assert "keep" in runs[0]
     assert not any("keep" in run for run in runs[1:])
+
+
+def test_a_leader_over_the_budget_leaves_the_others_theirs() -> None:
+    """The long one saves most, and would have run alone."""
+    long, short = pairs(0, [400, 400, *[5] * 40]), pairs(1, [5] * 20)
+    cache = gpu_prefixes.GpuPrefixes(tokens=512)
+    chosen = cache.choose_leaders(long + short, max_texts=256, max_tokens=400)
+    assert [(long + short)[leader].size for leader in chosen] == [PROMPT + QUERY + 5]
+
+
+def test_only_what_chosen_leaders_save_counts() -> None:
+    long, short = pairs(0, [400, 400, *[5] * 40]), pairs(1, [5] * 4)
+    cache = gpu_prefixes.GpuPrefixes(tokens=512)
+    assert cache.choose_leaders(long + short, max_texts=256, max_tokens=400) == {}
 
 
 @pytest.mark.usefixtures("eager", "runs")
