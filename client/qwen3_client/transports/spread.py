@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from ..address import Address
 from ..contract import string_parameters
-from ..errors import ContractMismatchError, Qwen3ClientError, ServerOverloadedError, ServerUnavailableError
+from ..errors import (
+    ContractMismatchError,
+    Qwen3ClientError,
+    ServerOverloadedError,
+    ServerTimeoutError,
+    ServerUnavailableError,
+)
 from ..fingerprint import fingerprint_of
 from ..options import Priority
 from ..window import Window
@@ -122,14 +128,20 @@ class SpreadTransport:
         return await self._sent(lambda server, remaining_s: server.models(timeout_s=remaining_s), timeout_s=timeout_s)
 
     async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
-        """See `Transport.model_config`; of a server whose model counts, after all servers were asked."""
+        """See `Transport.model_config`; of a server whose model counts, after all that may answer were asked.
+
+        A server that failed is not asked again here, as long as others are left: a request that tries it asks it.
+        """
         deadline = asyncio.get_running_loop().time() + min(timeout_s, _ASK_S)
         await self._know_servers(deadline)
         if len(self._servers) == 1:
             return await self._sent(
                 lambda server, remaining_s: server.model_config(model, timeout_s=remaining_s), timeout_s=timeout_s
             )
-        asked = [asyncio.ensure_future(self._asked(server, model, deadline=deadline)) for server in self._servers]
+        may_answer = [
+            server for server in self._servers if not server.left_out_until or model in server.fingerprints
+        ] or self._servers
+        asked = [asyncio.ensure_future(self._asked(server, model, deadline=deadline)) for server in may_answer]
         configs = await asyncio.gather(*asked, return_exceptions=True)
         found = [config for config in configs if isinstance(config, dict)]
         if not found:
@@ -146,16 +158,30 @@ class SpreadTransport:
         try:
             with _request(server):
                 config = await server.transport.model_config(model, timeout_s=remaining_s)
-        except Qwen3ClientError:
+        except Qwen3ClientError as error:
             server.fingerprints.pop(model, None)
+            if isinstance(error, (ServerTimeoutError, ServerUnavailableError)):
+                server.left_out_until = asyncio.get_running_loop().time() + _UNAVAILABLE_S
             raise
         server.fingerprints[model] = _fingerprint(config)
         return config
 
     async def _has_another(self, server: _Server, model: str, *, deadline: float) -> bool:
-        """Return whether a server's model is another one than that which counts; a server that is new is asked."""
+        """Return whether a server's model is another one than that which counts; a server that is new is asked.
+
+        Raises:
+            ServerUnavailableError: it does not say so soon, and there is time to try another server.
+            ServerTimeoutError: it does not say so before the deadline.
+        """
         if model not in server.fingerprints:
-            await self._asked(server, model, deadline=deadline)
+            soon = asyncio.get_running_loop().time() + _ASK_S
+            try:
+                await self._asked(server, model, deadline=min(deadline, soon))
+            except ServerTimeoutError as error:
+                if soon >= deadline:
+                    raise
+                said = f"no answer within {_ASK_S:g} s"
+                raise error_for("UNAVAILABLE", said, address=server.address, timeout_s=_ASK_S) from error
         fingerprint = server.fingerprints[model]
         if self._fingerprints.setdefault(model, fingerprint) == fingerprint:
             return False

@@ -33,6 +33,13 @@ class Server(FakeTransport):
         self.now, self.most = 0, 0  # requests at once
         self.refusals = 0
         self.is_closed = False
+        self.is_silent = False  # whether it answers nothing about its models
+
+    async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
+        if self.is_silent:
+            await asyncio.sleep(timeout_s)
+            raise ServerTimeoutError("silent")
+        return await super().model_config(model, timeout_s=timeout_s)
 
     async def infer(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
         self.count += 1
@@ -171,6 +178,60 @@ def test_where_only_servers_with_other_models_answer_the_error_names_them(server
     ):
         run(servers, 2, go, 1)
     assert [server.count for server in servers[1:]] == [0, 0]
+
+
+def test_a_server_that_does_not_say_which_model_it_has_is_left_out(
+    servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each of its turns would take the whole time of the request, and fail."""
+    monkeypatch.setattr("qwen3_client.transports.spread._ASK_S", 0.05)
+    monkeypatch.setattr("qwen3_client.transports.spread._UNAVAILABLE_S", 600.0)
+    servers[1].is_silent = True
+    first, silent, third = run(servers, 6)
+    assert silent == 0
+    assert first + third == 6
+
+
+def test_a_request_whose_time_is_over_while_a_server_is_asked_says_so(servers: list[Server]) -> None:
+    servers[0].is_silent = True
+
+    async def send() -> None:
+        with pytest.raises(ServerTimeoutError):
+            await infer(spread_over(servers), timeout_s=0.05)
+
+    asyncio.run(send())
+
+
+def test_the_config_is_not_awaited_from_a_server_that_is_silent(
+    servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked once more when a request tries it."""
+    monkeypatch.setattr("qwen3_client.transports.spread._ASK_S", 0.05)
+    servers[1].is_silent = True
+    asked: list[float] = []
+
+    async def model_config(model: str, *, timeout_s: float) -> dict[str, Any]:
+        asked.append(timeout_s)
+        return await Server.model_config(servers[1], model, timeout_s=timeout_s)
+
+    monkeypatch.setattr(servers[1], "model_config", model_config)
+
+    async def send() -> None:
+        spread = spread_over(servers)
+        for _ in range(3):
+            await spread.model_config("qwen3_embedding", timeout_s=5.0)
+        assert len(asked) == 1
+        monkeypatch.setattr("qwen3_client.transports.spread._UNAVAILABLE_S", 0.0)
+        servers[1].is_silent = False
+        spread._servers[1].left_out_until = 1e-9  # long ago
+        for _ in range(3):
+            await infer(spread)
+        before = len(asked)
+        await spread.model_config("qwen3_embedding", timeout_s=5.0)
+        assert len(asked) == before + 1
+
+    asyncio.run(send())
+    assert [server.count for server in servers] == [1, 1, 1]
 
 
 def test_a_server_with_a_small_queue_does_not_slow_the_others(
