@@ -66,11 +66,12 @@ class _Server:
 class SpreadTransport:
     """A `Transport` over several servers.
 
-    Requests go to the servers in turn. Each server has a window of its own: one whose queue was full gets fewer
-    requests, and the others take its turns while its window is full.
+    A request goes to the server with the fewest on their way to it, in turn among those with equally many. Each server
+    has a window of its own: one whose queue was full gets fewer requests, and the others take its turns while its
+    window is full.
 
     A server that is unavailable, or whose queue is full, is left out for a while, and its request goes to another one.
-    After that while, one request tries it.
+    One that times out is left out too. After that while, one request tries it.
 
     Names are looked up again every few seconds in which there are requests, and after a failure. A server that is new
     gets requests from then on; one that is gone gets no more, and those on their way to it are finished.
@@ -290,6 +291,9 @@ class SpreadTransport:
                 server.fingerprints.clear()  # it may come back with other models
                 self._look_up_soon()
                 failure = failure or error
+            except ServerTimeoutError:
+                server.left_out_until = clock() + _UNAVAILABLE_S
+                raise
             else:
                 server.left_out_until = 0.0
                 return answer
@@ -370,13 +374,17 @@ class SpreadTransport:
         self._gone += [server for server in known.values() if server not in self._servers]
 
     def _order(self, now: float, model: str | None) -> list[_Server]:
-        """Return the servers in the order in which a request tries them, without those that have another model."""
+        """Return the servers in the order in which a request tries them, without those that have another model.
+
+        A server that hangs or is slow keeps its requests, so the fewest come first: otherwise it would soon have them
+        all. Sorting is stable, so that servers with equally many take turns.
+        """
         counts = self._fingerprints.get(model or "")
         servers = [each for each in self._servers if each.fingerprints.get(model or "", counts) == counts]
         first = self._next % max(len(servers), 1)
         turned = servers[first:] + servers[:first]
         self._next = first + 1
-        return sorted(turned, key=lambda each: (each.left_out_until > now, each.window.is_full))
+        return sorted(turned, key=lambda each: (each.left_out_until > now, each.window.is_full, each.requests))
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class Server(FakeTransport):
         self.queue_size: int | None = None  # requests that it takes at once; None for any number
         self.now, self.most = 0, 0  # requests at once
         self.refusals = 0
+        self.hangs: asyncio.Event | None = None  # requests wait for it, at most until they time out
         self.is_closed = False
         self.is_silent = False  # whether it answers nothing about its models
 
@@ -51,6 +52,11 @@ class Server(FakeTransport):
         self.now += 1
         self.most = max(self.most, self.now)
         try:
+            if self.hangs is not None:
+                try:
+                    await asyncio.wait_for(self.hangs.wait(), options["timeout_s"])
+                except asyncio.TimeoutError:
+                    raise ServerTimeoutError("hangs") from None
             await asyncio.sleep(0.001)
             return await super().infer(*args, **options)
         finally:
@@ -276,6 +282,43 @@ def test_a_request_that_waits_for_full_windows_ends_in_time(servers: list[Server
         await infer(spread)
 
     asyncio.run(send())
+
+
+def test_a_server_that_hangs_does_not_stall_the_others(servers: list[Server]) -> None:
+    """It keeps the requests that it got at first. The others take all the rest, though its window has room."""
+
+    async def send() -> None:
+        spread = spread_over(servers)
+        servers[1].hangs = asyncio.Event()
+        at_once = asyncio.Semaphore(6)
+
+        async def one() -> None:
+            async with at_once:
+                await infer(spread)
+
+        sent = [asyncio.ensure_future(one()) for _ in range(300)]
+        while servers[0].count + servers[2].count < 270:  # all at_once would be stuck otherwise, and this not end
+            await asyncio.sleep(0.001)
+        assert servers[1].most <= 3
+        servers[1].hangs.set()
+        await asyncio.gather(*sent)
+
+    asyncio.run(asyncio.wait_for(send(), 30))
+
+
+def test_a_server_that_timed_out_is_left_out(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qwen3_client.transports.spread._UNAVAILABLE_S", 600.0)
+
+    async def send() -> None:
+        spread = spread_over(servers)
+        servers[0].hangs = asyncio.Event()
+        with pytest.raises(ServerTimeoutError):
+            await infer(spread, timeout_s=0.05)
+        for _ in range(6):
+            await infer(spread)
+
+    asyncio.run(send())
+    assert servers[0].count == 1
 
 
 class Names:
