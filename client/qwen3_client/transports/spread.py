@@ -276,6 +276,10 @@ class SpreadTransport:
                 raise
         failure: ServerOverloadedError | ServerUnavailableError | None = None
         for server in self._order(clock(), model):
+            if server not in self._servers:  # it left the name while another one was tried, and may be closed
+                said = f"{server.address} left the name while the request was on its way; send it again"
+                failure = failure or ServerUnavailableError(said)
+                continue
             if server.left_out_until:
                 server.left_out_until = clock() + _UNAVAILABLE_S  # until this request knows more
             try:
@@ -298,7 +302,7 @@ class SpreadTransport:
                 server.left_out_until = 0.0
                 return answer
         others = "" if model is None else self._others(model)
-        if failure is None:  # no server was asked
+        if failure is None:  # all have another model
             raise ContractMismatchError(f"{others}; load the same model on all servers")
         if others:
             raise failure.saying(f"{failure.args[0]}; {others}") from failure

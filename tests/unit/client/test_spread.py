@@ -417,6 +417,46 @@ def test_a_server_that_left_the_name_finishes_its_requests(names: Names, monkeyp
     asyncio.run(send())
 
 
+@pytest.mark.parametrize("said", ["gone", r"10\.0\.0\.2:8001 left the name"])
+def test_a_server_that_left_the_name_is_not_tried_any_more(
+    names: Names, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """It is closed by then. The other one is unavailable, or has another model; so the session tries again."""
+    monkeypatch.setattr("qwen3_client.transports.spread._LOOK_UP_S", 0.0)
+    opened = Opened()
+
+    async def send() -> None:
+        spread = SpreadTransport([NAME], open_one=opened.__getitem__, concurrency=64)
+        names.hosts = ["10.0.0.1", "10.0.0.2"]
+        await spread.models(timeout_s=30.0)
+        stays, leaves = opened.values()
+        reached, may_go = asyncio.Event(), asyncio.Event()
+
+        async def model_config(*_: object, timeout_s: float) -> dict[str, Any]:  # noqa: ARG001
+            reached.set()
+            await may_go.wait()
+            if said == "gone":
+                raise ServerUnavailableError("gone")
+            return FakeTransport(dimensions=8).configs["qwen3_embedding"]
+
+        monkeypatch.setattr(stays, "model_config", model_config)
+        spread._next = 0
+        spread._fingerprints["qwen3_embedding"] = "0" * 64
+        asked = asyncio.ensure_future(infer(spread))
+        await reached.wait()
+        names.hosts = ["10.0.0.1", "10.0.0.3"]
+        while not leaves.is_closed:
+            await spread.models(timeout_s=30.0)
+            await asyncio.sleep(0.001)
+        may_go.set()
+        with pytest.raises(ServerUnavailableError, match=said):
+            await asked
+        assert leaves.count == 0
+        await spread.close()
+
+    asyncio.run(send())
+
+
 @pytest.mark.parametrize(
     ("hosts", "used"),
     [
