@@ -22,6 +22,7 @@ from ..errors import (
     ServerOverloadedError,
     ServerTimeoutError,
     ServerUnavailableError,
+    UnknownModelError,
 )
 from ..fingerprint import fingerprint_of
 from ..options import Priority
@@ -261,7 +262,8 @@ class SpreadTransport:
             ContractMismatchError: every server has another model.
             ServerOverloadedError: no server took it, and the queue of one of them is full.
             ServerTimeoutError: the time was over before a server could take it.
-            ServerUnavailableError: all servers are unavailable.
+            ServerUnavailableError: all servers are unavailable, or some are and the others lack the model.
+            UnknownModelError: no server that answers has the model.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_s
@@ -275,6 +277,7 @@ class SpreadTransport:
                 self._look_up_soon()
                 raise
         failure: ServerOverloadedError | ServerUnavailableError | None = None
+        unknown: UnknownModelError | None = None
         for server in self._order(clock(), model):
             if server not in self._servers:  # it left the name while another one was tried, and may be closed
                 said = f"{server.address} left the name while the request was on its way; send it again"
@@ -295,12 +298,18 @@ class SpreadTransport:
                 server.fingerprints.clear()  # it may come back with other models
                 self._look_up_soon()
                 failure = failure or error
+            except UnknownModelError as error:  # as Triton answers while it starts
+                server.left_out_until = clock() + _UNAVAILABLE_S
+                server.fingerprints.clear()
+                unknown = unknown or error
             except ServerTimeoutError:
                 server.left_out_until = clock() + _UNAVAILABLE_S
                 raise
             else:
                 server.left_out_until = 0.0
                 return answer
+        if failure is None and unknown is not None:
+            raise unknown
         others = "" if model is None else self._others(model)
         if failure is None:  # all have another model
             raise ContractMismatchError(f"{others}; load the same model on all servers")

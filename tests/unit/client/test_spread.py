@@ -284,6 +284,22 @@ def test_a_request_that_waits_for_full_windows_ends_in_time(servers: list[Server
     asyncio.run(send())
 
 
+def test_a_server_without_the_model_is_left_out(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton answers so while it starts."""
+    monkeypatch.setattr("qwen3_client.transports.spread._UNAVAILABLE_S", 600.0)
+    servers[1].configs = {}
+    first, lacking, third = run(servers, 6)
+    assert lacking == 0
+    assert first + third == 6
+
+
+def test_a_model_that_no_server_has_is_unknown(servers: list[Server]) -> None:
+    for server in servers:
+        server.configs = {}
+    with pytest.raises(UnknownModelError):
+        run(servers, 1)
+
+
 def test_a_server_that_hangs_does_not_stall_the_others(servers: list[Server]) -> None:
     """It keeps the requests that it got at first. The others take all the rest, though its window has room."""
 
