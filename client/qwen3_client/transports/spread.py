@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..address import Address
 from ..contract import string_parameters
 from ..errors import (
+    ConnectionLostError,
     ContractMismatchError,
     Qwen3ClientError,
     ServerOverloadedError,
@@ -240,6 +241,7 @@ class SpreadTransport:
         """See `Transport.close`."""
         if self._looking_up is not None:
             self._looking_up.cancel()
+            await asyncio.gather(self._looking_up, return_exceptions=True)
         await asyncio.gather(*(server.transport.close() for server in (*self._servers, *self._gone)))
 
     async def _sent(
@@ -297,7 +299,11 @@ class SpreadTransport:
                 server.left_out_until = clock() + _UNAVAILABLE_S
                 server.fingerprints.clear()  # it may come back with other models
                 self._look_up_soon()
-                failure = failure or error
+                # The session resends at once what was lost with an idle connection.
+                if failure is None or (
+                    isinstance(error, ConnectionLostError) and isinstance(failure, ServerUnavailableError)
+                ):
+                    failure = error
             except UnknownModelError as error:  # as Triton answers while it starts
                 server.left_out_until = clock() + _UNAVAILABLE_S
                 server.fingerprints.clear()
@@ -374,8 +380,8 @@ class SpreadTransport:
             ]
             self._use([server for servers in named for server in servers])
         idle = [server for server in self._gone if not server.requests]
-        self._gone = [server for server in self._gone if server.requests]
         await asyncio.gather(*(server.transport.close() for server in idle))
+        self._gone = [server for server in self._gone if server not in idle]  # now, as closing may be cancelled
 
     def _use(self, addresses: Sequence[Address]) -> None:
         """Use these servers: open what is new, and give no more requests to what is gone."""

@@ -16,6 +16,7 @@ from qwen3_client import (
     UnknownModelError,
 )
 from qwen3_client.address import Address
+from qwen3_client.errors import ConnectionLostError
 from qwen3_client.transports.fake import FakeTransport
 from qwen3_client.transports.spread import SpreadTransport
 
@@ -284,6 +285,14 @@ def test_a_request_that_waits_for_full_windows_ends_in_time(servers: list[Server
     asyncio.run(send())
 
 
+def test_a_lost_connection_is_told_so_that_the_request_is_sent_again_at_once(servers: list[Server]) -> None:
+    for server in servers:
+        server.error = ServerUnavailableError("gone")
+    servers[1].error = ConnectionLostError("idle")
+    with pytest.raises(ConnectionLostError):
+        run(servers, 1)
+
+
 def test_a_server_without_the_model_is_left_out(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
     """Triton answers so while it starts."""
     monkeypatch.setattr("qwen3_client.transports.spread._UNAVAILABLE_S", 600.0)
@@ -429,6 +438,36 @@ def test_a_server_that_left_the_name_finishes_its_requests(names: Names, monkeyp
         assert ["a"] in await asyncio.gather(*asked)
         while not leaving.is_closed:
             await infer(spread)
+
+    asyncio.run(send())
+
+
+def test_closing_waits_for_the_look_up_and_closes_what_it_was_closing(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qwen3_client.transports.spread._LOOK_UP_S", 0.0)
+    opened = Opened()
+
+    async def send() -> None:
+        spread = SpreadTransport([NAME], open_one=opened.__getitem__, concurrency=64)
+        names.hosts = ["10.0.0.1", "10.0.0.2"]
+        await infer(spread)
+        leaves = next(server for address, server in opened.items() if address.host == "10.0.0.1")
+        closing, was_closed = asyncio.Event(), []
+
+        async def close() -> None:
+            if not closing.is_set():
+                closing.set()
+                await asyncio.Event().wait()
+            was_closed.append(True)
+
+        monkeypatch.setattr(leaves, "close", close)
+        names.hosts = ["10.0.0.2", "10.0.0.3"]
+        while not closing.is_set():
+            await infer(spread)
+        await spread.close()
+        assert was_closed
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(send())
 
