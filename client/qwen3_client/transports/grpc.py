@@ -24,6 +24,9 @@ _CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     # two minutes, and until the next attempt, every request fails.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 200),
+    # Despite its name, the time within which a connection must be made; by default, a machine that is down counts as
+    # such after 20 seconds.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     # A server that came back with another address is found as soon as the connection to the old one is lost.
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     # The clients of one process must not share a connection: a failure would affect all of them.

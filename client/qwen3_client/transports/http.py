@@ -28,6 +28,8 @@ from .failures import error_for, grpc_code, misfit
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"  # number of bytes of JSON before the raw tensors
 
+_CONNECT_S = 5.0  # seconds after which a machine that does not answer counts as down
+
 _DTYPES = {OUTPUT_TYPE: "<f4", FINGERPRINT_TYPE: "<i8"}
 
 _Json = TypeVar("_Json", dict[str, Any], list[dict[str, Any]])
@@ -144,7 +146,7 @@ class HttpTransport:
         headers: Mapping[str, str] | None = None,
     ) -> _Answer:
         """Send a request, and return the whole answer, whatever its status is."""
-        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
         try:
             async with self._session.request(
                 method,
@@ -156,6 +158,9 @@ class HttpTransport:
                 server_hostname=self._address.name,
             ) as response:
                 return _Answer(response.status, response.headers, await response.read())
+        except aiohttp.ServerTimeoutError as error:  # of connecting; the total raises asyncio.TimeoutError alone
+            said = f"no connection within {_CONNECT_S:g} s"
+            raise error_for("UNAVAILABLE", said, address=self._address, timeout_s=timeout_s) from error
         except asyncio.TimeoutError as error:
             raise error_for("DEADLINE_EXCEEDED", "", address=self._address, timeout_s=timeout_s) from error
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from ..address import Address
 from ..contract import string_parameters
-from ..errors import ContractMismatchError, Qwen3ClientError, ServerOverloadedError, ServerUnavailableError
+from ..errors import (
+    ConnectionLostError,
+    ContractMismatchError,
+    Qwen3ClientError,
+    ServerOverloadedError,
+    ServerTimeoutError,
+    ServerUnavailableError,
+    UnknownModelError,
+)
 from ..fingerprint import fingerprint_of
 from ..options import Priority
 from ..window import Window
@@ -60,11 +68,12 @@ class _Server:
 class SpreadTransport:
     """A `Transport` over several servers.
 
-    Requests go to the servers in turn. Each server has a window of its own: one whose queue was full gets fewer
-    requests, and the others take its turns while its window is full.
+    A request goes to the server with the fewest on their way to it, in turn among those with equally many. Each server
+    has a window of its own: one whose queue was full gets fewer requests, and the others take its turns while its
+    window is full.
 
     A server that is unavailable, or whose queue is full, is left out for a while, and its request goes to another one.
-    After that while, one request tries it.
+    One that times out is left out too. After that while, one request tries it.
 
     Names are looked up again every few seconds in which there are requests, and after a failure. A server that is new
     gets requests from then on; one that is gone gets no more, and those on their way to it are finished.
@@ -122,14 +131,20 @@ class SpreadTransport:
         return await self._sent(lambda server, remaining_s: server.models(timeout_s=remaining_s), timeout_s=timeout_s)
 
     async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
-        """See `Transport.model_config`; of a server whose model counts, after all servers were asked."""
+        """See `Transport.model_config`; of a server whose model counts, after all that may answer were asked.
+
+        A server that failed is not asked again here, as long as others are left: a request that tries it asks it.
+        """
         deadline = asyncio.get_running_loop().time() + min(timeout_s, _ASK_S)
         await self._know_servers(deadline)
         if len(self._servers) == 1:
             return await self._sent(
                 lambda server, remaining_s: server.model_config(model, timeout_s=remaining_s), timeout_s=timeout_s
             )
-        asked = [asyncio.ensure_future(self._asked(server, model, deadline=deadline)) for server in self._servers]
+        may_answer = [
+            server for server in self._servers if not server.left_out_until or model in server.fingerprints
+        ] or self._servers
+        asked = [asyncio.ensure_future(self._asked(server, model, deadline=deadline)) for server in may_answer]
         configs = await asyncio.gather(*asked, return_exceptions=True)
         found = [config for config in configs if isinstance(config, dict)]
         if not found:
@@ -146,16 +161,30 @@ class SpreadTransport:
         try:
             with _request(server):
                 config = await server.transport.model_config(model, timeout_s=remaining_s)
-        except Qwen3ClientError:
+        except Qwen3ClientError as error:
             server.fingerprints.pop(model, None)
+            if isinstance(error, (ServerTimeoutError, ServerUnavailableError)):
+                server.left_out_until = asyncio.get_running_loop().time() + _UNAVAILABLE_S
             raise
         server.fingerprints[model] = _fingerprint(config)
         return config
 
     async def _has_another(self, server: _Server, model: str, *, deadline: float) -> bool:
-        """Return whether a server's model is another one than that which counts; a server that is new is asked."""
+        """Return whether a server's model is another one than that which counts; a server that is new is asked.
+
+        Raises:
+            ServerUnavailableError: it does not say so soon, and there is time to try another server.
+            ServerTimeoutError: it does not say so before the deadline.
+        """
         if model not in server.fingerprints:
-            await self._asked(server, model, deadline=deadline)
+            soon = asyncio.get_running_loop().time() + _ASK_S
+            try:
+                await self._asked(server, model, deadline=min(deadline, soon))
+            except ServerTimeoutError as error:
+                if soon >= deadline:
+                    raise
+                said = f"no answer within {_ASK_S:g} s"
+                raise error_for("UNAVAILABLE", said, address=server.address, timeout_s=_ASK_S) from error
         fingerprint = server.fingerprints[model]
         if self._fingerprints.setdefault(model, fingerprint) == fingerprint:
             return False
@@ -212,6 +241,7 @@ class SpreadTransport:
         """See `Transport.close`."""
         if self._looking_up is not None:
             self._looking_up.cancel()
+            await asyncio.gather(self._looking_up, return_exceptions=True)
         await asyncio.gather(*(server.transport.close() for server in (*self._servers, *self._gone)))
 
     async def _sent(
@@ -234,7 +264,8 @@ class SpreadTransport:
             ContractMismatchError: every server has another model.
             ServerOverloadedError: no server took it, and the queue of one of them is full.
             ServerTimeoutError: the time was over before a server could take it.
-            ServerUnavailableError: all servers are unavailable.
+            ServerUnavailableError: all servers are unavailable, or some are and the others lack the model.
+            UnknownModelError: no server that answers has the model.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_s
@@ -248,7 +279,12 @@ class SpreadTransport:
                 self._look_up_soon()
                 raise
         failure: ServerOverloadedError | ServerUnavailableError | None = None
+        unknown: UnknownModelError | None = None
         for server in self._order(clock(), model):
+            if server not in self._servers:  # it left the name while another one was tried, and may be closed
+                said = f"{server.address} left the name while the request was on its way; send it again"
+                failure = failure or ServerUnavailableError(said)
+                continue
             if server.left_out_until:
                 server.left_out_until = clock() + _UNAVAILABLE_S  # until this request knows more
             try:
@@ -263,12 +299,25 @@ class SpreadTransport:
                 server.left_out_until = clock() + _UNAVAILABLE_S
                 server.fingerprints.clear()  # it may come back with other models
                 self._look_up_soon()
-                failure = failure or error
+                # The session resends at once what was lost with an idle connection.
+                if failure is None or (
+                    isinstance(error, ConnectionLostError) and isinstance(failure, ServerUnavailableError)
+                ):
+                    failure = error
+            except UnknownModelError as error:  # as Triton answers while it starts
+                server.left_out_until = clock() + _UNAVAILABLE_S
+                server.fingerprints.clear()
+                unknown = unknown or error
+            except ServerTimeoutError:
+                server.left_out_until = clock() + _UNAVAILABLE_S
+                raise
             else:
                 server.left_out_until = 0.0
                 return answer
+        if failure is None and unknown is not None:
+            raise unknown
         others = "" if model is None else self._others(model)
-        if failure is None:  # no server was asked
+        if failure is None:  # all have another model
             raise ContractMismatchError(f"{others}; load the same model on all servers")
         if others:
             raise failure.saying(f"{failure.args[0]}; {others}") from failure
@@ -331,8 +380,8 @@ class SpreadTransport:
             ]
             self._use([server for servers in named for server in servers])
         idle = [server for server in self._gone if not server.requests]
-        self._gone = [server for server in self._gone if server.requests]
         await asyncio.gather(*(server.transport.close() for server in idle))
+        self._gone = [server for server in self._gone if server not in idle]  # now, as closing may be cancelled
 
     def _use(self, addresses: Sequence[Address]) -> None:
         """Use these servers: open what is new, and give no more requests to what is gone."""
@@ -344,13 +393,17 @@ class SpreadTransport:
         self._gone += [server for server in known.values() if server not in self._servers]
 
     def _order(self, now: float, model: str | None) -> list[_Server]:
-        """Return the servers in the order in which a request tries them, without those that have another model."""
+        """Return the servers in the order in which a request tries them, without those that have another model.
+
+        A server that hangs or is slow keeps its requests, so the fewest come first: otherwise it would soon have them
+        all. Sorting is stable, so that servers with equally many take turns.
+        """
         counts = self._fingerprints.get(model or "")
         servers = [each for each in self._servers if each.fingerprints.get(model or "", counts) == counts]
         first = self._next % max(len(servers), 1)
         turned = servers[first:] + servers[:first]
         self._next = first + 1
-        return sorted(turned, key=lambda each: (each.left_out_until > now, each.window.is_full))
+        return sorted(turned, key=lambda each: (each.left_out_until > now, each.window.is_full, each.requests))
 
 
 @contextmanager

@@ -54,14 +54,14 @@ def requests(triton: Triton) -> int:
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_requests_are_spread_evenly(tritons: list[Triton], protocol: str) -> None:
+def test_every_server_gets_its_share_of_the_requests(tritons: list[Triton], protocol: str) -> None:
     with Client(url_of(tritons[:1], protocol)) as one:
         expected = one.encode_document(TEXTS)
     before = [requests(triton) for triton in tritons]
     with Client(url_of(tritons, protocol)) as client:
         np.testing.assert_array_equal(client.encode_document(TEXTS), expected)
     answered = [requests(triton) - count for triton, count in zip(tritons, before, strict=True)]
-    assert max(answered) - min(answered) <= 2, answered
+    assert min(answered) >= max(answered) / 2, answered  # the faster one gets more
 
 
 class Name:
@@ -102,7 +102,7 @@ def test_the_addresses_of_a_name_are_spread_over_and_new_ones_are_found(
             before = [requests(first), requests(second)]
             expected = client.encode_document(TEXTS)
             answered = [requests(triton) - count for triton, count in zip((first, second), before, strict=True)]
-            assert max(answered) - min(answered) <= 2, answered
+            assert min(answered) >= max(answered) / 2, answered  # the faster one gets more
             third = start("127.0.0.3", **ports)
             at_start = requests(third)
             while requests(third) < at_start + len(TEXTS):  # the name is looked up every few seconds

@@ -16,6 +16,7 @@ from qwen3_client import (
     UnknownModelError,
 )
 from qwen3_client.address import Address
+from qwen3_client.errors import ConnectionLostError
 from qwen3_client.transports.fake import FakeTransport
 from qwen3_client.transports.spread import SpreadTransport
 
@@ -32,7 +33,15 @@ class Server(FakeTransport):
         self.queue_size: int | None = None  # requests that it takes at once; None for any number
         self.now, self.most = 0, 0  # requests at once
         self.refusals = 0
+        self.hangs: asyncio.Event | None = None  # requests wait for it, at most until they time out
         self.is_closed = False
+        self.is_silent = False  # whether it answers nothing about its models
+
+    async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
+        if self.is_silent:
+            await asyncio.sleep(timeout_s)
+            raise ServerTimeoutError("silent")
+        return await super().model_config(model, timeout_s=timeout_s)
 
     async def infer(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
         self.count += 1
@@ -44,6 +53,11 @@ class Server(FakeTransport):
         self.now += 1
         self.most = max(self.most, self.now)
         try:
+            if self.hangs is not None:
+                try:
+                    await asyncio.wait_for(self.hangs.wait(), options["timeout_s"])
+                except asyncio.TimeoutError:
+                    raise ServerTimeoutError("hangs") from None
             await asyncio.sleep(0.001)
             return await super().infer(*args, **options)
         finally:
@@ -173,6 +187,60 @@ def test_where_only_servers_with_other_models_answer_the_error_names_them(server
     assert [server.count for server in servers[1:]] == [0, 0]
 
 
+def test_a_server_that_does_not_say_which_model_it_has_is_left_out(
+    servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each of its turns would take the whole time of the request, and fail."""
+    monkeypatch.setattr("qwen3_client.transports.spread._ASK_S", 0.05)
+    monkeypatch.setattr("qwen3_client.transports.spread._UNAVAILABLE_S", 600.0)
+    servers[1].is_silent = True
+    first, silent, third = run(servers, 6)
+    assert silent == 0
+    assert first + third == 6
+
+
+def test_a_request_whose_time_is_over_while_a_server_is_asked_says_so(servers: list[Server]) -> None:
+    servers[0].is_silent = True
+
+    async def send() -> None:
+        with pytest.raises(ServerTimeoutError):
+            await infer(spread_over(servers), timeout_s=0.05)
+
+    asyncio.run(send())
+
+
+def test_the_config_is_not_awaited_from_a_server_that_is_silent(
+    servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked once more when a request tries it."""
+    monkeypatch.setattr("qwen3_client.transports.spread._ASK_S", 0.05)
+    servers[1].is_silent = True
+    asked: list[float] = []
+
+    async def model_config(model: str, *, timeout_s: float) -> dict[str, Any]:
+        asked.append(timeout_s)
+        return await Server.model_config(servers[1], model, timeout_s=timeout_s)
+
+    monkeypatch.setattr(servers[1], "model_config", model_config)
+
+    async def send() -> None:
+        spread = spread_over(servers)
+        for _ in range(3):
+            await spread.model_config("qwen3_embedding", timeout_s=5.0)
+        assert len(asked) == 1
+        monkeypatch.setattr("qwen3_client.transports.spread._UNAVAILABLE_S", 0.0)
+        servers[1].is_silent = False
+        spread._servers[1].left_out_until = 1e-9  # long ago
+        for _ in range(3):
+            await infer(spread)
+        before = len(asked)
+        await spread.model_config("qwen3_embedding", timeout_s=5.0)
+        assert len(asked) == before + 1
+
+    asyncio.run(send())
+    assert [server.count for server in servers] == [1, 1, 1]
+
+
 def test_a_server_with_a_small_queue_does_not_slow_the_others(
     servers: list[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +283,67 @@ def test_a_request_that_waits_for_full_windows_ends_in_time(servers: list[Server
         await infer(spread)
 
     asyncio.run(send())
+
+
+def test_a_lost_connection_is_told_so_that_the_request_is_sent_again_at_once(servers: list[Server]) -> None:
+    for server in servers:
+        server.error = ServerUnavailableError("gone")
+    servers[1].error = ConnectionLostError("idle")
+    with pytest.raises(ConnectionLostError):
+        run(servers, 1)
+
+
+def test_a_server_without_the_model_is_left_out(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton answers so while it starts."""
+    monkeypatch.setattr("qwen3_client.transports.spread._UNAVAILABLE_S", 600.0)
+    servers[1].configs = {}
+    first, lacking, third = run(servers, 6)
+    assert lacking == 0
+    assert first + third == 6
+
+
+def test_a_model_that_no_server_has_is_unknown(servers: list[Server]) -> None:
+    for server in servers:
+        server.configs = {}
+    with pytest.raises(UnknownModelError):
+        run(servers, 1)
+
+
+def test_a_server_that_hangs_does_not_stall_the_others(servers: list[Server]) -> None:
+    """It keeps the requests that it got at first. The others take all the rest, though its window has room."""
+
+    async def send() -> None:
+        spread = spread_over(servers)
+        servers[1].hangs = asyncio.Event()
+        at_once = asyncio.Semaphore(6)
+
+        async def one() -> None:
+            async with at_once:
+                await infer(spread)
+
+        sent = [asyncio.ensure_future(one()) for _ in range(300)]
+        while servers[0].count + servers[2].count < 270:  # all at_once would be stuck otherwise, and this not end
+            await asyncio.sleep(0.001)
+        assert servers[1].most <= 3
+        servers[1].hangs.set()
+        await asyncio.gather(*sent)
+
+    asyncio.run(asyncio.wait_for(send(), 30))
+
+
+def test_a_server_that_timed_out_is_left_out(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qwen3_client.transports.spread._UNAVAILABLE_S", 600.0)
+
+    async def send() -> None:
+        spread = spread_over(servers)
+        servers[0].hangs = asyncio.Event()
+        with pytest.raises(ServerTimeoutError):
+            await infer(spread, timeout_s=0.05)
+        for _ in range(6):
+            await infer(spread)
+
+    asyncio.run(send())
+    assert servers[0].count == 1
 
 
 class Names:
@@ -309,6 +438,76 @@ def test_a_server_that_left_the_name_finishes_its_requests(names: Names, monkeyp
         assert ["a"] in await asyncio.gather(*asked)
         while not leaving.is_closed:
             await infer(spread)
+
+    asyncio.run(send())
+
+
+def test_closing_waits_for_the_look_up_and_closes_what_it_was_closing(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qwen3_client.transports.spread._LOOK_UP_S", 0.0)
+    opened = Opened()
+
+    async def send() -> None:
+        spread = SpreadTransport([NAME], open_one=opened.__getitem__, concurrency=64)
+        names.hosts = ["10.0.0.1", "10.0.0.2"]
+        await infer(spread)
+        leaves = next(server for address, server in opened.items() if address.host == "10.0.0.1")
+        closing, was_closed = asyncio.Event(), []
+
+        async def close() -> None:
+            if not closing.is_set():
+                closing.set()
+                await asyncio.Event().wait()
+            was_closed.append(True)
+
+        monkeypatch.setattr(leaves, "close", close)
+        names.hosts = ["10.0.0.2", "10.0.0.3"]
+        while not closing.is_set():
+            await infer(spread)
+        await spread.close()
+        assert was_closed
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(send())
+
+
+@pytest.mark.parametrize("said", ["gone", r"10\.0\.0\.2:8001 left the name"])
+def test_a_server_that_left_the_name_is_not_tried_any_more(
+    names: Names, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """It is closed by then. The other one is unavailable, or has another model; so the session tries again."""
+    monkeypatch.setattr("qwen3_client.transports.spread._LOOK_UP_S", 0.0)
+    opened = Opened()
+
+    async def send() -> None:
+        spread = SpreadTransport([NAME], open_one=opened.__getitem__, concurrency=64)
+        names.hosts = ["10.0.0.1", "10.0.0.2"]
+        await spread.models(timeout_s=30.0)
+        stays, leaves = opened.values()
+        reached, may_go = asyncio.Event(), asyncio.Event()
+
+        async def model_config(*_: object, timeout_s: float) -> dict[str, Any]:  # noqa: ARG001
+            reached.set()
+            await may_go.wait()
+            if said == "gone":
+                raise ServerUnavailableError("gone")
+            return FakeTransport(dimensions=8).configs["qwen3_embedding"]
+
+        monkeypatch.setattr(stays, "model_config", model_config)
+        spread._next = 0
+        spread._fingerprints["qwen3_embedding"] = "0" * 64
+        asked = asyncio.ensure_future(infer(spread))
+        await reached.wait()
+        names.hosts = ["10.0.0.1", "10.0.0.3"]
+        while not leaves.is_closed:
+            await spread.models(timeout_s=30.0)
+            await asyncio.sleep(0.001)
+        may_go.set()
+        with pytest.raises(ServerUnavailableError, match=said):
+            await asked
+        assert leaves.count == 0
+        await spread.close()
 
     asyncio.run(send())
 

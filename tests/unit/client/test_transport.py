@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -159,6 +160,24 @@ def test_nobody_there_is_unavailable(protocol: str) -> None:
     for call in calls:
         with pytest.raises(ServerUnavailableError, match=r"no Triton answers at .*qwen3-triton serve"):
             ask(url, call)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+@pytest.mark.skipif(sys.platform != "linux", reason="a full queue drops what comes on Linux only")
+def test_a_machine_that_is_down_is_unavailable_before_the_time_is_over(
+    protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue of connections that nobody accepts is full, so that the machine answers nothing to another one."""
+    monkeypatch.setattr("qwen3_client.transports.http._CONNECT_S", 0.2)
+    with contextlib.ExitStack() as stack:
+        down = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            queued = stack.enter_context(socket.socket())
+            queued.settimeout(0)
+            queued.connect_ex(down.getsockname())
+        url = f"{protocol}://127.0.0.1:{down.getsockname()[1]}"
+        with pytest.raises(ServerUnavailableError, match="no Triton answers at"):
+            ask(url, lambda transport: transport.is_server_ready(timeout_s=15.0))
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
