@@ -296,7 +296,12 @@ class Session:
             return None
         self._is_closed = True
         is_ours = self._process == os.getpid() or (self._process is None and self._given_in == os.getpid())
-        return self.loop.submit(self.close()) if is_ours else None
+        if not is_ours:
+            return None
+        try:
+            return self.loop.submit(self.close())
+        except Qwen3ClientError:  # the loop has ended, and nothing can be closed on it any more
+            return None
 
     async def _sent(self, send: Callable[[float], Awaitable[_T]], *, timeout_s: float | None = None) -> _T:
         """Send a request, and once more at once if its connection was lost: a server may close an idle connection.

@@ -168,6 +168,8 @@ def test_a_client_whose_loop_has_ended_says_so() -> None:
         asyncio.run(client.info())
     with pytest.raises(Qwen3ClientError, match="the event loop on which this client worked is closed"):
         Client.over(client).info()
+    Client.over(client).close()
+    asyncio.run(client.close())
 
 
 def test_the_loop_is_chosen_before_the_first_call_and_must_run() -> None:
