@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -28,7 +29,13 @@ def copied(name: str) -> set[str]:
 def test_the_build_context_holds_what_is_copied_and_nothing_else(name: str) -> None:
     lines = (DOCKER / f"{name}.dockerignore").read_text().splitlines()
     assert "*" in lines
-    assert {line[1:] for line in lines if line.startswith("!")} == copied(name)
+    kept, taken = {line[1:] for line in lines if line.startswith("!")}, copied(name)
+    inside = {pattern for pattern in kept if any(pattern.startswith(f"{source}/") for source in taken)}
+    assert kept - inside == taken
+    # What the patterns for exported models would leave out of the packages.
+    for package in sorted(taken & {"client", "export", "serve"}):
+        for file in (ROOT / package).rglob("tokenizer*.json"):
+            assert any(fnmatch(str(file.relative_to(ROOT)), pattern) for pattern in inside)
 
 
 def test_the_wheel_of_the_small_image_is_whole(tmp_path: Path) -> None:
