@@ -327,7 +327,7 @@ def test_an_export_is_not_replaced_unasked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "int8"}, "for TensorRT choose bf16, fp16, fp32"),
+        ({"precision": "int8"}, "int8 is not for TensorRT; choose one of bf16, fp16, fp32"),
         ({"ort_version": "1.27"}, "leave them out for TensorRT"),
         ({"attention": "gqa"}, "leave them out for TensorRT"),
         ({"version": 2}, "--version is not supported for TensorRT"),
