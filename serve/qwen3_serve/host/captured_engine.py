@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from qwen3_export.cpu import runtime
-from qwen3_export.cuda import explained
 
 from .batch_indices import ON_PROCESSOR, IndexLayout
+from .binding import bind_arrays, explained_failure
+from .cuda_engine import MAX_TEXTS
 from .output_arrays import OutputArrays
 from .packed_batches import packed_batches
 from .prefix_cache import Ids
@@ -32,7 +33,6 @@ LENGTHS = (16, 32, 64, 128, 256)  # rows of the captured graphs
 _RUNS_TO_CAPTURE = 2  # ONNX Runtime captures in the first one, and replays from then on
 _NOT_CAPTURED = "-1"
 _FINGERPRINT = "fingerprint"  # the output of model.onnx that names the model; here, metadata of the graph
-_MAX_TEXTS = 256  # of one batch of PagedAttention
 _LEAST_COSINE = 0.999  # of a replayed vector with the same text computed without CUDA graphs
 
 
@@ -124,7 +124,7 @@ class CapturedEngine:
             [ids.size for ids in texts],
             max_tokens=self._max_batch_tokens,
             max_slots_per_token=math.inf,
-            max_texts=_MAX_TEXTS,
+            max_texts=MAX_TEXTS,
         )
         for batch in batches:
             members = [texts[index] for index in batch]
@@ -188,18 +188,13 @@ class CapturedEngine:
         (vectors,) = self._vectors.empty(len(texts))
         inputs = {"ids": np.concatenate(texts), **self._layout.of([ids.size for ids in texts])}
         binding = self._session.io_binding()
-        for name, array in inputs.items():
-            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        name = self._vectors.names[0]
-        binding.bind_output(name, "cpu", 0, vectors.dtype, vectors.shape, vectors.ctypes.data)
+        bind_arrays(binding, inputs=inputs, outputs={self._vectors.names[0]: vectors})
         self._run_bound(binding, _options(_NOT_CAPTURED))
         return vectors
 
     def _run_bound(self, binding: ort.IOBinding, options: ort.RunOptions) -> None:
-        try:
+        with explained_failure():
             self._session.run_with_iobinding(binding, options)
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors have no common base class
-            raise RuntimeError(explained(error)) from None
 
 
 def _options(graph: str) -> ort.RunOptions:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from qwen3_export.cuda import explained
 
+from .binding import bind_arrays, explained_failure
 from .gpu_prefixes import GpuPrefixes
 from .numbers import number
 from .output_arrays import OutputArrays
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 _KEPT = "kept"  # the graph's output with the table of the prefix cache
-_MAX_TEXTS = 256  # of one batch of PagedAttention; releases before 1.26 do not check it and give wrong results
+MAX_TEXTS = 256  # of one batch of PagedAttention; releases before 1.26 do not check it and give wrong results
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class CudaEngine:
         if not self._shares_prefixes:
             return
         size = min(512, max_tokens, self._max_batch_tokens)
-        count = min(self._max_batch_tokens // size, _MAX_TEXTS)
+        count = min(self._max_batch_tokens // size, MAX_TEXTS)
         self._run([np.zeros(size, np.int64)] * count, [Prefix(0, 0)] * count)
 
     def run(self, texts: Sequence[Ids]) -> list[npt.NDArray[Any]]:
@@ -116,7 +116,7 @@ class CudaEngine:
             RuntimeError: ONNX Runtime failed, for example for lack of memory.
         """
         results = self._outputs.empty(len(texts))
-        leaders = self._prefixes.choose_leaders(texts, max_texts=_MAX_TEXTS, max_tokens=self._max_batch_tokens)
+        leaders = self._prefixes.choose_leaders(texts, max_texts=MAX_TEXTS, max_tokens=self._max_batch_tokens)
         if leaders:
             batch = [texts[index] for index in leaders]
             outputs = self._run(batch, self._prefixes.of(batch), keep=list(leaders.values()))
@@ -129,7 +129,7 @@ class CudaEngine:
             [prefix.length for prefix in prefixes],
             max_tokens=self._max_batch_tokens,
             max_slots_per_token=math.inf,
-            max_texts=_MAX_TEXTS,
+            max_texts=MAX_TEXTS,
         )
         for members in batches:
             indices = [others[member] for member in members]
@@ -159,20 +159,14 @@ class CudaEngine:
             **(self._prefixes.keeping(texts, prefixes, keep) if keep else {}),
         }
         outputs = self._outputs.empty(len(texts))
-        # Bound to this memory, the outputs are copied from the GPU once, and no array is made by ONNX Runtime.
         binding = self._session.io_binding()
-        for name, array in inputs.items():
-            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        bind_arrays(binding, inputs=inputs, outputs=dict(zip(self._outputs.names, outputs, strict=True)))
         if self._prefixes.table is not None and (keep or "prefix_lengths" in inputs):
             binding.bind_ortvalue_input("prefix_rows", self._prefixes.table)
-        for name, rows in zip(self._outputs.names, outputs, strict=True):
-            binding.bind_output(name, "cpu", 0, rows.dtype, rows.shape, rows.ctypes.data)
         if keep:
             binding.bind_output(_KEPT, "cuda", self._gpu)
-        try:
+        with explained_failure():
             self._session.run_with_iobinding(binding)
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors have no common base class
-            raise RuntimeError(explained(error)) from None
         if keep:
             kept = [ids[:length] for ids, length in zip(texts, keep, strict=True)]
             table = binding.get_outputs()[-1]

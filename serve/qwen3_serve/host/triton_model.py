@@ -41,11 +41,17 @@ class TritonPythonModel:
             settings = CudaSettings.from_parameters(parameters)
             # A Triton with GPUs says which of them an instance of KIND_GPU is for; the embedded one has none.
             gpu = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else settings.gpu
-            graph = model.with_name(GRAPH) if wants_cuda_graphs(parameters, model.parent) else model
+            captures = wants_cuda_graphs(parameters, model.parent)
             session = open_cuda_session(
-                graph, gpu=gpu, memory_limit_bytes=settings.memory_limit_bytes, cuda_graphs=graph != model
+                model.with_name(GRAPH) if captures else model,
+                gpu=gpu,
+                memory_limit_bytes=settings.memory_limit_bytes,
+                cuda_graphs=captures,
             )
-            if graph == model:
+            if captures:
+                self._engine = CapturedEngine(session, max_batch_tokens=settings.max_batch_tokens, gpu=gpu)
+                self._engine.check()
+            else:
                 self._engine = CudaEngine(
                     session,
                     max_batch_tokens=settings.max_batch_tokens,
@@ -53,9 +59,6 @@ class TritonPythonModel:
                     prefix_cache_tokens=settings.prefix_cache_tokens,
                 )
                 self._engine.warm_up(max_tokens=int(parameters["max_tokens"]))
-            else:
-                self._engine = CapturedEngine(session, max_batch_tokens=settings.max_batch_tokens, gpu=gpu)
-                self._engine.check()
         else:
             threads = int(os.environ.get("QWEN3_TRITON_THREADS", "0"))  # `qwen3-triton serve --threads`
             self._engine = PackedEngine(model, Settings.from_parameters(parameters), threads=threads)
