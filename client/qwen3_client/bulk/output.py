@@ -25,6 +25,7 @@ from ..vector_files import calibration_beside, vector_file
 from .description import METADATA_KEY, as_json, description_beside
 from .existing import ExistingVectors
 from .parts import Parts
+from .vector_lists import vector_lists
 
 OUTPUT_SUFFIXES = (".npy", ".parquet")
 VECTOR_COLUMN = "embedding"
@@ -145,7 +146,7 @@ class BulkOutput:
         return quantize(vectors, self._dtype, calibration=self._ranges())
 
     def _table(self, keys: pa.Array | pa.ChunkedArray, vectors: NDArray[Any]) -> pa.Table:
-        rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+        rows = vector_lists(vectors)
         return pa.table([keys, rows], names=[self._key.name, VECTOR_COLUMN])
 
     @contextmanager

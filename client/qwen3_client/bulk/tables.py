@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import ContractMismatchError, InvalidInputError
 from .description import METADATA_KEY, as_json
+from .vector_lists import vector_lists
 
 _CONNECT_TIMEOUT_S = 10
 _STATEMENT_TIMEOUT_S = 600
@@ -207,9 +208,9 @@ class _LanceTable:
         return set(self._table.search().select(["id"]).limit(count).to_arrow()["id"].to_pylist())
 
     def add(self, ids: pa.Array, texts: Sequence[str], vectors: NDArray[np.floating[Any]]) -> None:
-        lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
         rows = pa.table(
-            [ids.cast(self._schema.field("id").type), pa.array(texts, pa.string()), lists], schema=self._schema
+            [ids.cast(self._schema.field("id").type), pa.array(texts, pa.string()), vector_lists(vectors)],
+            schema=self._schema,
         )
         self._table.merge_insert("id").when_not_matched_insert_all().execute(rows)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .corpus import Block
 from .output import ARITHMETIC_KEY
 from .parts import Parts
+from .vector_lists import vector_lists
 
 COMMIT_S = 25.0  # together with the seconds between two calls of `commit_if_due`, less than 30
 
@@ -91,7 +92,7 @@ class UnfinishedBlocks:
         """
         for start, kept in list(self._waiting.items()):
             vectors = np.concatenate([vectors for _, vectors in kept])
-            column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+            column = vector_lists(vectors)
             rows = pa.array([row for rows, _ in kept for row in rows], pa.int64())
             table = pa.table([rows, column], names=[_ROW, _VECTOR])
             self._parts.add_piece(table.replace_schema_metadata({ARITHMETIC_KEY: self._arithmetic}), start=start)

@@ -26,6 +26,8 @@ from .server import Connected, Server, check_arguments
 
 try:
     import pyarrow as pa
+
+    from ..bulk.vector_lists import vector_lists
 except ImportError as error:
     raise missing("bulk") from error
 
@@ -102,6 +104,4 @@ class Qwen3Embedder(Connected):
             )
         else:
             vectors = client.encode_document(texts, dimensions=self._dimensions)
-        return rows.append_column(
-            self._vector_column, pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        )
+        return rows.append_column(self._vector_column, vector_lists(vectors))
