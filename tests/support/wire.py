@@ -1,6 +1,7 @@
 """Requests as any Triton client could send them, past qwen3_client and its checks."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -40,13 +41,29 @@ class Wire:
         return [future.result(self.timeout_s) for future in [self.send(ids) for ids in texts]]
 
     def batches(self) -> dict[int, int]:
-        """How many batches of which size Triton has executed so far."""
+        """How many batches of which size Triton has counted so far."""
         statistics = self.client.get_inference_statistics(self.model, as_json=True)
         return {
             int(batch["batch_size"]): int(batch["compute_infer"]["count"])
             for batch in statistics["model_stats"][0].get("batch_stats", [])
         }
 
+    def settled_batches(self) -> dict[int, int]:
+        """How many batches of which size a server that is done has executed.
+
+        Triton counts a batch a moment after it has answered it; so this reads until the counts no longer change.
+        """
+        readings = [self.batches()]
+        while readings[-3:] != [readings[-1]] * 3:
+            time.sleep(0.2)
+            readings.append(self.batches())
+        return readings[-1]
+
     def close(self) -> None:
         """Close the connection."""
         self.client.close()
+
+
+def texts_of(batches: Mapping[int, int]) -> int:
+    """The number of texts in batches, as `Wire.batches` gives them."""
+    return sum(size * count for size, count in batches.items())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ServeError
@@ -17,27 +17,32 @@ _TOKENS = 2
 _NORM_TOLERANCE = 1e-3
 
 
-def check_first_answer(config: Mapping[str, Any], infer: Callable[[bytes], tuple[int, bytes]]) -> None:
-    """Send a model one short text and compare the answer with its configuration.
+def first_request(config: Mapping[str, Any]) -> bytes:
+    """Return the body of an inference request of the v2 protocol with one short text for a model.
 
     Args:
         config: The model's configuration, in Triton's JSON.
-        infer: Sends an inference request of the v2 protocol; returns the status and the body of the response.
+    """
+    return json.dumps({"inputs": [_input(tensor) for tensor in config["input"]]}).encode()
+
+
+def check_first_answer(config: Mapping[str, Any], status: int, body: bytes) -> None:
+    """Compare the response to `first_request` with the model's configuration.
+
+    Args:
+        config: The model's configuration, in Triton's JSON.
+        status: The HTTP status of the response.
+        body: Its body.
 
     Raises:
-        ServeError: There is no answer, or it does not match the configuration.
+        ServeError: The response is an error, or it does not match the configuration.
     """
-    status, body = infer(_request(config))
     found = _difference(config, status, body)
     if found is not None:
         raise ServeError(
             f"{config['name']} was loaded, but its answer does not match its configuration: {found}. Export it again "
             "with --force: exports of earlier releases do not work with numpy 2"
         )
-
-
-def _request(config: Mapping[str, Any]) -> bytes:
-    return json.dumps({"inputs": [_input(tensor) for tensor in config["input"]]}).encode()
 
 
 def _input(tensor: Mapping[str, Any]) -> dict[str, Any]:

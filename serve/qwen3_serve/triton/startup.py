@@ -10,10 +10,11 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from http.client import HTTPException
 
 from ..errors import ServeError
-from .first_answer import check_first_answer
+from .first_answer import check_first_answer, first_request
 from .hosts import Host, HostsAtStart
 from .http_probe import TIMEOUT_S, HttpProbe
 from .log import Log
@@ -113,12 +114,26 @@ class Startup:
     def _check_first_answer(self, model: str, *, timeout_s: float) -> None:
         path = f"/v2/models/{model}"
         try:
-            check_first_answer(
-                self._probe.get_json(f"{path}/config"),
-                lambda body: self._probe.post(f"{path}/infer", body, timeout_s=timeout_s),
-            )
+            config = self._probe.get_json(f"{path}/config")
+            status, body = self._first_answer(model, f"{path}/infer", first_request(config), timeout_s)
         except (OSError, HTTPException) as error:
             raise ServeError(f"{model} was loaded, but did not answer within {timeout_s:.0f} s: {error}") from error
+        check_first_answer(config, status, body)
+
+    def _first_answer(self, model: str, path: str, request: bytes, timeout_s: float) -> tuple[int, bytes]:
+        """Send a request until its queue takes it: clients that waited for the server may have filled the queue."""
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            status, body = self._probe.post(path, request, timeout_s=left_s)
+            if status != HTTPStatus.SERVICE_UNAVAILABLE:
+                return status, body
+            self._check_processes()
+            time.sleep(POLL_S)
+        raise ServeError(
+            f"{model} was loaded, but refused every request for {timeout_s:.0f} s: "
+            f"{body[:300].decode(errors='replace')}. Is max_queue_size or default_timeout_microseconds in its "
+            "configuration too small, or do clients send more than it can do?"
+        )
 
     def _check_metrics(self) -> None:
         """Check that the metrics are served. They start last, and without their port Triton only logs an error."""

@@ -22,7 +22,7 @@ from qwen3_client import Client
 from qwen3_client.bulk.description import PROBE
 from qwen3_client.quantization import DTYPES, Calibration, Dtype, quantize
 from qwen3_serve import Triton
-from support.wire import Wire
+from support.wire import Wire, texts_of
 
 TEXTS = [f"№{number} " + '"q",三\n😀 ' * (number * 7 % 3) for number in range(150)]
 
@@ -50,11 +50,11 @@ def embed(triton: Triton, *arguments: str, cwd: Path) -> str:
     return done.stderr
 
 
-def texts_done(triton: Triton) -> int:
-    """How many texts the server has embedded so far."""
+def texts_done(triton: Triton, *, settled: bool = True) -> int:
+    """How many texts the server has embedded; if `settled`, once it has answered all that it was sent."""
     wire = Wire(triton.grpc_url)
     try:
-        return sum(size * count for size, count in wire.batches().items())
+        return texts_of(wire.settled_batches() if settled else wire.batches())
     finally:
         wire.close()
 
@@ -121,9 +121,7 @@ def test_kill_9_in_the_middle_loses_and_repeats_nothing(
         assert not (tmp_path / output).exists()
     assert 0 < stops[0] < stops[1] < rows
 
-    before = -1
-    while before != (before := texts_done(triton)):  # what the killed client had sent is still being answered
-        time.sleep(0.3)
+    before = texts_done(triton)  # also those that the killed client had sent
     said = embed(triton, *arguments, cwd=tmp_path)
     resumed = f"resuming: the vectors of {stops[1]} rows of c.parquet are kept\n"
     assert said.startswith(f"{resumed}wrote {output}: {dtype} [{rows}, 64] in ")
@@ -140,14 +138,14 @@ def test_kill_9_in_the_middle_loses_and_repeats_nothing(
 
 def test_ctrl_c_in_the_middle_of_a_block_keeps_what_is_finished(triton: Triton, tmp_path: Path) -> None:
     rows = 4000  # one block
-    texts = [f"{number} " + "long " * (number % 9) for number in range(rows)]
+    texts = [f"{number} " + "long " * (number % 40) for number in range(rows)]
     parquet.write_table(pa.table({"text": texts}), tmp_path / "c.parquet")
     arguments = ["c.parquet", "--dtype", "int8", "--output", "v.parquet"]
     before = texts_done(triton)
     with subprocess.Popen(command(triton, *arguments), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
         # 1,024 texts are under way at most (16 calls of 64), so of 1,500 some vectors have certainly arrived.
-        while texts_done(triton) - before < 1500 and process.poll() is None:
+        while texts_done(triton, settled=False) - before < 1500 and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.002)
         process.send_signal(signal.SIGINT)
@@ -163,9 +161,7 @@ def test_ctrl_c_in_the_middle_of_a_block_keeps_what_is_finished(triton: Triton, 
     assert 0 < kept < rows
     assert [path.name for path in tmp_path.iterdir() if path.name != "c.parquet"] == ["v.parquet.parts"]
 
-    before = -1
-    while before != (before := texts_done(triton)):  # what the stopped client had sent is still being answered
-        time.sleep(0.3)
+    before = texts_done(triton)  # also those that the stopped client had sent
     said = embed(triton, *arguments, cwd=tmp_path)
     assert said.startswith(f"resuming: the vectors of {interrupted[1]} rows of c.parquet are kept\nwrote v.parquet: ")
     assert texts_done(triton) - before == rows - kept + len(PROBE)

@@ -41,7 +41,7 @@ def repository(tmp_path: Path) -> Path:
 def test_the_warm_up_has_run_when_the_server_is_ready(repository: Path) -> None:
     with Triton(repository, threads=1) as triton:
         wire = Wire(triton.grpc_url)
-        assert wire.batches() == {1: 3}, "a query, a document, and what `serve` asks for a first answer"
+        assert wire.settled_batches() == {1: 3}, "a query, a document, and what `serve` asks for a first answer"
         wire.close()
 
 
@@ -139,9 +139,9 @@ def test_cached_answers_have_the_same_bits_and_texts_are_not_confused(repository
         np.testing.assert_array_equal(client.encode_document(texts), expected)
         assert cache_hits(triton) == {"hits": 0, "misses": 41}, "the texts, and the first answer at the start"
         wire = Wire(triton.grpc_url)
-        batches = wire.batches()
+        batches = wire.settled_batches()
         np.testing.assert_array_equal(client.encode_document(texts[::-1]), expected[::-1])
-        assert wire.batches() == batches, "nothing ran"
+        assert wire.settled_batches() == batches, "nothing ran"
         wire.close()
         assert cache_hits(triton) == {"hits": 40, "misses": 41}
         assert client.encode_query(texts[0]).tobytes() != expected[0].tobytes()

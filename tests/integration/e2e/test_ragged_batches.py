@@ -23,13 +23,13 @@ def wire(either: Triton) -> Iterator[Wire]:
 
 def _queued_behind_a_long_text(wire: Wire, texts: list[np.ndarray]) -> tuple[list[np.ndarray], set[int]]:  # type: ignore[type-arg]
     """Send texts while the model is busy, so that Triton batches them; their rows and the new batch sizes."""
-    before = wire.batches()
+    before = wire.settled_batches()
     (long,) = random_texts([2048], seed=9)
     busy = [wire.send(long[None]) for _ in range(3)]
     rows = wire.embed(texts)
     for future in busy:
         future.result(60)
-    after = wire.batches()
+    after = wire.settled_batches()
     return rows, {size for size in after if after[size] > before.get(size, 0)}
 
 
@@ -87,7 +87,7 @@ def test_32_concurrent_clients_get_the_bits_of_a_text_alone(either: Triton, wire
     texts = ["x" * int(length) for length in random.integers(1, 300, 32)]
     with Client(url, concurrency=1) as one:
         alone = [one.encode_document(text) for text in texts]
-    before = wire.batches()
+    before = wire.settled_batches()
 
     def embed(seed: int) -> None:
         order = np.random.default_rng(seed).permutation(len(texts))
@@ -98,7 +98,7 @@ def test_32_concurrent_clients_get_the_bits_of_a_text_alone(either: Triton, wire
 
     with ThreadPoolExecutor(32) as pool:
         list(pool.map(embed, range(32)))
-    after = wire.batches()
+    after = wire.settled_batches()
     assert max(size for size in after if after[size] > before.get(size, 0)) > 4, "nothing was batched"
 
 

@@ -83,9 +83,9 @@ def test_ragged_requests_get_the_packed_models_vectors(padding_front: Wire, pack
 
 def test_texts_run_in_padded_batches(triton: Triton, padding_front: Wire) -> None:
     plan = Wire(triton.grpc_url, "qwen3_embedding_trt")
-    before = plan.batches()
+    before = plan.settled_batches()
     padding_front.embed([ids[None] for ids in random_texts([40, 41, 42, 43] * 16, seed=5)])
-    after = plan.batches()
+    after = plan.settled_batches()
     plan.close()
     assert max(size for size in after if after[size] > before.get(size, 0)) >= 4, "nothing was padded together"
 
@@ -141,14 +141,14 @@ def test_a_group_that_fails_takes_no_other_with_it(narrow: Triton) -> None:
     too_many, alone = random.integers(0, 256, (3, 5), dtype=np.int64), random.integers(0, 256, (1, 300), dtype=np.int64)
     expected = wire.embed([alone])[0]
     for _attempt in range(10):
-        before = wire.batches()
+        before = wire.settled_batches()
         busy = [wire.send(ids[None]) for ids in random_texts([2048] * 3, seed=9)]
         refused, fine = wire.send(too_many), wire.send(alone)
         with pytest.raises(InferenceServerException, match=r"qwen3_embedding_trt could not be called|failed.*batch"):
             refused.result(60)
         np.testing.assert_allclose(fine.result(60), expected, atol=TOLERANCE)
         _wait(busy)
-        after = wire.batches()
+        after = wire.settled_batches()
         if (
             max(size for size in after if after[size] > before.get(size, 0)) >= 4
         ):  # both were in one batch of the padding front

@@ -1,6 +1,5 @@
 """`/ready` means that an answer was seen, and seeing it costs next to nothing."""
 
-import time
 from pathlib import Path
 
 import httpx
@@ -11,7 +10,7 @@ from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings
 from support.gateway import running, wait_until
 from support.hosts import FINGERPRINT, replace_host
-from support.wire import Wire
+from support.wire import Wire, texts_of
 
 # Answers as it should until it is told to stop, by a file beside it; then with empty vectors.
 FAILING = f"""
@@ -35,20 +34,13 @@ class TritonPythonModel:
 """
 
 
-def batches(triton: Triton) -> int:
+def texts_done(triton: Triton) -> int:
+    """How many texts the server has embedded, once it has nothing to do."""
     wire = Wire(triton.grpc_url)
     try:
-        return sum(wire.batches().values())
+        return texts_of(wire.settled_batches())
     finally:
         wire.close()
-
-
-def settled(triton: Triton) -> int:
-    """The batches of a server that does nothing: it counts a batch a little after it has answered it."""
-    count = -1
-    while count != (count := batches(triton)):
-        time.sleep(0.2)
-    return count
 
 
 def test_a_model_that_answers_wrongly_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,9 +67,9 @@ def test_probes_do_not_hammer(gateway_triton: Triton, monkeypatch: pytest.Monkey
         running(Settings(triton=gateway_triton.grpc_url, readiness_s=0.001)) as gateway,
         httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http,
     ):
-        before = settled(gateway_triton)
+        before = texts_done(gateway_triton)
         assert [http.get("/ready").status_code for _ in range(30)] == [200] * 30
-        assert settled(gateway_triton) - before == 1, "one text for all the probes"
+        assert texts_done(gateway_triton) - before == 1, "one text for all the probes"
 
 
 def test_answers_to_requests_count(gateway_triton: Triton, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +79,6 @@ def test_answers_to_requests_count(gateway_triton: Triton, monkeypatch: pytest.M
         httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http,
     ):
         assert http.post("/v1/embeddings", json={"input": "a"}).status_code == 200
-        before = settled(gateway_triton)
+        before = texts_done(gateway_triton)
         assert http.get("/ready").status_code == 200
-        assert settled(gateway_triton) == before
+        assert texts_done(gateway_triton) == before

@@ -73,7 +73,7 @@ def test_triton_answers_all_that_it_accepted(repository: Path) -> None:
     with serving(repository) as (server, ports):
         wire = Wire(f"127.0.0.1:{ports['grpc']}", timeout_s=120)
         expected = wire.embed([IDS])[0]
-        before = wire.batches()
+        before = wire.settled_batches()
         futures = [wire.send(IDS) for _ in range(REQUESTS)]
         while wire.batches() == before:  # the first batch is done, the others wait in Triton's queue
             time.sleep(0.01)

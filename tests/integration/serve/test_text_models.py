@@ -187,7 +187,7 @@ def test_texts_of_many_callers_share_batches_and_a_bad_one_fails_alone(triton: T
     texts = [f"{'word ' * (1 + i % 40)}{i}" for i in range(200)]
     expected = client.encode_document(texts)
     wire = Wire(triton.grpc_url)
-    before = wire.batches()
+    before = wire.settled_batches()
 
     def embed(index: int) -> npt.NDArray[np.float32] | tuple[int, str]:
         if index % 10 == 3:
@@ -199,7 +199,7 @@ def test_texts_of_many_callers_share_batches_and_a_bad_one_fails_alone(triton: T
 
     with ThreadPoolExecutor(32) as pool:
         found = list(pool.map(embed, range(len(texts))))
-    after = wire.batches()
+    after = wire.settled_batches()
     wire.close()
     for index, answer in enumerate(found):
         if index % 10 == 3:
