@@ -9,7 +9,7 @@ with rows in the processor's memory. This module knows token ids and rows, and n
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,6 @@ Rows = npt.NDArray[np.float32]
 MIN_PREFIX = 8  # tokens; shorter prefixes save less time than they cost
 _MAX_BEGINNINGS = 64  # different beginnings of MIN_PREFIX tokens that are remembered ...
 _TEXTS_PER_BEGINNING = 32  # ... and the number of recent texts for each of them
-_BIG_ENDIAN = np.dtype(">i8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +38,29 @@ class Prefix:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    beginning: bytes
-    ids: Ids
-    start: int
+class _SortedTexts:
+    """Texts in the order of their bytes, in which the one that shares most with another is next to it.
+
+    So two are compared, where comparing all took as long as the rest of the host's work on a short text.
+    """
+
+    def __init__(self) -> None:
+        self._in_order: list[bytes] = []
+
+    def closest(self, ids: Ids) -> tuple[int, bytes]:
+        """Return how many first tokens a text shares with the one that shares most with it, and the bytes of that."""
+        text = ids.tobytes()
+        index = bisect_left(self._in_order, text)
+        neighbours = self._in_order[max(index - 1, 0) : index + 1]
+        return max(((common(_ids(other), ids), other) for other in neighbours), default=(0, b""))
+
+    def add(self, text: bytes) -> None:
+        """Add a text, also one that is there already."""
+        insort(self._in_order, text)
+
+    def remove(self, text: bytes) -> None:
+        """Remove one that was added."""
+        del self._in_order[bisect_left(self._in_order, text)]
 
 
 class _RecentTexts:
@@ -51,20 +68,15 @@ class _RecentTexts:
 
     def __init__(self) -> None:
         self._by_age: deque[bytes] = deque()
-        # In the order of their ids, in which the text that shares most with another is directly before or after it: so
-        # only two are compared, where comparing all took as long as the rest of the host's work on a short text.
-        self._in_order: list[bytes] = []
+        self._sorted = _SortedTexts()
 
     def add(self, ids: Ids) -> int:
         """Add a text, and return how many of its first tokens one of the others shares."""
-        text = ids.astype(_BIG_ENDIAN).tobytes()  # as bytes, these are in the same order as the ids
-        index = bisect_right(self._in_order, text)
-        neighbours = self._in_order[max(index - 1, 0) : index + 1]
-        shared = max((common(np.frombuffer(other, _BIG_ENDIAN), ids) for other in neighbours), default=0)
-        self._in_order.insert(index, text)
-        self._by_age.append(text)
+        shared, _ = self._sorted.closest(ids)
+        self._by_age.append(ids.tobytes())
+        self._sorted.add(self._by_age[-1])
         if len(self._by_age) > _TEXTS_PER_BEGINNING:
-            del self._in_order[bisect_left(self._in_order, self._by_age.popleft())]
+            self._sorted.remove(self._by_age.popleft())
         return shared
 
 
@@ -77,21 +89,16 @@ class PrefixIndex:
 
     def __init__(self, *, tokens: int) -> None:
         self.tokens = tokens
-        self._entries: list[_Entry] = []
+        self._starts: dict[bytes, int] = {}  # of the prefixes in the table: their first rows, by their ids
+        self._prefixes = _SortedTexts()
         self._next = 0  # the row to write next; after the last one comes the first again
         # Recent texts by their first tokens, least recent first.
         self._seen: OrderedDict[bytes, _RecentTexts] = OrderedDict()
 
     def longest(self, ids: Ids) -> Prefix:
         """Return the longest cached prefix of a text `[n]`. It never includes the text's last token."""
-        best = Prefix(0, 0)
-        beginning = _beginning(ids)
-        for entry in self._entries:
-            if entry.beginning == beginning:
-                length = _longer(best.length, entry.ids, ids[:-1])
-                if length > best.length:
-                    best = Prefix(entry.start, length)
-        return best
+        length, prefix = self._prefixes.closest(ids[:-1])
+        return Prefix(self._starts[prefix], length) if length >= MIN_PREFIX else Prefix(0, 0)
 
     def remember(self, ids: Ids) -> int:
         """Remember the beginning of a text.
@@ -102,7 +109,7 @@ class PrefixIndex:
         """
         if ids.size <= MIN_PREFIX:
             return 0
-        beginning = _beginning(ids)
+        beginning = ids[:MIN_PREFIX].tobytes()
         texts = self._seen.setdefault(beginning, _RecentTexts())
         self._seen.move_to_end(beginning)
         if len(self._seen) > _MAX_BEGINNINGS:
@@ -147,11 +154,19 @@ class PrefixIndex:
         """
         (start,) = self.starts([ids.size])
         self._next = start + ids.size
-        self._entries = [
-            entry for entry in self._entries if entry.start >= self._next or entry.start + entry.ids.size <= start
-        ]
-        self._entries.append(_Entry(_beginning(ids), ids.copy(), start))
+        for other, its_start in list(self._starts.items()):
+            if its_start < self._next and its_start + _ids(other).size > start:
+                self._remove(other)
+        prefix = ids.tobytes()
+        if prefix in self._starts:
+            self._remove(prefix)
+        self._starts[prefix] = start
+        self._prefixes.add(prefix)
         return start
+
+    def _remove(self, prefix: bytes) -> None:
+        del self._starts[prefix]
+        self._prefixes.remove(prefix)
 
 
 class PrefixCache(PrefixIndex):
@@ -191,15 +206,5 @@ def common(one: Ids, other: Ids) -> int:
     return first if differ[first] else shorter
 
 
-def _longer(length: int, one: Ids, other: Ids) -> int:
-    """Return the number of equal tokens at the start of two texts, or `length` if that is not less.
-
-    Many texts of a server have equally much in common. Then a look at one token tells that two have no more.
-    """
-    if length < one.size and length < other.size and one[length] == other[length]:
-        return max(length, common(one, other))
-    return length
-
-
-def _beginning(ids: Ids) -> bytes:
-    return ids[:MIN_PREFIX].tobytes()
+def _ids(text: bytes) -> Ids:
+    return np.frombuffer(text, np.int64)

@@ -66,6 +66,15 @@ def test_it_finds_the_recent_text_that_shares_most(sequence: list[Ids]) -> None:
         others.append(ids)
 
 
+@given(st.lists(texts.filter(lambda ids: ids.size >= MIN_PREFIX), max_size=12), texts)
+def test_it_finds_the_prefix_that_shares_most(stored: list[Ids], ids: Ids) -> None:
+    cache = PrefixCache(tokens=12 * 44, size=2)  # holds them all
+    for prefix in stored:
+        cache.store(prefix, rows_of(prefix))
+    longest = max((common(prefix, ids[:-1]) for prefix in stored), default=0)
+    assert cache.longest(ids).length == (longest if longest >= MIN_PREFIX else 0)
+
+
 def test_it_sees_what_texts_have_in_common() -> None:
     cache = PrefixCache(tokens=64, size=2)
     instruction = np.arange(20)
