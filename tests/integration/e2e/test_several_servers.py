@@ -135,7 +135,7 @@ def test_a_server_with_a_small_queue_does_not_slow_the_others(
             session = client.async_client._session
             spread = session.transport
             assert isinstance(spread, SpreadTransport)
-            windows = [server.window.limit for server in spread._servers]
+            windows = [server.window.limit for server in spread.servers.current]
             assert windows[0] == windows[2] == session._window.limit == 64
             assert windows[1] < 64
 

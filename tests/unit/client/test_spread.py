@@ -230,7 +230,7 @@ def test_the_config_is_not_awaited_from_a_server_that_is_silent(
         assert len(asked) == 1
         monkeypatch.setattr("qwen3_client.transports.spread._UNAVAILABLE_S", 0.0)
         servers[1].is_silent = False
-        spread._servers[1].left_out_until = 1e-9  # long ago
+        spread.servers.current[1].left_out_until = 1e-9  # long ago
         for _ in range(3):
             await infer(spread)
         before = len(asked)
@@ -257,7 +257,7 @@ def test_a_server_with_a_small_queue_does_not_slow_the_others(
                 await infer(spread)
 
         await asyncio.gather(*(one() for _ in range(3000)))
-        return [server.window.limit for server in spread._servers]
+        return [server.window.limit for server in spread.servers.current]
 
     limits = asyncio.run(send())
     assert limits[0] == limits[2] == 64
@@ -272,11 +272,11 @@ def test_a_request_that_waits_for_full_windows_ends_in_time(servers: list[Server
         spread = spread_over(servers[:2], concurrency=1)
         for server in servers[:2]:
             server.queue_size = 0  # so that nothing is taken
-        for one in spread._servers:
+        for one in spread.servers.current:
             await one.window.enter("bulk")
         with pytest.raises(ServerTimeoutError):
             await infer(spread, timeout_s=0.05)
-        for one, server in zip(spread._servers, servers, strict=False):
+        for one, server in zip(spread.servers.current, servers, strict=False):
             server.queue_size = None
             one.window.leave()
         await infer(spread)  # no permit was lost
@@ -385,7 +385,7 @@ NAME = Address(protocol="grpc", host="triton-headless", port=8001)
 
 
 def test_a_name_is_spread_over_its_addresses_and_looked_up_again(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qwen3_client.transports.spread._LOOK_UP_S", 0.0)
+    monkeypatch.setattr("qwen3_client.transports.servers._LOOK_UP_S", 0.0)
     opened = Opened()
 
     async def send() -> None:
@@ -414,7 +414,7 @@ def test_a_name_is_spread_over_its_addresses_and_looked_up_again(names: Names, m
 
 
 def test_a_server_that_left_the_name_finishes_its_requests(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qwen3_client.transports.spread._LOOK_UP_S", 0.0)
+    monkeypatch.setattr("qwen3_client.transports.servers._LOOK_UP_S", 0.0)
     opened = Opened()
 
     async def send() -> None:
@@ -445,7 +445,7 @@ def test_a_server_that_left_the_name_finishes_its_requests(names: Names, monkeyp
 def test_closing_waits_for_the_look_up_and_closes_what_it_was_closing(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qwen3_client.transports.spread._LOOK_UP_S", 0.0)
+    monkeypatch.setattr("qwen3_client.transports.servers._LOOK_UP_S", 0.0)
     opened = Opened()
 
     async def send() -> None:
@@ -477,7 +477,7 @@ def test_a_server_that_left_the_name_is_not_tried_any_more(
     names: Names, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     """It is closed by then. The other one is unavailable, or has another model; so the session tries again."""
-    monkeypatch.setattr("qwen3_client.transports.spread._LOOK_UP_S", 0.0)
+    monkeypatch.setattr("qwen3_client.transports.servers._LOOK_UP_S", 0.0)
     opened = Opened()
 
     async def send() -> None:
@@ -495,7 +495,8 @@ def test_a_server_that_left_the_name_is_not_tried_any_more(
             return FakeTransport(dimensions=8).configs["qwen3_embedding"]
 
         monkeypatch.setattr(stays, "model_config", model_config)
-        spread._next = 0
+        while spread.servers.in_order(None, None)[1].transport is not stays:  # now it is tried first
+            pass
         spread._fingerprints["qwen3_embedding"] = "0" * 64
         asked = asyncio.ensure_future(infer(spread))
         await reached.wait()
