@@ -137,9 +137,9 @@ def test_cached_answers_have_the_same_bits_and_texts_are_not_confused(repository
     uncomment(repository / CONFIG, CACHE)
     with Triton(repository, threads=1, arguments=[CACHE_ARGUMENT]) as triton, Client(triton.grpc_url) as client:
         np.testing.assert_array_equal(client.encode_document(texts), expected)
-        assert cache_hits(triton) == {"hits": 0, "misses": 41}, "the texts, and the first answer at the start"
         wire = Wire(triton.grpc_url)
         batches = wire.settled_batches()
+        assert cache_hits(triton) == {"hits": 0, "misses": 41}, "the texts, and the first answer at the start"
         np.testing.assert_array_equal(client.encode_document(texts[::-1]), expected[::-1])
         assert wire.settled_batches() == batches, "nothing ran"
         wire.close()

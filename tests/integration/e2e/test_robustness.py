@@ -271,16 +271,18 @@ def test_ten_thousand_texts_survive_a_restart(repository: Path, protocol: str) -
 
     texts = [f"text {i % 100}" for i in range(10_000)]
     rows: list[np.ndarray] = []  # type: ignore[type-arg]
-    first = serve()
+    first, second = serve(), serve()
+    restarting = threading.Thread(target=restart, args=(first, second))
     first.__enter__()
     try:
-        with Client(url) as client:
+        with Client(url, retry_s=240) as client:
             expected = client.encode_document(texts[:100])
             for row in client.encode_stream(texts):
                 rows.append(row)
                 if len(rows) == 2000:
                     kill(first)
-                    threading.Thread(target=restart, args=(first, second := serve())).start()
+                    restarting.start()
+        restarting.join()
     finally:
         first.__exit__(None, None, None)
         second.__exit__(None, None, None)
