@@ -212,7 +212,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
 
 
 def test_a_full_queue_ends_in_waiting(narrow: Triton, protocol: str) -> None:
-    texts = [f"{i} {LONG[: 50 * (i % 7)]}" for i in range(60)]
+    texts = [f"{i} {LONG[: 200 * (i % 7)]}" for i in range(60)]  # which take longer to embed than to send
     with Client(url_of(narrow, protocol), concurrency=1) as client:
         alone = client.encode_document(texts)
     with Client(url_of(narrow, protocol), concurrency=64) as client:
