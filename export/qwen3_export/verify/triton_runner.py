@@ -5,7 +5,8 @@ The only module of verify that imports tritonclient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -23,6 +24,10 @@ _CONTROL_TIMEOUT_S = 10.0
 _INFER_TIMEOUT_S = 600.0
 _ATTEMPTS = 3  # to make Triton run all texts of a batch at once
 _PLUGS = 2  # requests that keep the model busy while the texts of a batch gather in its queue
+
+# Triton counts a batch a moment after it has answered it.
+_POLL_S = 0.05
+_COUNTED_S = 10.0
 
 T = TypeVar("T")
 
@@ -62,11 +67,11 @@ class TritonRunner:
         longest = max(batch, key=len)
         best: Together | None = None
         for _ in range(_ATTEMPTS):
-            before = self._batches()
+            before = self._settled_batches()
             plugs = [self._send(longest) for _ in range(_PLUGS)]
             rows = self._wait([self._send(ids) for ids in batch])
             self._wait(plugs)
-            after = self._batches()
+            after = self._batches_once(_texts(before) + len(batch) + _PLUGS)
             batched = sum(size * (n - before.get(size, 0)) for size, n in after.items() if size > 1)
             shared = min(len(batch), max(0, batched))
             if best is None or shared > best.shared:
@@ -128,8 +133,24 @@ class TritonRunner:
         # A little longer than the time-out of the call itself, whose error has more details.
         return self._call(lambda: np.concatenate([future.result(_INFER_TIMEOUT_S + 10) for future in futures]))
 
+    def _settled_batches(self) -> dict[int, int]:
+        """Return how many batches of each size Triton has run, once it counts no more of them."""
+        deadline = time.monotonic() + _COUNTED_S
+        counts = [self._batches()]
+        while counts[-3:] != [counts[-1]] * 3 and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            counts.append(self._batches())
+        return counts[-1]
+
+    def _batches_once(self, texts: int) -> dict[int, int]:
+        """Return how many batches of each size Triton has run, once they hold a number of texts."""
+        deadline = time.monotonic() + _COUNTED_S
+        while _texts(counts := self._batches()) < texts and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        return counts
+
     def _batches(self) -> dict[int, int]:
-        """Return how many batches of each size Triton has run so far."""
+        """Return how many batches of each size Triton has counted so far."""
         statistics = self._call(
             lambda: self._client.get_inference_statistics(
                 self._model.name, as_json=True, client_timeout=_CONTROL_TIMEOUT_S
@@ -162,3 +183,7 @@ class TritonRunner:
                 f"{self._url} sent an answer that is not valid ({type(error).__name__}: {error}); is it Triton's gRPC "
                 "port?"
             ) from None
+
+
+def _texts(batches: Mapping[int, int]) -> int:
+    return sum(size * count for size, count in batches.items())

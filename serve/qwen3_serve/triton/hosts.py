@@ -39,7 +39,8 @@ class HostWatch:
     Args:
         triton: Process id of Triton.
         loaded: The hosts that loaded their models and their process ids, from `HostsAtStart`.
-        is_wanted: Returns whether Triton means to serve a host's version; False once Triton unloads it.
+        is_wanted: Returns whether Triton means to serve a host's version; False once Triton unloads it, None while it
+            does not say. It is asked again then.
         end: Terminates Triton.
     """
 
@@ -48,7 +49,7 @@ class HostWatch:
         triton: int,
         *,
         loaded: Mapping[Host, int],
-        is_wanted: Callable[[Host], bool],
+        is_wanted: Callable[[Host], bool | None],
         end: Callable[[], None],
     ) -> None:
         self._triton = triton
@@ -69,8 +70,9 @@ class HostWatch:
             now = hosts(self._triton)
             missed = {host: pid for host, pid in self._alive.items() if host not in now and not _has_ended(pid)}
             # A version that is reloaded has two hosts until the new one is ready, so it always has one.
-            gone = sorted(self._alive.keys() - now.keys() - missed.keys())
-            if gone := [host for host in gone if self._is_wanted(host)]:
+            ended = sorted(self._alive.keys() - now.keys() - missed.keys())
+            wanted = {host: self._is_wanted(host) for host in ended}
+            if gone := [host for host in ended if wanted[host]]:
                 names = ", ".join(f"{host.model}, version {host.version}," for host in gone)
                 print(  # noqa: T201 - for the operator
                     f"qwen3-triton serve: the process of {names} was killed (out of memory?)",
@@ -79,7 +81,8 @@ class HostWatch:
                 )
                 self._end()
                 return
-            self._alive = now | missed
+            unknown = {host: self._alive[host] for host in ended if wanted[host] is None}
+            self._alive = now | missed | unknown
 
 
 class HostsAtStart:

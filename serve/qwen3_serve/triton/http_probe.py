@@ -58,12 +58,12 @@ class HttpProbe:
         except (OSError, HTTPException, ValueError, KeyError):
             return False
 
-    def is_version_ready(self, model: str, version: str) -> bool:
-        """Return whether a version of a model is loaded; False if Triton does not answer."""
+    def is_version_ready(self, model: str, version: str) -> bool | None:
+        """Return whether a version of a model is loaded; None if Triton does not answer."""
         try:
             return self.get(f"/v2/models/{model}/versions/{version}/ready")[0] == HTTPStatus.OK
         except (OSError, HTTPException):
-            return False
+            return None
 
     def _exchange(
         self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = TIMEOUT_S

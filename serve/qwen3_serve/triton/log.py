@@ -6,9 +6,11 @@ import collections
 import re
 
 _LINES = 500
+_UNHEALTHY = " is not healthy"  # "Stub process 'm_0_0' is not healthy.": of a host that ended, Triton knows no more
 _NO_GPU = "failed to allocate pinned system memory"  # at every start without a GPU, and harmless
 # "E1121 20:15:02.123456 1234 model_lifecycle.cc:654] " before the message
 _PREFIX = re.compile(r"^[EWI]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")
+_NO_REASON = re.compile(r"failed to load '[^']*'\"?$")  # follows on the line with the reason
 _LOADED = re.compile(r"successfully loaded '(.+)'")
 
 
@@ -44,9 +46,17 @@ class Log:
         """Return whether a line contains a text."""
         return any(text in line for line in self.lines)
 
+    @property
+    def misses_a_host(self) -> bool:
+        """Whether Triton noticed that a host ended."""
+        return self.says(_UNHEALTHY)
+
     def failure(self) -> str | None:
-        """Return Triton's own reason for a failed start, without messages about missing GPUs; None if it has none."""
-        lines = self.lines
+        """Return Triton's own reason for a failed start; None if it has none.
+
+        Without messages about missing GPUs, and about hosts that ended, of which `host_output` says more.
+        """
+        lines = [line for line in self.lines if _UNHEALTHY not in line and not _NO_REASON.search(line)]
         reasons = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         if not reasons:
             reasons = [
@@ -58,7 +68,10 @@ class Log:
         """Return what the hosts wrote while they were loading, the lines that are not Triton's; None if nothing."""
         lines = self.lines
         first = next((i for i, line in enumerate(lines) if '] "loading: ' in line), len(lines))
-        return "\n  ".join(line.strip() for line in lines[first:] if line.strip() and not _PREFIX.match(line)) or None
+        end = next((i for i, line in enumerate(lines) if _UNHEALTHY in line), len(lines))  # Triton says more after it
+        return (
+            "\n  ".join(line.strip() for line in lines[first:end] if line.strip() and not _PREFIX.match(line)) or None
+        )
 
 
 def is_alarm(line: str) -> bool:

@@ -1,12 +1,15 @@
 """Ports to listen on, and the addresses under which a listening server is reached."""
 
 import argparse
+import contextlib
 import ipaddress
 import socket
+from pathlib import Path
 
 from ..errors import ServeError
 
 _LAST_PORT = 65535
+_LISTENS = "0A"  # TCP_LISTEN, as Linux writes it in /proc/<pid>/net/tcp
 
 
 def reachable(host: str) -> str:
@@ -51,6 +54,23 @@ def port_number(text: str) -> int:
     if not text.isdecimal() or int(text) > _LAST_PORT:
         raise argparse.ArgumentTypeError(f"there is no port {text}; ports are 1 to {_LAST_PORT}")
     return int(text)
+
+
+def listens(pid: int, port: int) -> bool:
+    """Return whether a process listens on a port itself, of any address; False if Linux does not tell."""
+    sockets, opened = set(), set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):  # the process has ended, or this machine has no IPv6
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                # "sl local_address rem_address st tx_queue:rx_queue tr:when retrnsmt uid timeout inode …"
+                row = line.split()
+                if row[1].endswith(f":{port:04X}") and row[3] == _LISTENS:
+                    sockets.add(f"socket:[{row[9]}]")
+    with contextlib.suppress(OSError):  # it has ended
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # it was closed meanwhile
+                opened.add(str(file.readlink()))
+    return not sockets.isdisjoint(opened)
 
 
 def choose_ports(host: str, wanted: dict[str, int | None]) -> dict[str, int]:

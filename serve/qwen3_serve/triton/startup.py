@@ -18,12 +18,13 @@ from .first_answer import check_first_answer, first_request
 from .hosts import Host, HostsAtStart
 from .http_probe import TIMEOUT_S, HttpProbe
 from .log import Log
-from .ports import PortLostError
+from .ports import PortLostError, listens
 
 POLL_S = 0.05
 
 _METRICS_START_S = 5.0
-_LAST_WORDS_S = 0.5  # that Triton gets to write its own reason after a host has ended
+_LAST_WORDS_S = 2.0  # that Triton gets to notice that a host has ended, and to write its own reason
+_END_S = 10.0  # that it then gets to end; its last line has the whole reason
 
 
 class Startup:
@@ -95,15 +96,29 @@ class Startup:
         """Raise if Triton, or a host, has ended."""
         if (code := self._process.poll()) is not None:
             self._join_log()
+            if self._log.misses_a_host:  # before this process noticed
+                raise self._failure(self._host_ended([]))
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise self._failure(f"it ended with {how}; its last log line: {self._log.last}")
         if (ended := self._hosts_at_start.ended()) is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_LAST_WORDS_S)
-                self._join_log()
-            whose = f"the process of {', '.join(ended)}" if ended else "a model's process"
-            reason = self._log.host_output() or "it wrote nothing (was it killed, out of memory?)"
-            raise self._failure(f"{whose} ended while it was loading: {reason}")
+            self._await_last_words()
+            raise self._failure(self._host_ended(ended))
+
+    def _host_ended(self, models: Sequence[str]) -> str:
+        whose = f"the process of {', '.join(models)}" if models else "a model's process"
+        reason = self._log.host_output() or "it wrote nothing (was it killed, out of memory?)"
+        return f"{whose} ended while it was loading: {reason}"
+
+    def _await_last_words(self) -> None:
+        """Wait until Triton has ended because a host has, or has not noticed it for a while."""
+        deadline = time.monotonic() + _LAST_WORDS_S
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if self._log.misses_a_host or self._log.failure() is not None:
+                break
+            time.sleep(POLL_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0 if self._log.failure() is None else _END_S)
+            self._join_log()
 
     def _failure(self, otherwise: str) -> ServeError:
         """Return the error for a failed start, with Triton's own reason if its log has one."""
@@ -138,8 +153,8 @@ class Startup:
     def _check_metrics(self) -> None:
         """Check that the metrics are served. They start last, and without their port Triton only logs an error."""
         deadline = time.monotonic() + _METRICS_START_S
-        while not self._log.says("Started Metrics Service") and time.monotonic() < deadline:
+        # Triton logs that they have started before it binds the port, and another server may answer there.
+        while not listens(self._process.pid, self._metrics_port) and time.monotonic() < deadline:
+            if self._log.says("failed to start Metrics service"):
+                raise PortLostError(f"Triton has no metrics: port {self._metrics_port} is already in use")
             time.sleep(POLL_S)
-        time.sleep(POLL_S)  # Triton logs this before it binds the port; a failure follows within milliseconds
-        if self._log.says("failed to start Metrics service"):
-            raise PortLostError(f"Triton has no metrics: port {self._metrics_port} is already in use")

@@ -99,9 +99,9 @@ def test_every_dtype_is_the_quantized_vector(dtype: Dtype, triton: Triton, tmp_p
 def test_kill_9_in_the_middle_loses_and_repeats_nothing(
     output: str, dtype: str, triton: Triton, tmp_path: Path
 ) -> None:
-    rows = 1500
+    rows = 3000  # many more than are under way, so that the command is far from its end when it is killed
     parquet.write_table(
-        pa.table({"text": [f"{number} {number % 7}" for number in range(rows)]}), tmp_path / "c.parquet"
+        pa.table({"text": [f"{number} " + "long " * (number % 20) for number in range(rows)]}), tmp_path / "c.parquet"
     )
     arguments = ["c.parquet", "--dtype", dtype, "--block-rows", "50", "--output", output]
     parts = tmp_path / f"{output}.parts"

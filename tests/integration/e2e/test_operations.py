@@ -6,7 +6,7 @@ import threading
 import time
 import urllib.request
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -18,13 +18,14 @@ from qwen3_export import export
 from qwen3_serve import ServeError, Triton
 from support.checkpoints import Shape, make_checkpoint
 from support.settings import change, uncomment
-from support.wire import Wire
+from support.wire import Wire, texts_of
 
 CONFIG = Path("qwen3_embedding") / "configs" / "embedded.pbtxt"
 ONE_LEVEL, TWO_LEVELS = "dynamic_batching { }", "# dynamic_batching {"
 CACHE = "# response_cache { enable: true }"
 CACHE_ARGUMENT = "--cache-config=local,size=16777216"
 
+BULK = 24  # requests with a long text
 LONG = np.append(np.full(1500, 97, np.int64), 256)
 
 
@@ -33,6 +34,13 @@ def repository(tmp_path: Path) -> Path:
     """A repository with the tiny embedding model, whose configuration a test may change."""
     export("tiny", repository=tmp_path)
     return tmp_path
+
+
+def metrics(triton: Triton) -> dict[str, float]:
+    """The metrics of a server with one model, by name."""
+    with urllib.request.urlopen(triton.metrics_url, timeout=30) as answer:  # noqa: S310
+        lines = answer.read().decode().splitlines()
+    return {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
 
 
 # -- warm-up ---------------------------------------------------------------------------------------------------
@@ -56,17 +64,27 @@ def test_a_warm_up_that_fails_is_no_readiness(repository: Path) -> None:
 # -- queue and priorities --------------------------------------------------------------------------------------
 
 
+def pending_requests(triton: Triton) -> int:
+    """How many requests wait in Triton's queue."""
+    return int(metrics(triton)["nv_inference_pending_request_count"])
+
+
 @contextmanager
-def busy_with_bulk(triton: Triton) -> Iterator[deque[int]]:
-    """A server with a long text at work and bulk in its queue; gives the numbers of the bulk that is done."""
-    done: deque[int] = deque()
+def busy_with_bulk(triton: Triton) -> Iterator[Callable[[], int]]:
+    """A server with a long text at work and the other bulk in its queue; gives what counts the texts done since.
+
+    Triton counts a text before it begins the next one.
+    """
     wire = Wire(triton.grpc_url)
-    futures = [wire.send(LONG[np.newaxis]) for _ in range(12)]
-    for number, future in enumerate(futures):
-        future.add_done_callback(lambda _, number=number: done.append(number))  # type: ignore[misc]
-    while not done:  # from now on the others wait in Triton
+    before = texts_of(wire.settled_batches())
+
+    def texts_done() -> int:
+        return texts_of(wire.batches()) - before
+
+    futures = [wire.send(LONG[np.newaxis]) for _ in range(BULK)]
+    while texts_done() + pending_requests(triton) < BULK - 1:  # what has not arrived yet could be overtaken
         time.sleep(0.001)
-    yield done
+    yield texts_done
     for future in futures:
         future.result(120)
     wire.close()
@@ -79,14 +97,14 @@ def test_levels_let_a_query_go_before_bulk_in_triton(repository: Path, protocol:
     change(repository / CONFIG, "max_batch_size: 32", "max_batch_size: 1")
     with Triton(repository, threads=1) as triton, Client(getattr(triton, protocol)) as client:
         alone = client.encode_tokens([[97, 256]])
-        with busy_with_bulk(triton) as done:
+        with busy_with_bulk(triton) as texts_done:
             # Its text is short: only what is at work already can end before it.
             np.testing.assert_array_equal(client.encode_tokens([[97, 256]], priority="interactive"), alone)
-            before = len(done)
+            before = texts_done()
             np.testing.assert_array_equal(client.encode_tokens([[97, 256]], priority="bulk"), alone)
-            after = len(done)
-    assert before < 8, "it waited behind bulk"
-    assert after >= 11, "bulk overtook bulk"  # the last one's callback may come a moment later
+            after = texts_done()
+    assert before < 2 / 3 * BULK, "it waited behind bulk"
+    assert after > BULK, "bulk overtook bulk"  # the bulk before it, and the query
 
 
 @pytest.mark.parametrize("protocol", ["grpc_url", "http_url"])
@@ -94,9 +112,9 @@ def test_a_server_without_levels_takes_priorities_as_equal(repository: Path, pro
     change(repository / CONFIG, "max_batch_size: 32", "max_batch_size: 1")
     with Triton(repository, threads=1) as triton, Client(getattr(triton, protocol)) as client:
         client.encode_tokens([[97, 256]])
-        with busy_with_bulk(triton) as done:
+        with busy_with_bulk(triton) as texts_done:
             client.encode_tokens([[97, 256]], priority="interactive")
-            assert len(done) >= 11  # the last one's callback may come a moment later
+            assert texts_done() >= BULK
 
 
 def test_a_full_queue_and_a_long_wait_are_overload(repository: Path) -> None:
@@ -123,10 +141,7 @@ def test_a_full_queue_and_a_long_wait_are_overload(repository: Path) -> None:
 
 
 def cache_hits(triton: Triton) -> dict[str, float]:
-    with urllib.request.urlopen(triton.metrics_url, timeout=30) as answer:  # noqa: S310
-        lines = answer.read().decode().splitlines()
-    values = {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("nv_cache_num")}
-    return {kind: values[f"nv_cache_num_{kind}_per_model"] for kind in ("hits", "misses")}
+    return {kind: metrics(triton)[f"nv_cache_num_{kind}_per_model"] for kind in ("hits", "misses")}
 
 
 def test_cached_answers_have_the_same_bits_and_texts_are_not_confused(repository: Path) -> None:
@@ -137,9 +152,9 @@ def test_cached_answers_have_the_same_bits_and_texts_are_not_confused(repository
     uncomment(repository / CONFIG, CACHE)
     with Triton(repository, threads=1, arguments=[CACHE_ARGUMENT]) as triton, Client(triton.grpc_url) as client:
         np.testing.assert_array_equal(client.encode_document(texts), expected)
-        assert cache_hits(triton) == {"hits": 0, "misses": 41}, "the texts, and the first answer at the start"
         wire = Wire(triton.grpc_url)
         batches = wire.settled_batches()
+        assert cache_hits(triton) == {"hits": 0, "misses": 41}, "the texts, and the first answer at the start"
         np.testing.assert_array_equal(client.encode_document(texts[::-1]), expected[::-1])
         assert wire.settled_batches() == batches, "nothing ran"
         wire.close()

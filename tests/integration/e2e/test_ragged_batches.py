@@ -96,10 +96,14 @@ def test_32_concurrent_clients_get_the_bits_of_a_text_alone(either: Triton, wire
         for row, i in zip(rows, order, strict=True):
             np.testing.assert_array_equal(row, alone[i])
 
-    with ThreadPoolExecutor(32) as pool:
-        list(pool.map(embed, range(32)))
-    after = wire.settled_batches()
-    assert max(size for size in after if after[size] > before.get(size, 0)) > 4, "nothing was batched"
+    for _attempt in range(10):  # requests may trickle in on a busy machine
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(embed, range(32)))
+        after = wire.settled_batches()
+        largest = max(size for size in after if after[size] > before.get(size, 0))
+        if largest > 4:
+            break
+    assert largest > 4, "nothing was batched"
 
 
 def test_queries_with_one_instruction_get_the_bits_of_the_graph_alone(triton: Triton, repository: Path) -> None:

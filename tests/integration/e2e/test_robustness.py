@@ -212,7 +212,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
 
 
 def test_a_full_queue_ends_in_waiting(narrow: Triton, protocol: str) -> None:
-    texts = [f"{i} {LONG[: 50 * (i % 7)]}" for i in range(60)]
+    texts = [f"{i} {LONG[: 200 * (i % 7)]}" for i in range(60)]  # which take longer to embed than to send
     with Client(url_of(narrow, protocol), concurrency=1) as client:
         alone = client.encode_document(texts)
     with Client(url_of(narrow, protocol), concurrency=64) as client:
@@ -271,16 +271,18 @@ def test_ten_thousand_texts_survive_a_restart(repository: Path, protocol: str) -
 
     texts = [f"text {i % 100}" for i in range(10_000)]
     rows: list[np.ndarray] = []  # type: ignore[type-arg]
-    first = serve()
+    first, second = serve(), serve()
+    restarting = threading.Thread(target=restart, args=(first, second))
     first.__enter__()
     try:
-        with Client(url) as client:
+        with Client(url, retry_s=240) as client:
             expected = client.encode_document(texts[:100])
             for row in client.encode_stream(texts):
                 rows.append(row)
                 if len(rows) == 2000:
                     kill(first)
-                    threading.Thread(target=restart, args=(first, second := serve())).start()
+                    restarting.start()
+        restarting.join()
     finally:
         first.__exit__(None, None, None)
         second.__exit__(None, None, None)

@@ -53,15 +53,26 @@ def requests(triton: Triton) -> int:
         return int(json.load(answer)["model_stats"][0]["inference_stats"]["success"]["count"])
 
 
+def assert_shares(client: Client, tritons: list[Triton]) -> None:
+    """Every server gets at least half as many requests as any other, in one of a few rounds.
+
+    The faster one gets more, and on a busy machine one may hardly run for as long as a round takes.
+    """
+    shares: list[list[int]] = []
+    while not shares or min(shares[-1]) < max(shares[-1]) / 2:
+        assert len(shares) < 10, shares
+        before = [requests(triton) for triton in tritons]
+        client.encode_document(TEXTS)
+        shares.append([requests(triton) - count for triton, count in zip(tritons, before, strict=True)])
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_every_server_gets_its_share_of_the_requests(tritons: list[Triton], protocol: str) -> None:
     with Client(url_of(tritons[:1], protocol)) as one:
         expected = one.encode_document(TEXTS)
-    before = [requests(triton) for triton in tritons]
     with Client(url_of(tritons, protocol)) as client:
         np.testing.assert_array_equal(client.encode_document(TEXTS), expected)
-    answered = [requests(triton) - count for triton, count in zip(tritons, before, strict=True)]
-    assert min(answered) >= max(answered) / 2, answered  # the faster one gets more
+        assert_shares(client, tritons)
 
 
 class Name:
@@ -99,10 +110,8 @@ def test_the_addresses_of_a_name_are_spread_over_and_new_ones_are_found(
         second = start("127.0.0.2", **ports)
         port = ports["http_port" if scheme == "http://" else "grpc_port"]
         with Client(f"{scheme}triton-headless:{port}") as client:
-            before = [requests(first), requests(second)]
             expected = client.encode_document(TEXTS)
-            answered = [requests(triton) - count for triton, count in zip((first, second), before, strict=True)]
-            assert min(answered) >= max(answered) / 2, answered  # the faster one gets more
+            assert_shares(client, [first, second])
             third = start("127.0.0.3", **ports)
             at_start = requests(third)
             while requests(third) < at_start + len(TEXTS):  # the name is looked up every few seconds

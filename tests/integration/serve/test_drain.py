@@ -21,7 +21,8 @@ from qwen3_export import export
 from support.wire import Wire
 
 TOKENS = 400
-REQUESTS = 96  # some batches
+REQUESTS = 192  # some batches
+TEXTS = 64  # of a request to the gateway; some batches too
 IDS = np.append(np.full(TOKENS - 1, 97, np.int64), 256)[np.newaxis]
 
 
@@ -96,8 +97,9 @@ def test_triton_answers_all_that_it_accepted(repository: Path) -> None:
 
 
 def post(port: int) -> tuple[int, int]:
+    """Send texts to the gateway; the status of the response, and how many vectors it has."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    body = json.dumps({"model": "qwen3_embedding", "input": ["a" * (TOKENS - 1)] * 4})
+    body = json.dumps({"model": "qwen3_embedding", "input": ["a" * (TOKENS - 1)] * TEXTS})
     connection.request("POST", "/v1/embeddings", body, {"Content-Type": "application/json", "Connection": "close"})
     answer = connection.getresponse()
     vectors = json.loads(answer.read()).get("data", [])
@@ -105,16 +107,27 @@ def post(port: int) -> tuple[int, int]:
     return answer.status, len(vectors)
 
 
+def pending_texts(port: int) -> int:
+    """How many texts the gateway has accepted and not yet answered."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection.request("GET", "/metrics", headers={"Connection": "close"})
+    metrics = connection.getresponse().read().decode()
+    connection.close()
+    (line,) = [line for line in metrics.splitlines() if line.startswith("qwen3_gateway_pending_items ")]
+    return int(float(line.split()[1]))
+
+
 def test_the_gateway_answers_before_triton_stops(repository: Path) -> None:
     with serving(repository, "--gateway") as (server, ports), ThreadPoolExecutor(8) as pool:
-        assert post(ports["gateway"]) == (200, 4)
+        assert post(ports["gateway"]) == (200, TEXTS)
         answers: list[Future[tuple[int, int]]] = [pool.submit(post, ports["gateway"]) for _ in range(8)]
-        while not any(answer.done() for answer in answers):
-            time.sleep(0.01)
+        while TEXTS * sum(answer.done() for answer in answers) + pending_texts(ports["gateway"]) < TEXTS * 8:
+            time.sleep(0.01)  # what has not arrived yet would be refused, as it should be
+        assert not all(answer.done() for answer in answers)
         server.send_signal(signal.SIGTERM)
         while is_ready(ports["gateway"], "/ready"):
             time.sleep(0.01)
-        assert [answer.result(120) for answer in answers] == [(200, 4)] * 8
+        assert [answer.result(120) for answer in answers] == [(200, TEXTS)] * 8
         with pytest.raises(ConnectionRefusedError):
             post(ports["gateway"])
         assert server.wait(120) == 0
@@ -145,6 +158,7 @@ def test_nothing_is_accepted_that_would_be_lost(repository: Path) -> None:
         for i in range(60):
             futures.append(wire.send(IDS))
             if i == 20:
+                wire.batches()  # answered on the same connection, so the requests before it have arrived
                 server.send_signal(signal.SIGTERM)
             time.sleep(0.01)
         refusals = [str(error) for future in futures if (error := future.exception(120)) is not None]

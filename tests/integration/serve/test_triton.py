@@ -18,6 +18,8 @@ from qwen3_export import export
 from qwen3_serve import ServeError, Triton
 from qwen3_serve.triton.runtime import find_runtime
 
+END_S = 120  # in which a command ends, also on a busy machine
+
 
 class Version(NamedTuple):
     """As `sys.version_info`."""
@@ -209,7 +211,7 @@ def test_serve_says_what_runs_and_stops_on_a_signal(repository: Path, number: si
             assert text in shown
         family = _family(server.pid)
         server.send_signal(number)
-        _, errors = server.communicate(timeout=30)
+        _, errors = server.communicate(timeout=END_S)
     assert server.returncode == 0
     assert "Stopped." in errors
     assert "warning" not in errors
@@ -221,7 +223,7 @@ def test_serve_warns_if_other_machines_can_reach_triton(repository: Path) -> Non
     with _serve(repository, "--host=0.0.0.0", "--threads=1") as server:
         _until_ready(server)
         server.send_signal(signal.SIGTERM)
-        _, errors = server.communicate(timeout=30)
+        _, errors = server.communicate(timeout=END_S)
     (warning,) = [line for line in errors.splitlines() if "warning" in line]
     assert "on 0.0.0.0" in warning
     assert "--gateway --gateway-host 0.0.0.0" in warning
@@ -234,10 +236,10 @@ def test_serve_passes_arguments_on(repository: Path) -> None:
         (triton,) = psutil.Process(server.pid).children()
         assert triton.cmdline()[-2:] == ["--cache-config=local,size=1048576", "--log-verbose=1"]
         server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=30)
+        server.communicate(timeout=END_S)
     assert server.returncode == 0
     with _serve(repository, "model_repository") as server:
-        _, errors = server.communicate(timeout=30)
+        _, errors = server.communicate(timeout=END_S)
     assert server.returncode == 2
     assert "no argument model_repository" in errors
 
@@ -247,7 +249,7 @@ def test_serve_ends_when_triton_does(repository: Path) -> None:
         _until_ready(server)
         (triton,) = psutil.Process(server.pid).children()
         triton.kill()
-        _, errors = server.communicate(timeout=30)
+        _, errors = server.communicate(timeout=END_S)
     assert server.returncode == 1
     assert "ended by itself" in errors
 
@@ -257,7 +259,7 @@ def test_triton_ends_when_serve_is_killed(repository: Path) -> None:
         _until_ready(server)
         family = _family(server.pid)
         server.kill()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + END_S
     while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family):
         assert time.monotonic() < deadline, "Triton outlived the command that started it"
         time.sleep(0.1)
@@ -269,7 +271,7 @@ def test_serve_fails_with_one_line(repository: Path, tmp_path: Path) -> None:
         (repository, ["--tritonserver=/nonexistent"], "no program"),
     ):
         with _serve(folder, *options) as server:
-            output, errors = server.communicate(timeout=30)
+            output, errors = server.communicate(timeout=END_S)
         assert server.returncode == 1
         assert output == ""
         assert expected in errors.splitlines()[-1]
