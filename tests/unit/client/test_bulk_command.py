@@ -382,12 +382,12 @@ ONE_BLOCK = ["c.parquet", "--text-column", "text", "--id-column", "id", "--outpu
 
 @contextmanager
 def stop_after(requests: int, stop: type[BaseException], transport: SlowTransport) -> Iterator[None]:
-    """Stops the process, as Ctrl-C or an error would, instead of giving so many answers.
+    """Stops the process, as Ctrl-C or an error would, once so many texts are answered and, of more than one, some kept.
 
-    Unless it is the first answer, the texts of a call have been kept by then. None is given while the block lasts.
+    The others are answered slowly then.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
-    main, answered = threading.main_thread().ident, itertools.count(1)
+    main, answered, stops = threading.main_thread().ident, itertools.count(1), itertools.count()
     some_are_kept, is_over, keep = threading.Event(), threading.Event(), UnfinishedBlocks.keep
 
     def keep_and_tell(self: UnfinishedBlocks, *args: Any) -> None:  # noqa: ANN401
@@ -395,14 +395,13 @@ def stop_after(requests: int, stop: type[BaseException], transport: SlowTranspor
         some_are_kept.set()
 
     def answer(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        number = next(answered)
-        if number == requests:
-            assert requests == 1 or some_are_kept.wait(120)
-            if stop is not KeyboardInterrupt:
-                raise InferenceError("out of memory")
-            signal.pthread_kill(main or 0, signal.SIGINT)
-        if number >= requests:
-            is_over.wait(120)
+        # If no call is finished yet, this answer may be the one that finishes it.
+        if next(answered) >= requests and (requests == 1 or some_are_kept.wait(0.5)):
+            if next(stops) == 0:
+                if stop is not KeyboardInterrupt:
+                    raise InferenceError("out of memory")
+                signal.pthread_kill(main or 0, signal.SIGINT)
+            is_over.wait(0.5)  # not for longer: closing may wait for work that needs one of these threads
         return vector_of(input_ids)
 
     transport.answer = answer
