@@ -20,6 +20,7 @@ from qwen3_export import export
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings, create_app
 from qwen3_serve.gateway.workers import HTTP
+from support.wire import Wire, texts_of
 
 DIMENSIONS = 64
 MAX_TOKENS = 2048
@@ -83,6 +84,15 @@ def standing_still(triton: Triton) -> Iterator[None]:
             process.resume()
 
 
+def texts_done(triton: Triton) -> int:
+    """How many texts the server has embedded, once it has nothing to do."""
+    wire = Wire(triton.grpc_url)
+    try:
+        return texts_of(wire.settled_batches())
+    finally:
+        wire.close()
+
+
 @contextlib.contextmanager
 def command(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Runs the command on a port that was free, and ends it with the block; gives its process and the port."""
@@ -130,7 +140,7 @@ def is_listening(port: int) -> bool:
 
 def wait_until(condition: Callable[[], bool], *, what: str) -> None:
     """Waits for something that must come true."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)

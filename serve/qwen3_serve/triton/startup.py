@@ -139,7 +139,8 @@ class Startup:
         """Send a request until its queue takes it: clients that waited for the server may have filled the queue."""
         deadline = time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
-            status, body = self._probe.post(path, request, timeout_s=left_s)
+            # A last request that is cut short by the deadline would hide that the queue refuses.
+            status, body = self._probe.post(path, request, timeout_s=max(left_s, TIMEOUT_S))
             if status != HTTPStatus.SERVICE_UNAVAILABLE:
                 return status, body
             self._check_processes()

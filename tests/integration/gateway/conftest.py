@@ -11,6 +11,14 @@ from qwen3_serve.gateway import Settings
 from support.gateway import Gateway, export_as_8b, running
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _patient_probes() -> Iterator[None]:
+    """Gateways in this process give a Triton more than two seconds to report that it is ready: it may share a core."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qwen3_serve.gateway.readiness._TIMEOUT_S", 60.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def gateway_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with an embedding model and a reranker."""

@@ -15,7 +15,7 @@ from support.gateway import failure_text, running
 @pytest.fixture(scope="module")
 def locked(gateway_triton: Triton) -> Iterator[httpx.Client]:
     settings = Settings(triton=gateway_triton.grpc_url, api_keys=("first-key", "second-key"))
-    with running(settings) as gateway, httpx.Client(base_url=gateway.url, trust_env=False) as http:
+    with running(settings) as gateway, httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http:
         yield http
 
 

@@ -24,11 +24,14 @@ class Tokenizing:
     Attributes:
         characters: number of characters that were given to the tokenizer, each text as far as it may be needed.
         running: number of batches that are being tokenized.
+        goes_on: cleared to hold each batch before it is tokenized.
     """
 
     def __init__(self) -> None:
         self.characters = 0
         self.running = 0
+        self.goes_on = threading.Event()
+        self.goes_on.set()
         self.lock = threading.Lock()
 
 
@@ -41,6 +44,7 @@ def tokenizing(monkeypatch: pytest.MonkeyPatch) -> Tokenizing:
             found.characters += sum(map(len, texts))
             found.running += 1
         try:
+            assert found.goes_on.wait(120)
             return encode(self, texts, **options)
         finally:
             with found.lock:
@@ -81,12 +85,14 @@ def test_work_ends_when_its_clients_leave_and_its_share_is_freed_then(
         assert http.post("/embed", json={"inputs": "warm"}).status_code == 200
         host, port = gateway.url.removeprefix("http://").split(":")
         tokenizing.characters = 0
+        tokenizing.goes_on.clear()
         clients = [socket.create_connection((host, int(port))) for _ in range(6)]
         for client in clients:
             client.sendall(b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         wait_until(lambda: tokenizing.running > 0, what="nothing is tokenized")
         for client in clients:
             client.close()
+        tokenizing.goes_on.set()
         assert http.post("/embed", json={"inputs": "next"}).status_code == 200
         wait_until(lambda: gateway.in_progress == (0, 0), what="the work goes on without the clients")
         assert tokenizing.running == 0, "what is freed has ended"

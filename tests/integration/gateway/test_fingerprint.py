@@ -53,7 +53,7 @@ def test_the_clients_of_the_apis_can_read_it(gateway: Gateway, http: httpx.Clien
         created = client.embeddings.create(model="qwen3_embedding", input="a")
         assert (created.model_extra or {})["system_fingerprint"] == fingerprint
     assert InferenceClient(gateway.url).feature_extraction("a").shape == (1, 64)
-    with httpx.Client() as http_client:
+    with httpx.Client(timeout=60) as http_client:
         ranker = cohere.ClientV2(base_url=gateway.url, api_key="any", httpx_client=http_client)
         reranked = ranker.with_raw_response.rerank(model="qwen3_reranker", query="q", documents=["a"])
     assert reranked.headers[HEADER] == direct.reranker_info().fingerprint

@@ -10,7 +10,7 @@ import numpy as np
 from qwen3_client import Client
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings
-from support.gateway import Gateway, running, standing_still, wait_until
+from support.gateway import Gateway, running, standing_still, texts_done, wait_until
 
 
 def test_concurrent_requests_see_only_their_own_data(gateway: Gateway, direct: Client) -> None:
@@ -42,8 +42,8 @@ def test_concurrent_requests_see_only_their_own_data(gateway: Gateway, direct: C
 
 def test_a_client_that_leaves_takes_its_work_with_it(gateway_triton: Triton) -> None:
     with running(Settings(triton=gateway_triton.grpc_url, concurrency=4)) as gateway:
-        httpx.post(f"{gateway.url}/embed", json={"inputs": "warm"}, trust_env=False)
-        before = executed(gateway_triton)
+        httpx.post(f"{gateway.url}/embed", json={"inputs": "warm"}, trust_env=False, timeout=60)
+        before = texts_done(gateway_triton)
         texts = ["x" * length for length in range(1, 201)]  # each in a request of its own
         body = json.dumps({"input": texts}).encode()
         host, port = gateway.url.removeprefix("http://").split(":")
@@ -54,14 +54,11 @@ def test_a_client_that_leaves_takes_its_work_with_it(gateway_triton: Triton) -> 
                 )
                 wait_until(lambda: gateway.in_progress[1] > 0, what="the request is not accepted")
             wait_until(lambda: gateway.in_progress == (0, 0), what="the work goes on without the client")
-        text = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
-        assert 'qwen3_gateway_requests_total{method="POST",route="/v1/embeddings",status="499"} 1.0' in text
-        assert httpx.post(f"{gateway.url}/embed", json={"inputs": "next"}, trust_env=False).status_code == 200
+        counted = 'qwen3_gateway_requests_total{method="POST",route="/v1/embeddings",status="499"} 1.0'
+        metrics = f"{gateway.url}/metrics"
+        wait_until(lambda: counted in httpx.get(metrics, trust_env=False, timeout=60).text, what="it is not counted")
+        assert (
+            httpx.post(f"{gateway.url}/embed", json={"inputs": "next"}, trust_env=False, timeout=60).status_code == 200
+        )
         # What was on its way to Triton when the client left may still be run, and the next request is.
-        assert executed(gateway_triton) - before <= 4 + 1
-
-
-def executed(triton: Triton) -> int:
-    """How many texts the embedding model has run."""
-    stats = httpx.get(f"{triton.http_url}/v2/models/qwen3_embedding/stats", trust_env=False).json()
-    return int(stats["model_stats"][0]["inference_count"])
+        assert texts_done(gateway_triton) - before <= 4 + 1

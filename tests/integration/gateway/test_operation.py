@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings, create_app
 from qwen3_serve.gateway.settings import SettingsError
-from support.gateway import running
+from support.gateway import running, wait_until
 
 TEXT = "a text that no log may hold"
 
@@ -23,7 +23,7 @@ def fresh(gateway_triton: Triton) -> Iterator[httpx.Client]:
     """A gateway that has counted nothing yet."""
     with (
         running(Settings(triton=gateway_triton.grpc_url)) as gateway,
-        httpx.Client(base_url=gateway.url, trust_env=False) as http,
+        httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http,
     ):
         yield http
 
@@ -58,12 +58,16 @@ def test_metrics_count_what_happened(fresh: httpx.Client) -> None:
 def test_the_access_log_tells_of_requests_and_not_of_texts(
     http: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def logged() -> list[str]:
+        return [r.message for r in caplog.records if r.name == "qwen3_serve.gateway.access"]
+
     with caplog.at_level(logging.INFO):
         http.post("/v1/embeddings", json={"input": [TEXT, TEXT]}, headers={"x-request-id": "mine-1"})
         http.post("/v1/embeddings", json={"input": TEXT, "dimensions": 1})
         http.post("/v1/rerank", json={"query": TEXT, "documents": {TEXT: TEXT}})
         http.get(f"/{TEXT}?{TEXT}", headers={"authorization": f"Bearer {TEXT}"})
-    lines = [json.loads(r.message) for r in caplog.records if r.name == "qwen3_serve.gateway.access"]
+        wait_until(lambda: len(logged()) >= 4, what="a request is not logged")  # each is just after its response
+    lines = [json.loads(line) for line in logged()]
     assert [(line["method"], line["route"], line["status"], line["items"]) for line in lines] == [
         ("POST", "/v1/embeddings", 200, 2),
         ("POST", "/v1/embeddings", 400, 0),
@@ -136,6 +140,7 @@ def test_a_configured_gateway_sends_traces(gateway_triton: Triton, monkeypatch: 
                 json={"input": TEXT},
                 headers={"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"},
                 trust_env=False,
+                timeout=60,
             )
         collector.shutdown()
         thread.join()

@@ -8,9 +8,8 @@ from qwen3_client import Client
 from qwen3_export import export
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings
-from support.gateway import running, wait_until
+from support.gateway import running, texts_done, wait_until
 from support.hosts import FINGERPRINT, replace_host
-from support.wire import Wire, texts_of
 
 # Answers as it should until it is told to stop, by a file beside it; then with empty vectors.
 FAILING = f"""
@@ -32,15 +31,6 @@ class TritonPythonModel:
             for row in rows
         ]
 """
-
-
-def texts_done(triton: Triton) -> int:
-    """How many texts the server has embedded, once it has nothing to do."""
-    wire = Wire(triton.grpc_url)
-    try:
-        return texts_of(wire.settled_batches())
-    finally:
-        wire.close()
 
 
 def test_a_model_that_answers_wrongly_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def test_absence_is_said_and_recovered_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", REQUESTS)
 def test_no_embedding_model(gateway_triton: Triton, path: str) -> None:
     settings = Settings(triton=gateway_triton.grpc_url, model="nonesuch")
-    with running(settings) as gateway, httpx.Client(base_url=gateway.url, trust_env=False) as http:
+    with running(settings) as gateway, httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http:
         answer = http.post(path, json=REQUESTS[path])
         assert answer.status_code == (424 if path == "/embed" else 404)
         assert "no embedding model here" in failure_text(path, answer.json())
@@ -62,8 +62,9 @@ def test_no_embedding_model(gateway_triton: Triton, path: str) -> None:
 
 def test_a_triton_that_does_not_answer_is_not_waited_for_forever(gateway_triton: Triton) -> None:
     settings = Settings(triton=gateway_triton.grpc_url, timeout_s=0.5)
-    with running(settings) as gateway, httpx.Client(base_url=gateway.url, trust_env=False) as http:
-        assert http.post("/embed", json={"inputs": "warm"}).status_code == 200
+    with running(settings) as gateway, httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as http:
+        # The first request loads the tokenizer too, for which half a second may be too little.
+        wait_until(lambda: http.post("/embed", json={"inputs": "warm"}).is_success, what="Triton does not answer")
         with standing_still(gateway_triton):
             for path, body in REQUESTS.items():
                 answer = http.post(path, json=body)

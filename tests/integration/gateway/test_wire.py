@@ -69,7 +69,7 @@ def test_the_command_ignores_it_too(gateway_triton: Triton) -> None:
         request = JAVA.format(path="/v1/embeddings", length=f"Content-Length: {len(content)}\r\n", host="x").encode()
         ((status, answer),) = exchange(f"http://127.0.0.1:{port}", request + content)
         process.terminate()
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=60)
     assert log == "", "a request that is answered needs no warning"
     assert (status, len(json.loads(answer)["data"])) == (200, 2)
 

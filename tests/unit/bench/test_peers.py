@@ -303,20 +303,30 @@ def test_padding_leads_each_text_to_its_own_row() -> None:
     assert (rows[:, 0] / rows[:, 1]).round(3).tolist() == [1, 4, 6, 10]
 
 
-def test_a_queue_takes_what_has_arrived_and_no_more() -> None:
+def test_a_queue_takes_what_has_arrived_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        now = 5.0
+
+        def perf_counter(self) -> float:
+            return self.now
+
+        def sleep(self, seconds: float) -> None:
+            self.now += seconds
+
     class Recording(Local):
         def __init__(self) -> None:
             self.batches: list[int] = []
 
         def embed(self, texts: object, *, width: int) -> Vectors:  # noqa: ARG002
             self.batches.append(len(texts))  # type: ignore[arg-type]
+            clock.sleep(0.125)
             return np.ones((1, 1), np.float32)
 
-    engine = Recording()
-    latencies = engine.arrivals([0, 0, 0, 0.3], [WorkerText("", [1])] * 4, width=2)
+    clock, engine = Clock(), Recording()
+    monkeypatch.setattr("bench.peers.workers.protocol.time", clock)
+    latencies = engine.arrivals([0, 0, 0, 0.5], [WorkerText("", [1])] * 4, width=2)
     assert engine.batches == [2, 1, 1]
-    assert len(latencies) == 4
-    assert min(latencies) >= 0
+    assert latencies == [0.125, 0.125, 0.25, 0.125]
 
 
 def test_the_real_engine_speaks_the_protocol(tmp_path: Path) -> None:

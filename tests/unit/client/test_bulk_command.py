@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from pyarrow import parquet
 from qwen3_client import Client, InferenceError
 from qwen3_client.bulk import output as output_module
 from qwen3_client.bulk.description import read_description
+from qwen3_client.bulk.unfinished import UnfinishedBlocks
 from qwen3_client.cli.subcommands import parse, run
 from qwen3_client.quantization import DTYPES, Calibration, Dtype, quantize
 from unit.client.conftest import vector_of
@@ -377,24 +380,37 @@ def test_embedding_a_finished_corpus_again_replaces_its_vectors(capsys: pytest.C
 ONE_BLOCK = ["c.parquet", "--text-column", "text", "--id-column", "id", "--output", "v.parquet"]  # all in one block
 
 
-def stop_after(requests: int, stop: type[BaseException], transport: SlowTransport) -> None:
-    """Stops the process, as Ctrl-C or an error would, once so many texts are answered."""
+@contextmanager
+def stop_after(requests: int, stop: type[BaseException], transport: SlowTransport) -> Iterator[None]:
+    """Stops the process, as Ctrl-C or an error would, once so many texts are answered and, of more than one, some kept.
+
+    The others are answered slowly then.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
-    main, answered = threading.main_thread().ident, itertools.count(1)
-    held = threading.Event()
+    main, answered, stops = threading.main_thread().ident, itertools.count(1), itertools.count()
+    some_are_kept, is_over, keep = threading.Event(), threading.Event(), UnfinishedBlocks.keep
+
+    def keep_and_tell(self: UnfinishedBlocks, *args: Any) -> None:  # noqa: ANN401
+        keep(self, *args)
+        some_are_kept.set()
 
     def answer(input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        number = next(answered)
-        if number >= requests:
-            held.wait(0.2)  # what was answered before is noticed by then
-        if number == requests:
-            if stop is not KeyboardInterrupt:
-                raise InferenceError("out of memory")
-            signal.pthread_kill(main or 0, signal.SIGINT)
-            held.wait(0.2)
+        # If no call is finished yet, this answer may be the one that finishes it.
+        if next(answered) >= requests and (requests == 1 or some_are_kept.wait(0.5)):
+            if next(stops) == 0:
+                if stop is not KeyboardInterrupt:
+                    raise InferenceError("out of memory")
+                signal.pthread_kill(main or 0, signal.SIGINT)
+            is_over.wait(0.5)  # not for longer: closing may wait for work that needs one of these threads
         return vector_of(input_ids)
 
     transport.answer = answer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UnfinishedBlocks, "keep", keep_and_tell)
+        try:
+            yield
+        finally:
+            is_over.set()
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, InferenceError])
@@ -407,9 +423,9 @@ def test_a_stop_in_a_block_keeps_what_is_finished_and_the_output_is_the_same(
     capsys.readouterr()
     kept, stops = 0, 0
     while True:
-        stop_after(150, stop, transport)
         before = transport.count
-        status = embed(*ONE_BLOCK)
+        with stop_after(150, stop, transport):
+            status = embed(*ONE_BLOCK)
         said = capsys.readouterr().err
         assert (f"resuming: the vectors of {kept} rows" in said) == (kept > 0)
         if status == 0:
@@ -431,8 +447,8 @@ def test_a_stop_in_a_block_keeps_what_is_finished_and_the_output_is_the_same(
 def test_ctrl_c_before_anything_is_finished_leaves_nothing(
     here: Path, transport: SlowTransport, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stop_after(1, KeyboardInterrupt, transport)
-    assert embed(*ONE_BLOCK) == 130
+    with stop_after(1, KeyboardInterrupt, transport):
+        assert embed(*ONE_BLOCK) == 130
     assert names(here) == []
     assert capsys.readouterr().err == "qwen3-triton embed: interrupted\n"
 

@@ -184,10 +184,10 @@ def test_a_machine_that_is_down_is_unavailable_before_the_time_is_over(
 def test_a_silent_peer_times_out(protocol: str) -> None:
     with peer(None) as port:
         started = time.monotonic()
-        with pytest.raises(ServerTimeoutError, match=r"within 0\.3 s"):
+        with pytest.raises(ServerTimeoutError, match=r"within 1 s"):
             ask(
                 f"{protocol}://127.0.0.1:{port}",
-                lambda t: t.infer("m", IDS, outputs=["embedding"], priority="bulk", timeout_s=0.3),
+                lambda t: t.infer("m", IDS, outputs=["embedding"], priority="bulk", timeout_s=1),
             )
         assert time.monotonic() - started < 10
 
