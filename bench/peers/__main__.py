@@ -10,6 +10,7 @@
 Figures are published by kind of processor: docs/benchmarks/avx2.json, amx.json and so on. A run replaces those of its
 own kind; docs/benchmarks.md shows all kinds side by side. Rounds go on until the figures are steady or --minutes are
 over. A sample during which others took more than 5% of the cores' time does not count, so run nothing else meanwhile.
+Nor does one before or after which the cores ran at less than 90% of their full speed, as virtual ones do at times.
 
 The weights are random, of the 0.6B shape, and the vocabulary is the genuine one. So speed and memory are as with the
 published weights; what the vectors mean is not tested. Everything is kept in build/bench: the checkpoint, exports and
@@ -35,7 +36,7 @@ from bench.peers.contenders import CONTENDERS, ENVIRONMENTS, QUICK, Folders
 from bench.peers.plots import plot
 from bench.peers.published import kind_of, load_all, publish
 from bench.peers.report import page, write_document
-from bench.peers.results import FOREIGN_LIMIT, Results
+from bench.peers.results import CORE_SPEED_LIMIT, FOREIGN_LIMIT, Results
 from bench.peers.rounds import Bench, Plan
 from bench.peers.workloads import WORKLOADS, Writer
 
@@ -65,12 +66,13 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{file} is of another version of this program ({error}); run make bench", file=sys.stderr)
             return 1
     else:
-        foreign_limit = 1.0 if options.command == "quick" else FOREIGN_LIMIT
+        quick = options.command == "quick"
         results = Results(
             kind=kind_of(instruction_sets()),
             machine=_machine(),
             load_average=os.getloadavg()[0],
-            foreign_limit=foreign_limit,
+            foreign_limit=1.0 if quick else FOREIGN_LIMIT,
+            core_speed_limit=0.0 if quick else CORE_SPEED_LIMIT,
         )
         print(f"{results.kind}; load average {results.load_average:.2f}", flush=True)
         try:

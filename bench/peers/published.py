@@ -234,7 +234,8 @@ def _conditions(results: Results) -> dict[str, str]:
     thrown = len(results.samples) - len(kept)
     if results.foreign_limit == FOREIGN_LIMIT:
         told["samples thrown away"] = (
-            f"{thrown} of {len(results.samples)}, because others took more than {results.foreign_limit:.0%}"
+            f"{thrown} of {len(results.samples)}, because others took more than {results.foreign_limit:.0%} or the "
+            f"cores ran at less than {results.core_speed_limit:.0%} of their full speed"
         )
     else:
         told["samples thrown away"] = "none, whatever others took"

@@ -1,7 +1,8 @@
 """The results of one run as `results.json` holds them, and their statistics.
 
 Every list may be incomplete, because a run can be interrupted at any time. A sample during which others took more than
-`foreign_limit` of the cores' time is kept in the file, but counts in no figure. Knows nothing about processes.
+`foreign_limit` of the cores' time, or before or after which the cores had less than `core_speed_limit` of their full
+speed, is kept in the file, but counts in no figure. Knows nothing about processes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from bench.peers.workloads import WORKLOADS
 
 FOREIGN_LIMIT = 0.05  # share of the cores' time that others may take while a sample is taken
+CORE_SPEED_LIMIT = 0.9  # share of their full speed that the cores must have before and after a sample
 STEADY = 0.05  # a figure is steady if the middle half of its rounds differs by at most this share of the median
 
 _ALONE = {workload.name for workload in WORKLOADS if workload.alone}
@@ -37,6 +39,7 @@ class Sample:
         processor_s: Processor time of the contender's process tree for all groups, in seconds.
         peak_memory: Largest memory of the process tree so far, in bytes.
         foreign: Share of the cores' time that other processes and other virtual machines took meanwhile.
+        core_speed: Speed of the cores before or after it, whichever was less, as `CoreSpeed` measures it.
     """
 
     round: int
@@ -48,6 +51,7 @@ class Sample:
     processor_s: float
     peak_memory: int
     foreign: float
+    core_speed: float
 
     @property
     def speed(self) -> float:
@@ -68,6 +72,7 @@ class Arrivals:
         rate: Texts per second.
         latencies: Seconds from each text's arrival to its vector.
         foreign: As in a sample.
+        core_speed: As in a sample.
     """
 
     contender: str
@@ -76,6 +81,7 @@ class Arrivals:
     rate: float
     latencies: list[float]
     foreign: float
+    core_speed: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,8 @@ class Results:
         machine: Processor, cores, memory, date.
         load_average: The machine's load average of the last minute, before the run.
         foreign_limit: The share of the cores' time that others may take during a sample that counts.
+        core_speed_limit: The share of `full_core_speed` that the cores must have before and after one.
+        full_core_speed: The highest speed of the cores in this run.
         rounds: How many rounds were begun.
         reference: The contender with whose vectors the others are compared.
         versions: The versions of each contender's libraries.
@@ -119,6 +127,8 @@ class Results:
     machine: dict[str, str] = field(default_factory=dict)
     load_average: float = 0.0
     foreign_limit: float = FOREIGN_LIMIT
+    core_speed_limit: float = CORE_SPEED_LIMIT
+    full_core_speed: float = 0.0
     rounds: int = 0
     reference: str = ""
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -145,8 +155,8 @@ class Results:
         partial.replace(path)
 
     def counts(self, taken: Sample | Arrivals) -> bool:
-        """Whether something was measured while others took little of the cores' time."""
-        return taken.foreign <= self.foreign_limit
+        """Whether something was measured while others took little of the cores' time, and did not slow them down."""
+        return taken.foreign <= self.foreign_limit and taken.core_speed >= self.core_speed_limit * self.full_core_speed
 
     def figure(self, contender: str, workload: str, width: int | None = None) -> Spread | None:
         """Return what is published of a contender on a workload, for a width or for the largest one.

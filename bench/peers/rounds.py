@@ -1,9 +1,9 @@
 """The measurement: rounds in which every contender has a turn.
 
 In each turn a new process is started, loads the model, warms up, is timed, and ends. So contenders share neither memory
-nor caches. A sample during which other processes took too much of the cores' time is taken again at once, a few times.
-Rounds go on until all figures are steady or the time is over. If a contender fails, that is noted and the others
-continue. Results are saved after every turn.
+nor caches. A sample during which other processes took too much of the cores' time, or before or after which the cores
+were slow, is taken again, a few times. Rounds go on until all figures are steady or the time is over. If a contender
+fails, that is noted and the others continue. Results are saved after every turn.
 """
 
 from __future__ import annotations
@@ -18,16 +18,27 @@ from typing import Any, TypeVar
 
 from bench.peers.checkpoint import SHAPE
 from bench.peers.contenders import Contender, Environment, Folders
+from bench.peers.core_speed import CoreSpeed
 from bench.peers.environments import EnvironmentFailedError, python_of
 from bench.peers.process import Worker, WorkerFailedError, own_python
-from bench.peers.results import FOREIGN_LIMIT, Arrivals, Results, Sample, arrival_times, machine_of, smallest_cosine
+from bench.peers.results import (
+    CORE_SPEED_LIMIT,
+    FOREIGN_LIMIT,
+    Arrivals,
+    Results,
+    Sample,
+    arrival_times,
+    machine_of,
+    smallest_cosine,
+)
 from bench.peers.workers.usage import Watch
 from bench.peers.workloads import PROBE, Text, Workload, Writer
 
 _SHARES = (0.3, 0.6, 0.8, 0.95)  # rates of random arrivals, as shares of a contender's capacity
 _ONE_LONG_TEXT_S = 180.0  # time-out for workloads that are measured apart
 _PASSES = 2  # how often those are measured
-_ATTEMPTS = 3  # how often a sample is taken until others take little of the cores' time
+_ATTEMPTS = 5  # how often a sample is taken until it counts
+_FULL_SPEED_S = 20.0  # seconds for which a sample waits until the cores have their full speed
 _REFERENCE = ("sentence-transformers-fp32", "qwen3-triton-fp32")  # the first of them that runs
 # The contenders that are tested with random arrivals, besides the best OpenVINO.
 _QUEUE = ("qwen3-triton-int8-served", "sentence-transformers-bf16")
@@ -93,6 +104,7 @@ class Bench:
         self._pythons: dict[str, Path] = {}
         self._reference: list[list[float]] = []
         self._turns_s: dict[str, list[float]] = {}
+        self._cores = CoreSpeed(plan.threads)
 
     def run(self, contenders_for_reference: Sequence[Contender]) -> None:
         """Run everything, from creating environments to the test with random arrivals."""
@@ -168,19 +180,22 @@ class Bench:
         raise WorkerFailedError(f"no reference: none of {', '.join(_REFERENCE)} could run; see the messages above")
 
     def _ceilings(self) -> dict[str, float | str]:
-        """Measure the ceilings; empty if that failed, or if others took too much of the cores' time each time."""
+        """Measure the ceilings; empty if that failed, or if others took too much of the cores each time."""
         numbers = [str(self._plan.threads), *(str(SHAPE[key]) for key in _SHAPE_KEYS)]
         command = [str(own_python()), "-m", "bench.peers.workers.ceilings", *numbers]
         for _ in range(_ATTEMPTS):
+            before = self._cores.wait(self._results.core_speed_limit, at_most_s=_FULL_SPEED_S)
             watch = Watch()
             done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
             if done.returncode:
                 print(f"no ceilings: {done.stderr.strip().splitlines()[-1]}", flush=True)
                 return {}
-            if watch.foreign() <= self._results.foreign_limit:
+            foreign, after = watch.foreign(), self._cores.measure_after_work()
+            is_fast = min(before, after) >= self._results.core_speed_limit * self._cores.full
+            if is_fast and foreign <= self._results.foreign_limit:
                 found: dict[str, float | str] = json.loads(done.stdout)
                 return found
-        print("no ceilings in this round: others took too much of the cores' time", flush=True)
+        print("no ceilings in this round: others took too much of the cores", flush=True)
         return {}
 
     # -- one turn --------------------------------------------------------------------------------------------
@@ -202,7 +217,7 @@ class Bench:
                     workload_name = workload.name
                     for width in self._widths_of(contender, workload, widths):
                         sample = self._sample(contender, worker, workload, width, number)
-                        told.append(_in_words(workload, sample, show_width=contender.clients))
+                        told.append(self._in_words(workload, sample, show_width=contender.clients))
         except (EnvironmentFailedError, WorkerFailedError) as error:
             self._not_run(f"{contender.name}/{workload_name}" if workload_name else contender.name, error)
             told.append(f"{workload_name} failed: {error}")
@@ -211,7 +226,7 @@ class Bench:
     def _sample(self, contender: Contender, worker: Worker, workload: Workload, width: int, number: int) -> Sample:
         """Take a sample, up to a few times until it counts; keeps all, and returns the last."""
 
-        def take() -> Sample:
+        def take(before: float) -> Sample:
             measured = self._measure(worker, workload, width)
             return Sample(
                 number,
@@ -223,18 +238,25 @@ class Bench:
                 measured["processor_s"],
                 measured["peak_memory"],
                 measured["foreign"],
+                self._core_speed(before),
             )
 
         taken = self._until_it_counts(take)
         self._results.samples += taken
         return taken[-1]
 
-    def _until_it_counts(self, take: Callable[[], _Taken]) -> list[_Taken]:
-        """Measure something until others took little of the cores' time meanwhile, a few times at most."""
+    def _until_it_counts(self, take: Callable[[float], _Taken]) -> list[_Taken]:
+        """Measure something until it counts, a few times at most; `take` gets the speed of the cores before it."""
         taken: list[_Taken] = []
         while len(taken) < _ATTEMPTS and not (taken and self._results.counts(taken[-1])):
-            taken.append(take())
+            taken.append(take(self._cores.wait(self._results.core_speed_limit, at_most_s=_FULL_SPEED_S)))
         return taken
+
+    def _core_speed(self, before: float) -> float:
+        """Return the speed of the cores before or after a sample, whichever is less."""
+        after = self._cores.measure_after_work()
+        self._results.full_core_speed = self._cores.full
+        return min(before, after)
 
     def _expected_s(self, contender: Contender) -> float:
         """Estimate the seconds of the longest text, which has four times the tokens of the next one."""
@@ -320,7 +342,10 @@ class Bench:
                 self._not_run(f"{contender.name}/{workload.name}", error)
                 continue
             self._results.save(self._file)
-            print(f"pass {number + 1}: {contender.label}: {_in_words(workload, sample, show_width=False)}", flush=True)
+            print(
+                f"pass {number + 1}: {contender.label}: {self._in_words(workload, sample, show_width=False)}",
+                flush=True,
+            )
 
     def _arrivals(self, contenders: Sequence[Contender]) -> None:
         """Test contenders with texts that arrive at random times, at rising shares of each one's capacity."""
@@ -350,11 +375,20 @@ class Bench:
             arriving = self._write(workload, [workload.lengths[i % len(workload.lengths)] for i in range(count)])
 
             def take(
-                share: float = share, at_s: Sequence[float] = at_s, arriving: Sequence[Text] = arriving
+                before: float,
+                share: float = share,
+                at_s: Sequence[float] = at_s,
+                arriving: Sequence[Text] = arriving,
             ) -> Arrivals:
                 found = worker.arrivals(at_s, arriving, width=width, timeout_s=10 * at_s[-1] + 120)
                 return Arrivals(
-                    contender.name, workload.name, share, share * capacity, found["latencies"], found["foreign"]
+                    contender.name,
+                    workload.name,
+                    share,
+                    share * capacity,
+                    found["latencies"],
+                    found["foreign"],
+                    self._core_speed(before),
                 )
 
             taken = self._until_it_counts(take)
@@ -399,9 +433,10 @@ class Bench:
         mean = sum(taken) / len(taken)
         return sum(self._turns_s.get(contender.name, [mean])[-1] for contender in rest)
 
-
-def _in_words(workload: Workload, sample: Sample, *, show_width: bool) -> str:
-    name = f"{workload.name} x{sample.width}" if show_width else workload.name
-    figure = f"{1e3 / sample.speed:.0f} ms" if workload.alone else f"{sample.speed:.0f} tok/s"
-    others = f" (others took {sample.foreign:.0%})" if sample.foreign > FOREIGN_LIMIT else ""
-    return f"{name} {figure}{others}"
+    def _in_words(self, workload: Workload, sample: Sample, *, show_width: bool) -> str:
+        name = f"{workload.name} x{sample.width}" if show_width else workload.name
+        figure = f"{1e3 / sample.speed:.0f} ms" if workload.alone else f"{sample.speed:.0f} tok/s"
+        others = f" (others took {sample.foreign:.0%})" if sample.foreign > FOREIGN_LIMIT else ""
+        share = sample.core_speed / self._cores.full
+        slow = f" (cores at {share:.0%} of their full speed)" if share < CORE_SPEED_LIMIT else ""
+        return f"{name} {figure}{others}{slow}"

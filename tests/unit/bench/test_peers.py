@@ -38,7 +38,7 @@ def results() -> Results:
     """Two rounds, recorded by hand: int8 served is three times as fast as sentence-transformers bf16."""
 
     def sample(number: int, contender: str, workload: str, width: int, tokens: int, seconds: list[float]) -> Sample:
-        return Sample(number, contender, workload, width, tokens, seconds, 2 * sum(seconds), 2**30, 0.01)
+        return Sample(number, contender, workload, width, tokens, seconds, 2 * sum(seconds), 2**30, 0.01, 1.0)
 
     recorded = Results(kind="avx2", machine={"processor": "some processor", "cores": "2"}, rounds=2, load_average=0.25)
     for number, slower in enumerate((1.0, 1.25)):
@@ -55,7 +55,7 @@ def results() -> Results:
         {"int8 onnxruntime": 1000.0, "int8 torch": "RuntimeError: a | b"},
         {"int8 onnxruntime": 1048.0},
     ]
-    recorded.arrivals = [Arrivals("qwen3-triton-int8-served", "short", 0.3, 6.0, [0.05] * 9 + [0.5], 0.01)]
+    recorded.arrivals = [Arrivals("qwen3-triton-int8-served", "short", 0.3, 6.0, [0.05] * 9 + [0.5], 0.01, 1.0)]
     recorded.versions = {"sentence-transformers-bf16": {"torch": "2.13.0"}}
     recorded.load_s = {"sentence-transformers-bf16": 3.25}
     recorded.cosines = {"sentence-transformers-bf16": 0.5}
@@ -160,6 +160,18 @@ def test_samples_under_foreign_load_count_nowhere(results: Results) -> None:
     assert not publish(results).figures
 
 
+def test_samples_on_slow_cores_count_nowhere(results: Results) -> None:
+    results.full_core_speed = 1.0
+    quiet = publish(results)
+    slow = [replace(sample, core_speed=0.89, seconds=[2 * s for s in sample.seconds]) for sample in results.samples]
+    results.samples += slow
+    disturbed = publish(results)
+    assert (disturbed.figures, disturbed.ratios) == (quiet.figures, quiet.ratios)
+    assert disturbed.conditions["samples thrown away"].startswith(f"{len(slow)} of {2 * len(slow)}, because")
+    results.core_speed_limit = 0.0  # as for `quick`
+    assert publish(results).figures != quiet.figures
+
+
 def test_rounds_end_once_figures_are_steady(results: Results) -> None:
     assert results.unsteady() == (4, 7), "all of the mixed texts, which differ by a quarter"
     steady = [sample for sample in results.samples if sample.workload != "mixed"]
@@ -206,7 +218,10 @@ def test_the_page_says_what_was_measured_and_what_was_not(results: Results) -> N
     lines = page([publish(results)]).splitlines()
     assert "| processor | some processor |" in lines
     assert "| load average before the run | 0.25 |" in lines
-    assert "| samples thrown away | 0 of 14, because others took more than 5% |" in lines
+    assert (
+        "| samples thrown away | 0 of 14, because others took more than 5% or the cores ran at less than 90% of their "
+        "full speed |"
+    ) in lines
     assert "| mixed | 3.00 (3.00 to 3.00), sentence-transformers bf16 |" in lines
     assert any(line.startswith("| qwen3-triton int8, in process | 522 (464 to 580) |") for line in lines)
     assert "| int8 | torch | RuntimeError: a \\| b |" in lines
