@@ -10,7 +10,7 @@
 Figures are published by kind of processor: docs/benchmarks/avx2.json, amx.json and so on. A run replaces those of its
 own kind; docs/benchmarks.md shows all kinds side by side. Rounds go on until the figures are steady or --minutes are
 over. A sample during which others took more than 5% of the cores' time does not count, so run nothing else meanwhile.
-Nor does one before or after which the cores ran at less than 90% of their full speed, as virtual ones do at times.
+Nor does one before or after which int8 products were slower than 90% of the fastest, as on virtual cores at times.
 
 The weights are random, of the 0.6B shape, and the vocabulary is the genuine one. So speed and memory are as with the
 published weights; what the vectors mean is not tested. Everything is kept in build/bench: the checkpoint, exports and

@@ -13,18 +13,13 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from onnx import NodeProto, TensorProto, helper
-from qwen3_export.cpu import open_session
+
+from bench.peers.products import Shape, onnxruntime_fp32, onnxruntime_int8, values
 
 _ROWS = (256, 512)
 _REPEATS = 4
-
-Shape = tuple[int, int]
 
 
 def main(
@@ -41,9 +36,9 @@ def main(
     ways: dict[str, Callable[[Shape, int], Callable[[], object]]] = {
         "fp32 numpy": _numpy,
         "fp32 torch": lambda shape, rows: _torch(shape, rows, torch.float32),
-        "fp32 onnxruntime": lambda shape, rows: _ort_fp32(shape, rows, threads),
+        "fp32 onnxruntime": lambda shape, rows: onnxruntime_fp32(shape, rows, threads),
         "bf16 torch": lambda shape, rows: _torch(shape, rows, torch.bfloat16),
-        "int8 onnxruntime": lambda shape, rows: _ort_int8(shape, rows, threads),
+        "int8 onnxruntime": lambda shape, rows: onnxruntime_int8(shape, rows, threads),
         "int8 torch": _torch_int8,
     }
     found: dict[str, float | str] = {}
@@ -69,19 +64,15 @@ def _layer_s(products: list[Callable[[], object]]) -> float:
     return total
 
 
-def _values(shape: Shape) -> npt.NDArray[np.float32]:
-    return np.random.default_rng(0).standard_normal(shape, np.float32)
-
-
 def _numpy(shape: Shape, rows: int) -> Callable[[], object]:
-    left, right = _values((rows, shape[0])), _values(shape)
+    left, right = values((rows, shape[0])), values(shape)
     return lambda: left @ right
 
 
 def _torch(shape: Shape, rows: int, dtype: torch.dtype) -> Callable[[], object]:
     """Product in a linear layer as models have it, with weights `[out, in]`."""
-    left = torch.from_numpy(_values((rows, shape[0]))).to(dtype)
-    right = torch.from_numpy(_values((shape[1], shape[0]))).to(dtype)
+    left = torch.from_numpy(values((rows, shape[0]))).to(dtype)
+    right = torch.from_numpy(values((shape[1], shape[0]))).to(dtype)
     return torch.inference_mode()(lambda: torch.nn.functional.linear(left, right))
 
 
@@ -96,44 +87,6 @@ def _torch_int8(shape: Shape, rows: int) -> Callable[[], object]:
             left, 0.01, 128, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
     )
-
-
-def _ort_fp32(shape: Shape, rows: int, threads: int) -> Callable[[], object]:
-    weight = helper.make_tensor("weight", TensorProto.FLOAT, shape, _values(shape).tobytes(), raw=True)
-    node = helper.make_node("MatMul", ["left", "weight"], ["out"])
-    return _ort(node, [weight], TensorProto.FLOAT, _values((rows, shape[0])), threads)
-
-
-def _ort_int8(shape: Shape, rows: int, threads: int) -> Callable[[], object]:
-    """Product as in int8 exports: uint8 activations, int8 weights, one scale per channel."""
-    random = np.random.default_rng(0)
-    weight = random.integers(-127, 128, shape, dtype=np.int8)
-    left = random.integers(0, 256, (rows, shape[0]), dtype=np.uint8)
-    constants = [
-        helper.make_tensor("weight", TensorProto.INT8, shape, weight.tobytes(), raw=True),
-        helper.make_tensor("one", TensorProto.FLOAT, (), [1.0]),
-        helper.make_tensor("scales", TensorProto.FLOAT, (shape[1],), [0.01] * shape[1]),
-        helper.make_tensor("middle", TensorProto.UINT8, (), [128]),
-    ]
-    inputs = ["left", "weight", "one", "scales", "middle"]
-    node = helper.make_node("MatMulIntegerToFloat", inputs, ["out"], domain="com.microsoft")
-    return _ort(node, constants, TensorProto.UINT8, left, threads)
-
-
-def _ort(
-    node: NodeProto, constants: list[TensorProto], kind: int, left: npt.NDArray[Any], threads: int
-) -> Callable[[], object]:
-    graph = helper.make_graph(
-        [node],
-        "product",
-        [helper.make_tensor_value_info("left", kind, [None, left.shape[1]])],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
-        constants,
-    )
-    domains = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=domains, ir_version=10).SerializeToString()
-    session = open_session(model, threads=threads)
-    return lambda: session.run(None, {"left": left})
 
 
 if __name__ == "__main__":
