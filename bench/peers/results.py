@@ -109,7 +109,7 @@ class Results:
         load_average: The machine's load average of the last minute, before the run.
         foreign_limit: The share of the cores' time that others may take during a sample that counts.
         core_speed_limit: The share of `full_core_speed` that the cores must have before and after one.
-        full_core_speed: The highest speed of the cores in this run.
+        full_core_speed: The highest speed of the cores that was ever measured on this machine.
         rounds: How many rounds were begun.
         reference: The contender with whose vectors the others are compared.
         versions: The versions of each contender's libraries.

@@ -104,7 +104,9 @@ class Bench:
         self._pythons: dict[str, Path] = {}
         self._reference: list[list[float]] = []
         self._turns_s: dict[str, list[float]] = {}
-        self._cores = CoreSpeed(plan.threads)
+        self._cores = CoreSpeed(
+            plan.threads, file=folders.work / "core-speed.json", machine=machine_of(results.machine)
+        )
 
     def run(self, contenders_for_reference: Sequence[Contender]) -> None:
         """Run everything, from creating environments to the test with random arrivals."""
