@@ -29,10 +29,9 @@ import numpy.typing as npt
 import tritonclient.grpc
 from qwen3_client import Client
 from qwen3_export import export
-from qwen3_export.model_directory.triton_config import read_config
 from qwen3_serve import Triton
-from qwen3_serve.host.packed_engine import PackedEngine, Settings
 
+from bench.peers.workers.embedded import open_engine
 from bench.peers.workloads import WORKLOADS
 
 _MODEL = "qwen3_embedding"
@@ -123,9 +122,7 @@ def _print_load(workload: str, width: int, samples: Sequence[tuple[float, float,
 
 def queries(triton: Triton, directory: Path) -> None:
     """Print the medians of one query through gRPC and in process."""
-    config = read_config(directory / "configs" / "embedded.pbtxt")
-    parameters = {key: value.string_value for key, value in config.parameters.items()}
-    engine = PackedEngine(directory / "1" / "model.onnx", Settings.from_parameters(parameters), threads=1)
+    engine = open_engine(directory, threads=1)
     random = np.random.default_rng(0)
     with Client(triton.grpc_url) as client:
         vocabulary = client.info().vocabulary

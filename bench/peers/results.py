@@ -156,7 +156,11 @@ class Results:
 
     def counts(self, taken: Sample | Arrivals) -> bool:
         """Whether something was measured while others took little of the cores' time, and did not slow them down."""
-        return taken.foreign <= self.foreign_limit and taken.core_speed >= self.core_speed_limit * self.full_core_speed
+        return self.is_undisturbed(foreign=taken.foreign, core_speed=taken.core_speed)
+
+    def is_undisturbed(self, *, foreign: float, core_speed: float) -> bool:
+        """Whether others took little of the cores' time, and did not slow them down; both as in a sample."""
+        return foreign <= self.foreign_limit and core_speed >= self.core_speed_limit * self.full_core_speed
 
     def figure(self, contender: str, workload: str, width: int | None = None) -> Spread | None:
         """Return what is published of a contender on a workload, for a width or for the largest one.

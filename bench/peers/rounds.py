@@ -186,15 +186,14 @@ class Bench:
         numbers = [str(self._plan.threads), *(str(SHAPE[key]) for key in _SHAPE_KEYS)]
         command = [str(own_python()), "-m", "bench.peers.workers.ceilings", *numbers]
         for _ in range(_ATTEMPTS):
-            before = self._cores.wait(self._results.core_speed_limit, at_most_s=_FULL_SPEED_S)
+            before = self._full_speed()
             watch = Watch()
             done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
             if done.returncode:
                 print(f"no ceilings: {done.stderr.strip().splitlines()[-1]}", flush=True)
                 return {}
-            foreign, after = watch.foreign(), self._cores.measure_after_work()
-            is_fast = min(before, after) >= self._results.core_speed_limit * self._cores.full
-            if is_fast and foreign <= self._results.foreign_limit:
+            foreign = watch.foreign()
+            if self._results.is_undisturbed(foreign=foreign, core_speed=self._core_speed(before)):
                 found: dict[str, float | str] = json.loads(done.stdout)
                 return found
         print("no ceilings in this round: others took too much of the cores", flush=True)
@@ -251,8 +250,12 @@ class Bench:
         """Measure something until it counts, a few times at most; `take` gets the speed of the cores before it."""
         taken: list[_Taken] = []
         while len(taken) < _ATTEMPTS and not (taken and self._results.counts(taken[-1])):
-            taken.append(take(self._cores.wait(self._results.core_speed_limit, at_most_s=_FULL_SPEED_S)))
+            taken.append(take(self._full_speed()))
         return taken
+
+    def _full_speed(self) -> float:
+        """Wait until the cores have their full speed, for a while, and return the speed at the end."""
+        return self._cores.wait(self._results.core_speed_limit, at_most_s=_FULL_SPEED_S)
 
     def _core_speed(self, before: float) -> float:
         """Return the speed of the cores before or after a sample, whichever is less."""

@@ -20,7 +20,6 @@ from qwen3_export import export
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings, create_app
 from qwen3_serve.gateway.workers import HTTP
-from support.wire import Wire, texts_of
 
 DIMENSIONS = 64
 MAX_TOKENS = 2048
@@ -82,15 +81,6 @@ def standing_still(triton: Triton) -> Iterator[None]:
     finally:
         for process in processes:
             process.resume()
-
-
-def texts_done(triton: Triton) -> int:
-    """How many texts the server has embedded, once it has nothing to do."""
-    wire = Wire(triton.grpc_url)
-    try:
-        return texts_of(wire.settled_batches())
-    finally:
-        wire.close()
 
 
 @contextlib.contextmanager

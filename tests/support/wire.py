@@ -7,6 +7,7 @@ from concurrent.futures import Future
 import numpy as np
 import numpy.typing as npt
 import tritonclient.grpc as grpc
+from qwen3_serve import Triton
 from tritonclient.utils import InferenceServerException
 
 Ids = npt.NDArray[np.int64]
@@ -67,3 +68,12 @@ class Wire:
 def texts_of(batches: Mapping[int, int]) -> int:
     """The number of texts in batches, as `Wire.batches` gives them."""
     return sum(size * count for size, count in batches.items())
+
+
+def texts_done(triton: Triton, *, settled: bool = True) -> int:
+    """How many texts the server has embedded; if `settled`, once it has answered all that it was sent."""
+    wire = Wire(triton.grpc_url)
+    try:
+        return texts_of(wire.settled_batches() if settled else wire.batches())
+    finally:
+        wire.close()

@@ -19,12 +19,7 @@ class Embedded(Local):
 
     def load(self, options: dict[str, Any]) -> None:
         """Load the graph with the settings of the embedded host."""
-        directory = Path(options["directory"])
-        config = read_config(directory / "configs" / "embedded.pbtxt")
-        parameters = {key: value.string_value for key, value in config.parameters.items()}
-        self._engine = PackedEngine(
-            directory / "1" / "model.onnx", Settings.from_parameters(parameters), threads=options["threads"]
-        )
+        self._engine = open_engine(Path(options["directory"]), threads=options["threads"])
 
     def embed(self, texts: Sequence[Text], *, width: int) -> Vectors:  # noqa: ARG002 - see the class
         """See `Engine`."""
@@ -35,6 +30,13 @@ class Embedded(Local):
     def versions(self) -> dict[str, str]:
         """See `Engine`."""
         return {"onnxruntime": version("onnxruntime")}
+
+
+def open_engine(directory: Path, *, threads: int) -> PackedEngine:
+    """Load the graph of a model directory with the settings of the embedded host."""
+    config = read_config(directory / "configs" / "embedded.pbtxt")
+    parameters = {key: value.string_value for key, value in config.parameters.items()}
+    return PackedEngine(directory / "1" / "model.onnx", Settings.from_parameters(parameters), threads=threads)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from qwen3_client import Client
 from qwen3_client.bulk.description import PROBE
 from qwen3_client.quantization import DTYPES, Calibration, Dtype, quantize
 from qwen3_serve import Triton
-from support.wire import Wire, texts_of
+from support.wire import texts_done
 
 TEXTS = [f"№{number} " + '"q",三\n😀 ' * (number * 7 % 3) for number in range(150)]
 
@@ -48,15 +48,6 @@ def embed(triton: Triton, *arguments: str, cwd: Path) -> str:
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     return done.stderr
-
-
-def texts_done(triton: Triton, *, settled: bool = True) -> int:
-    """How many texts the server has embedded; if `settled`, once it has answered all that it was sent."""
-    wire = Wire(triton.grpc_url)
-    try:
-        return texts_of(wire.settled_batches() if settled else wire.batches())
-    finally:
-        wire.close()
 
 
 def test_every_format_gives_the_vectors_of_single_texts(triton: Triton, tmp_path: Path) -> None:

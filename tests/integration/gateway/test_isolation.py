@@ -10,7 +10,8 @@ import numpy as np
 from qwen3_client import Client
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings
-from support.gateway import Gateway, running, standing_still, texts_done, wait_until
+from support.gateway import Gateway, running, standing_still, wait_until
+from support.wire import texts_done
 
 
 def test_concurrent_requests_see_only_their_own_data(gateway: Gateway, direct: Client) -> None:

@@ -8,8 +8,9 @@ from qwen3_client import Client
 from qwen3_export import export
 from qwen3_serve import Triton
 from qwen3_serve.gateway import Settings
-from support.gateway import running, texts_done, wait_until
+from support.gateway import running, wait_until
 from support.hosts import FINGERPRINT, replace_host
+from support.wire import texts_done
 
 # Answers as it should until it is told to stop, by a file beside it; then with empty vectors.
 FAILING = f"""
