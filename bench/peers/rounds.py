@@ -36,7 +36,7 @@ from bench.peers.workloads import PROBE, Text, Workload, Writer
 
 _SHARES = (0.3, 0.6, 0.8, 0.95)  # rates of random arrivals, as shares of a contender's capacity
 _ONE_LONG_TEXT_S = 180.0  # time-out for workloads that are measured apart
-_PASSES = 2  # how often those are measured
+_PASSES = 2  # how often those are measured: after each of the first rounds
 _ATTEMPTS = 5  # how often a sample is taken until it counts
 _FULL_SPEED_S = 20.0  # seconds for which a sample waits until the cores have their full speed
 _REFERENCE = ("sentence-transformers-fp32", "qwen3-triton-fp32")  # the first of them that runs
@@ -115,13 +115,14 @@ class Bench:
         running = [contender for contender in self._plan.contenders if contender.name not in self._results.not_run]
         ends = time.monotonic() + self._plan.limit_s
         while self._another_round(ends):
-            self._round(running, self._results.rounds)
+            number = self._results.rounds
+            self._round(running, number)
+            # Not all at the end, so that a run that is interrupted has everything once before anything twice.
+            if number < _PASSES:
+                for contender in running:
+                    self._measure_apart(contender, number)
         if self._plan.arrivals_s:
             self._arrivals(running)
-        # Last, because it takes longest, so that it can be interrupted without losing anything else.
-        for number in range(_PASSES):
-            for contender in running:
-                self._measure_apart(contender, number)
 
     def _another_round(self, ends: float) -> bool:
         """Whether to begin a round: the smallest number is not reached, or figures are unsteady and there is time."""

@@ -27,7 +27,7 @@ class Workload:
         name: Its name in tables and on the command line.
         lengths: Tokens of each text, including the end token and the instruction.
         alone: Whether each text is timed alone, for its latency; otherwise all are timed together, for throughput.
-        apart: Whether it is measured after the rounds, and less often, because it takes minutes.
+        apart: Whether it is measured between the rounds, and less often, because it takes minutes.
         instructed: Whether each text begins with the model card's instruction, as queries do.
         says: A description.
     """
