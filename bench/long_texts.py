@@ -33,7 +33,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common
-from qwen3_export.cpu import open_session, runtime
+from qwen3_export.cpu import open_session
+from qwen3_export.onnx_runtime import runtime
 
 if TYPE_CHECKING:
     import onnxruntime as ort

@@ -27,8 +27,8 @@ from qwen3_export import export
 from qwen3_export.checkpoint.geometry import Geometry
 from qwen3_export.checkpoint.random_checkpoint import published_config, write_random_checkpoint
 from qwen3_export.checkpoint.tiny import TINY_CONFIG, write_byte_tokenizer
-from qwen3_export.cpu import runtime
 from qwen3_export.cuda import CudaError
+from qwen3_export.onnx_runtime import runtime
 from qwen3_export.precision import Precision
 from qwen3_export.target import Target, choose_target
 

@@ -2,22 +2,33 @@
 
 Hosts, benchmarks and checks that run a graph on a CPU open it here, so that all of them use the same settings. Knows
 nothing about the model. ONNX Runtime is imported on first use, so that importing this module is cheap.
+
+An export has several graphs with the same weights: `model.onnx`, which any ONNX Runtime runs, and others that are
+faster and need the library of `operators`: `ragged.onnx`, and `ragged_vnni.onnx` for int8. Which one runs is decided
+here alone.
 """
 
 from __future__ import annotations
 
 import base64
-import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .onnx_runtime import runtime, session_options
+from .operators import operators, register
+
 if TYPE_CHECKING:
     import onnxruntime as ort
+
+_CPU = "CPUExecutionProvider"
+RAGGED = "ragged.onnx"  # beside model.onnx: the graph with ragged attention
+RAGGED_VNNI = "ragged_vnni.onnx"  # the same with the library's int8 products, for AVX-512 with VNNI
+RAGGED_PRODUCTS = "ragged_products"  # its metadata: `float32`, or `bfloat16` where the processor has such products
 
 # The instruction sets for which ONNX Runtime has special kernels, by their names in /proc/cpuinfo.
 _INSTRUCTION_SETS = {
@@ -43,16 +54,20 @@ def open_session(
     model: Path | bytes,
     *,
     threads: int = 0,
-    providers: Sequence[str] = ("CPUExecutionProvider",),
+    providers: Sequence[str] = (_CPU,),
     entries: Mapping[str, str] | None = None,
+    portable: bool = False,
 ) -> ort.InferenceSession:
     """Load an exported graph.
 
+    If a faster graph is beside `model.onnx`, and this machine can run it, that is loaded in place of it.
+
     Args:
-        model: The `model.onnx` file, or its content.
+        model: The `model.onnx` file, or the content of a graph.
         threads: Threads of one operator; 0 for one per core.
         providers: ONNX Runtime's execution providers, the preferred one first.
         entries: Further entries of the session's configuration.
+        portable: Load the graph that any ONNX Runtime runs, even if this machine can run the other one.
     """
     options = session_options(threads)
     if int8_sums_saturate():
@@ -60,7 +75,52 @@ def open_session(
         options.add_session_config_entry("session.x64quantprecision", "1")
     for key, value in (entries or {}).items():
         options.add_session_config_entry(key, value)
-    return runtime().InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=providers)
+    graph = model if isinstance(model, bytes) or portable or list(providers) != [_CPU] else graph_to_run(model)
+    if isinstance(graph, Path) and graph != model:
+        register(options)
+    return runtime().InferenceSession(graph if isinstance(graph, bytes) else str(graph), options, providers=providers)
+
+
+def graph_to_run(model: Path) -> Path:
+    """Return which graph of an export runs on this machine's processor, the fastest one that can.
+
+    Args:
+        model: The `model.onnx` file.
+    """
+    if _portable_because(model):
+        return model
+    # With AMX, ONNX Runtime's own products are faster than the library's, which use VNNI.
+    if operators().has_int8_products and "AMX" not in instruction_sets():
+        exact = model.with_name(RAGGED_VNNI)
+        if exact.is_file():
+            return exact
+    return model.with_name(RAGGED)
+
+
+def is_ragged(session: ort.InferenceSession) -> bool:
+    """Return whether a session's attention is ragged, so that texts of any lengths share a batch without padding."""
+    return RAGGED_PRODUCTS in session.get_modelmeta().custom_metadata_map
+
+
+def describe_attention(session: ort.InferenceSession, model: Path) -> str:
+    """Say which attention runs, and why if it is not the faster one, such as "ragged, AVX-512 with bfloat16".
+
+    Args:
+        session: From `open_session`.
+        model: The `model.onnx` file that it was given.
+    """
+    products = session.get_modelmeta().custom_metadata_map.get(RAGGED_PRODUCTS)
+    if products is None:
+        return f"ONNX Runtime's, because {_portable_because(model) or 'that was asked for'}"
+    vectors = "AVX-512" if "AVX-512" in instruction_sets() else "AVX2"
+    return f"ragged, {vectors}" + (" with bfloat16" if products == "bfloat16" and operators().has_bf16 else "")
+
+
+def _portable_because(model: Path) -> str:
+    """Return why ragged attention cannot run, as a clause that follows "because"; "" if it can."""
+    if not model.with_name(RAGGED).is_file():
+        return f"{model.parent} has no {RAGGED}, which exports of causal models have"
+    return operators().refusal
 
 
 @cache
@@ -72,7 +132,7 @@ def int8_sums_saturate() -> bool:
     deriving the answer from the processor's name. `open_session` avoids saturation by slower kernels, but only where
     this function returns True.
     """
-    probe = runtime().InferenceSession(_PROBE, session_options(threads=1), providers=["CPUExecutionProvider"])
+    probe = runtime().InferenceSession(_PROBE, session_options(threads=1), providers=[_CPU])
     (total,) = probe.run(None, {"x": np.full((1, 4), 255, np.uint8)})
     return float(total.item()) != 4 * 127 * 127
 
@@ -89,28 +149,3 @@ def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
         return ()
     present = set() if flags is None else set(flags[1].split())
     return tuple(name for flag, name in _INSTRUCTION_SETS.items() if flag in present)
-
-
-def runtime() -> Any:  # noqa: ANN401 - a module without types
-    """Import and return the module `onnxruntime`, with telemetry off unless the environment turns it on."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
-    import onnxruntime
-
-    return onnxruntime
-
-
-def session_options(threads: int) -> ort.SessionOptions:
-    """Return the options of a session on a graph of this project, on any device.
-
-    Args:
-        threads: Threads of one operator; 0 for one per core.
-    """
-    options = runtime().SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors only, because it warns of every input that has a default
-    # ONNX Runtime plans a memory pattern for every new shape, and ragged batches rarely have the same shape twice.
-    options.enable_mem_pattern = False
-    # In attention, exp() of masked scores gives denormal numbers, with which processors compute a hundred times slower.
-    # The first session of a process decides for the thread that creates it, so the probe's session sets it as well.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    return options

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cpu import runtime, session_options
 from .errors import ExportError
+from .onnx_runtime import runtime, session_options
 
 if TYPE_CHECKING:
     import onnxruntime as ort

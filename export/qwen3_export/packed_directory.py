@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,9 +22,12 @@ from .checkpoint.reranker_head import read_head
 from .checkpoint.text_prompts import prompt_parameters
 from .checkpoint.tiny import TINY
 from .checkpoint.vocabulary import eos_token_id
+from .cpu import RAGGED, RAGGED_VNNI
 from .graph.arithmetic import Arithmetic
+from .graph.fused_rows import can_have_exact_products, fuse_rows, with_exact_products
 from .graph.host_indices import has_host_indices, with_host_indices
-from .graph.onnx_file import Model, add_fingerprint, build_graph, derive_model, write_model
+from .graph.onnx_file import Model, add_fingerprint, build_graph, derive_model, write_beside, write_model
+from .graph.ragged_attention import has_ragged_graph
 from .kind import FAMILIES, MODEL_NAMES, Kind
 from .model_directory.manifest import sha256, source_facts, write_manifest
 from .model_directory.triton_config import Instances, read_config, write_config
@@ -121,6 +125,30 @@ def declare_model(checkpoint: Checkpoint, *, kind: Kind, target: Target, precisi
     return build_graph(weights, Arithmetic(precision), head, target=target)
 
 
+def declare_ragged(checkpoint: Checkpoint, *, kind: Kind, target: Target, precision: Precision) -> dict[str, Model]:
+    """Build the graphs with the project's own operators that an export has beside the packed graph.
+
+    Returns:
+        The graphs by their file names; none if the model or the target has no ragged attention.
+
+    Raises:
+        ExportError: As in `declare_model`.
+    """
+    if not has_ragged_graph(target, checkpoint.geometry):
+        return {}
+
+    def declared() -> Model:
+        model = declare_model(checkpoint, kind=kind, target=replace(target, attention="ragged"), precision=precision)
+        if precision == "int8":
+            fuse_rows(model)
+        return model
+
+    graphs = {RAGGED: declared()}
+    if can_have_exact_products(graphs[RAGGED]):
+        graphs[RAGGED_VNNI] = with_exact_products(declared())
+    return graphs
+
+
 def write_directory(
     checkpoint: Checkpoint,
     directory: Path,
@@ -172,6 +200,10 @@ def write_directory(
         fingerprint = parameters["fingerprint"] if is_named else ""
         change = partial(with_host_indices, geometry=checkpoint.geometry, fingerprint=fingerprint)
         derive_model(folder / "model.onnx", folder / CUDA_GRAPHS, change)
+    for file, graph in declare_ragged(checkpoint, kind=kind, target=target, precision=precision).items():
+        if is_named:
+            add_fingerprint(graph, parameters["fingerprint"])
+        write_beside(graph, folder / file, written=folder / "model.onnx")
 
     for file, template_file, instances in _CONFIGS[target.device]:
         # A new version keeps what the operator has written above the marked line of the existing configuration.

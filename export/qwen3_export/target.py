@@ -16,6 +16,7 @@ Device = Literal["cpu", "cuda", "tensorrt"]
 DEVICES: tuple[Device, ...] = ("cpu", "cuda", "tensorrt")
 Attention = Literal["gqa", "paged"]
 ATTENTIONS: tuple[Attention, ...] = ("gqa", "paged")
+AttentionForm = Literal["gqa", "paged", "ragged"]
 Release = tuple[int, int]
 
 # The first release with each operator that not every release has. Source: the operators that the packages of releases
@@ -42,22 +43,25 @@ class Target:
         device: `cpu`, `cuda` or `tensorrt`. For `tensorrt` the other attributes have no meaning.
         release: The release of ONNX Runtime, its major and minor number.
         attention: `gqa` is GroupQueryAttention over a padded batch; `paged` is PagedAttention over packed rows, for
-            which only CUDA has a kernel.
+            which only CUDA has a kernel; `ragged` is the project's own operator for CPUs, over packed rows too. It is
+            nobody's choice: an export for CPUs has a second graph with it.
     """
 
     device: Device = "cpu"
     release: Release = _DEFAULT_RELEASE["cpu"]
-    attention: Attention = "gqa"
+    attention: AttentionForm = "gqa"
 
     @property
     def norms_inside(self) -> bool:
         """Whether the attention operator normalises queries and keys itself."""
-        return self.attention == "paged" and self.release >= _FIRST_RELEASE["PagedAttention with q/k norm"]
+        if self.attention == "paged":
+            return self.release >= _FIRST_RELEASE["PagedAttention with q/k norm"]
+        return self.attention == "ragged"
 
     @property
     def metadata_size(self) -> int:
         """How many bounds on the texts' lengths PagedAttention takes; 0 if none."""
-        if not self.norms_inside:
+        if self.attention != "paged" or not self.norms_inside:
             return 0
         return 3 if self.release >= _FIRST_RELEASE["PagedAttention with a lower bound"] else 2
 

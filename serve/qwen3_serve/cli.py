@@ -99,7 +99,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal arrives; return the exit code."""
-    from qwen3_export.cpu import int8_sums_saturate, runtime
+    from qwen3_export.cpu import int8_sums_saturate
+    from qwen3_export.onnx_runtime import runtime
 
     runtime()  # the host needs ONNX Runtime: if it is missing, name the extra here rather than fail inside Triton
 
@@ -177,6 +178,7 @@ def _ready(
         + (f"{about['dimensions']} dimensions, " if "dimensions" in about else "")
         + about["precision"]
         + (f" on {', '.join(instruction_sets())}" if about["device"] == "cpu" else "")
+        + (f"; attention: {attention}" if (attention := triton.attention_of(name)) else "")
         for name, about in models.items()
     ]
     url = "" if grpc_port == 8001 else f"--url {triton.grpc_url} "

@@ -29,10 +29,11 @@ ALLOWED: dict[str, set[str]] = {
         "qwen3_export.cpu",
         "qwen3_export.cuda",
         "qwen3_export.model_directory.triton_config",
+        "qwen3_export.onnx_runtime",
         "qwen3_export.triton_requests",
         "qwen3_export.triton_tensors",
     },
-    "qwen3_serve.cli": {"qwen3_export.cpu"},
+    "qwen3_serve.cli": {"qwen3_export.cpu", "qwen3_export.onnx_runtime"},
     "qwen3_serve.triton": {
         "qwen3_export",
         "qwen3_export.cuda",

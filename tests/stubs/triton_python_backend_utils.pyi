@@ -13,6 +13,12 @@ class Tensor:
     def __dlpack__(self, *, stream: Any = None) -> Any: ...  # noqa: ANN401
     def __dlpack_device__(self) -> tuple[int, int]: ...
 
+class Logger:
+    @staticmethod
+    def log_info(message: str) -> None: ...
+    @staticmethod
+    def log_warn(message: str) -> None: ...
+
 class TritonError:
     INVALID_ARG: int
     INTERNAL: int

@@ -25,10 +25,10 @@ def make_a_plain_session_first() -> None:
 
 
 class PackedSession:
-    """``model.onnx`` of an exported model directory, run as every host runs it."""
+    """The graph of an exported model directory, run as every host runs it; or ``portable``, see ``open_session``."""
 
-    def __init__(self, model_directory: Path) -> None:
-        self.session = open_session(model_directory / "1" / "model.onnx")
+    def __init__(self, model_directory: Path, *, portable: bool = False) -> None:
+        self.session = open_session(model_directory / "1" / "model.onnx", portable=portable)
 
     def run(
         self, texts: Sequence[npt.NDArray[np.int64]], **optional: npt.NDArray[Any]

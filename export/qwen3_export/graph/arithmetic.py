@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnxscript import OpBuilder
 
 from ..checkpoint.stored_tensor import StoredTensor
-from ..precision import Precision
+from ..precision import QUANTIZED, Precision
 from .products import BLOCK_BITS, HALF, FloatProduct, Products, products
 
 
@@ -36,6 +36,11 @@ class Arithmetic:
     def even_rows(self) -> bool:
         """Whether products are batch-invariant only for an even number of rows; `BlockProduct` says why."""
         return self.precision in BLOCK_BITS
+
+    @property
+    def bf16_attention(self) -> bool:
+        """Whether attention on a CPU may multiply in bfloat16: where products of int8 round more than that."""
+        return self.precision in QUANTIZED
 
     def products(self, *parts: StoredTensor) -> Products:
         """Return the products of one input with each matrix; inputs and outputs have the working type."""

@@ -13,8 +13,9 @@ from .norms import Gain, RMSNorm
 from .padded_attention import PaddedAttention
 from .paged_attention import PagedAttention
 from .products import Scaled
+from .ragged_attention import RaggedAttention
 
-AttentionForm = PaddedAttention | PagedAttention | FullAttention
+AttentionForm = PaddedAttention | RaggedAttention | PagedAttention | FullAttention
 
 
 class Attention(nn.Module):
@@ -25,15 +26,24 @@ class Attention(nn.Module):
         prefix: What the names of this block's tensors begin with.
         arithmetic: What to compute in.
         norms_inside: Whether the attention operator normalises queries and keys itself.
+        side_by_side: Whether an operator that does takes queries, keys and values side by side.
     """
 
-    def __init__(self, checkpoint: Checkpoint, prefix: str, arithmetic: Arithmetic, *, norms_inside: bool) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        prefix: str,
+        arithmetic: Arithmetic,
+        *,
+        norms_inside: bool,
+        side_by_side: bool,
+    ) -> None:
         super().__init__()
         g = self.geometry = checkpoint.geometry
         self.arithmetic, self.norms_inside = arithmetic, norms_inside
+        self.side_by_side = norms_inside and side_by_side
         query_size, key_size = g.heads * g.head_dim, g.kv_heads * g.head_dim
-        # An operator with the norms inside takes queries, keys and values side by side.
-        self.qkv_proj = (arithmetic.joined_product if norms_inside else arithmetic.products)(
+        self.qkv_proj = (arithmetic.joined_product if self.side_by_side else arithmetic.products)(
             checkpoint.tensor(f"{prefix}.q_proj.weight", query_size, g.hidden),
             checkpoint.tensor(f"{prefix}.k_proj.weight", key_size, g.hidden),
             checkpoint.tensor(f"{prefix}.v_proj.weight", key_size, g.hidden),
@@ -64,12 +74,15 @@ class Attention(nn.Module):
 
     def _inputs(self, op: OpBuilder, x: ir.Value) -> AttentionInputs:
         g = self.geometry
-        if self.norms_inside:
+        if self.side_by_side:
             return AttentionInputs(self.qkv_proj(op, x), gains=(self.q_norm(op), self.k_norm(op)), eps=g.rms_eps)
         query_size, key_size = g.heads * g.head_dim, g.kv_heads * g.head_dim
         q, k, v = self.qkv_proj(op, Scaled(x))
         # A norm cancels a factor that a whole row has, so queries and keys need not be multiplied by their row scales.
         # It does not cancel it in eps, but eps is only 1e-6.
+        if self.norms_inside:
+            gains = (self.q_norm(op), self.k_norm(op))
+            return AttentionInputs(q.value, k.value, v.multiplied(op), gains=gains, eps=g.rms_eps)
         return AttentionInputs(
             op.Reshape(self.q_norm(op, op.Reshape(q.value, [-1, g.heads, g.head_dim])), [-1, query_size]),
             op.Reshape(self.k_norm(op, op.Reshape(k.value, [-1, g.kv_heads, g.head_dim])), [-1, key_size]),

@@ -31,6 +31,7 @@ from .padded_attention import PaddedAttention
 from .paged_attention import PagedAttention
 from .prefixes import PrefixInputs
 from .products import MICROSOFT, Scaled
+from .ragged_attention import RaggedAttention
 from .ragged_batch import RaggedBatch, ragged_batch
 from .rotary import Rotary
 
@@ -80,7 +81,13 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = norm(
             checkpoint.tensor(f"{prefix}.input_layernorm.weight", g.hidden), eps=g.rms_eps, dtype=arithmetic.stream
         )
-        self.self_attn = Attention(checkpoint, f"{prefix}.self_attn", arithmetic, norms_inside=target.norms_inside)
+        self.self_attn = Attention(
+            checkpoint,
+            f"{prefix}.self_attn",
+            arithmetic,
+            norms_inside=target.norms_inside,
+            side_by_side=target.attention == "paged",
+        )
         self.post_attention_layernorm = AddRMSNorm(
             checkpoint.tensor(f"{prefix}.post_attention_layernorm.weight", g.hidden),
             eps=g.rms_eps,
@@ -177,6 +184,8 @@ class Decoder(nn.Module):
             attention = FullAttention.of(op, batch, g, rotary)
         elif self.target.attention == "paged":
             attention = PagedAttention.of(op, batch, g, rotary, prefixes, metadata_size=self.target.metadata_size)
+        elif self.target.attention == "ragged":
+            attention = RaggedAttention(g, rotary, batch, prefixes, may_use_bf16=self.arithmetic.bf16_attention)
         else:
             attention = PaddedAttention.of(op, batch, g, rotary, prefixes)
         residual = op.Gather(self.embed_tokens, batch.ids)

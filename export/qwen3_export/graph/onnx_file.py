@@ -16,7 +16,9 @@ from qwen3_client.fingerprint import OUTPUT_NAME, as_number
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.reranker_head import RerankerHead
+from ..cpu import RAGGED_PRODUCTS
 from ..errors import ExportError
+from ..operators import DOMAIN, VERSION
 from ..target import Target
 from .arithmetic import Arithmetic
 from .model import EmbeddingModel, RerankerModel
@@ -57,11 +59,15 @@ def build_graph(
 ) -> ir.Model:
     """Build the graph. The weights stay on disk until the graph is written.
 
+    Graphs of one checkpoint and precision have the same weights under the same names, whatever form of attention they
+    have.
+
     Inputs: `input_ids` INT64 `[tokens]` and `lengths` INT32 `[batch, 1]`.
     Outputs: `embedding` FP32 `[batch, dimensions]`; of a reranker, `score` and `logit` FP32 `[batch, 1]`.
     Graphs for CPUs, and rerankers' with paged attention, also have the optional inputs of `PrefixInputs` and the output
     `kept`, if the model is causal and pools the last token: else a prefix depends on what follows it, or is pooled
-    itself. All other graphs have the metadata `shared_prefixes: none`.
+    itself. All other graphs have the metadata `shared_prefixes: none`. Graphs with ragged attention have the metadata
+    `ragged_products`: `float32`, or `bfloat16` where the processor has such products.
 
     Args:
         checkpoint: The weights.
@@ -70,7 +76,9 @@ def build_graph(
         target: Where the graph will run.
     """
     pooling = checkpoint.modules.pooling if head is None else "lasttoken"
-    graph = ir.Graph([], [], nodes=[], name="qwen3", opset_imports={"": OPSET, MICROSOFT: 1})
+    is_ragged = target.attention == "ragged"
+    opset_imports = {"": OPSET, MICROSOFT: 1} | ({DOMAIN: VERSION} if is_ragged else {})
+    graph = ir.Graph([], [], nodes=[], name="qwen3", opset_imports=opset_imports)
     builder = GraphBuilder(graph)
     input_ids = builder.input("input_ids", ir.DataType.INT64, ["tokens"])
     lengths = builder.input("lengths", ir.DataType.INT32, ["batch", 1])
@@ -101,6 +109,8 @@ def build_graph(
         producer_version=version("qwen3-triton"),
         metadata_props={} if shares_prefixes else {"shared_prefixes": "none"},
     )
+    if is_ragged:
+        finished.metadata_props[RAGGED_PRODUCTS] = "bfloat16" if arithmetic.bf16_attention else "float32"
     if target.device == "cuda":  # indices that only one of both forms of attention reads
         RemoveUnusedNodesPass()(finished)
     return finished
@@ -174,6 +184,23 @@ def derive_model(path: Path, derived: Path, change: Callable[[ir.Model], ir.Mode
         change: What to do to the graph. It must not add tensors that are larger than `IN_FILE_BYTES`.
     """
     ir.save(change(ir.load(path)), derived)
+
+
+def write_beside(model: ir.Model, path: Path, *, written: Path) -> None:
+    """Write a graph whose weights are those of a graph that was written before.
+
+    Args:
+        model: From `build_graph`, of the same checkpoint and precision.
+        path: The `.onnx` file to write, in the same folder.
+        written: The `.onnx` file of the other graph.
+    """
+    weights = ir.load(written).graph.initializers
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        # Constants of the graph are small; they may have the name of another constant of the other graph.
+        if isinstance(tensor, ir.LazyTensor) or (tensor is not None and tensor.nbytes > IN_FILE_BYTES):
+            value.const_value = weights[name].const_value
+    ir.save(model, path)
 
 
 def file_sizes(model: ir.Model) -> FileSizes:

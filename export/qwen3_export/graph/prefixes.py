@@ -28,7 +28,7 @@ class PrefixInputs:
     Attributes:
         rows: `prefix_rows` `[prefix_rows, size]`, in the working type: rows of the output `kept` of earlier runs. A row
             holds the keys and values of one token in all layers, `size = layers * 2 * kv_heads * head_dim`. Keys are
-            normalised; for paged attention they are rotated, for padded attention they are not yet.
+            normalised; for paged attention they are rotated, for the other forms they are not yet.
         starts: `prefix_starts` INT64 `[batch, 1]`: the row of `rows` where each text's prefix begins.
         lengths: `prefix_lengths` INT64 `[batch, 1]`: tokens of each text's prefix, 0 for none. These tokens are not
             in `input_ids`.
@@ -36,7 +36,7 @@ class PrefixInputs:
             must be admissible.
         arrange: `arrange` INT64 `[arranged]`, for paged attention: what `kept` consists of, as indices into
             `prefix_rows` followed by the rows of `keep`. The host has no other means of moving rows within the GPU's
-            memory: it asks for the next `prefix_rows`. None for padded attention, where `kept` has the rows of `keep`.
+            memory: it asks for the next `prefix_rows`. None on CPUs, where `kept` has the rows of `keep`.
         dtype: The type of `rows`.
     """
 

@@ -1,7 +1,7 @@
 """The ragged batch: which texts are admitted, and which rows belong to each.
 
-Texts are concatenated, never padded: `[rows, ...]`. This module computes what both forms of attention need; what only
-one of them needs is in `padded_attention` and `paged_attention`.
+Texts are concatenated, never padded: `[rows, ...]`. This module computes what all forms of attention need; what only
+one of them needs is in the module of that form, such as `padded_attention`.
 
 Admission: Triton runs the texts of many clients in one call, so one bad text must not make the call fail. A text that
 is empty, too long, or holds an id outside the vocabulary is replaced by a single row of id 0, and its result by NaN.

@@ -20,7 +20,7 @@ from ..errors import ExportError
 from ..graph.host_indices import has_host_indices, with_host_indices
 from ..graph.onnx_file import file_sizes
 from ..kind import MODEL_NAMES, is_classifier
-from ..packed_directory import TOKENIZER_FILES, declare_model, start_directory
+from ..packed_directory import TOKENIZER_FILES, declare_model, declare_ragged, start_directory
 from ..plan import Plan, Request, check_device, make_plan, opened
 from ..precision import FOR_CUDA, FOR_TENSORRT, PRECISIONS, Precision
 from ..target import Device
@@ -158,6 +158,8 @@ def _files(plan: Plan, device: Device, precision: Precision, request: Request) -
         memory = served_bytes(checkpoint.geometry, sizes) if device == "cpu" else sizes.weights
         if kind == "embedding" and has_host_indices(target, pooling=checkpoint.modules.pooling):
             others += file_sizes(with_host_indices(model, geometry=checkpoint.geometry, fingerprint="")).graph
+        ragged = declare_ragged(checkpoint, kind=kind, target=target, precision=precision)
+        others += sum(file_sizes(graph).graph for graph in ragged.values())
         return Files(device=device, precision=precision, disk=sizes.graph + sizes.weights + others, memory=memory)
     except ExportError as error:
         return Files(device=device, precision=precision, refusal=str(error))

@@ -134,11 +134,11 @@ def _verify(directory: Path, args: argparse.Namespace) -> bool:
         _say(f"not enough memory to verify {directory.name}; lower --max-tokens, or use a larger machine")
         return False
     if verdict.comparisons:
-        from qwen3_export.cpu import instruction_sets
+        from qwen3_export.cpu import graph_to_run, instruction_sets
 
         # With --url, another machine computes, so its processor is not known.
         here = ", ".join(instruction_sets()) or "an unknown processor"
-        what = f"model.onnx on {here}" if args.url is None else args.url
+        what = f"{graph_to_run(verdict.model.graph).name} on {here}" if args.url is None else args.url
         print(
             f"{directory.name} ({verdict.model.precision}, {what}) compared with {verdict.library} on {verdict.source} "
             "in float32\n"

@@ -1,4 +1,4 @@
-"""Running an exported model in ONNX Runtime on this machine, from the same model.onnx that Triton loads.
+"""Running an exported model in ONNX Runtime on this machine, from the same graph that the embedded host runs.
 
 The only module of verify that imports ONNX Runtime.
 """
@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from qwen3_export.cpu import open_session, runtime
+from qwen3_export.cpu import open_session
+from qwen3_export.onnx_runtime import runtime
 
 from .cases import Ids
 from .errors import VerifyError

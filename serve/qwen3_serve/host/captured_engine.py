@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from qwen3_export.cpu import runtime
+from qwen3_export.onnx_runtime import runtime
 
 from .batch_indices import ON_PROCESSOR, IndexLayout
 from .binding import bind_arrays, explained_failure

@@ -7,6 +7,7 @@ knows nothing about Triton, and nothing about text, tokenizers or pooling.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from qwen3_export.cpu import open_session
+from qwen3_export.cpu import describe_attention, is_ragged, open_session
 
 from .numbers import number
 from .output_arrays import OutputArrays
@@ -33,7 +34,7 @@ class Settings:
     Attributes:
         max_batch_tokens: The token budget: most tokens that one batch computes. A longer text gets a batch of its own.
         max_slots_per_token: Cap on the padded positions (texts x longest text) per token of a batch; 1 allows only
-            texts of equal length together.
+            texts of equal length together. Without effect where attention is ragged, because nothing is padded there.
         prefix_cache_tokens: Number of tokens whose keys and values the prefix cache holds; 0 turns it off.
     """
 
@@ -64,14 +65,20 @@ class PackedEngine:
         model: The `model.onnx` file.
         settings: How to form batches.
         threads: Threads of one operator; 0 for all cores.
+        portable: Run the graph that any ONNX Runtime runs, see `open_session`.
+
+    Attributes:
+        attention: Which attention runs, and why, in words.
 
     Raises:
         ValueError: The model was exported by an earlier release.
     """
 
-    def __init__(self, model: Path, settings: Settings, *, threads: int) -> None:
+    def __init__(self, model: Path, settings: Settings, *, threads: int, portable: bool = False) -> None:
         self._settings = settings
-        self._session = open_session(model, threads=threads)
+        self._session = open_session(model, threads=threads, portable=portable)
+        self._max_slots_per_token = math.inf if is_ragged(self._session) else settings.max_slots_per_token
+        self.attention = describe_attention(self._session, model)
         kept = [output for output in self._session.get_outputs() if output.name == _KEPT]
         self._outputs = OutputArrays([output for output in self._session.get_outputs() if output.name != _KEPT])
         self._shares_prefixes = bool(kept)
@@ -123,7 +130,7 @@ class PackedEngine:
             [texts[index].size - prefixes[index].length for index in indices],
             [prefixes[index].length for index in indices],
             max_tokens=self._settings.max_batch_tokens,
-            max_slots_per_token=self._settings.max_slots_per_token,
+            max_slots_per_token=self._max_slots_per_token,
         )
         kept: list[tuple[Ids, Rows]] = []
         for members in batches:

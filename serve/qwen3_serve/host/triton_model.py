@@ -1,7 +1,7 @@
 """The embedded host's side towards Triton, whose python backend hands over every batch that its scheduler formed.
 
-It refuses bad requests one by one, lets `packed_engine` run the same `model.onnx` that the onnxruntime backend would
-run, and gives each request its own rows of the outputs.
+It refuses bad requests one by one, lets an engine run the model that the onnxruntime backend would run, and gives each
+request its own rows of the outputs.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class TritonPythonModel:
         else:
             threads = int(os.environ.get("QWEN3_TRITON_THREADS", "0"))  # `qwen3-triton serve --threads`
             self._engine = PackedEngine(model, Settings.from_parameters(parameters), threads=threads)
+            # `qwen3_serve.triton.log` finds it by its form, for the message that says that the server is ready.
+            pb_utils.Logger.log_info(f"attention of {args['model_name']}: {self._engine.attention}")
 
     def execute(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Run one batch. A request holds one text `[1, n]`, or several of equal length `[b, n]`."""

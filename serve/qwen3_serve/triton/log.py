@@ -11,6 +11,7 @@ _NO_GPU = "failed to allocate pinned system memory"  # at every start without a 
 # "E1121 20:15:02.123456 1234 model_lifecycle.cc:654] " before the message
 _PREFIX = re.compile(r"^[EWI]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")
 _NO_REASON = re.compile(r"failed to load '[^']*'\"?$")  # follows on the line with the reason
+_ATTENTION = re.compile(r"attention of (\S+): (.*)\"")  # from the embedded host
 _LOADED = re.compile(r"successfully loaded '(.+)'")
 
 
@@ -20,12 +21,15 @@ class Log:
     def __init__(self) -> None:
         self._lines: collections.deque[str] = collections.deque(maxlen=_LINES)
         self._loaded: set[str] = set()
+        self._attention: dict[str, str] = {}
 
     def add(self, line: str) -> None:
         """Add a line."""
         self._lines.append(line)
         if found := _LOADED.search(line):
             self._loaded.add(found[1])
+        elif found := _ATTENTION.search(line):
+            self._attention[found[1]] = found[2]
 
     @property
     def lines(self) -> list[str]:
@@ -41,6 +45,10 @@ class Log:
     def has_loaded(self, model: str) -> bool:
         """Return whether Triton logged that it loaded a model."""
         return model in self._loaded
+
+    def attention_of(self, model: str) -> str | None:
+        """Return which attention a model's embedded host logged that it runs, in words; None if it logged none."""
+        return self._attention.get(model)
 
     def says(self, text: str) -> bool:
         """Return whether a line contains a text."""

@@ -153,6 +153,10 @@ class Triton:
         """The names of the served text models; empty without `text`."""
         return [model.name for model in self._text_models]
 
+    def attention_of(self, model: str) -> str | None:
+        """Return which attention a model runs, and why if not the fastest; None if its host is not the embedded one."""
+        return self._log.attention_of(model)
+
     def wait(self) -> int:
         """Block until Triton ends by itself; return its exit code."""
         return self._running.wait()

@@ -180,7 +180,8 @@ def test_a_version_that_does_not_load_leaves_the_old_one_at_work(
         with under_load(triton, expected) as load:
             load.wait_for(0)
             export(checkpoints[1], repository=repository, kind="embedding", version=2)
-            (repository / NAME / "2" / "model.onnx").write_bytes(b"no graph")
+            for graph in (repository / NAME / "2").glob("*.onnx"):
+                graph.write_bytes(b"no graph")
             assert reload("--url", triton.grpc_url) == 1
             load.wait_for(0)
         assert triton.models()
@@ -236,7 +237,8 @@ def test_a_model_that_was_exported_since_is_loaded_and_one_without_weights_is_no
             assert rows[name][:6] == ["1", "Qwen3-Reranker", "tiny", "int8", "-", "2048"]
             assert (is_fingerprint(rows[name][6]), rows[name][7:]) == (True, ["ready"])
             assert (rows[NAME][0], rows[NAME][3], rows[NAME][-1]) == ("1", "fp32", "ready")
-        (repository / NAME / "1" / "model.onnx").write_bytes(b"no graph")
+        for graph in (repository / NAME / "1").glob("*.onnx"):
+            graph.write_bytes(b"no graph")
         (repository / NAME / "1" / "model.py").touch()
         assert reload("--url", triton.http_url, NAME, name) == 1
         assert f"{name}: version 1 (int8) ready" in capsys.readouterr().out, "one failure keeps no other from loading"

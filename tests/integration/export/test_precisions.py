@@ -20,9 +20,13 @@ COSINE: dict[Precision, float] = {"fp32": 0.999999, "int8": 0.99, "int8-weight":
 
 @pytest.mark.parametrize("shape", [Shape(), Shape(hidden=80, intermediate=104, head_dim=48)], ids=["blocks fit", "odd"])
 @pytest.mark.parametrize("precision", ON_CPU)
-def test_cpu_precisions_stay_close_and_batch_invariant(tmp_path: Path, precision: Precision, shape: Shape) -> None:
+@pytest.mark.parametrize("portable", [False, True])
+def test_cpu_precisions_stay_close_and_batch_invariant(
+    tmp_path: Path, precision: Precision, shape: Shape, *, portable: bool
+) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", shape)
-    session = PackedSession(export(str(checkpoint), repository=tmp_path, precision=precision).directory)
+    directory = export(str(checkpoint), repository=tmp_path, precision=precision).directory
+    session = PackedSession(directory, portable=portable)
     texts = random_texts(LENGTHS)
     together = session.embed(texts)
     assert (together * reference_embeddings(checkpoint, texts)).sum(axis=1).min() >= COSINE[precision]

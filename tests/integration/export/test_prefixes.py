@@ -8,6 +8,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 from qwen3_export import export
+from qwen3_export.cpu import RAGGED
 from qwen3_export.precision import FOR_CUDA, PRECISIONS, Precision
 from support.checkpoints import Shape, make_checkpoint
 from support.oracle import random_texts
@@ -30,11 +31,14 @@ def run(
 
 @pytest.mark.parametrize("kind", ["embedding", "reranker"])
 @pytest.mark.parametrize("precision", ON_CPU)
-def test_a_prefix_from_an_earlier_run_changes_no_bit(tmp_path: Path, precision: Precision, kind: str) -> None:
+@pytest.mark.parametrize("portable", [False, True])
+def test_a_prefix_from_an_earlier_run_changes_no_bit(
+    tmp_path: Path, precision: Precision, kind: str, *, portable: bool
+) -> None:
     """Two prefixes in one batch, a text without any, prefixes that end at blocks of attention, one token left over."""
     checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape(layers=3))
     directory = export(str(checkpoint), repository=tmp_path, precision=precision, kind=kind).directory  # type: ignore[arg-type]
-    session = PackedSession(directory)
+    session = PackedSession(directory, portable=portable)
     for seed, (first, second) in enumerate([(20, 1), (255, 30), (256, 7), (257, 300), (8, 600)]):
         one, other, *bodies = random_texts([first, second, 1, 90, 257, 1, 30], seed=seed)
         texts = [
@@ -89,6 +93,14 @@ def test_attention_waits_for_what_is_kept(tmp_path: Path) -> None:
         for rows in layer.inputs[1:3]:
             joined = producer(producer(rows).inputs[0])
             assert joined.inputs[-1] is next(parts)
+
+
+def test_ragged_attention_returns_what_is_kept_itself(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape(layers=3))
+    graph = ir.load(export(str(checkpoint), repository=tmp_path).directory / "1" / RAGGED).graph
+    (kept,) = (output for output in graph.outputs if output.name == "kept")
+    layers = [node for node in graph if node.op_type == "RaggedAttention"]
+    assert list(producer(kept).inputs) == [layer.outputs[1] for layer in layers]
 
 
 def producer(value: ir.Value | None) -> ir.Node:

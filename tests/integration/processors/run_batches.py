@@ -1,6 +1,7 @@
 """Run batches of token ids on an exported model, as hosts do; a program, so that it can run under an emulator.
 
-Standard input is one line of JSON: the model directory, and runs. A run is a list of batches, and a batch is a list of
+Standard input is one line of JSON: the model directory, whether the graph that any ONNX Runtime runs is asked for, and
+runs. A run is a list of batches, and a batch is a list of
 texts. Each batch goes through the graph as one packed batch, or all go through the embedded host's engine, which cuts
 batches itself and remembers prefixes. Results go to an .npz file: an array ``[texts, width]`` for each batch, in order,
 and whether int8 sums saturate in this processor's usual kernels.
@@ -22,9 +23,9 @@ Texts = list[npt.NDArray[np.int64]]
 Rows = npt.NDArray[np.float32]
 
 
-def through_the_graph(model: Path, batches: list[Texts]) -> list[Rows]:
+def through_the_graph(model: Path, batches: list[Texts], *, portable: bool) -> list[Rows]:
     """Each batch as one packed batch."""
-    session = open_session(model, threads=THREADS)
+    session = open_session(model, threads=THREADS, portable=portable)
     names = [output.name for output in session.get_outputs() if output.name not in ("kept", "fingerprint")]
     feeds = [
         {"input_ids": np.concatenate(texts), "lengths": np.array([[ids.size] for ids in texts], np.int32)}
@@ -33,9 +34,10 @@ def through_the_graph(model: Path, batches: list[Texts]) -> list[Rows]:
     return [np.concatenate(session.run(names, feed), axis=1) for feed in feeds]
 
 
-def through_the_host(model: Path, batches: list[Texts]) -> list[Rows]:
+def through_the_host(model: Path, batches: list[Texts], *, portable: bool) -> list[Rows]:
     """All batches through one engine, with its cache of prefixes."""
-    engine = PackedEngine(model, HOST, threads=THREADS)
+    engine = PackedEngine(model, HOST, threads=THREADS, portable=portable)
+    assert engine.attention.startswith("ragged") != portable, engine.attention
     results = (engine.run(texts) for texts in batches)
     return [np.concatenate([each for each in outputs if each.dtype == np.float32], axis=1) for outputs in results]
 
@@ -45,5 +47,6 @@ if __name__ == "__main__":
     rows: list[Rows] = []
     for way, batches in job["runs"]:
         run = {"graph": through_the_graph, "host": through_the_host}[way]
-        rows += run(Path(job["model"]), [[np.array(ids, np.int64) for ids in texts] for texts in batches])
+        as_arrays = [[np.array(ids, np.int64) for ids in texts] for texts in batches]
+        rows += run(Path(job["model"]), as_arrays, portable=job["portable"])
     np.savez(job["result"], *rows, saturates=np.array(int8_sums_saturate()))

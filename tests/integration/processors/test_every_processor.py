@@ -66,11 +66,18 @@ def precision(request: pytest.FixtureRequest) -> Precision:
     return asked
 
 
+@pytest.fixture(scope="module", params=["ragged", "padded"])
+def portable(request: pytest.FixtureRequest) -> bool:
+    """Whether the graph with padded attention runs, which any ONNX Runtime can run."""
+    return bool(request.param == "padded")
+
+
 @pytest.fixture(scope="module", params=MODELS)
 def outcome(
     request: pytest.FixtureRequest,
     processor: Processor,
     precision: Precision,
+    portable: bool,  # noqa: FBT001 - a fixture
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Outcome:
     make, shape = MODELS[request.param]
@@ -83,6 +90,7 @@ def outcome(
     result = folder / "rows.npz"
     job = {
         "model": str(directory / "1" / "model.onnx"),
+        "portable": portable,
         "result": str(result),
         "runs": [
             (way, [[texts[number].tolist() for number in batch] for batch in batches])

@@ -207,7 +207,13 @@ def _until_ready(server: subprocess.Popen[str]) -> str:
 def test_serve_says_what_runs_and_stops_on_a_signal(repository: Path, number: signal.Signals) -> None:
     with _serve(repository, "--threads=1") as server:
         shown = _until_ready(server)
-        for text in ("Triton 2.51.0 is ready", "http://127.0.0.1:", "Qwen3-Embedding tiny, 64 dimensions", "Next: "):
+        for text in (
+            "Triton 2.51.0 is ready",
+            "http://127.0.0.1:",
+            "Qwen3-Embedding tiny, 64 dimensions",
+            "; attention: ragged, AVX",
+            "Next: ",
+        ):
             assert text in shown
         family = _family(server.pid)
         server.send_signal(number)

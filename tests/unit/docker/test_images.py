@@ -16,7 +16,7 @@ from qwen3_serve import cli
 from support.container import DOCKER, ROOT, final_stage, instructions
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.onnx", "*.onnx.data")
+NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.onnx", "*.onnx.data", "*.so")
 
 
 def copied(name: str) -> set[str]:

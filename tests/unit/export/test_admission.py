@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qwen3_export import export
+from qwen3_export.cpu import is_ragged
 from support.oracle import random_texts
 from support.packed import PackedSession
 
@@ -22,9 +23,15 @@ BAD = {
 
 
 @pytest.fixture(scope="module", params=["embedding", "reranker"])
-def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PackedSession:
-    repository = tmp_path_factory.mktemp("repository")
-    return PackedSession(export("tiny", repository=repository, kind=request.param).directory)
+def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export("tiny", repository=tmp_path_factory.mktemp("repository"), kind=request.param).directory
+
+
+@pytest.fixture(scope="module", params=["ragged", "padded"])
+def session(request: pytest.FixtureRequest, directory: Path) -> PackedSession:
+    session = PackedSession(directory, portable=request.param == "padded")
+    assert is_ragged(session.session) == (request.param == "ragged")
+    return session
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)

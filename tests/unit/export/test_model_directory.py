@@ -11,8 +11,15 @@ import onnx
 import pytest
 from google.protobuf import text_format
 from qwen3_export import ExportError, export
+from qwen3_export.cpu import RAGGED
+from qwen3_export.kind import Kind
+from qwen3_export.precision import FOR_CUDA, PRECISIONS, Precision
+from qwen3_serve.host.packed_engine import PackedEngine, Settings
+from support.oracle import random_texts
 from support.random_checkpoints import make_random_checkpoint
 from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+ON_CPU = [precision for precision in PRECISIONS if precision not in FOR_CUDA]
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +35,7 @@ def test_the_directory_is_complete(exported: Path) -> None:
         "1/model.onnx",
         "1/model.onnx.data",
         "1/model.py",
+        "1/ragged.onnx",
         "tokenizer.json",
         "manifest.json",
     }
@@ -63,7 +71,7 @@ def test_the_configs_describe_the_model(exported: Path, config: str) -> None:
 
 def test_two_exports_are_the_same_bytes(exported: Path, tmp_path: Path) -> None:
     again = export("tiny", repository=tmp_path).directory
-    for file in ("1/model.onnx", "1/model.onnx.data", "tokenizer.json"):
+    for file in ("1/model.onnx", "1/model.onnx.data", "1/ragged.onnx", "tokenizer.json"):
         assert (again / file).read_bytes() == (exported / file).read_bytes()
 
 
@@ -78,6 +86,38 @@ def test_bfloat16_embeddings_stay_bfloat16(exported: Path) -> None:
     model = onnx.load(str(exported / "1" / "model.onnx"), load_external_data=False)
     table = next(t for t in model.graph.initializer if t.name.endswith("embed_tokens"))
     assert table.data_type == onnx.TensorProto.BFLOAT16
+
+
+@pytest.mark.parametrize("kind", ["embedding", "reranker"])
+@pytest.mark.parametrize("precision", ON_CPU)
+def test_all_graphs_have_the_same_weights_in_one_file(tmp_path: Path, precision: Precision, kind: Kind) -> None:
+    folder = export("tiny", repository=tmp_path, precision=precision, kind=kind).directory / "1"
+    portable, *others = (stored(folder / name) for name in sorted(path.name for path in folder.glob("*.onnx")))
+    assert len(portable) > 10
+    assert len(others) == (2 if precision == "int8" else 1)
+    assert all(other == portable for other in others)
+
+
+def stored(path: Path) -> dict[str, dict[str, str]]:
+    """Where the weights of a graph are that are not in its own file, and what their types are."""
+    tensors = onnx.load(str(path), load_external_data=False).graph.initializer
+    return {
+        tensor.name: {entry.key: entry.value for entry in tensor.external_data} | {"type": str(tensor.data_type)}
+        for tensor in tensors
+        if tensor.external_data
+    }
+
+
+def test_a_model_that_the_operator_does_not_take_has_one_graph(tmp_path: Path) -> None:
+    """Forty-nine heads of queries for one of keys are one more than it takes."""
+    for heads in (48, 49):
+        sizes = {"num_attention_heads": heads, "num_key_value_heads": 1, "head_dim": 16}
+        folder = make_random_checkpoint(tmp_path / f"{heads}", **sizes)
+        version = export(str(folder), repository=tmp_path, name=f"model{heads}").directory / "1"
+        assert (version / RAGGED).is_file() == (heads == 48)
+        engine = PackedEngine(version / "model.onnx", Settings(512, 1.25, 0), threads=1)
+        assert engine.attention.startswith("ragged" if heads == 48 else "ONNX Runtime's, because ")
+        assert np.isfinite(engine.run(random_texts([1, 30]))[0]).all()
 
 
 def test_an_exported_model_is_not_replaced_unasked(tmp_path: Path) -> None:

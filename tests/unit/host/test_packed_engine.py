@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qwen3_export import export
+from qwen3_export.cpu import RAGGED
 from qwen3_serve.host.packed_engine import PackedEngine, Settings
 from support.oracle import random_texts
 from support.packed import PackedSession
@@ -32,20 +33,21 @@ def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return export("tiny", repository=tmp_path_factory.mktemp("repository"), precision=request.param).directory
 
 
-def engine(directory: Path, *, prefix_cache_tokens: int = 512) -> PackedEngine:
+def engine(directory: Path, *, prefix_cache_tokens: int = 512, portable: bool = False) -> PackedEngine:
     chosen = Settings(max_batch_tokens=128, max_slots_per_token=1.25, prefix_cache_tokens=prefix_cache_tokens)
-    return PackedEngine(directory / "1" / "model.onnx", chosen, threads=1)
+    return PackedEngine(directory / "1" / "model.onnx", chosen, threads=1, portable=portable)
 
 
 class Counting:
     """A session that counts tokens, and those kept, and can be told to fail."""
 
     def __init__(self, session: ort.InferenceSession) -> None:
-        self.session, self.tokens, self.kept, self.fails = session, 0, 0, False
+        self.session, self.runs, self.tokens, self.kept, self.fails = session, 0, 0, 0, False
 
     def run(self, names: list[str], feed: dict[str, Ids]) -> list[npt.NDArray[np.float32]]:
         if self.fails:
             raise RuntimeError("out of memory")
+        self.runs += 1
         self.tokens += feed["input_ids"].size
         self.kept += feed["keep"].size
         rows: list[npt.NDArray[np.float32]] = self.session.run(names, feed)
@@ -61,15 +63,26 @@ def counting(model: PackedEngine) -> Counting:
 @settings(max_examples=12, deadline=None)
 @given(batches=st.lists(st.lists(texts, min_size=1, max_size=12), min_size=1, max_size=6))
 @pytest.mark.parametrize("prefix_cache_tokens", [0, 100, 512])
+@pytest.mark.parametrize("portable", [False, True])
 def test_every_text_gets_the_bits_that_it_gets_alone(
-    directory: Path, prefix_cache_tokens: int, batches: list[list[Ids]]
+    directory: Path, *, portable: bool, prefix_cache_tokens: int, batches: list[list[Ids]]
 ) -> None:
-    alone = PackedSession(directory)
-    model = engine(directory, prefix_cache_tokens=prefix_cache_tokens)
+    alone = PackedSession(directory, portable=portable)
+    model = engine(directory, prefix_cache_tokens=prefix_cache_tokens, portable=portable)
     for batch in batches:
         rows, *_ = model.run(batch)
         expected = np.concatenate([alone.embed([ids]) for ids in batch])
         np.testing.assert_array_equal(rows, expected)
+
+
+@pytest.mark.parametrize(("portable", "runs"), [(False, 1), (True, 3)])
+def test_texts_of_any_lengths_share_a_batch_unless_attention_pads_them(
+    directory: Path, *, portable: bool, runs: int
+) -> None:
+    model = engine(directory, prefix_cache_tokens=0, portable=portable)
+    counter = counting(model)
+    model.run(random_texts([70, 1, 20, 1, 30]))
+    assert counter.runs == runs
 
 
 def test_an_instruction_is_computed_once(directory: Path) -> None:
@@ -147,7 +160,7 @@ def test_a_bad_setting_is_named(name: str, value: str) -> None:
 
 
 def test_a_graph_of_an_earlier_release_is_refused(directory: Path, tmp_path: Path) -> None:
-    shutil.copytree(directory / "1", tmp_path / "1")
+    shutil.copytree(directory / "1", tmp_path / "1", ignore=shutil.ignore_patterns(RAGGED))
     model = onnx.load(tmp_path / "1" / "model.onnx", load_external_data=False)
     assert [model.graph.output.pop().name for _ in range(2)] == ["fingerprint", "kept"]
     (tmp_path / "1" / "model.onnx").write_bytes(model.SerializeToString())
@@ -169,6 +182,10 @@ def test_a_model_with_full_attention_shares_no_prefix(tmp_path: Path) -> None:
     batch = [np.concatenate([head, tail]) for tail in random_texts([3, 40, 1, 40, 2])]
     session = PackedSession(exported)
     model = engine(exported)
+    assert (
+        model.attention
+        == f"ONNX Runtime's, because {exported / '1'} has no ragged.onnx, which exports of causal models have"
+    )
     for _ in range(2):
         rows, *_ = model.run(batch)
         for ids, row in zip(batch, rows, strict=True):

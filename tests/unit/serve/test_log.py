@@ -30,6 +30,13 @@ def log_of(*lines: str) -> Log:
     return log
 
 
+def test_the_attention_of_each_model_is_known() -> None:
+    known = 'I1126 20:39:59.652466 24958 triton_model.py:65] "attention of qwen3_embedding: ragged, AVX-512"'
+    log = log_of(LOADING, known, *["another line"] * 1000)
+    assert log.attention_of("qwen3_embedding") == "ragged, AVX-512"
+    assert log.attention_of("qwen3_reranker") is None
+
+
 @pytest.mark.parametrize("count", range(2, len(LINES) + 1))
 def test_of_a_host_that_ended_only_its_own_words_count(count: int) -> None:
     """However far Triton has come in saying that the host is not healthy."""

@@ -1,0 +1,135 @@
+"""Operators on rows whose results are known: `operators` checks the library on this processor with them.
+
+Knows nothing about where the library is.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+# An ONNX model with a node of each: QuantizeRows of `x`, QuantizeGated and AddNormQuantize. A test decodes it.
+_ROWS = base64.b64decode(
+    "CAo6zAMKKwoBeBIJcXVhbnRpemVkEgZzY2FsZXMiDFF1YW50aXplUm93czoFcXdlbjMKQgoEZ2F0ZQoCdXAKC2dhdGVfc2NhbGVzEgVnYXRlZBIMZ2F0"
+    "ZWRfc2NhbGVzIg1RdWFudGl6ZUdhdGVkOgVxd2VuMwppCgF4CgZ1cGRhdGUKDXVwZGF0ZV9zY2FsZXMKBGdhaW4SBXRvdGFsEgZub3JtZWQSDW5vcm1l"
+    "ZF9zY2FsZXMiD0FkZE5vcm1RdWFudGl6ZSoRCgdlcHNpbG9uFb03hjWgAQE6BXF3ZW4zEgFnWgkKAXgSBAoCCAFaDAoEZ2F0ZRIECgIIAVoKCgJ1cBIE"
+    "CgIIAVoTCgtnYXRlX3NjYWxlcxIECgIIAVoOCgZ1cGRhdGUSBAoCCAFaFQoNdXBkYXRlX3NjYWxlcxIECgIIAVoMCgRnYWluEgQKAggBYhEKCXF1YW50"
+    "aXplZBIECgIIAmIOCgZzY2FsZXMSBAoCCAFiDQoFZ2F0ZWQSBAoCCAJiFAoMZ2F0ZWRfc2NhbGVzEgQKAggBYg0KBXRvdGFsEgQKAggBYg4KBm5vcm1l"
+    "ZBIECgIIAmIVCg1ub3JtZWRfc2NhbGVzEgQKAggBQgQKABAXQgkKBXF3ZW4zEAE="
+)
+# An ONNX model with two nodes Int8Product, of which the second has row scales. A test decodes it.
+_PRODUCT = base64.b64decode(
+    "CAo6+QcKMwoEcm93cwoGd2VpZ2h0CgZzY2FsZXMSB3Byb2R1Y3QiC0ludDhQcm9kdWN0OgVxd2VuMwo+CgRyb3dzCgZ3ZWlnaHQKBnNjYWxlcwoKcm93"
+    "X3NjYWxlcxIGc2NhbGVkIgtJbnQ4UHJvZHVjdDoFcXdlbjMSAWcqoQQICAhCEANCBndlaWdodEqQBIGmy/AVOl+Fqs/0GT5jia7T+B1CZ42y1/whRmuR"
+    "ttsAJUpvlbrfBClOc5m+4wgtUnedwucMMVZ7ocbrEDVaf6XK7xQ5XoSpzvMYPWKIrdL3HEFmjLHW+yBFapC12v8kSW6Uud4DKE1ymL3iByxRdpzB5gsw"
+    "VXqgxeoPNFl+pMnuEzhdg6jN8hc8YYes0fYbQGWLsNX6H0Rpj7TZ/iNIbZO43QInTHGXvOEGK1B1m8DlCi9UeZ/E6Q4zWH2jyO0SN1yCp8zxFjtghqvQ"
+    "9Ro/ZIqv1PkeQ2iOs9j9IkdskrfcASZLcJa74AUqT3Sav+QJLlN4nsPoDTJXfKLH7BE2W4Gmy/AVOl+Fqs/0GT5jia7T+B1CZ42y1/whRmuRttsAJUpv"
+    "lbrfBClOc5m+4wgtUnedwucMMVZ7ocbrEDVaf6XK7xQ5XoSpzvMYPWKIrdL3HEFmjLHW+yBFapC12v8kSW6Uud4DKE1ymL3iByxRdpzB5gswVXqgxeoP"
+    "NFl+pMnuEzhdg6jN8hc8YYes0fYbQGWLsNX6H0Rpj7TZ/iNIbZO43QInTHGXvOEGK1B1m8DlCi9UeZ/E6Q4zWH2jyO0SN1yCp8zxFjtghqvQ9Ro/ZIqv"
+    "1PkeQ2iOs9j9IkdskrfcASZLcJa74AUqT3Sav+QJLlN4nsPoDTJXfKLH7BE2W4Gmy/AVOl+Fqs/0GT5jia7T+CqXAghCEAFCBnNjYWxlc0qIAgAAgDwA"
+    "AAA9AABAPQAAgD0AAKA9AADAPQAA4D0AAAA+AAAQPgAAID4AADA+AABAPgAAUD4AAGA+AABwPgAAgD4AAIg+AACQPgAAmD4AAKA+AACoPgAAsD4AALg+"
+    "AADAPgAAyD4AANA+AADYPgAA4D4AAOg+AADwPgAA+D4AAAA/AAAEPwAACD8AAAw/AAAQPwAAFD8AABg/AAAcPwAAID8AACQ/AAAoPwAALD8AADA/AAA0"
+    "PwAAOD8AADw/AABAPwAARD8AAEg/AABMPwAAUD8AAFQ/AABYPwAAXD8AAGA/AABkPwAAaD8AAGw/AABwPwAAdD8AAHg/AAB8PwAAgD8AAII/AACEP1oM"
+    "CgRyb3dzEgQKAggCWhIKCnJvd19zY2FsZXMSBAoCCAFiDwoHcHJvZHVjdBIECgIIAWIOCgZzY2FsZWQSBAoCCAFCBAoAEBdCCQoFcXdlbjMQAQ=="
+)
+_SIZE = 75  # neither a multiple of what is loaded nor of what is stored at once
+_DEPTH, _COLUMNS = 8, 66  # of the weights: two panels of 64 columns
+_EPS = 1e-6
+_MOST = 1e-5  # largest difference of float32 results from float64, for values around 1
+
+
+def rows_probe() -> bytes:
+    """Return the model with the operators that quantize rows, for a session with the library."""
+    return _ROWS
+
+
+def product_probe() -> bytes:
+    """Return the model with the products. Only processors with AVX512-VNNI can load it."""
+    return _PRODUCT
+
+
+def check_rows(session: ort.InferenceSession) -> str:
+    """Compare quantized rows with what NumPy computes.
+
+    Args:
+        session: On `rows_probe()`.
+
+    Returns:
+        What is wrong, in words; "" if nothing is.
+    """
+    random = np.random.default_rng(0)
+
+    def numbers(*shape: int) -> Floats:
+        return random.uniform(-4, 4, shape).astype(np.float32)
+
+    x = np.concatenate([numbers(6, _SIZE), np.zeros((1, _SIZE), np.float32)])
+    feed = {
+        "x": x,
+        "gate": numbers(7, _SIZE) * 8,  # exp() of some is far from 1
+        "up": numbers(7, _SIZE),
+        "gate_scales": np.abs(numbers(7, 1)),
+        "update": numbers(7, _SIZE),
+        "update_scales": np.abs(numbers(7, 1)),
+        "gain": numbers(_SIZE),
+    }
+    names = ("quantized", "scales", "gated", "gated_scales", "total", "normed", "normed_scales")
+    found = dict(zip(names, session.run(names, feed), strict=True))
+    quantized, scales = _quantized(x)
+    faults = []
+    if not (np.array_equal(found["quantized"], quantized) and np.array_equal(found["scales"], scales)):
+        faults.append("quantized rows")
+    exact = {name: array.astype(np.float64) for name, array in feed.items()}
+    gate = exact["gate"] * exact["gate_scales"]
+    if not _is_close(found["gated"], found["gated_scales"], gate / (1 + np.exp(-gate)) * exact["up"]):
+        faults.append("gated rows")
+    total = exact["x"] + exact["update"] * exact["update_scales"]
+    normed = total / np.sqrt((total**2).mean(axis=1, keepdims=True) + _EPS) * exact["gain"]
+    if not np.abs(found["total"] - total).max() <= _MOST:  # NaN is an error as well
+        faults.append("sums of rows")
+    if not _is_close(found["normed"], found["normed_scales"], normed):
+        faults.append("normalised rows")
+    return ", ".join(faults)
+
+
+def check_products(session: ort.InferenceSession) -> str:
+    """Compare products, which are exact, with NumPy's.
+
+    Args:
+        session: On `product_probe()`.
+
+    Returns:
+        What is wrong, in words; "" if nothing is.
+    """
+    weight = (np.arange(_DEPTH * _COLUMNS) * 37 % 255 - 127).reshape(_DEPTH, _COLUMNS)
+    scales = np.arange(1, _COLUMNS + 1, dtype=np.float32) / np.float32(64)
+    random = np.random.default_rng(0)
+    for count in range(1, 14):  # numbers of rows around the six that are multiplied together
+        rows = random.integers(0, 256, (count, _DEPTH)).astype(np.uint8)
+        row_scales = random.uniform(0, 1, (count, 1)).astype(np.float32)
+        product, scaled = session.run(["product", "scaled"], {"rows": rows, "row_scales": row_scales})
+        expected = ((rows.astype(np.int64) - 128) @ weight).astype(np.float32) * scales
+        if not (np.array_equal(product, expected) and np.array_equal(scaled, expected * row_scales)):
+            return f"products of {count} rows"
+    return ""
+
+
+def _quantized(x: Floats) -> tuple[npt.NDArray[np.uint8], Floats]:
+    """Quantize rows with the same steps and types as the library, so that the bits are the same."""
+    scales = np.maximum(np.abs(x).max(axis=1, keepdims=True), np.float32(1e-20)) / np.float32(127)
+    return (np.rint(x / scales) + 128).astype(np.uint8), scales
+
+
+def _is_close(quantized: Array, scales: Floats, expected: npt.NDArray[np.float64]) -> bool:
+    """Whether quantized rows are within half a step of the exact ones, and their scales right."""
+    scales_are_right = np.allclose(scales[:, 0], np.abs(expected).max(axis=1) / 127, rtol=_MOST, atol=0)
+    difference = np.abs((quantized.astype(np.float64) - 128) * scales - expected)
+    return bool(scales_are_right and (difference <= 0.501 * scales + _MOST).all())
