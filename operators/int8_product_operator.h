@@ -25,7 +25,7 @@ class Int8Product {
   static constexpr int kOutputs[] = {ort::kFloat};
 
   Int8Product(const OrtApi* api, const OrtKernelInfo* info) : api_(api) {
-    if (!Processor::detect().avx512_vnni) throw lacks_instructions(api, kName);
+    if (!Processor::here().avx512_vnni) throw lacks_instructions(api, kName);
     const Tensor weight = constant_input(api, info, 1), scales = constant_input(api, info, 2);
     depth_ = weight.size(0);
     columns_ = weight.size(1);

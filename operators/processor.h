@@ -14,6 +14,13 @@ struct Processor {
   bool avx512_bf16 = false;
   bool avx512_vnni = false;
 
+  // This one, asked once: on a virtual machine each question interrupts it, and a model has hundreds of operators.
+  static const Processor& here() {
+    static const Processor found = detect();
+    return found;
+  }
+
+ private:
   static Processor detect() {
     Processor found;
     uint32_t a = 0, b = 0, c = 0, d = 0;

@@ -8,36 +8,36 @@
 namespace qwen3 {
 namespace {
 
+// Things of one text that are worked on together: consecutive outputs, or tokens to pack.
+struct Run {
+  int64_t text;
+  int64_t first;
+  int64_t count;
+};
+
+struct Prefix {
+  int64_t start;  // first row
+  int64_t length;
+};
+
+Prefix prefix_of(const PrefixRows& prefixes, int64_t text) {
+  const int64_t length = prefixes.rows ? prefixes.lengths[text * prefixes.lengths_step] : 0;
+  return {length ? prefixes.starts[text * prefixes.starts_step] : 0, length};
+}
+
 struct Text {
   int64_t start;  // first row
-  int64_t prefix_start;
-  int64_t prefix;  // tokens of the prefix
+  Prefix prefix;
   int64_t tokens;  // prefix included
   int64_t packed;  // tokens of the texts before it in packed form
-};
-
-// Consecutive outputs that are rows of one text; at most as many as are computed together.
-struct Block {
-  int64_t text;
-  int64_t first;
-  int64_t count;
-};
-
-// Some tokens of a text that are packed together.
-struct Panel {
-  int64_t text;
-  int64_t first;
-  int64_t count;
 };
 
 std::vector<Text> texts_of(const Batch& batch, int64_t panel) {
   std::vector<Text> texts(batch.texts);
   int64_t packed = 0;
   for (int64_t t = 0; t < batch.texts; t++) {
-    const PrefixRows& prefixes = batch.prefixes;
-    const int64_t prefix = prefixes.rows ? prefixes.lengths[t * prefixes.lengths_step] : 0;
-    const int64_t prefix_start = prefix ? prefixes.starts[t * prefixes.starts_step] : 0;
-    texts[t] = {batch.starts[t], prefix_start, prefix, prefix + batch.lengths[t], packed};
+    const Prefix prefix = prefix_of(batch.prefixes, t);
+    texts[t] = {batch.starts[t], prefix, prefix.length + batch.lengths[t], packed};
     packed += padded(texts[t].tokens, panel);
   }
   return texts;
@@ -51,9 +51,9 @@ int64_t text_of(const Batch& batch, int64_t row) {
 
 int64_t row_of(const Batch& batch, int64_t output) { return batch.wanted ? batch.wanted[output] : output; }
 
-std::vector<Block> blocks_of(const Geometry& geometry, const Batch& batch, int64_t most) {
+std::vector<Run> blocks_of(const Geometry& geometry, const Batch& batch, int64_t most) {
   const int64_t width = geometry.heads * geometry.head_dim;
-  std::vector<Block> blocks;
+  std::vector<Run> blocks;
   for (int64_t i = 0; i < batch.outputs; i++) {
     const int64_t t = text_of(batch, row_of(batch, i));
     if (t < 0) {
@@ -89,11 +89,11 @@ const char* wrong_with(const Geometry& geometry, const Batch& batch) {
     if (batch.lengths[t] < 1 || batch.starts[t] < end) return "texts must have rows, one after another";
     end = batch.starts[t] + batch.lengths[t];
     if (end > batch.rows) return "a text ends after the last row";
-    const PrefixRows& prefixes = batch.prefixes;
-    const int64_t prefix = prefixes.rows ? prefixes.lengths[t * prefixes.lengths_step] : 0;
-    const int64_t start = prefix ? prefixes.starts[t * prefixes.starts_step] : 0;
-    if (prefix < 0 || start < 0 || start + prefix > prefixes.count) return "a prefix is outside the prefix rows";
-    if (prefix + batch.lengths[t] > batch.positions) return "a text has more tokens than there are positions";
+    const Prefix prefix = prefix_of(batch.prefixes, t);
+    if (prefix.length < 0 || prefix.start < 0 || prefix.start + prefix.length > batch.prefixes.count) {
+      return "a prefix is outside the prefix rows";
+    }
+    if (prefix.length + batch.lengths[t] > batch.positions) return "a text has more tokens than there are positions";
   }
   for (int64_t i = 0; batch.wanted && i < batch.outputs; i++) {
     if (batch.wanted[i] < 0 || batch.wanted[i] >= batch.rows) return "a wanted row does not exist";
@@ -117,26 +117,26 @@ void attend(const Kernel& kernel, const Geometry& geometry, const Batch& batch, 
     return values + (head * tokens + text.packed) * shape.value_columns * kernel.element;
   };
 
-  std::vector<Panel> panels;
+  std::vector<Run> panels;
   for (int64_t t = 0; t < batch.texts; t++) {
     for (int64_t first = 0; first < texts[t].tokens; first += kernel.panel) {
       panels.push_back({t, first, std::min(kernel.panel, texts[t].tokens - first)});
     }
   }
   host.run(panels.size() * heads, [&](size_t task) {
-    const Panel& panel = panels[task / heads];
+    const Run& panel = panels[task / heads];
     const int64_t head = task % heads;
     const Text& text = texts[panel.text];
     const float* key_of[kMaxPanel];
     const float* value_of[kMaxPanel];
     for (int64_t i = 0; i < panel.count; i++) {
       const int64_t position = panel.first + i;
-      if (position < text.prefix) {
-        const float* row = batch.prefixes.rows + (text.prefix_start + position) * batch.prefixes.stride + head * dim;
+      if (position < text.prefix.length) {
+        const float* row = batch.prefixes.rows + (text.prefix.start + position) * batch.prefixes.stride + head * dim;
         key_of[i] = row + batch.prefixes.keys;
         value_of[i] = row + batch.prefixes.values;
       } else {
-        const int64_t at = ((text.start + position - text.prefix) * heads + head) * dim;
+        const int64_t at = ((text.start + position - text.prefix.length) * heads + head) * dim;
         key_of[i] = batch.key + at;
         value_of[i] = batch.value + at;
       }
@@ -145,10 +145,10 @@ void attend(const Kernel& kernel, const Geometry& geometry, const Batch& batch, 
                         packed_values(text, head)});
   });
 
-  const std::vector<Block> blocks = blocks_of(geometry, batch, kMaxRows / group);
+  const std::vector<Run> blocks = blocks_of(geometry, batch, kMaxRows / group);
   const size_t scratch = kernel.scratch(shape);
   host.run(blocks.size() * heads, [&](size_t task) {
-    const Block& block = blocks[task / heads];
+    const Run& block = blocks[task / heads];
     const int64_t head = task % heads;
     const Text& text = texts[block.text];
     const float* queries[kMaxRows];
@@ -160,7 +160,7 @@ void attend(const Kernel& kernel, const Geometry& geometry, const Batch& batch, 
       for (int64_t g = 0; g < group; g++, rows++) {
         queries[rows] = batch.query + ((row * heads + head) * group + g) * dim;
         outputs[rows] = batch.output + ((i * heads + head) * group + g) * dim;
-        positions[rows] = row - text.start + text.prefix;
+        positions[rows] = row - text.start + text.prefix.length;
       }
     }
     kernel.attend(shape,

@@ -14,7 +14,7 @@ namespace qwen3 {
 
 // The fastest kernel that this processor has; null if it has none.
 inline const Kernel* fastest_kernel(bool may_use_bf16) {
-  const Processor processor = Processor::detect();
+  const Processor& processor = Processor::here();
   if (processor.avx512_bf16 && may_use_bf16) return &kernel_avx512_bf16;
   if (processor.avx512) return &kernel_avx512;
   return processor.avx2 ? &kernel_avx2 : nullptr;

@@ -42,7 +42,7 @@ inline void for_each_row(const OrtApi* api, const OrtKernelContext* context, int
 class RowOperator {
  protected:
   RowOperator(const OrtApi* api, const char* name) : api_(api) {
-    if (!Processor::detect().avx2) throw lacks_instructions(api, name);
+    if (!Processor::here().avx2) throw lacks_instructions(api, name);
   }
   const OrtApi* api_;
 };

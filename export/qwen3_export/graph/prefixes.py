@@ -28,7 +28,7 @@ class PrefixInputs:
     Attributes:
         rows: `prefix_rows` `[prefix_rows, size]`, in the working type: rows of the output `kept` of earlier runs. A row
             holds the keys and values of one token in all layers, `size = layers * 2 * kv_heads * head_dim`. Keys are
-            normalised; for paged attention they are rotated, for the other forms they are not yet.
+            normalised, but for ragged attention; for paged attention they are rotated, for the other forms not yet.
         starts: `prefix_starts` INT64 `[batch, 1]`: the row of `rows` where each text's prefix begins.
         lengths: `prefix_lengths` INT64 `[batch, 1]`: tokens of each text's prefix, 0 for none. These tokens are not
             in `input_ids`.
