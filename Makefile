@@ -55,7 +55,7 @@ test: $(VENV)/.dev ## run the tests on real Triton and real ONNX Runtime (minute
 test-unit: $(VENV)/.unit ## the tests that need neither torch nor Triton, in under a minute; installs neither
 	$(BIN)/pytest -n 2 --dist loadfile tests/unit
 
-test-processors: $(VENV)/.dev ## what must hold on every processor, on this one and on an emulated one (needs qemu-user)
+test-processors: $(VENV)/.dev ## what must hold on every processor, on this one and on emulated ones (needs qemu-user)
 	$(BIN)/pytest tests/integration/processors -m "not emulator"
 	@command -v qemu-x86_64 > /dev/null || { echo "NOT covered: AVX2 alone; qemu-x86_64 is missing (Debian: apt install qemu-user)"; exit 1; }
 	$(BIN)/pytest tests/integration/processors -m emulator
@@ -121,12 +121,12 @@ check: $(VENV)/.dev ## formatting, lint, types, spelling
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/codespell
-	$(BIN)/clang-format --dry-run -Werror operators/*
+	$(BIN)/clang-format --dry-run -Werror operators/* tests/support/*.c
 
 format: $(VENV)/.dev ## format and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/clang-format -i operators/*
+	$(BIN)/clang-format -i operators/* tests/support/*.c
 
 hooks: $(VENV)/.dev ## have git check each commit: large files, format, lint, types, spelling
 	$(BIN)/pre-commit install

@@ -27,14 +27,17 @@ COMPILER = ("-m", "ziglang", "c++", "-target", "x86_64-linux-gnu.2.17")
 FLAGS = ("-std=c++17", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror")
 AVX2 = ("-mavx2", "-mfma")
 AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
+AVX512_BF16 = ("-DBF16", *AVX512, "-mavx512bf16")
 # The flags of each object that is made of a file for newer processors; any other file is compiled once, for all x86-64.
 VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "attention_kernel.cpp": (
         ("-DKERNEL=kernel_avx2", *AVX2),
         ("-DKERNEL=kernel_avx512", *AVX512),
-        ("-DKERNEL=kernel_avx512_bf16", "-DBF16", *AVX512, "-mavx512bf16"),
+        ("-DKERNEL=kernel_avx512_bf16", *AVX512_BF16),
+        ("-DKERNEL=kernel_amx", "-DTILES", *AVX512_BF16, "-mamx-tile", "-mamx-bf16"),
     ),
-    "int8_product.cpp": ((*AVX512, "-mavx512vnni"),),
+    "int8_product_amx.cpp": ((*AVX512, "-mamx-tile", "-mamx-int8"),),
+    "int8_product_vnni.cpp": ((*AVX512, "-mavx512vnni"),),
     "rows.cpp": (AVX2,),
 }
 # Without it, the library would also export the `new` and `delete` that are linked into it, and other libraries could be

@@ -10,7 +10,7 @@ namespace qwen3 {
 // Keys are taken in blocks of so many, counted from a text's first token. So the order in which a query's numbers are
 // added depends on its position in its text and on nothing else.
 constexpr int64_t kKeyBlock = 128;
-// Rows (queries x heads of a group) that are computed together.
+// Rows (queries x heads of a group) that are computed together, whole tiles of AMX.
 constexpr int64_t kMaxRows = 48;
 constexpr int64_t kMaxHeadDim = 512;
 constexpr int64_t kMaxPanel = 64;
@@ -21,7 +21,7 @@ struct Shape {
   int64_t value_columns;  // `head_dim`, rounded up to whole panels
   const float* cos;       // `[positions, head_dim / 2]`
   const float* sin;
-  // Gains of the RMS norms of queries and keys, `[head_dim]`; null if they are normalised already.
+  // Gains of the RMS norms of queries and keys, `[head_dim]`.
   const float* query_gain;
   const float* key_gain;
   float eps;
@@ -60,6 +60,7 @@ struct Kernel {
 extern const Kernel kernel_avx2;
 extern const Kernel kernel_avx512;
 extern const Kernel kernel_avx512_bf16;
+extern const Kernel kernel_amx;  // only for a `head_dim` that is a multiple of 32
 
 // Number of keys for which a text's packed form has memory: whole panels.
 static inline int64_t padded(int64_t tokens, int64_t panel) { return (tokens + panel - 1) / panel * panel; }

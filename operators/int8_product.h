@@ -24,5 +24,8 @@ using ProductOfPanel = void (*)(const Int8Matrix&, int64_t panel, const uint8_t*
 
 void product_of_panel_vnni(const Int8Matrix&, int64_t panel, const uint8_t* left, const float* row_scales, int64_t rows,
                            float* result);
+// Only for a depth that is a multiple of 64.
+void product_of_panel_amx(const Int8Matrix&, int64_t panel, const uint8_t* left, const float* row_scales, int64_t rows,
+                          float* result);
 
 }  // namespace qwen3

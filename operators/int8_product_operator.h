@@ -12,6 +12,13 @@
 
 namespace qwen3 {
 
+// The fastest product that this processor has; null if it has none.
+inline ProductOfPanel fastest_product(int64_t depth) {
+  const Processor& processor = Processor::here();
+  if (processor.amx_int8 && depth % 64 == 0) return product_of_panel_amx;
+  return processor.avx512_vnni ? product_of_panel_vnni : nullptr;
+}
+
 // Int8Product: `(left - 128) @ weight * scales`, with exact sums; the same bits as ONNX Runtime's MatMulIntegerToFloat.
 //
 // Inputs: left UINT8 [rows, in], weight INT8 [in, out] and scales FP32 [out], both constants; optional: row_scale FP32
@@ -25,10 +32,11 @@ class Int8Product {
   static constexpr int kOutputs[] = {ort::kFloat};
 
   Int8Product(const OrtApi* api, const OrtKernelInfo* info) : api_(api) {
-    if (!Processor::here().avx512_vnni) throw lacks_instructions(api, kName);
     const Tensor weight = constant_input(api, info, 1), scales = constant_input(api, info, 2);
     depth_ = weight.size(0);
     columns_ = weight.size(1);
+    product_ = fastest_product(depth_);
+    if (!product_) throw lacks_instructions(api, kName);
     if (depth_ % 4 || scales.count() != columns_) throw Failure{failed(api, "Int8Product: the weights do not fit")};
     pack(static_cast<const int8_t*>(weight.data), scales.floats());
   }
@@ -47,9 +55,8 @@ class Int8Product {
     const int64_t groups = (rows + kRowsOfTask - 1) / kRowsOfTask;
     run_tasks(api_, context, panels * groups, [&](size_t task) {
       const int64_t first = static_cast<int64_t>(task) % groups * kRowsOfTask;
-      product_of_panel_vnni(matrix, static_cast<int64_t>(task) / groups, bytes + first * depth_,
-                            factors ? factors + first : nullptr, std::min(kRowsOfTask, rows - first),
-                            result + first * columns_);
+      product_(matrix, static_cast<int64_t>(task) / groups, bytes + first * depth_, factors ? factors + first : nullptr,
+               std::min(kRowsOfTask, rows - first), result + first * columns_);
     });
   }
 
@@ -73,6 +80,7 @@ class Int8Product {
   }
 
   const OrtApi* api_;
+  ProductOfPanel product_ = nullptr;
   int64_t depth_ = 0, columns_ = 0;
   std::vector<int8_t> panels_;
   int8_t* packed_ = nullptr;

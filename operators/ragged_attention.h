@@ -43,7 +43,7 @@ struct Batch {
   const float* cos;  // [positions][head_dim / 2]
   const float* sin;
   int64_t positions;
-  const float* query_gain;  // [head_dim]: of the RMS norms; null if queries and keys are normalised already
+  const float* query_gain;  // [head_dim]: of the RMS norms
   const float* key_gain;
   float eps;
   PrefixRows prefixes;

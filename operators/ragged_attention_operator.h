@@ -13,8 +13,9 @@
 namespace qwen3 {
 
 // The fastest kernel that this processor has; null if it has none.
-inline const Kernel* fastest_kernel(bool may_use_bf16) {
+inline const Kernel* fastest_kernel(bool may_use_bf16, int64_t head_dim) {
   const Processor& processor = Processor::here();
+  if (processor.amx_bf16 && may_use_bf16 && head_dim % 32 == 0) return &kernel_amx;
   if (processor.avx512_bf16 && may_use_bf16) return &kernel_avx512_bf16;
   if (processor.avx512) return &kernel_avx512;
   return processor.avx2 ? &kernel_avx2 : nullptr;
@@ -23,15 +24,13 @@ inline const Kernel* fastest_kernel(bool may_use_bf16) {
 // RaggedAttention: see `ragged_attention.h`.
 //
 // Inputs: query FP32 [rows, heads * head_dim], key and value FP32 [rows, kv_heads * head_dim], starts and lengths INT64
-// [texts, 1], cos and sin FP32 [positions, head_dim / 2]; optional: wanted INT64 [outputs]; optional, together:
-// prefix_rows FP32 [prefix_rows, 2 * layers * kv_heads * head_dim], prefix_starts and prefix_lengths INT64
-// [texts or 1, 1]; optional, together: query_gain and key_gain FP32 [head_dim], with which queries and keys, those of
-// prefixes too, are normalised first; keep INT64 [kept]: rows whose keys and values are returned.
-// Outputs: FP32 [rows or outputs, heads * head_dim]; with `keep`, FP32 [kept, 2 * kv_heads * head_dim] in the form of
-// one layer of `prefix_rows`.
-// Attributes: heads, kv_heads, layer (whose keys and values to read in the prefix rows), bf16 (1 if products may be
-// in bfloat16, with sums in float32, where the processor has instructions for it), epsilon (of the norms; not
-// needed without them).
+// [texts, 1], cos and sin FP32 [positions, head_dim / 2], query_gain and key_gain FP32 [head_dim], of the RMS norms of
+// queries and keys, those of prefixes too; optional: wanted INT64 [outputs]; optional, together: prefix_rows FP32
+// [prefix_rows, 2 * layers * kv_heads * head_dim], prefix_starts and prefix_lengths INT64 [texts or 1, 1]; optional:
+// keep INT64 [kept], rows whose keys and values are returned. Outputs: FP32 [rows or outputs, heads * head_dim]; with
+// `keep`, FP32 [kept, 2 * kv_heads * head_dim] in the form of one layer of `prefix_rows`. Attributes: heads, kv_heads,
+// layer (whose keys and values to read in the prefix rows), bf16 (1 if products may be in bfloat16, with sums in
+// float32, where the processor has instructions for it), epsilon (of the norms).
 class RaggedAttention {
  public:
   enum Input {
@@ -42,19 +41,19 @@ class RaggedAttention {
     kLengths,
     kCos,
     kSin,
+    kQueryGain,
+    kKeyGain,
     kWanted,
     kPrefixRows,
     kPrefixStarts,
     kPrefixLengths,
-    kQueryGain,
-    kKeyGain,
     kKeep
   };
   static constexpr const char* kName = "RaggedAttention";
   static constexpr int kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kInt64, ort::kInt64,
-                                    ort::kFloat, ort::kFloat, ort::kInt64, ort::kFloat, ort::kInt64,
-                                    ort::kInt64, ort::kFloat, ort::kFloat, ort::kInt64};
-  static constexpr size_t kOptional = 7;
+                                    ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat, ort::kInt64,
+                                    ort::kFloat, ort::kInt64, ort::kInt64, ort::kInt64};
+  static constexpr size_t kOptional = 5;
   static constexpr int kOutputs[] = {ort::kFloat, ort::kFloat};
 
   RaggedAttention(const OrtApi* api, const OrtKernelInfo* info) : api_(api) {
@@ -63,11 +62,9 @@ class RaggedAttention {
     check(ort::GetAttributeInt::call(api, info, "kv_heads", &kv_heads_));
     check(ort::GetAttributeInt::call(api, info, "layer", &layer_));
     check(ort::GetAttributeInt::call(api, info, "bf16", &may_use_bf16));
-    if (OrtStatus* absent = ort::GetAttributeFloat::call(api, info, "epsilon", &eps_)) {
-      ort::ReleaseStatus::call(api, absent);
-    }
-    kernel_ = fastest_kernel(may_use_bf16 != 0);
-    if (!kernel_) throw lacks_instructions(api, kName);
+    check(ort::GetAttributeFloat::call(api, info, "epsilon", &eps_));
+    may_use_bf16_ = may_use_bf16 != 0;
+    if (!fastest_kernel(may_use_bf16_, 0)) throw lacks_instructions(api, kName);
     check(ort::CreateCpuMemoryInfo::call(api, ort::kArena, ort::kDefaultMemory, &memory_));
   }
   ~RaggedAttention() { ort::ReleaseMemoryInfo::call(api_, memory_); }
@@ -90,16 +87,16 @@ class RaggedAttention {
     batch.cos = in[kCos].floats();
     batch.sin = in[kSin].floats();
     batch.positions = in[kCos].size(0);
-    batch.query_gain = in[kQueryGain] ? in[kQueryGain].floats() : nullptr;
-    batch.key_gain = in[kKeyGain] ? in[kKeyGain].floats() : nullptr;
+    batch.query_gain = in[kQueryGain].floats();
+    batch.key_gain = in[kKeyGain].floats();
     batch.eps = eps_;
     batch.wanted = in[kWanted] ? in[kWanted].ints() : nullptr;
     batch.outputs = in[kWanted] ? in[kWanted].count() : batch.rows;
     bool fits = in[kQuery].size(1) == heads_ * geometry.head_dim && in[kKey].size(1) == key_size &&
                 in[kValue].size(1) == key_size && in[kKey].size(0) == batch.rows && in[kValue].size(0) == batch.rows &&
                 in[kStarts].count() == batch.texts && in[kCos].size(1) == geometry.head_dim / 2 &&
-                in[kSin].shape == in[kCos].shape && bool(in[kQueryGain]) == bool(in[kKeyGain]);
-    for (Input i : {kQueryGain, kKeyGain}) fits = fits && (!in[i] || in[i].count() == geometry.head_dim);
+                in[kSin].shape == in[kCos].shape && in[kQueryGain].count() == geometry.head_dim &&
+                in[kKeyGain].count() == geometry.head_dim;
     if (in[kPrefixRows] && in[kPrefixRows].size(0)) {
       const auto step = [&](Input i) { return in[i].count() == 1 ? 0 : 1; };
       const int64_t keys = 2 * layer_ * key_size, stride = in[kPrefixRows].size(1);
@@ -124,7 +121,7 @@ class RaggedAttention {
     if (in[kKeep]) keep(context, in[kKeep], in[kKey], in[kValue]);
     batch.output = output<float>(api_, context, 0, {batch.outputs, in[kQuery].size(1)});
     CallMemory memory(api_, context, memory_);
-    attend(*kernel_, geometry, batch,
+    attend(*fastest_kernel(may_use_bf16_, geometry.head_dim), geometry, batch,
            {[&](size_t bytes) { return memory.take(bytes); },
             [&](size_t tasks, const std::function<void(size_t)>& task) { run_tasks(api_, context, tasks, task); }});
   }
@@ -142,7 +139,7 @@ class RaggedAttention {
   }
 
   const OrtApi* api_;
-  const Kernel* kernel_ = nullptr;
+  bool may_use_bf16_ = false;
   int64_t heads_ = 0, kv_heads_ = 0, layer_ = 0;
   float eps_ = 0.0f;
   OrtMemoryInfo* memory_ = nullptr;

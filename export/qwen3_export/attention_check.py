@@ -1,13 +1,15 @@
 """A small ragged batch whose attention is known: `operators` checks the library on this processor with it.
 
 The batch has what can go wrong: texts of one token, of more than a block of 128 keys, and with a prefix; a row that
-belongs to no text; wanted rows; more heads of queries than of keys; heads whose size does not fill whole registers.
+belongs to no text; wanted rows and rows to keep; more heads of queries than of keys; heads whose size does not fill
+whole registers.
 Knows nothing about where the library is.
 """
 
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,21 +22,17 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-# An ONNX model with four nodes RaggedAttention, each with an output of its name: `all_float32` and `wanted_float32` of
-# layers 0 and 1, the second with wanted rows and prefixes, and the same two with bfloat16. A test decodes it.
-_PROBE = base64.b64decode(
-    "CAo6yQcKjQEKBXF1ZXJ5CgNrZXkKBXZhbHVlCgZzdGFydHMKB2xlbmd0aHMKA2NvcwoDc2luEgthbGxfZmxvYXQzMiIPUmFnZ2VkQXR0ZW50aW9u"
-    "KgsKBGJmMTYYAKABAioMCgVoZWFkcxgEoAECKg8KCGt2X2hlYWRzGAKgAQIqDAoFbGF5ZXIYAKABAjoFcXdlbjMKxAEKBXF1ZXJ5CgNrZXkKBXZh"
-    "bHVlCgZzdGFydHMKB2xlbmd0aHMKA2NvcwoDc2luCgZ3YW50ZWQKC3ByZWZpeF9yb3dzCg1wcmVmaXhfc3RhcnRzCg5wcmVmaXhfbGVuZ3RocxIO"
-    "d2FudGVkX2Zsb2F0MzIiD1JhZ2dlZEF0dGVudGlvbioLCgRiZjE2GACgAQIqDAoFaGVhZHMYBKABAioPCghrdl9oZWFkcxgCoAECKgwKBWxheWVy"
-    "GAGgAQI6BXF3ZW4zCo4BCgVxdWVyeQoDa2V5CgV2YWx1ZQoGc3RhcnRzCgdsZW5ndGhzCgNjb3MKA3NpbhIMYWxsX2JmbG9hdDE2Ig9SYWdnZWRB"
-    "dHRlbnRpb24qCwoEYmYxNhgBoAECKgwKBWhlYWRzGASgAQIqDwoIa3ZfaGVhZHMYAqABAioMCgVsYXllchgAoAECOgVxd2VuMwrFAQoFcXVlcnkK"
-    "A2tleQoFdmFsdWUKBnN0YXJ0cwoHbGVuZ3RocwoDY29zCgNzaW4KBndhbnRlZAoLcHJlZml4X3Jvd3MKDXByZWZpeF9zdGFydHMKDnByZWZpeF9s"
-    "ZW5ndGhzEg93YW50ZWRfYmZsb2F0MTYiD1JhZ2dlZEF0dGVudGlvbioLCgRiZjE2GAGgAQIqDAoFaGVhZHMYBKABAioPCghrdl9oZWFkcxgCoAEC"
-    "KgwKBWxheWVyGAGgAQI6BXF3ZW4zEgFnWg0KBXF1ZXJ5EgQKAggBWgsKA2tleRIECgIIAVoNCgV2YWx1ZRIECgIIAVoLCgNjb3MSBAoCCAFaCwoD"
-    "c2luEgQKAggBWhMKC3ByZWZpeF9yb3dzEgQKAggBWg4KBnN0YXJ0cxIECgIIB1oPCgdsZW5ndGhzEgQKAggHWg4KBndhbnRlZBIECgIIB1oVCg1w"
-    "cmVmaXhfc3RhcnRzEgQKAggHWhYKDnByZWZpeF9sZW5ndGhzEgQKAggHYhMKC2FsbF9mbG9hdDMyEgQKAggBYhYKDndhbnRlZF9mbG9hdDMyEgQK"
-    "AggBYhQKDGFsbF9iZmxvYXQxNhIECgIIAWIXCg93YW50ZWRfYmZsb2F0MTYSBAoCCAFCBAoAEBdCCQoFcXdlbjMQAQ=="
+# An ONNX model with four nodes RaggedAttention, compressed: `all_float32` of layer 0; `wanted_float32` and
+# `kept_float32` of layer 1, with wanted rows, prefixes and rows to keep; and the same two with bfloat16. A test decodes
+# it.
+_PROBE = zlib.decompress(
+    base64.b64decode(
+        "eNrFlL1uwjAUhXFI+LlJCE1LYe7IRlGpxFYeoSNL5BQTIqIkJAbKWFXqc/AU7dTn6loT35RA1Q3UJfI59rWuv2OnBsOvOrwT0BZLlmygPGcb0FY0WDKo"
+        "pJwmPIVqwEKPz1IoP0Xik/ohQLba8agY10RJNrJ1GgTONIgo79/eWI/U89jkgXMWcj8Kuzqo7rQ36JS2ROleQJXFqR9EYevz/u1uS0jXAG3G6CTtqLsF"
+        "lth35UhD2RliOqAblmT1Q22xZmEfXpRTNA6VNQ05m4AeJ2zqPztJtE7BRIGbNVDme6pzxmK7ISvzU9vGnMX8/AxIgcHHacIzduG5Wee9wd+dkxOm9/rf"
+        "6VmYXn5s28ziOz+FQn428cYmcrBVUGpkrGc8UJjIZT8ncOyFwILCLuJBr1kIWDqXB5jQbOTQM10dWz/w0WjkkFG3jviifX3MGX0DeWfKFS0UfhSyBVeU"
+        "Hj0l6V/BwZPau8Xrim4bfgUqJ0S7B8FKe6RCqdke1UEG0STf/1VkiA=="
+    )
 )
 _HEADS, _KV_HEADS = 4, 2  # as in the model above
 _LENGTHS = (1, 130, 3, 20)  # rows of each text; one more row belongs to none
@@ -42,6 +40,8 @@ _PREFIXES = (0, 5, 0, 120)  # tokens of each text's prefix
 _PREFIX_STARTS = (0, 7, 0, 10)
 _PREFIX_ROWS = 130
 _WANTED = (133, 0, 130, 153)
+_KEPT = (3, 131)  # rows whose keys and values are returned
+_EPS = 1e-6
 _HEAD_DIMS = (48, 128)
 # Largest differences from float64, of values between -1 and 1. Measured with AVX-512: 5e-7, and 4e-3 in bfloat16.
 _MOST_FLOAT32 = 1e-5
@@ -75,11 +75,12 @@ def check_attention(session: ort.InferenceSession) -> Outcome:
     has_bf16, faults = False, []
     for head_dim in _HEAD_DIMS:
         batch = _batch(head_dim)
-        outputs = ("all_float32", "wanted_float32", "all_bfloat16", "wanted_bfloat16")
+        outputs = [f"{rows}_{numbers}" for numbers in ("float32", "bfloat16") for rows in ("all", "wanted", "kept")]
         results = dict(zip(outputs, session.run(outputs, batch), strict=True))
         expected = {
             "all": _expected(batch, layer=0, prefix_lengths=(0,) * len(_LENGTHS)),
             "wanted": _expected(batch, layer=1, prefix_lengths=_PREFIXES)[list(_WANTED)],
+            "kept": np.concatenate([batch["key"], batch["value"]], axis=1)[list(_KEPT)],
         }
         has_bf16 |= not np.array_equal(results["all_float32"], results["all_bfloat16"])
         for output, result in results.items():
@@ -102,17 +103,20 @@ def _batch(head_dim: int) -> dict[str, Array]:
     positions = np.arange(max(map(sum, zip(_LENGTHS, _PREFIXES, strict=True))))
     angles = np.outer(positions, 1e4 ** -np.linspace(0, 1, head_dim // 2))
     return {
-        "query": numbers(rows, _HEADS * head_dim, largest=3),  # so that some keys count more than others
+        "query": numbers(rows, _HEADS * head_dim),
         "key": numbers(rows, key_size),
         "value": numbers(rows, key_size),
         "starts": np.cumsum([0, *_LENGTHS[:-1]], dtype=np.int64)[:, None],
         "lengths": np.array(_LENGTHS, np.int64)[:, None],
         "cos": np.cos(angles).astype(np.float32),
         "sin": np.sin(angles).astype(np.float32),
+        "query_gain": numbers(1, head_dim, largest=3)[0],  # so that some keys count more than others
+        "key_gain": numbers(1, head_dim, largest=2)[0],
         "wanted": np.array(_WANTED, np.int64),
         "prefix_rows": numbers(_PREFIX_ROWS, 4 * key_size),  # keys and values of two layers
         "prefix_starts": np.array(_PREFIX_STARTS, np.int64)[:, None],
         "prefix_lengths": np.array(_PREFIXES, np.int64)[:, None],
+        "keep": np.array(_KEPT, np.int64),
     }
 
 
@@ -125,8 +129,8 @@ def _expected(batch: Mapping[str, Array], *, layer: int, prefix_lengths: tuple[i
     for text, (length, prefix) in enumerate(zip(_LENGTHS, prefix_lengths, strict=True)):
         own = slice(int(batch["starts"][text, 0]), int(batch["starts"][text, 0]) + length)
         shared = slice(_PREFIX_STARTS[text], _PREFIX_STARTS[text] + prefix)
-        query = _rotated(batch, batch["query"][own].astype(np.float64), _HEADS, first=prefix)
-        key = _rotated(batch, np.concatenate([prefix_keys[shared], batch["key"][own]]), _KV_HEADS, first=0)
+        query = _rotated(batch, batch["query"][own].astype(np.float64), batch["query_gain"], first=prefix)
+        key = _rotated(batch, np.concatenate([prefix_keys[shared], batch["key"][own]]), batch["key_gain"], first=0)
         value = np.concatenate([prefix_values[shared], batch["value"][own]])
         value = value.reshape(-1, _KV_HEADS, head_dim).swapaxes(0, 1)
         key, value = (np.repeat(each, _HEADS // _KV_HEADS, axis=0) for each in (key, value))
@@ -138,9 +142,11 @@ def _expected(batch: Mapping[str, Array], *, layer: int, prefix_lengths: tuple[i
     return result
 
 
-def _rotated(batch: Mapping[str, Array], x: Array, heads: int, *, first: int) -> Array:
-    """Apply the rotary embedding from the position `first` on; returns `[heads, tokens, head_dim]`."""
+def _rotated(batch: Mapping[str, Array], x: Array, gain: Array, *, first: int) -> Array:
+    """Apply the norm, and the rotary embedding from the position `first` on; returns `[heads, tokens, head_dim]`."""
+    x = x.reshape(len(x), -1, gain.size)
+    x = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + _EPS) * gain
     cos, sin = (batch[name][first : first + len(x), None] for name in ("cos", "sin"))
-    one, other = np.split(x.reshape(len(x), heads, -1), 2, axis=-1)
+    one, other = np.split(x, 2, axis=-1)
     rotated: Array = np.concatenate([one * cos - other * sin, other * cos + one * sin], axis=-1)
     return rotated.swapaxes(0, 1)

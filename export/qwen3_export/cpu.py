@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _CPU = "CPUExecutionProvider"
 RAGGED = "ragged.onnx"  # beside model.onnx: the graph with ragged attention
-RAGGED_VNNI = "ragged_vnni.onnx"  # the same with the library's int8 products, for AVX-512 with VNNI
+RAGGED_VNNI = "ragged_vnni.onnx"  # the same with the library's int8 products, for AVX-512 with VNNI, or AMX
 RAGGED_PRODUCTS = "ragged_products"  # its metadata: `float32`, or `bfloat16` where the processor has such products
 
 # The instruction sets for which ONNX Runtime has special kernels, by their names in /proc/cpuinfo.
@@ -89,12 +89,8 @@ def graph_to_run(model: Path) -> Path:
     """
     if _portable_because(model):
         return model
-    # With AMX, ONNX Runtime's own products are faster than the library's, which use VNNI.
-    if operators().has_int8_products and "AMX" not in instruction_sets():
-        exact = model.with_name(RAGGED_VNNI)
-        if exact.is_file():
-            return exact
-    return model.with_name(RAGGED)
+    exact = model.with_name(RAGGED_VNNI)
+    return exact if operators().has_int8_products and exact.is_file() else model.with_name(RAGGED)
 
 
 def is_ragged(session: ort.InferenceSession) -> bool:
@@ -112,8 +108,9 @@ def describe_attention(session: ort.InferenceSession, model: Path) -> str:
     products = session.get_modelmeta().custom_metadata_map.get(RAGGED_PRODUCTS)
     if products is None:
         return f"ONNX Runtime's, because {_portable_because(model) or 'that was asked for'}"
-    vectors = "AVX-512" if "AVX-512" in instruction_sets() else "AVX2"
-    return f"ragged, {vectors}" + (" with bfloat16" if products == "bfloat16" and operators().has_bf16 else "")
+    if products == "bfloat16" and operators().has_bf16:
+        return f"ragged, {'AMX' if 'AMX' in instruction_sets() else 'AVX-512'} with bfloat16"
+    return f"ragged, {'AVX-512' if 'AVX-512' in instruction_sets() else 'AVX2'}"
 
 
 def _portable_because(model: Path) -> str:

@@ -6,6 +6,7 @@ Knows nothing about where the library is.
 from __future__ import annotations
 
 import base64
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,23 +27,23 @@ _ROWS = base64.b64decode(
     "aXplZBIECgIIAmIOCgZzY2FsZXMSBAoCCAFiDQoFZ2F0ZWQSBAoCCAJiFAoMZ2F0ZWRfc2NhbGVzEgQKAggBYg0KBXRvdGFsEgQKAggBYg4KBm5vcm1l"
     "ZBIECgIIAmIVCg1ub3JtZWRfc2NhbGVzEgQKAggBQgQKABAXQgkKBXF3ZW4zEAE="
 )
-# An ONNX model with two nodes Int8Product, of which the second has row scales. A test decodes it.
-_PRODUCT = base64.b64decode(
-    "CAo6+QcKMwoEcm93cwoGd2VpZ2h0CgZzY2FsZXMSB3Byb2R1Y3QiC0ludDhQcm9kdWN0OgVxd2VuMwo+CgRyb3dzCgZ3ZWlnaHQKBnNjYWxlcwoKcm93"
-    "X3NjYWxlcxIGc2NhbGVkIgtJbnQ4UHJvZHVjdDoFcXdlbjMSAWcqoQQICAhCEANCBndlaWdodEqQBIGmy/AVOl+Fqs/0GT5jia7T+B1CZ42y1/whRmuR"
-    "ttsAJUpvlbrfBClOc5m+4wgtUnedwucMMVZ7ocbrEDVaf6XK7xQ5XoSpzvMYPWKIrdL3HEFmjLHW+yBFapC12v8kSW6Uud4DKE1ymL3iByxRdpzB5gsw"
-    "VXqgxeoPNFl+pMnuEzhdg6jN8hc8YYes0fYbQGWLsNX6H0Rpj7TZ/iNIbZO43QInTHGXvOEGK1B1m8DlCi9UeZ/E6Q4zWH2jyO0SN1yCp8zxFjtghqvQ"
-    "9Ro/ZIqv1PkeQ2iOs9j9IkdskrfcASZLcJa74AUqT3Sav+QJLlN4nsPoDTJXfKLH7BE2W4Gmy/AVOl+Fqs/0GT5jia7T+B1CZ42y1/whRmuRttsAJUpv"
-    "lbrfBClOc5m+4wgtUnedwucMMVZ7ocbrEDVaf6XK7xQ5XoSpzvMYPWKIrdL3HEFmjLHW+yBFapC12v8kSW6Uud4DKE1ymL3iByxRdpzB5gswVXqgxeoP"
-    "NFl+pMnuEzhdg6jN8hc8YYes0fYbQGWLsNX6H0Rpj7TZ/iNIbZO43QInTHGXvOEGK1B1m8DlCi9UeZ/E6Q4zWH2jyO0SN1yCp8zxFjtghqvQ9Ro/ZIqv"
-    "1PkeQ2iOs9j9IkdskrfcASZLcJa74AUqT3Sav+QJLlN4nsPoDTJXfKLH7BE2W4Gmy/AVOl+Fqs/0GT5jia7T+CqXAghCEAFCBnNjYWxlc0qIAgAAgDwA"
-    "AAA9AABAPQAAgD0AAKA9AADAPQAA4D0AAAA+AAAQPgAAID4AADA+AABAPgAAUD4AAGA+AABwPgAAgD4AAIg+AACQPgAAmD4AAKA+AACoPgAAsD4AALg+"
-    "AADAPgAAyD4AANA+AADYPgAA4D4AAOg+AADwPgAA+D4AAAA/AAAEPwAACD8AAAw/AAAQPwAAFD8AABg/AAAcPwAAID8AACQ/AAAoPwAALD8AADA/AAA0"
-    "PwAAOD8AADw/AABAPwAARD8AAEg/AABMPwAAUD8AAFQ/AABYPwAAXD8AAGA/AABkPwAAaD8AAGw/AABwPwAAdD8AAHg/AAB8PwAAgD8AAII/AACEP1oM"
-    "CgRyb3dzEgQKAggCWhIKCnJvd19zY2FsZXMSBAoCCAFiDwoHcHJvZHVjdBIECgIIAWIOCgZzY2FsZWQSBAoCCAFCBAoAEBdCCQoFcXdlbjMQAQ=="
+# An ONNX model with two nodes Int8Product, of which the second has row scales, compressed. A test decodes it.
+_PRODUCT = zlib.decompress(
+    base64.b64decode(
+        "eNrt2ulXjGEYx/FnpqmenlJjRCEkIQlRSFrGyKiEQUiibUZFamomE8JIkoRky5617NmzZ8+ePXv27NmT9efMeOGc/gHnXC8+L+7rnOs+5/v+Yjn3aj/O"
+        "hRMkxmtUnJFGERMVreaMVJHhsQqVyFiZGC9PilTbmfrFqd1kuoe7YYJGEefCedW8xHGYhuo/0M3kNe2LeFGOOVJWy2OlQgOJ/hN/rXTyurOVdd1Dp264"
+        "+LG+V+T0LVeqGkmiZm6/8b2pdNSc3beZ5v7x8/fdF7Tqo1p06BHbpr9m2dFnZu0HjV958qWwY/CktWfeWnYZnrb+wgdrz4iMzZe/2HQbkbXt+jfbHiOz"
+        "d936Ze8XN2/vPQOH3om5Bx8aO/Ubs/TIU1PngePyTrywcB0ycc3pN3Xchk0pOP/eyiN82qZLnxuKFTMKr1U38YmZvfPmz2a+o+cW3eW3DEhYeOCBUWtZ"
+        "0pLiJ1y7wLErjj83dwmasLrktahzSGr+uXf1uoalbyz91MBbnrn16tfG3aNn7Sj7YdczNmfPHV6LXsoF+8sNHfuqFx9+bNJ2QPLyYxW1OgxOWXXqVe1O"
+        "Qymf8imf8imf8imf8imf8imf8imf8imf8imf8imf8imf8imf8imf8imf8imf8imf8in/P893zOezUiFPoj+n8c/lM4zWg2EYT4YRgxbyoBjKgfFiGCHY"
+        "gjOIQQZhoAQtZEA25EIeFEAhFEExlEAplEE5VEAlVAHjzTACYMEMhGAJ1mADtmAPDuAEzuAKbuABYvABXwgAGQRCEIRAGMghGmJBCWpIhhTQQiqkQTpk"
+        "QCZkeQeb6S6QRAKOz/KDRf9cHv2Z8SIsuL8nTPqBuf5MSa57SwQcI7SSmHC6myQh7zd5FeCN"
+    )
 )
 _SIZE = 75  # neither a multiple of what is loaded nor of what is stored at once
-_DEPTH, _COLUMNS = 8, 66  # of the weights: two panels of 64 columns
+_DEPTH, _COLUMNS = 128, 70  # of the weights: two steps of AMX, and two panels of 64 columns
+# Numbers of rows around those that are multiplied together: 6, and 16 and 32 with AMX.
+_COUNTS = (*range(1, 14), 16, 17, 31, 32, 33, 48, 49, 65)
 _EPS = 1e-6
 _MOST = 1e-5  # largest difference of float32 results from float64, for values around 1
 
@@ -112,7 +113,7 @@ def check_products(session: ort.InferenceSession) -> str:
     weight = (np.arange(_DEPTH * _COLUMNS) * 37 % 255 - 127).reshape(_DEPTH, _COLUMNS)
     scales = np.arange(1, _COLUMNS + 1, dtype=np.float32) / np.float32(64)
     random = np.random.default_rng(0)
-    for count in range(1, 14):  # numbers of rows around the six that are multiplied together
+    for count in _COUNTS:
         rows = random.integers(0, 256, (count, _DEPTH)).astype(np.uint8)
         row_scales = random.uniform(0, 1, (count, 1)).astype(np.float32)
         product, scaled = session.run(["product", "scaled"], {"rows": rows, "row_scales": row_scales})

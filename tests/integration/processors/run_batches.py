@@ -4,9 +4,11 @@ Standard input is one line of JSON: the model directory, whether the graph that 
 runs. A run is a list of batches, and a batch is a list of
 texts. Each batch goes through the graph as one packed batch, or all go through the embedded host's engine, which cuts
 batches itself and remembers prefixes. Results go to an .npz file: an array ``[texts, width]`` for each batch, in order,
-and whether int8 sums saturate in this processor's usual kernels.
+whether int8 sums saturate in this processor's usual kernels, and how many instructions of AMX were emulated
+(tests/support/amx.c) after the operators' check of themselves.
 """
 
+import ctypes
 import json
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from qwen3_export.cpu import int8_sums_saturate, open_session
+from qwen3_export.operators import operators
 from qwen3_serve.host.packed_engine import PackedEngine, Settings
 
 THREADS = 2
@@ -42,11 +45,23 @@ def through_the_host(model: Path, batches: list[Texts], *, portable: bool) -> li
     return [np.concatenate([each for each in outputs if each.dtype == np.float32], axis=1) for outputs in results]
 
 
+def emulated_instructions() -> int:
+    """The number of instructions that a preloaded library emulated, 0 without one."""
+    count = getattr(ctypes.CDLL(None), "emulated_amx_instructions", None)
+    if count is None:
+        return 0
+    count.restype = ctypes.c_uint64
+    return int(count())
+
+
 if __name__ == "__main__":
     job = json.loads(sys.stdin.readline())
+    operators()
+    before = emulated_instructions()
     rows: list[Rows] = []
     for way, batches in job["runs"]:
         run = {"graph": through_the_graph, "host": through_the_host}[way]
         as_arrays = [[np.array(ids, np.int64) for ids in texts] for texts in batches]
         rows += run(Path(job["model"]), as_arrays, portable=job["portable"])
-    np.savez(job["result"], *rows, saturates=np.array(int8_sums_saturate()))
+    saturates, emulated = np.array(int8_sums_saturate()), np.array(emulated_instructions() - before)
+    np.savez(job["result"], *rows, saturates=saturates, emulated=emulated)

@@ -19,7 +19,7 @@ from qwen3_export import export
 from qwen3_export.precision import FOR_CUDA, PRECISIONS, Precision
 from support.checkpoints import Shape, make_checkpoint, make_checkpoint_with_outliers
 from support.oracle import Ids, Vectors, random_texts, reference_embeddings
-from support.processors import COVERED, PROCESSORS, Processor
+from support.processors import AVX2, COVERED, NATIVE, Processor, amx
 
 RUN_BATCHES = Path(__file__).with_name("run_batches.py")
 ON_CPU: list[Precision] = [precision for precision in PRECISIONS if precision not in FOR_CUDA]
@@ -39,23 +39,34 @@ class Outcome:
     """What one exported model gave.
 
     Attributes:
+        head_dim: The model's.
         reference: Of each text, by transformers in float32.
         alone: Of each text, alone in its packed batch.
         batches: Texts by their number, and what they gave in one packed batch.
         host: The same texts twice through the embedded host's engine, in batches, with its cache of prefixes.
         saturates: Whether the processor's usual int8 sums saturate.
+        emulated: How many instructions of AMX the runs had, where AMX is emulated.
     """
 
+    head_dim: int
     reference: Vectors
     alone: Vectors
     batches: Sequence[tuple[list[int], Vectors]]
     host: Sequence[tuple[list[int], Vectors]]
     saturates: bool
+    emulated: int
 
 
-@pytest.fixture(scope="module", params=PROCESSORS, ids=lambda processor: processor.name)
-def processor(request: pytest.FixtureRequest) -> Processor:
-    asked: Processor = request.param
+EMULATED = [pytest.mark.emulator, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture(
+    scope="module",
+    params=["native", pytest.param("AVX2", marks=EMULATED), pytest.param("AMX", marks=EMULATED)],
+)
+def processor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Processor:
+    known = {"native": NATIVE, "AVX2": AVX2}
+    asked = known.get(request.param) or amx(tmp_path_factory.mktemp("amx"))
     request.config.stash[COVERED].append(str(asked))
     return asked
 
@@ -107,15 +118,17 @@ def outcome(
     )
     assert done.returncode == 0, done.stderr
     with np.load(result) as rows:
-        ran: list[Any] = [rows[f"arr_{number}"] for number in range(len(rows.files) - 1)]
-        saturates = bool(rows["saturates"])
+        ran: list[Any] = [rows[name] for name in rows.files if name.startswith("arr_")]
+        saturates, emulated = bool(rows["saturates"]), int(rows["emulated"])
     alone, ran = ran[: len(texts)], ran[len(texts) :]
     return Outcome(
+        head_dim=shape.head_dim,
         reference=reference_embeddings(checkpoint, texts),
         alone=np.concatenate(alone),
         batches=list(zip(packed, ran[: len(packed)], strict=True)),
         host=list(zip(hosted, ran[len(packed) :], strict=True)),
         saturates=saturates,
+        emulated=emulated,
     )
 
 
@@ -144,6 +157,16 @@ def texts_with(texts: Sequence[Ids], rows: int) -> list[int]:
 
 def test_the_processor_is_the_one_that_was_asked_for(processor: Processor, outcome: Outcome) -> None:
     assert processor.saturates in (None, outcome.saturates)
+
+
+def test_amx_multiplies_where_sizes_fit(
+    processor: Processor,
+    precision: Precision,
+    portable: bool,  # noqa: FBT001 - a fixture
+    outcome: Outcome,
+) -> None:
+    fits = not portable and precision != "fp32" and outcome.head_dim % 32 == 0
+    assert bool(outcome.emulated) == (processor.emulates_amx and fits)
 
 
 def test_it_is_close_to_transformers(precision: Precision, outcome: Outcome) -> None:

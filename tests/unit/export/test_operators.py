@@ -3,6 +3,8 @@
 import importlib
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ from qwen3_export.onnx_runtime import runtime, session_options
 from qwen3_serve.host.packed_engine import PackedEngine, Settings
 from support.oracle import random_texts
 from support.packed import PackedSession
+from support.processors import amx
 
 SETTINGS = Settings(max_batch_tokens=512, max_slots_per_token=1.25, prefix_cache_tokens=0)
-OUTPUTS = ("all_float32", "wanted_float32", "all_bfloat16", "wanted_bfloat16")
+OUTPUTS = ("all_float32", "wanted_float32", "kept_float32", "all_bfloat16", "wanted_bfloat16", "kept_bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -43,28 +46,29 @@ class Altered:
 
 
 def test_the_probe_has_every_input_and_attribute_of_the_operator() -> None:
-    floats = ("query", "key", "value", "cos", "sin", "prefix_rows")
-    integers = ("starts", "lengths", "wanted", "prefix_starts", "prefix_lengths")
+    floats = ("query", "key", "value", "cos", "sin", "query_gain", "key_gain", "prefix_rows")
+    integers = ("starts", "lengths", "wanted", "prefix_starts", "prefix_lengths", "keep")
     inputs = [
         helper.make_tensor_value_info(name, kind, None)
         for names, kind in ((floats, TensorProto.FLOAT), (integers, TensorProto.INT64))
         for name in names
     ]
-    required = ("query", "key", "value", "starts", "lengths", "cos", "sin")
-    optional = ("wanted", "prefix_rows", "prefix_starts", "prefix_lengths")
+    required = ("query", "key", "value", "starts", "lengths", "cos", "sin", "query_gain", "key_gain")
+    optional = ("wanted", "prefix_rows", "prefix_starts", "prefix_lengths", "keep")
     nodes = [
         helper.make_node(
             "RaggedAttention",
             required + (optional if layer else ()),
-            [f"{rows}_{numbers}"],
+            [f"wanted_{numbers}", f"kept_{numbers}"] if layer else [f"all_{numbers}"],
             domain=operators.DOMAIN,
             heads=4,
             kv_heads=2,
             layer=layer,
             bf16=bf16,
+            epsilon=1e-6,
         )
         for bf16, numbers in enumerate(("float32", "bfloat16"))
-        for layer, rows in enumerate(("all", "wanted"))
+        for layer in (0, 1)
     ]
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in OUTPUTS]
     opsets = [helper.make_opsetid("", 23), helper.make_opsetid(operators.DOMAIN, operators.VERSION)]
@@ -81,18 +85,35 @@ def test_the_library_is_used_here() -> None:
     )
 
 
+def test_the_library_is_right_with_amx(tmp_path: Path) -> None:
+    """Its instructions are emulated here; on a processor with AMX, the test above covers them."""
+    script = (
+        "import ctypes; from qwen3_export.operators import operators; found = operators();"
+        "print(found, ctypes.CDLL(None).emulated_amx_instructions() > 1000)"
+    )
+    done = subprocess.run(
+        [*amx(tmp_path).emulator, sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{operators.Operators(has_bf16=True, has_int8_products=True)} True\n"
+
+
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, 1.5])
 def test_one_wrong_number_is_found(output: str, wrong: float) -> None:
     def alter(results: dict[str, Any]) -> None:
-        results[output][2, 17] = wrong
+        results[output][1, 17] = wrong
 
     fault = check_attention(Altered(alter)).fault
     assert fault.startswith(f"{output} of heads of 48: ")
     assert fault.count("instead of") == 2
 
 
-@pytest.mark.parametrize("output", ["all_bfloat16", "wanted_bfloat16"])
+@pytest.mark.parametrize("output", ["all_bfloat16", "wanted_bfloat16", "kept_bfloat16"])
 def test_a_lost_half_of_the_bits_is_found_in_bfloat16(output: str) -> None:
     def alter(results: dict[str, Any]) -> None:
         results[output] *= 1.1
@@ -104,7 +125,7 @@ def test_float32_in_place_of_bfloat16_is_no_fault() -> None:
     """Processors without such products compute graphs that allow bfloat16 in float32."""
 
     def alter(results: dict[str, Any]) -> None:
-        results |= {f"{rows}_bfloat16": results[f"{rows}_float32"] for rows in ("all", "wanted")}
+        results |= {f"{rows}_bfloat16": results[f"{rows}_float32"] for rows in ("all", "wanted", "kept")}
 
     outcome = check_attention(Altered(alter))
     assert (outcome.fault, outcome.has_bf16) == ("", False)
@@ -175,7 +196,7 @@ def test_a_library_that_computes_something_wrong_is_refused_with_a_warning(
 def test_which_graph_is_opened(model: Path, tmp_path: Path) -> None:
     session = cpu.open_session(model)
     assert cpu.is_ragged(session)
-    assert cpu.describe_attention(session, model) in ("ragged, AVX2", "ragged, AVX-512")
+    assert cpu.describe_attention(session, model) in ("ragged, AVX2", "ragged, AVX-512")  # in float32, with AMX too
     session = cpu.open_session(model, portable=True)
     assert not cpu.is_ragged(session)
     assert cpu.describe_attention(session, model) == "ONNX Runtime's, because that was asked for"

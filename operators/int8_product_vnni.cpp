@@ -1,10 +1,11 @@
 // It is compiled for AVX-512 with VNNI.
 
-#include "int8_product.h"
-
 #include <immintrin.h>
 
 #include <cstring>
+
+#include "int8_product.h"
+#include "int8_results.h"
 
 namespace qwen3 {
 namespace {
@@ -41,18 +42,12 @@ void product(const Int8Matrix& matrix, int64_t panel, const uint8_t* left, const
       for (int v = 0; v < kVectors; v++) sum[r][v] = _mm512_dpbusd_epi32(sum[r][v], factor, column[v]);
     }
   }
-  const int64_t first = panel * kProductPanel;
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; r++) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; v++) {
-      const int64_t c = first + v * kWidth, left_over = matrix.columns - c;
-      if (left_over <= 0) break;
-      const __mmask16 inside = left_over >= kWidth ? 0xffff : static_cast<__mmask16>((1u << left_over) - 1);
-      const __m512i exact = _mm512_sub_epi32(sum[r][v], _mm512_loadu_si512(matrix.corrections + c));
-      __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(exact), _mm512_loadu_ps(matrix.scales + c));
-      if (row_scales) scaled = _mm512_mul_ps(scaled, _mm512_set1_ps(row_scales[r]));
-      _mm512_mask_storeu_ps(result + r * matrix.columns + c, inside, scaled);
+      store_results(matrix, panel * kProductPanel + v * kWidth, sum[r][v], row_scales ? row_scales + r : nullptr,
+                    result + r * matrix.columns);
     }
   }
 }
