@@ -45,6 +45,7 @@ inline void store_narrow(Number* to, Vector v) { store(to, v); }
 
 constexpr int kStep = 32;  // of which the depth of a product is a multiple
 static_assert(kMaxRows % kTileRows == 0, "products are of whole tiles");
+static_assert(kPanel * kPair * sizeof(Number) == kUnitBytes, "a panel of keys or values is what tiles are loaded from");
 
 // While it lives, the tiles of this thread are shaped for products.
 struct Products {

@@ -22,6 +22,11 @@ constexpr int64_t kUnitBytes = 64 * 4;  // of one unit of all columns
 // where each loaded tile is multiplied twice, or of 1 x 4 for 16 rows or fewer.
 constexpr int kSums = 4;
 
+template <int RowTiles>
+constexpr int64_t columns_at_once() {
+  return kSums / RowTiles * kTileColumns;
+}
+
 // What LDTILECFG loads. Source: Intel's Software Developer's Manual, volume 1, 18.
 struct alignas(64) TileShapes {
   uint8_t palette = 1;
@@ -58,7 +63,7 @@ struct Bf16Unit {
   }
 };
 
-// Set the sums to those in memory, `[RowTiles * 16][4 / RowTiles * 16]` numbers of 32 bits.
+// Set the sums to those in memory, `[RowTiles * 16][columns_at_once]` numbers of 32 bits.
 template <int RowTiles>
 void load_sums(const void* from, int64_t stride) {
   const char* const first = static_cast<const char*>(from);
@@ -86,13 +91,18 @@ inline void clear_sums() {
   _tile_zero(3);
 }
 
-// Add the product of rows of `left`, `[RowTiles * 16][steps * 64 bytes]`, by the first `4 / RowTiles * 16` columns of
-// `right` to the sums.
-template <typename Unit, int RowTiles>
+// Add the product of rows of `left`, `[RowTiles * 16][steps * 64 bytes]`, by the first `columns_at_once` columns of
+// `right` to the sums. With `Streams`, all columns of `right` are asked for ahead of time: a step is a page of memory,
+// at whose end the processor's own prefetching stops.
+template <typename Unit, int RowTiles, bool Streams = false>
 void multiply(const void* left, int64_t left_stride, const void* right, int64_t steps) {
   const char* rows = static_cast<const char*>(left);
   const char* columns = static_cast<const char*>(right);
-  for (; steps > 0; steps--, rows += kTileBytes, columns += kTileRows * kUnitBytes) {
+  constexpr int64_t kStepBytes = kTileRows * kUnitBytes;
+  for (; steps > 0; steps--, rows += kTileBytes, columns += kStepBytes) {
+    for (int64_t line = 0; Streams && line < kStepBytes; line += 64) {
+      _mm_prefetch(columns + 2 * kStepBytes + line, _MM_HINT_T0);
+    }
     _tile_loadd(4, rows, left_stride);
     _tile_loadd(6, columns, kUnitBytes);
     Unit::template add<0, 4, 6>();
