@@ -165,8 +165,9 @@ def test_amx_multiplies_where_sizes_fit(
     portable: bool,  # noqa: FBT001 - a fixture
     outcome: Outcome,
 ) -> None:
-    fits = not portable and precision != "fp32" and outcome.head_dim % 32 == 0
-    assert bool(outcome.emulated) == (processor.emulates_amx and fits)
+    may = processor.emulates_amx and not portable and precision != "fp32"
+    must = may and outcome.head_dim % 32 == 0  # of int8, products of other models can fit too
+    assert may if outcome.emulated else not must
 
 
 def test_it_is_close_to_transformers(precision: Precision, outcome: Outcome) -> None:
