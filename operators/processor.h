@@ -9,7 +9,7 @@
 #include <cstdint>
 
 // What emulates AMX where the processor lacks it, for tests, defines this (tests/support/amx.c); it is null elsewhere.
-extern "C" __attribute__((weak, visibility("default"))) int qwen3_emulates_amx();
+extern "C" __attribute__((weak, visibility("default"))) void qwen3_emulates_amx();
 
 namespace qwen3 {
 
@@ -43,7 +43,7 @@ struct Processor {
     const bool has_tiles = bit(d, 24) && (low & 0x60000) == 0x60000;
     const bool has_amx_bf16 = has_tiles && bit(d, 22), has_amx_int8 = has_tiles && bit(d, 25);
     if (found.avx512 && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) found.avx512_bf16 = bit(a, 5);
-    const bool is_emulated = qwen3_emulates_amx && qwen3_emulates_amx();
+    const bool is_emulated = qwen3_emulates_amx != nullptr;
     const bool may_use_tiles = is_emulated || (has_tiles && ask_for_tiles());
     found.amx_bf16 = may_use_tiles && found.avx512_bf16 && (has_amx_bf16 || is_emulated);
     found.amx_int8 = may_use_tiles && found.avx512_vnni && (has_amx_int8 || is_emulated);

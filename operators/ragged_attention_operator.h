@@ -27,10 +27,13 @@ inline const Kernel* fastest_kernel(bool may_use_bf16, int64_t head_dim) {
 // [texts, 1], cos and sin FP32 [positions, head_dim / 2], query_gain and key_gain FP32 [head_dim], of the RMS norms of
 // queries and keys, those of prefixes too; optional: wanted INT64 [outputs]; optional, together: prefix_rows FP32
 // [prefix_rows, 2 * layers * kv_heads * head_dim], prefix_starts and prefix_lengths INT64 [texts or 1, 1]; optional:
-// keep INT64 [kept], rows whose keys and values are returned. Outputs: FP32 [rows or outputs, heads * head_dim]; with
-// `keep`, FP32 [kept, 2 * kv_heads * head_dim] in the form of one layer of `prefix_rows`. Attributes: heads, kv_heads,
-// layer (whose keys and values to read in the prefix rows), bf16 (1 if products may be in bfloat16, with sums in
-// float32, where the processor has instructions for it), epsilon (of the norms).
+// keep INT64 [kept], rows whose keys and values are returned.
+//
+// Outputs: FP32 [rows or outputs, heads * head_dim]; with `keep`, FP32 [kept, 2 * kv_heads * head_dim] in the form of
+// one layer of `prefix_rows`.
+//
+// Attributes: heads, kv_heads, layer (whose keys and values to read in the prefix rows), bf16 (1 if products may be
+// in bfloat16, with sums in float32, where the processor has instructions for it), epsilon (of the norms).
 class RaggedAttention {
  public:
   enum Input {
