@@ -38,7 +38,7 @@ VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "int8_product_amx.cpp": ((*AVX512, "-mamx-tile", "-mamx-int8"),),
     "int8_product_vnni.cpp": ((*AVX512, "-mavx512vnni"),),
-    "rows.cpp": (AVX2,),
+    "rows.cpp": (("-DROWS=rows_avx2", *AVX2), ("-DROWS=rows_avx512", *AVX512)),
 }
 # Without it, the library would also export the `new` and `delete` that are linked into it, and other libraries could be
 # given them for their own.

@@ -148,7 +148,7 @@ void soften(float* scores, Number* weights, int64_t seen, int64_t keys, float* l
   for (int64_t i = 0; i < stored; i += kWidth) {
     Vector w = all(0.0f);
     if (i < seen) {
-      w = exponential(sub(load(scores + i), all(now)));
+      w = weight_of(sub(load(scores + i), all(now)));
       if (seen - i < kWidth) w = first(w, static_cast<int>(seen - i), 0.0f);
       sum = add(sum, w);
     }
@@ -160,7 +160,7 @@ void soften(float* scores, Number* weights, int64_t seen, int64_t keys, float* l
     return;
   }
   float factor[kWidth];
-  store(factor, exponential(all(before - now)));
+  store(factor, weight_of(all(before - now)));
   *total_so_far = *total_so_far * factor[0] + total(sum);
   if (now != before) {
     for (int64_t c = 0; c < columns; c += kWidth) store(outputs + c, mul(load(outputs + c), all(factor[0])));
@@ -172,7 +172,7 @@ void attend(const Shape& shape, const Queries& q, char* memory) {
   arrange(shape, memory, &s);
   [[maybe_unused]] const Products products;
   const int64_t dim = shape.head_dim;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const float scale = kScoreUnit / std::sqrt(static_cast<float>(dim));
   int64_t last = 0;
   for (int64_t r = 0; r < q.rows; r++) {
     prepare(shape, q.queries[r], shape.query_gain, q.positions[r], scale, s.queries + r * dim);

@@ -1,5 +1,6 @@
-// The products of attention: few rows by a panel, a matrix whose rows are as wide as the sums that fit into the
-// registers. All functions are static, because each instruction set has its own.
+// The numbers of attention: how they are packed, the weight of a score, and products: few rows by a panel, a matrix
+// whose rows are as wide as the sums that fit into the registers. All functions are static, because each instruction
+// set has its own.
 //
 // With `BF16`, packed numbers are bfloat16 (sums are float32 all the same), and a panel is `[depth / 2][kPanel][2]`.
 // With `TILES` too, products are those of AMX. What a sum is added up of, and in which order, is the same whatever else
@@ -32,6 +33,22 @@ inline Number narrow(float v) { return (Number)_mm_extract_epi16((__m128i)_mm_cv
 inline void store_narrow(Number* to, Vector v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh(v));
 }
+
+// Scores are logarithms to base 2, which are cheaper to undo.
+constexpr float kScoreUnit = 1.44269504f;
+
+// 2^x for x up to 0, with a relative error of 3e-6, a thousandth of what the result is rounded to: the fraction of x
+// goes through a polynomial of degree 4 with the smallest error.
+inline Vector weight_of(Vector x) {
+  constexpr int kFraction = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+  const Vector fraction = _mm512_reduce_ps(x, kFraction);
+  Vector y = all(0.0134267006f);
+  y = fused(y, fraction, all(0.0522424467f));
+  y = fused(y, fraction, all(0.241280213f));
+  y = fused(y, fraction, all(0.693044841f));
+  y = fused(y, fraction, all(1.0f));
+  return times_power_of_two(y, x);  // which rounds x down
+}
 #else
 using Number = float;
 constexpr int kPair = 1;
@@ -39,6 +56,10 @@ constexpr int kPair = 1;
 inline Number narrow(float v) { return v; }
 
 inline void store_narrow(Number* to, Vector v) { store(to, v); }
+
+constexpr float kScoreUnit = 1.0f;
+
+inline Vector weight_of(Vector x) { return exponential(x); }
 #endif
 
 #if defined(TILES)

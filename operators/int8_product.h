@@ -8,6 +8,8 @@ namespace qwen3 {
 
 // Columns of the matrix that are packed side by side.
 constexpr int64_t kProductPanel = 64;
+// Rows that are multiplied by a panel at a time: they stay in the second cache.
+constexpr int64_t kProductRows = 192;
 
 // A packed matrix `[depth][columns]`.
 struct Int8Matrix {
@@ -18,14 +20,23 @@ struct Int8Matrix {
   int64_t columns;
 };
 
-// `result[rows][columns]` of one panel: `(left - 128) @ matrix * scales`, and times `row_scales` if they are given.
-using ProductOfPanel = void (*)(const Int8Matrix&, int64_t panel, const uint8_t* left, const float* row_scales,
-                                int64_t rows, float* result);
+// Some rows by one panel: `result[rows][columns] = (left - 128) @ panel * scales`, and times `row_scales` if they are
+// given.
+struct Int8Task {
+  int64_t panel;
+  const uint8_t* left;      // [rows][depth]
+  const float* row_scales;  // [rows], or null
+  int64_t rows;             // at most `kProductRows`
+  float* result;            // the first row, from the matrix's first column on
+  // A part of the next panel, which is asked for meanwhile: multiples of 64 bytes, or none.
+  const int8_t* ahead;
+  int64_t ahead_bytes;
+};
 
-void product_of_panel_vnni(const Int8Matrix&, int64_t panel, const uint8_t* left, const float* row_scales, int64_t rows,
-                           float* result);
+using ProductOfPanel = void (*)(const Int8Matrix&, const Int8Task&);
+
+void product_of_panel_vnni(const Int8Matrix&, const Int8Task&);
 // Only for a depth that is a multiple of 64.
-void product_of_panel_amx(const Int8Matrix&, int64_t panel, const uint8_t* left, const float* row_scales, int64_t rows,
-                          float* result);
+void product_of_panel_amx(const Int8Matrix&, const Int8Task&);
 
 }  // namespace qwen3

@@ -52,17 +52,28 @@ class Int8Product {
     const float* factors = row_scale ? row_scale.floats() : nullptr;
     const Int8Matrix matrix = {packed_, corrections_.data(), scales_.data(), depth_, columns_};
     const int64_t panels = static_cast<int64_t>(corrections_.size()) / kProductPanel;
-    const int64_t groups = (rows + kRowsOfTask - 1) / kRowsOfTask;
+    const int64_t groups = (rows + kProductRows - 1) / kProductRows;
     run_tasks(api_, context, panels * groups, [&](size_t task) {
-      const int64_t first = static_cast<int64_t>(task) % groups * kRowsOfTask;
-      product_(matrix, static_cast<int64_t>(task) / groups, bytes + first * depth_, factors ? factors + first : nullptr,
-               std::min(kRowsOfTask, rows - first), result + first * columns_);
+      const int64_t panel = static_cast<int64_t>(task) / groups, group = static_cast<int64_t>(task) % groups;
+      const int64_t first = group * kProductRows;
+      Int8Task rows_by_panel = {panel,
+                                bytes + first * depth_,
+                                factors ? factors + first : nullptr,
+                                std::min(kProductRows, rows - first),
+                                result + first * columns_,
+                                nullptr,
+                                0};
+      // Fewer rows take less time than the next panel needs to come.
+      if (groups > 1 && panel + 1 < panels) {
+        const int64_t part = depth_ * kProductPanel / groups / 64 * 64;
+        rows_by_panel.ahead = packed_ + (panel + 1) * depth_ * kProductPanel + group * part;
+        rows_by_panel.ahead_bytes = part;
+      }
+      product_(matrix, rows_by_panel);
     });
   }
 
  private:
-  static constexpr int64_t kRowsOfTask = 240;
-
   void pack(const int8_t* weight, const float* scales) {
     const int64_t padded = (columns_ + kProductPanel - 1) / kProductPanel * kProductPanel;
     panels_.resize(padded * depth_ + 64 + kProductPanel * 4 * 16);  // what is prefetched after the end is ours

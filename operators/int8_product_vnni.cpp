@@ -54,21 +54,20 @@ void product(const Int8Matrix& matrix, int64_t panel, const uint8_t* left, const
 
 }  // namespace
 
-void product_of_panel_vnni(const Int8Matrix& matrix, int64_t panel, const uint8_t* left, const float* row_scales,
-                           int64_t rows, float* result) {
-  const auto scales = [&](int64_t r) { return row_scales ? row_scales + r : nullptr; };
+void product_of_panel_vnni(const Int8Matrix& matrix, const Int8Task& task) {
+  const auto scales = [&](int64_t r) { return task.row_scales ? task.row_scales + r : nullptr; };
   int64_t r = 0;
-  for (; r + kRows <= rows; r += kRows) {
-    product<kRows>(matrix, panel, left + r * matrix.depth, scales(r), result + r * matrix.columns);
+  for (; r + kRows <= task.rows; r += kRows) {
+    product<kRows>(matrix, task.panel, task.left + r * matrix.depth, scales(r), task.result + r * matrix.columns);
   }
-  left += r * matrix.depth;
-  result += r * matrix.columns;
-  switch (rows - r) {
-    case 1: return product<1>(matrix, panel, left, scales(r), result);
-    case 2: return product<2>(matrix, panel, left, scales(r), result);
-    case 3: return product<3>(matrix, panel, left, scales(r), result);
-    case 4: return product<4>(matrix, panel, left, scales(r), result);
-    case 5: return product<5>(matrix, panel, left, scales(r), result);
+  const uint8_t* const left = task.left + r * matrix.depth;
+  float* const result = task.result + r * matrix.columns;
+  switch (task.rows - r) {
+    case 1: return product<1>(matrix, task.panel, left, scales(r), result);
+    case 2: return product<2>(matrix, task.panel, left, scales(r), result);
+    case 3: return product<3>(matrix, task.panel, left, scales(r), result);
+    case 4: return product<4>(matrix, task.panel, left, scales(r), result);
+    case 5: return product<5>(matrix, task.panel, left, scales(r), result);
     default: return;
   }
 }

@@ -147,9 +147,10 @@ void attend(const Kernel& kernel, const Geometry& geometry, const Batch& batch, 
 
   const std::vector<Run> blocks = blocks_of(geometry, batch, kMaxRows / group);
   const size_t scratch = kernel.scratch(shape);
+  // One head after another, so that the packed keys and values of a long text are read again while they are near.
   host.run(blocks.size() * heads, [&](size_t task) {
-    const Run& block = blocks[task / heads];
-    const int64_t head = task % heads;
+    const Run& block = blocks[task % blocks.size()];
+    const int64_t head = task / blocks.size();
     const Text& text = texts[block.text];
     const float* queries[kMaxRows];
     float* outputs[kMaxRows];

@@ -41,10 +41,12 @@ inline void for_each_row(const OrtApi* api, const OrtKernelContext* context, int
 
 class RowOperator {
  protected:
-  RowOperator(const OrtApi* api, const char* name) : api_(api) {
+  RowOperator(const OrtApi* api, const char* name)
+      : api_(api), rows_(Processor::here().avx512 ? rows_avx512 : rows_avx2) {
     if (!Processor::here().avx2) throw lacks_instructions(api, name);
   }
   const OrtApi* api_;
+  const RowKernel& rows_;
 };
 
 // QuantizeRows. Input: x FP32 [rows, size]. Outputs: UINT8 [rows, size] around 128, FP32 [rows, 1].
@@ -62,7 +64,7 @@ class QuantizeRows : RowOperator {
     const int64_t rows = x.size(0), size = x.size(1);
     const QuantizedRows out(api_, context, 0, rows, size);
     for_each_row(api_, context, rows, size, [&](int64_t r, float*) {
-      out.scales[r] = quantize_row(x.floats() + r * size, size, out.quantized + r * size);
+      out.scales[r] = rows_.quantize(x.floats() + r * size, size, out.quantized + r * size);
     });
   }
 };
@@ -86,8 +88,8 @@ class QuantizeGated : RowOperator {
     }
     const QuantizedRows out(api_, context, 0, rows, size);
     for_each_row(api_, context, rows, size, [&](int64_t r, float* gated) {
-      gate_row(gate.floats() + r * size, gate_scale.floats()[r], up.floats() + r * size, size, gated);
-      out.scales[r] = quantize_row(gated, size, out.quantized + r * size);
+      rows_.gate(gate.floats() + r * size, gate_scale.floats()[r], up.floats() + r * size, size, gated);
+      out.scales[r] = rows_.quantize(gated, size, out.quantized + r * size);
     });
   }
 };
@@ -116,9 +118,9 @@ class AddNormQuantize : RowOperator {
     float* sums = output<float>(api_, context, 0, {rows, size});
     const QuantizedRows out(api_, context, 1, rows, size);
     for_each_row(api_, context, rows, size, [&](int64_t r, float* normed) {
-      add_and_norm_row(residual.floats() + r * size, update.floats() + r * size, update_scale.floats()[r],
-                       gain.floats(), eps_, size, sums + r * size, normed);
-      out.scales[r] = quantize_row(normed, size, out.quantized + r * size);
+      rows_.add_and_norm(residual.floats() + r * size, update.floats() + r * size, update_scale.floats()[r],
+                         gain.floats(), eps_, size, sums + r * size, normed);
+      out.scales[r] = rows_.quantize(normed, size, out.quantized + r * size);
     });
   }
 

@@ -27,6 +27,12 @@ inline Vector fused(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b,
 inline Vector fused_negated(Vector a, Vector b, Vector c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a * b
 inline Vector rounded(Vector a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline Vector times_power_of_two(Vector a, Vector n) { return _mm512_scalef_ps(a, n); }
+inline Vector divided(Vector a, Vector b) { return _mm512_div_ps(a, b); }
+inline Vector magnitude(Vector a) { return _mm512_abs_ps(a); }
+// `negative` where `sign` is, else `other`.
+inline Vector where_negative(Vector sign, Vector negative, Vector other) {
+  return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(sign)), other, negative);
+}
 // The first `count` numbers of `v`, and `other` in the rest.
 inline Vector first(Vector v, int count, float other) {
   return _mm512_mask_blend_ps(static_cast<__mmask16>((1u << count) - 1), all(other), v);
@@ -53,6 +59,11 @@ inline Vector rounded(Vector a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEARES
 inline Vector times_power_of_two(Vector a, Vector n) {
   const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
   return _mm256_mul_ps(a, _mm256_castsi256_ps(exponent));
+}
+inline Vector divided(Vector a, Vector b) { return _mm256_div_ps(a, b); }
+inline Vector magnitude(Vector a) { return _mm256_andnot_ps(all(-0.0f), a); }
+inline Vector where_negative(Vector sign, Vector negative, Vector other) {
+  return _mm256_blendv_ps(other, negative, sign);
 }
 inline Vector first(Vector v, int count, float other) {
   const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

@@ -91,18 +91,20 @@ inline void clear_sums() {
   _tile_zero(3);
 }
 
+struct NoPrefetch {
+  void operator()(const char*) const {}
+};
+
+constexpr int64_t kStepBytes = kTileRows * kUnitBytes;  // of all columns
+
 // Add the product of rows of `left`, `[RowTiles * 16][steps * 64 bytes]`, by the first `columns_at_once` columns of
-// `right` to the sums. With `Streams`, all columns of `right` are asked for ahead of time: a step is a page of memory,
-// at whose end the processor's own prefetching stops.
-template <typename Unit, int RowTiles, bool Streams = false>
-void multiply(const void* left, int64_t left_stride, const void* right, int64_t steps) {
+// `right` to the sums. At each step `prefetch` is given the step's part of `right`.
+template <typename Unit, int RowTiles, typename Prefetch = NoPrefetch>
+void multiply(const void* left, int64_t left_stride, const void* right, int64_t steps, Prefetch prefetch = {}) {
   const char* rows = static_cast<const char*>(left);
   const char* columns = static_cast<const char*>(right);
-  constexpr int64_t kStepBytes = kTileRows * kUnitBytes;
   for (; steps > 0; steps--, rows += kTileBytes, columns += kStepBytes) {
-    for (int64_t line = 0; Streams && line < kStepBytes; line += 64) {
-      _mm_prefetch(columns + 2 * kStepBytes + line, _MM_HINT_T0);
-    }
+    prefetch(columns);
     _tile_loadd(4, rows, left_stride);
     _tile_loadd(6, columns, kUnitBytes);
     Unit::template add<0, 4, 6>();

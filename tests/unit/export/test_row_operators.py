@@ -78,8 +78,8 @@ def test_quantized_rows_have_the_bits_of_onnx_runtimes_operators(size: int) -> N
     np.testing.assert_array_equal(quantized, expected)
 
 
-@pytest.mark.parametrize("rows", [0, 1, 5, 6, 7, 240, 241, 500])
-@pytest.mark.parametrize(("depth", "columns"), [(4, 1), (64, 64), (100, 130), (1024, 72)])
+@pytest.mark.parametrize("rows", [0, 1, 5, 6, 7, 16, 17, 33, 64, 97, 192, 193, 500])
+@pytest.mark.parametrize(("depth", "columns"), [(4, 1), (64, 64), (100, 130), (1024, 72), (1088, 130)])
 def test_products_have_the_bits_of_onnx_runtimes(rows: int, depth: int, columns: int) -> None:
     if not operators().has_int8_products:
         pytest.skip("this processor has no AVX512-VNNI; test_processors_without_vnni_have_no_products runs instead")
