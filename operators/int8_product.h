@@ -20,14 +20,14 @@ struct Int8Matrix {
   int64_t columns;
 };
 
-// Some rows by one panel: `result[rows][columns] = (left - 128) @ panel * scales`, and times `row_scales` if they are
-// given.
+// Some rows by one panel: `result = (left - 128) @ panel * scales`, and times `row_scales` if they are given.
 struct Int8Task {
   int64_t panel;
   const uint8_t* left;      // [rows][depth]
   const float* row_scales;  // [rows], or null
   int64_t rows;             // at most `kProductRows`
-  float* result;            // the first row, from the matrix's first column on
+  float* result;            // [rows][stride]: the panel's columns, as many as the matrix has
+  int64_t stride;
   // A part of the next panel, which is asked for meanwhile: multiples of 64 bytes, or none.
   const int8_t* ahead;
   int64_t ahead_bytes;

@@ -29,7 +29,7 @@ void store_block(const Int8Matrix& matrix, const Int8Task& task, int64_t c, int6
   for (int64_t r = 0; r < rows; r++) {
     for (int64_t v = 0; v < Columns; v += kTileColumns) {
       store_results(matrix, task.panel * kProductPanel + c + v, _mm512_load_si512(sums[r] + v),
-                    scales_from(task, row + r), task.result + (row + r) * matrix.columns);
+                    scales_from(task, row + r), task.result + (row + r) * task.stride + c + v);
     }
   }
 }

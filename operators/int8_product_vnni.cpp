@@ -17,7 +17,8 @@ constexpr int64_t kStep = kProductPanel * 4;  // bytes of a panel that one step 
 constexpr int64_t kAhead = 8 * kStep;
 
 template <int Rows>
-void product(const Int8Matrix& matrix, int64_t panel, const uint8_t* left, const float* row_scales, float* result) {
+void product(const Int8Matrix& matrix, int64_t panel, const uint8_t* left, const float* row_scales, float* result,
+             int64_t stride) {
   const int64_t depth = matrix.depth;
   const int8_t* weights = matrix.panels + panel * kProductPanel * depth;
   __m512i sum[Rows][kVectors];
@@ -47,7 +48,7 @@ void product(const Int8Matrix& matrix, int64_t panel, const uint8_t* left, const
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; v++) {
       store_results(matrix, panel * kProductPanel + v * kWidth, sum[r][v], row_scales ? row_scales + r : nullptr,
-                    result + r * matrix.columns);
+                    result + r * stride + v * kWidth);
     }
   }
 }
@@ -58,16 +59,17 @@ void product_of_panel_vnni(const Int8Matrix& matrix, const Int8Task& task) {
   const auto scales = [&](int64_t r) { return task.row_scales ? task.row_scales + r : nullptr; };
   int64_t r = 0;
   for (; r + kRows <= task.rows; r += kRows) {
-    product<kRows>(matrix, task.panel, task.left + r * matrix.depth, scales(r), task.result + r * matrix.columns);
+    product<kRows>(matrix, task.panel, task.left + r * matrix.depth, scales(r), task.result + r * task.stride,
+                   task.stride);
   }
   const uint8_t* const left = task.left + r * matrix.depth;
-  float* const result = task.result + r * matrix.columns;
+  float* const result = task.result + r * task.stride;
   switch (task.rows - r) {
-    case 1: return product<1>(matrix, task.panel, left, scales(r), result);
-    case 2: return product<2>(matrix, task.panel, left, scales(r), result);
-    case 3: return product<3>(matrix, task.panel, left, scales(r), result);
-    case 4: return product<4>(matrix, task.panel, left, scales(r), result);
-    case 5: return product<5>(matrix, task.panel, left, scales(r), result);
+    case 1: return product<1>(matrix, task.panel, left, scales(r), result, task.stride);
+    case 2: return product<2>(matrix, task.panel, left, scales(r), result, task.stride);
+    case 3: return product<3>(matrix, task.panel, left, scales(r), result, task.stride);
+    case 4: return product<4>(matrix, task.panel, left, scales(r), result, task.stride);
+    case 5: return product<5>(matrix, task.panel, left, scales(r), result, task.stride);
     default: return;
   }
 }

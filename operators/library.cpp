@@ -17,8 +17,8 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
   if (!api) return nullptr;  // an older release; it then says that it does not know the operators
   static const ort::CustomOp operators[] = {
       qwen3::description<qwen3::RaggedAttention>(), qwen3::description<qwen3::Int8Product>(),
-      qwen3::description<qwen3::QuantizeRows>(), qwen3::description<qwen3::QuantizeGated>(),
-      qwen3::description<qwen3::AddNormQuantize>()};
+      qwen3::description<qwen3::GatedProduct>(),    qwen3::description<qwen3::QuantizeRows>(),
+      qwen3::description<qwen3::QuantizeGated>(),   qwen3::description<qwen3::AddNormQuantize>()};
   return qwen3::guarded(api, [&] {
     OrtCustomOpDomain* domain = nullptr;  // lives as long as the process, as sessions need it
     qwen3::check(ort::CreateCustomOpDomain::call(api, kDomain, &domain));

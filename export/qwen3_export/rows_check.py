@@ -27,21 +27,26 @@ _ROWS = base64.b64decode(
     "aXplZBIECgIIAmIOCgZzY2FsZXMSBAoCCAFiDQoFZ2F0ZWQSBAoCCAJiFAoMZ2F0ZWRfc2NhbGVzEgQKAggBYg0KBXRvdGFsEgQKAggBYg4KBm5vcm1l"
     "ZBIECgIIAmIVCg1ub3JtZWRfc2NhbGVzEgQKAggBQgQKABAXQgkKBXF3ZW4zEAE="
 )
-# An ONNX model with two nodes Int8Product, of which the second has row scales, compressed. A test decodes it.
+# An ONNX model with two nodes Int8Product, of which the second has row scales, and a GatedProduct, compressed. A test
+# decodes it.
 _PRODUCT = zlib.decompress(
     base64.b64decode(
-        "eNrt2ulXjGEYx/FnpqmenlJjRCEkIQlRSFrGyKiEQUiibUZFamomE8JIkoRky5617NmzZ8+ePXv27NmT9efMeOGc/gHnXC8+L+7rnOs+5/v+Yjn3aj/O"
-        "hRMkxmtUnJFGERMVreaMVJHhsQqVyFiZGC9PilTbmfrFqd1kuoe7YYJGEefCedW8xHGYhuo/0M3kNe2LeFGOOVJWy2OlQgOJ/hN/rXTyurOVdd1Dp264"
-        "+LG+V+T0LVeqGkmiZm6/8b2pdNSc3beZ5v7x8/fdF7Tqo1p06BHbpr9m2dFnZu0HjV958qWwY/CktWfeWnYZnrb+wgdrz4iMzZe/2HQbkbXt+jfbHiOz"
-        "d936Ze8XN2/vPQOH3om5Bx8aO/Ubs/TIU1PngePyTrywcB0ycc3pN3Xchk0pOP/eyiN82qZLnxuKFTMKr1U38YmZvfPmz2a+o+cW3eW3DEhYeOCBUWtZ"
-        "0pLiJ1y7wLErjj83dwmasLrktahzSGr+uXf1uoalbyz91MBbnrn16tfG3aNn7Sj7YdczNmfPHV6LXsoF+8sNHfuqFx9+bNJ2QPLyYxW1OgxOWXXqVe1O"
-        "Qymf8imf8imf8imf8imf8imf8imf8imf8imf8imf8imf8imf8imf8imf8imf8imf8in/P893zOezUiFPoj+n8c/lM4zWg2EYT4YRgxbyoBjKgfFiGCHY"
-        "gjOIQQZhoAQtZEA25EIeFEAhFEExlEAplEE5VEAlVAHjzTACYMEMhGAJ1mADtmAPDuAEzuAKbuABYvABXwgAGQRCEIRAGMghGmJBCWpIhhTQQiqkQTpk"
-        "QCZkeQeb6S6QRAKOz/KDRf9cHv2Z8SIsuL8nTPqBuf5MSa57SwQcI7SSmHC6myQh7zd5FeCN"
+        "eNrt2llQm1UYgOGTNND0J23TiBYVNSIqImoUbANSSCOmFKlGi4qINpREqCKkkBZU1F9EjEgVq21xj2tRq+KOe9xxxx33uOPSFnfc+zKJM9bp"
+        "9N6Z7+KZzDmTc5L3XH9mrWDFAi1XMzU3tbZoya2BJXX1IS25pbamIdBimxxsbvIvqw1lpMxvDDm98UVB0tLWQGOuVrTlQ5rG7qLEBfE9/xbP"
+        "L/zP+ZS6mlAgcXCrlyZNfNGfYZk38bH5pTZDXfZKj1k3mD3WSe7EJWW65+ybXhjbtmDRube88uP2RbXn3/76+E7uuhV3vf3Hrp6TL77vPbV7"
+        "WdOqBz8y7XVYy2WPfmre58jWq5740rL/0adf+8w31gOrzrrx+Y2p+Sd03vzyD2lzFodve+2X9Lkn9tz51u/2Q07qvffdvzPnN176wIeTshY0"
+        "9z3yyeScI5Zf+fgXKY6jTos8/fX0vGPPvOG5Dds4jz+n/6XvZxbWnLfu1Z93dAUuGHjzt11Kllx0zzt/7VZ6yiWDHxj3LF+65uGPk/f2Lrsi"
+        "+rm2X8Wp1zz11bTcyjOuH1pvm13dsfbF77Y7yNd16/BPOxT7u+9449edD66/8O6RPzPmNay8/33DHocGVz8US8o+PHT5Y59N2Xdh29VPjk49"
+        "4Jj26579dsas4yRf8iVf8iVf8iVf8iVf8iVf8iVf8iVf8iVf8iVf8iVf8iVf8iVf8iVf8iVf8iVf8iX/f56fvdZo9lgN7sQ4TVmfUSm9UCk1"
+        "RykXdEQQRQyqSCkr7HDABS98CEJHGL3oQwT9GMAgohjCMEYQwyjGMA5VrJQJZlhgRSrSkA47MpGFHDiQBycK4UIJSlEOLypQiWr44Ec9GhBE"
+        "CG1oh44OdKILYXSjpzh7Xfyl/j2NFH+uWfzt2fw0dEQQRQzKSQLscMAFL3wIQkcYvehDBP0YwCCiGMIwRhDDKMYwDpXPc8EMC6xIRRrSYUcm"
+        "spADB/LgRCFcKEEpyuFFBSpRDR/8qEcDggihDe3Q0YFOdCGMbvTkV1niU1w2k2Y0G6tsmw1qTewZFk/X/hkjS2xMS0x1+RPrqVp8oiu+dJs0"
+        "ZZ3pnqLFJ7qshk0SYTGh"
     )
 )
 _SIZE = 75  # neither a multiple of what is loaded nor of what is stored at once
 _DEPTH, _COLUMNS = 128, 70  # of the weights: two steps of AMX, and two panels of 64 columns
+_GATE_SCALE = 1 / 4096  # brings gates to where their function curves; other scales are those of the products
 # Numbers of rows around those that are multiplied together: 6, and 16 and 32 with AMX.
 _COUNTS = (*range(1, 14), 16, 17, 31, 32, 33, 48, 49, 65)
 _EPS = 1e-6
@@ -102,7 +107,7 @@ def check_rows(session: ort.InferenceSession) -> str:
 
 
 def check_products(session: ort.InferenceSession) -> str:
-    """Compare products, which are exact, with NumPy's.
+    """Compare products, which are exact, and gated ones with NumPy's.
 
     Args:
         session: On `product_probe()`.
@@ -116,10 +121,15 @@ def check_products(session: ort.InferenceSession) -> str:
     for count in _COUNTS:
         rows = random.integers(0, 256, (count, _DEPTH)).astype(np.uint8)
         row_scales = random.uniform(0, 1, (count, 1)).astype(np.float32)
-        product, scaled = session.run(["product", "scaled"], {"rows": rows, "row_scales": row_scales})
-        expected = ((rows.astype(np.int64) - 128) @ weight).astype(np.float32) * scales
+        feed = {"rows": rows, "row_scales": row_scales}
+        product, scaled, gated = session.run(["product", "scaled", "gated"], feed)
+        exact = (rows.astype(np.int64) - 128) @ weight
+        expected = exact.astype(np.float32) * scales
         if not (np.array_equal(product, expected) and np.array_equal(scaled, expected * row_scales)):
             return f"products of {count} rows"
+        gate = exact * _GATE_SCALE * scales.astype(np.float64) * row_scales
+        if not np.allclose(gated, gate / (1 + np.exp(-gate)) * expected, rtol=_MOST, atol=_MOST):
+            return f"gated products of {count} rows"
     return ""
 
 

@@ -51,6 +51,9 @@ def with_exact_products(model: ir.Model) -> ir.Model:
     Args:
         model: A graph that `fuse_rows` has changed, for which `can_have_exact_products` is true.
     """
+    for quantize in _nodes(model, "QuantizeGated"):
+        _fuse_gated_products(model.graph, quantize)
+    RemoveUnusedNodesPass()(model)
     for product in _nodes(model, "MatMulIntegerToFloat"):
         rows, weight, _one, scales, _middle = product.inputs
         result, last, factors = product.outputs[0], product, []
@@ -80,6 +83,18 @@ def _fuse_gate(graph: ir.Graph, multiply: ir.Node, quantize: ir.Node) -> None:
     gate, gate_scale = scaled_gate.inputs
     assert _is_row_scale(gate_scale)  # noqa: S101 - as `MLP` declares it
     fused, scales = _insert(graph, quantize, "QuantizeGated", [gate, up, gate_scale], [_UINT8, _FLOAT])
+    replace_all_uses_with(quantize.outputs, [fused, scales])
+
+
+def _fuse_gated_products(graph: ir.Graph, quantize: ir.Node) -> None:
+    """Fuse the products of a gate, so that they need no memory of their own; the gated rows are quantized after it."""
+    gate, up, gate_scale = quantize.inputs
+    rows, gate_weight, _one, gate_scales, _middle = _producer(gate).inputs
+    same_rows, up_weight, _one, up_scales, _middle = _producer(up).inputs
+    assert same_rows is rows  # noqa: S101 - as `MLP` declares it
+    inputs = [rows, gate_weight, gate_scales, up_weight, up_scales, gate_scale]
+    (gated,) = _insert(graph, quantize, "GatedProduct", inputs, [_FLOAT])
+    fused, scales = _insert(graph, quantize, "QuantizeRows", [gated], [_UINT8, _FLOAT])
     replace_all_uses_with(quantize.outputs, [fused, scales])
 
 

@@ -41,8 +41,11 @@ def test_rows_are_quantized_by_the_library_alone(model: Path) -> None:
 
 def test_products_are_the_librarys_in_the_graph_for_vnni(model: Path) -> None:
     found, other = operators_of(model.with_name(RAGGED_VNNI)), operators_of(model.with_name(RAGGED))
-    assert found["Int8Product"] == other.pop("MatMulIntegerToFloat")
-    assert "MatMulIntegerToFloat" not in found
+    gates = other.pop("QuantizeGated")
+    assert found["GatedProduct"] == gates == LAYERS
+    assert found["Int8Product"] + 2 * gates == other.pop("MatMulIntegerToFloat")
+    assert not found.keys() & {"MatMulIntegerToFloat", "QuantizeGated"}
+    other["QuantizeRows"] += gates
     unchanged = {name: count for name, count in other.items() if name != "Mul"}
     assert {name: found[name] for name in unchanged} == unchanged
 

@@ -106,6 +106,31 @@ def test_products_have_the_bits_of_onnx_runtimes(rows: int, depth: int, columns:
     np.testing.assert_array_equal(scaled, expected * row_scales)
 
 
+@pytest.mark.parametrize("rows", [0, 1, 17, 64, 193, 500])
+@pytest.mark.parametrize(("depth", "columns"), [(4, 1), (100, 130), (1024, 72)])
+def test_gated_products_have_the_bits_of_a_gate_between_products(rows: int, depth: int, columns: int) -> None:
+    if not operators().has_int8_products:
+        pytest.skip("this processor has no AVX512-VNNI; test_processors_without_vnni_have_no_products runs instead")
+    random = np.random.default_rng(0)
+    feed = {
+        "left": random.integers(0, 256, (rows, depth)).astype(np.uint8),
+        "row_scales": random.uniform(0, 1, (rows, 1)).astype(np.float32),
+    }
+    weights = {name: random.integers(-127, 128, (depth, columns)).astype(np.int8) for name in ("gate", "up")}
+    scales = {f"{name}_scales": random.uniform(1e-5, 1e-3, columns).astype(np.float32) for name in weights}
+    nodes = [
+        ours("GatedProduct", ["left", "gate", "gate_scales", "up", "up_scales", "row_scales"], ["gated"]),
+        ours("QuantizeRows", ["gated"], ["quantized", "scales"]),
+        *(ours("Int8Product", ["left", name, f"{name}_scales"], [f"{name}_product"]) for name in weights),
+        ours("QuantizeGated", ["gate_product", "up_product", "row_scales"], ["expected", "expected_scales"]),
+    ]
+    quantized, found_scales, expected, expected_scales = run(
+        nodes, feed, ["quantized", "scales", "expected", "expected_scales"], **weights, **scales
+    )
+    np.testing.assert_array_equal(found_scales, expected_scales)
+    np.testing.assert_array_equal(quantized, expected)
+
+
 def test_processors_without_vnni_have_no_products() -> None:
     options = session_options(threads=1)
     register(options)
@@ -198,27 +223,49 @@ def test_the_check_of_rows_notices_one_wrong_number(name: str, fault: str) -> No
     assert check_rows(Altered(rows_probe(), name)) == fault
 
 
-@pytest.mark.parametrize("name", ["product", "scaled"])
-def test_the_check_of_products_notices_one_wrong_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [("product", "products of 1 rows"), ("scaled", "products of 1 rows"), ("gated", "gated products of 1 rows")],
+)
+def test_the_check_of_products_notices_one_wrong_number(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With ONNX Runtime's operators in place of the library's, so that it runs on every processor."""
     model = onnx.ModelProto.FromString(product_probe())
-    for node in list(model.graph.node):
-        assert node.op_type == "Int8Product"
-        scaled = list(node.input[3:])
-        product = f"{node.output[0]}_unscaled" if scaled else node.output[0]
-        node.CopyFrom(
-            helper.make_node(
-                "MatMulIntegerToFloat",
-                [node.input[0], node.input[1], "one", node.input[2], "middle"],
-                [product],
-                domain=MICROSOFT,
-            )
-        )
-        if scaled:
-            model.graph.node.append(helper.make_node("Mul", [product, *scaled], ["scaled"]))
+    nodes = list(model.graph.node)
+    assert [node.op_type for node in nodes] == ["Int8Product", "Int8Product", "GatedProduct"]
+    del model.graph.node[:]
+
+    def multiply(weight: str, scales: str, product: str) -> None:
+        inputs = ["rows", weight, "one", scales, "middle"]
+        model.graph.node.append(helper.make_node("MatMulIntegerToFloat", inputs, [product], domain=MICROSOFT))
+
+    for node in nodes[:2]:
+        product = f"{node.output[0]}_unscaled" if node.input[3:] else node.output[0]
+        multiply(node.input[1], node.input[2], product)
+        if node.input[3:]:
+            model.graph.node.append(helper.make_node("Mul", [product, node.input[3]], node.output))
+    _rows, gate, gate_scales, up, up_scales, row_scales = nodes[2].input
+    multiply(gate, gate_scales, "gate")
+    multiply(up, up_scales, "up")
+    model.graph.node.extend(
+        [
+            helper.make_node("Mul", ["gate", row_scales], ["scaled_gate"]),
+            helper.make_node("Sigmoid", ["scaled_gate"], ["sigmoid"]),
+            helper.make_node("Mul", ["scaled_gate", "sigmoid"], ["silu"]),
+            helper.make_node("Mul", ["silu", "up"], nodes[2].output),
+        ]
+    )
     for constant, value in (("one", np.float32(1)), ("middle", np.uint8(128))):
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), constant))
     model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
     replaced = model.SerializeToString()
     monkeypatch.setattr(rows_check, "_PRODUCT", replaced)
-    assert check_products(Altered(product_probe(), name)) == "products of 1 rows"
+    assert check_products(Altered(product_probe(), name)) == fault
+
+
+def test_the_check_of_products_passes_the_librarys() -> None:
+    if not operators().has_int8_products:
+        pytest.skip("this processor has no AVX512-VNNI; test_processors_without_vnni_have_no_products runs instead")
+    options = session_options(threads=2)
+    register(options)
+    session = runtime().InferenceSession(product_probe(), options, providers=["CPUExecutionProvider"])
+    assert not check_products(session)
