@@ -112,7 +112,7 @@ def test_gated_products_have_the_bits_of_a_gate_between_products(rows: int, dept
     if not operators().has_int8_products:
         pytest.skip("this processor has no AVX512-VNNI; test_processors_without_vnni_have_no_products runs instead")
     random = np.random.default_rng(0)
-    feed = {
+    feed: dict[str, Array] = {
         "left": random.integers(0, 256, (rows, depth)).astype(np.uint8),
         "row_scales": random.uniform(0, 1, (rows, 1)).astype(np.float32),
     }
