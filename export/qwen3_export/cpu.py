@@ -73,6 +73,8 @@ def open_session(
     if int8_sums_saturate():
         # This turns the weights into uint8 while the graph is loaded; products of uint8 by uint8 are summed in 32 bits.
         options.add_session_config_entry("session.x64quantprecision", "1")
+    # Between runs, threads that spin would take the cores from the server and its clients.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     for key, value in (entries or {}).items():
         options.add_session_config_entry(key, value)
     graph = model if isinstance(model, bytes) or portable or list(providers) != [_CPU] else graph_to_run(model)
