@@ -39,8 +39,8 @@ class PackedWeights {
   int64_t columns() const { return columns_; }
   int64_t panels() const { return static_cast<int64_t>(corrections_.size()) / kProductPanel; }
 
-  // Have a task ask for its share of a panel, which is needed after it by all `groups` tasks of the same panel. Fewer
-  // rows than a whole task's take less time than the panel needs to come.
+  // Have a task ask for its share of a panel that is needed next, unless it is the only task of its own panel: so few
+  // rows take less time than a panel needs to come.
   void ask_ahead(int64_t panel, int64_t group, int64_t groups, Int8Task* task) const {
     task->ahead = nullptr;
     task->ahead_bytes = 0;
@@ -73,8 +73,8 @@ class PackedWeights {
   std::vector<float> scales_;
 };
 
-// Some rows by all panels of weights, in tasks of one panel and a group of rows: `action(panel, group, groups, task)`,
-// where `task` is all but complete.
+// Some rows by all panels of weights, in tasks of one panel and one of several groups of rows. What a task lacks are
+// its row scales, its result, and what it asks for.
 inline void for_each_panel(const OrtApi* api, const OrtKernelContext* context, int64_t panels, const Tensor& left,
                            const std::function<void(int64_t group, int64_t groups, Int8Task task)>& action) {
   const int64_t rows = left.size(0), groups = (rows + kProductRows - 1) / kProductRows;

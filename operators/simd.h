@@ -29,7 +29,7 @@ inline Vector rounded(Vector a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_N
 inline Vector times_power_of_two(Vector a, Vector n) { return _mm512_scalef_ps(a, n); }
 inline Vector divided(Vector a, Vector b) { return _mm512_div_ps(a, b); }
 inline Vector magnitude(Vector a) { return _mm512_abs_ps(a); }
-// `negative` where `sign` is, else `other`.
+// `negative` where `sign` is negative, else `other`.
 inline Vector where_negative(Vector sign, Vector negative, Vector other) {
   return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(sign)), other, negative);
 }

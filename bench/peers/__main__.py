@@ -21,6 +21,7 @@ measured is kept.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import sys
@@ -36,7 +37,7 @@ from bench.peers.contenders import CONTENDERS, ENVIRONMENTS, QUICK, Folders
 from bench.peers.plots import plot
 from bench.peers.published import kind_of, load_all, publish
 from bench.peers.report import page, write_document
-from bench.peers.results import CORE_SPEED_LIMIT, FOREIGN_LIMIT, Results
+from bench.peers.results import CORE_SPEED_RANGE, FOREIGN_LIMIT, Results
 from bench.peers.rounds import Bench, Plan
 from bench.peers.workloads import WORKLOADS, Writer
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
             machine=_machine(),
             load_average=os.getloadavg()[0],
             foreign_limit=1.0 if quick else FOREIGN_LIMIT,
-            core_speed_limit=0.0 if quick else CORE_SPEED_LIMIT,
+            core_speed_range=math.inf if quick else CORE_SPEED_RANGE,
         )
         print(f"{results.kind}; load average {results.load_average:.2f}", flush=True)
         try:

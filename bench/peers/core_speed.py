@@ -6,9 +6,7 @@ not. Other machines on the same host are a likely reason.
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 
 from bench.peers.products import onnxruntime_int8
 
@@ -23,20 +21,11 @@ class CoreSpeed:
 
     Args:
         threads: Threads of a product.
-        file: Keeps the full speed of each machine, because a run may begin while the cores are slow.
-        machine: The name of this one.
-
-    Attributes:
-        full: The most products per second that were ever measured on this machine.
     """
 
-    def __init__(self, threads: int, *, file: Path, machine: str) -> None:
+    def __init__(self, threads: int) -> None:
         self._product = onnxruntime_int8(_SHAPE, _ROWS, threads)
         self._product()
-        self._file, self._machine = file, f"{machine}, {threads} threads"
-        self._kept: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
-        self.full = self._kept.get(self._machine, 0.0)
-        self.measure()
 
     def measure(self) -> float:
         """Return the products per second now, by the fastest of a few."""
@@ -45,9 +34,6 @@ class CoreSpeed:
             began = time.perf_counter()
             self._product()
             shortest_s = min(shortest_s, time.perf_counter() - began)
-        if 1 / shortest_s > self.full:
-            self.full = self._kept[self._machine] = 1 / shortest_s
-            self._file.write_text(json.dumps(self._kept, indent=1))
         return 1 / shortest_s
 
     def measure_after_work(self) -> float:
@@ -55,9 +41,9 @@ class CoreSpeed:
         time.sleep(_STILL_S)
         return self.measure()
 
-    def wait(self, share: float, *, at_most_s: float) -> float:
-        """Wait until the cores have at least a share of their full speed, and return the speed at the end."""
+    def wait(self, least: float, *, at_most_s: float) -> float:
+        """Wait until the cores have at least a speed, and return the speed at the end."""
         ends = time.monotonic() + at_most_s
-        while (rate := self.measure()) < share * self.full and time.monotonic() < ends:
+        while (rate := self.measure()) < least and time.monotonic() < ends:
             time.sleep(_POLL_S)
         return rate

@@ -235,7 +235,7 @@ def _conditions(results: Results) -> dict[str, str]:
     if results.foreign_limit == FOREIGN_LIMIT:
         told["samples thrown away"] = (
             f"{thrown} of {len(results.samples)}, because others took more than {results.foreign_limit:.0%} or the "
-            f"cores ran at less than {results.core_speed_limit:.0%} of their full speed"
+            f"speed of the cores was more than {results.core_speed_range:.0%} from the median"
         )
     else:
         told["samples thrown away"] = "none, whatever others took"

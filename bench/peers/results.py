@@ -18,7 +18,7 @@ import numpy as np
 from bench.peers.workloads import WORKLOADS
 
 FOREIGN_LIMIT = 0.05  # share of the cores' time that others may take while a sample is taken
-CORE_SPEED_LIMIT = 0.9  # share of their full speed that the cores must have before and after a sample
+CORE_SPEED_RANGE = 0.1  # share of their usual speed by which the cores may be slower or faster around a sample
 STEADY = 0.05  # a figure is steady if the middle half of its rounds differs by at most this share of the median
 
 _ALONE = {workload.name for workload in WORKLOADS if workload.alone}
@@ -127,8 +127,7 @@ class Results:
     machine: dict[str, str] = field(default_factory=dict)
     load_average: float = 0.0
     foreign_limit: float = FOREIGN_LIMIT
-    core_speed_limit: float = CORE_SPEED_LIMIT
-    full_core_speed: float = 0.0
+    core_speed_range: float = CORE_SPEED_RANGE
     rounds: int = 0
     reference: str = ""
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -154,13 +153,20 @@ class Results:
         partial.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
         partial.replace(path)
 
+    @property
+    def usual_core_speed(self) -> float:
+        """The median speed of the cores around samples; 0 before the first."""
+        speeds = [sample.core_speed for sample in self.samples]
+        return statistics.median(speeds) if speeds else 0.0
+
     def counts(self, taken: Sample | Arrivals) -> bool:
-        """Whether something was measured while others took little of the cores' time, and did not slow them down."""
+        """Whether something was measured while others took little of the cores' time, at their usual speed."""
         return self.is_undisturbed(foreign=taken.foreign, core_speed=taken.core_speed)
 
     def is_undisturbed(self, *, foreign: float, core_speed: float) -> bool:
-        """Whether others took little of the cores' time, and did not slow them down; both as in a sample."""
-        return foreign <= self.foreign_limit and core_speed >= self.core_speed_limit * self.full_core_speed
+        """Whether others took little of the cores' time, at their usual speed; both as in a sample."""
+        usual = self.usual_core_speed or core_speed
+        return foreign <= self.foreign_limit and abs(core_speed - usual) <= self.core_speed_range * usual
 
     def figure(self, contender: str, workload: str, width: int | None = None) -> Spread | None:
         """Return what is published of a contender on a workload, for a width or for the largest one.

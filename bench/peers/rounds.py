@@ -1,9 +1,9 @@
 """The measurement: rounds in which every contender has a turn.
 
 In each turn a new process is started, loads the model, warms up, is timed, and ends. So contenders share neither memory
-nor caches. A sample during which other processes took too much of the cores' time, or before or after which the cores
-were slow, is taken again, a few times. Rounds go on until all figures are steady or the time is over. If a contender
-fails, that is noted and the others continue. Results are saved after every turn.
+nor caches. A sample during which other processes took too much of the cores' time, or around which the cores had an
+unusual speed, is taken again, a few times. Rounds go on until all figures are steady or the time is over. If a
+contender fails, that is noted and the others continue. Results are saved after every turn.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.peers.core_speed import CoreSpeed
 from bench.peers.environments import EnvironmentFailedError, python_of
 from bench.peers.process import Worker, WorkerFailedError, own_python
 from bench.peers.results import (
-    CORE_SPEED_LIMIT,
+    CORE_SPEED_RANGE,
     FOREIGN_LIMIT,
     Arrivals,
     Results,
@@ -38,7 +38,7 @@ _SHARES = (0.3, 0.6, 0.8, 0.95)  # rates of random arrivals, as shares of a cont
 _ONE_LONG_TEXT_S = 180.0  # time-out for workloads that are measured apart
 _PASSES = 2  # how often those are measured: after each of the first rounds
 _ATTEMPTS = 5  # how often a sample is taken until it counts
-_FULL_SPEED_S = 20.0  # seconds for which a sample waits until the cores have their full speed
+_USUAL_SPEED_S = 20.0  # seconds for which a sample waits until the cores have their usual speed
 _REFERENCE = ("sentence-transformers-fp32", "qwen3-triton-fp32")  # the first of them that runs
 # The contenders that are tested with random arrivals, besides the best OpenVINO.
 _QUEUE = ("qwen3-triton-int8-served", "sentence-transformers-bf16")
@@ -104,9 +104,7 @@ class Bench:
         self._pythons: dict[str, Path] = {}
         self._reference: list[list[float]] = []
         self._turns_s: dict[str, list[float]] = {}
-        self._cores = CoreSpeed(
-            plan.threads, file=folders.work / "core-speed.json", machine=machine_of(results.machine)
-        )
+        self._cores = CoreSpeed(plan.threads)
 
     def run(self, contenders_for_reference: Sequence[Contender]) -> None:
         """Run everything, from creating environments to the test with random arrivals."""
@@ -187,7 +185,7 @@ class Bench:
         numbers = [str(self._plan.threads), *(str(SHAPE[key]) for key in _SHAPE_KEYS)]
         command = [str(own_python()), "-m", "bench.peers.workers.ceilings", *numbers]
         for _ in range(_ATTEMPTS):
-            before = self._full_speed()
+            before = self._usual_speed()
             watch = Watch()
             done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
             if done.returncode:
@@ -251,18 +249,17 @@ class Bench:
         """Measure something until it counts, a few times at most; `take` gets the speed of the cores before it."""
         taken: list[_Taken] = []
         while len(taken) < _ATTEMPTS and not (taken and self._results.counts(taken[-1])):
-            taken.append(take(self._full_speed()))
+            taken.append(take(self._usual_speed()))
         return taken
 
-    def _full_speed(self) -> float:
-        """Wait until the cores have their full speed, for a while, and return the speed at the end."""
-        return self._cores.wait(self._results.core_speed_limit, at_most_s=_FULL_SPEED_S)
+    def _usual_speed(self) -> float:
+        """Wait until the cores have their usual speed, for a while, and return the speed at the end."""
+        least = (1 - min(self._results.core_speed_range, 1)) * self._results.usual_core_speed
+        return self._cores.wait(least, at_most_s=_USUAL_SPEED_S)
 
     def _core_speed(self, before: float) -> float:
         """Return the speed of the cores before or after a sample, whichever is less."""
-        after = self._cores.measure_after_work()
-        self._results.full_core_speed = self._cores.full
-        return min(before, after)
+        return min(before, self._cores.measure_after_work())
 
     def _expected_s(self, contender: Contender) -> float:
         """Estimate the seconds of the longest text, which has four times the tokens of the next one."""
@@ -443,6 +440,6 @@ class Bench:
         name = f"{workload.name} x{sample.width}" if show_width else workload.name
         figure = f"{1e3 / sample.speed:.0f} ms" if workload.alone else f"{sample.speed:.0f} tok/s"
         others = f" (others took {sample.foreign:.0%})" if sample.foreign > FOREIGN_LIMIT else ""
-        share = sample.core_speed / self._cores.full
-        slow = f" (cores at {share:.0%} of their full speed)" if share < CORE_SPEED_LIMIT else ""
-        return f"{name} {figure}{others}{slow}"
+        share = sample.core_speed / self._results.usual_core_speed
+        unusual = f" (cores at {share:.0%} of their usual speed)" if abs(share - 1) > CORE_SPEED_RANGE else ""
+        return f"{name} {figure}{others}{unusual}"
