@@ -18,10 +18,6 @@ static_assert(kProductRows % kBlockRows == 0, "most rows are in whole blocks");
 // Of half a panel, so much stays in the first cache while the rows pass by.
 constexpr int64_t kDepthBlock = 512;
 
-const float* scales_from(const Int8Task& task, int64_t row) {
-  return task.row_scales ? task.row_scales + row : nullptr;
-}
-
 // Write the results of `rows` rows and of `Columns` columns from column `c` of the panel on.
 template <int64_t Columns>
 void store_block(const Int8Matrix& matrix, const Int8Task& task, int64_t c, int64_t row, int64_t rows,
@@ -29,7 +25,7 @@ void store_block(const Int8Matrix& matrix, const Int8Task& task, int64_t c, int6
   for (int64_t r = 0; r < rows; r++) {
     for (int64_t v = 0; v < Columns; v += kTileColumns) {
       store_results(matrix, task.panel * kProductPanel + c + v, _mm512_load_si512(sums[r] + v),
-                    scales_from(task, row + r), task.result + (row + r) * task.stride + c + v);
+                    row_scale_of(task, row + r), task.result + (row + r) * task.stride + c + v);
     }
   }
 }

@@ -52,7 +52,7 @@ class PackedWeights {
  private:
   void pack(const int8_t* weight, const float* scales) {
     const int64_t padded = (columns_ + kProductPanel - 1) / kProductPanel * kProductPanel;
-    panels_.resize(padded * depth_ + 64 + kProductPanel * 4 * 16);  // what is prefetched after the end is ours
+    panels_.resize(padded * depth_ + 64);  // products ask for memory after the end too, which does no harm
     packed_ = reinterpret_cast<int8_t*>((reinterpret_cast<uintptr_t>(panels_.data()) + 63) / 64 * 64);
     corrections_.assign(padded, 0);
     scales_.assign(padded, 0.0f);

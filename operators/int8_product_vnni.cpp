@@ -56,20 +56,19 @@ void product(const Int8Matrix& matrix, int64_t panel, const uint8_t* left, const
 }  // namespace
 
 void product_of_panel_vnni(const Int8Matrix& matrix, const Int8Task& task) {
-  const auto scales = [&](int64_t r) { return task.row_scales ? task.row_scales + r : nullptr; };
   int64_t r = 0;
   for (; r + kRows <= task.rows; r += kRows) {
-    product<kRows>(matrix, task.panel, task.left + r * matrix.depth, scales(r), task.result + r * task.stride,
-                   task.stride);
+    product<kRows>(matrix, task.panel, task.left + r * matrix.depth, row_scale_of(task, r),
+                   task.result + r * task.stride, task.stride);
   }
   const uint8_t* const left = task.left + r * matrix.depth;
   float* const result = task.result + r * task.stride;
   switch (task.rows - r) {
-    case 1: return product<1>(matrix, task.panel, left, scales(r), result, task.stride);
-    case 2: return product<2>(matrix, task.panel, left, scales(r), result, task.stride);
-    case 3: return product<3>(matrix, task.panel, left, scales(r), result, task.stride);
-    case 4: return product<4>(matrix, task.panel, left, scales(r), result, task.stride);
-    case 5: return product<5>(matrix, task.panel, left, scales(r), result, task.stride);
+    case 1: return product<1>(matrix, task.panel, left, row_scale_of(task, r), result, task.stride);
+    case 2: return product<2>(matrix, task.panel, left, row_scale_of(task, r), result, task.stride);
+    case 3: return product<3>(matrix, task.panel, left, row_scale_of(task, r), result, task.stride);
+    case 4: return product<4>(matrix, task.panel, left, row_scale_of(task, r), result, task.stride);
+    case 5: return product<5>(matrix, task.panel, left, row_scale_of(task, r), result, task.stride);
     default: return;
   }
 }

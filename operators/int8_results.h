@@ -9,6 +9,11 @@
 namespace qwen3 {
 namespace {
 
+// The scale of a row of a task; null if it has none.
+inline const float* row_scale_of(const Int8Task& task, int64_t row) {
+  return task.row_scales ? task.row_scales + row : nullptr;
+}
+
 // Write the results of 16 columns of a row, those that the matrix has: of `sums`, which are of numbers around 128, and
 // with the row's scale if there is one.
 inline void store_results(const Int8Matrix& matrix, int64_t column, __m512i sums, const float* row_scale, float* to) {

@@ -51,11 +51,11 @@ float quantize(const float* row, int64_t size, uint8_t* quantized) {
 }
 
 void gate(const float* gates, float gate_scale, const float* up, int64_t size, float* gated) {
-  const Vector sign = all(-0.0f), one = all(1.0f);
+  const Vector zero = all(0.0f), one = all(1.0f);
   const auto silu_times = [&](Vector g, Vector u) {
     const Vector x = mul(g, all(gate_scale));
     // sigmoid(x) is 1 / (1 + e) or e / (1 + e), e = exp(-|x|), so that nothing overflows.
-    const Vector e = exponential(sub(sign, magnitude(x)));
+    const Vector e = exponential(sub(zero, magnitude(x)));
     return mul(mul(x, divided(where_negative(x, e, one), add(one, e))), u);
   };
   int64_t i = 0;

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import helper
 from qwen3_export import rows_check
@@ -33,11 +34,22 @@ def run(
     )
     opsets = [helper.make_opsetid(*pair) for pair in (("", 21), (MICROSOFT, 1), (DOMAIN, VERSION))]
     model = helper.make_model(graph, ir_version=10, opset_imports=opsets).SerializeToString()
-    options = session_options(threads=2)
-    register(options)
-    session = runtime().InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    found: list[Array] = session.run(list(outputs), dict(feed))
+    found: list[Array] = session_on(model, threads=2).run(list(outputs), dict(feed))
     return found
+
+
+@pytest.fixture
+def has_products() -> None:
+    """Skip the test on a processor for which the library has no products."""
+    if not operators().has_int8_products:
+        pytest.skip("this processor has no AVX512-VNNI; test_processors_without_vnni_have_no_products runs instead")
+
+
+def session_on(model: bytes, *, threads: int) -> ort.InferenceSession:
+    """A session with the library."""
+    options = session_options(threads=threads)
+    register(options)
+    return runtime().InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def ours(operator: str, inputs: Sequence[str], outputs: Sequence[str], *, epsilon: float = 0.0) -> onnx.NodeProto:
@@ -78,11 +90,10 @@ def test_quantized_rows_have_the_bits_of_onnx_runtimes_operators(size: int) -> N
     np.testing.assert_array_equal(quantized, expected)
 
 
+@pytest.mark.usefixtures("has_products")
 @pytest.mark.parametrize("rows", [0, 1, 5, 6, 7, 16, 17, 33, 64, 97, 192, 193, 500])
 @pytest.mark.parametrize(("depth", "columns"), [(4, 1), (64, 64), (100, 130), (1024, 72), (1088, 130)])
 def test_products_have_the_bits_of_onnx_runtimes(rows: int, depth: int, columns: int) -> None:
-    if not operators().has_int8_products:
-        pytest.skip("this processor has no AVX512-VNNI; test_processors_without_vnni_have_no_products runs instead")
     random = np.random.default_rng(0)
     left = random.integers(0, 256, (rows, depth)).astype(np.uint8)
     row_scales = random.uniform(0, 1, (rows, 1)).astype(np.float32)
@@ -106,11 +117,10 @@ def test_products_have_the_bits_of_onnx_runtimes(rows: int, depth: int, columns:
     np.testing.assert_array_equal(scaled, expected * row_scales)
 
 
+@pytest.mark.usefixtures("has_products")
 @pytest.mark.parametrize("rows", [0, 1, 17, 64, 193, 500])
 @pytest.mark.parametrize(("depth", "columns"), [(4, 1), (100, 130), (1024, 72)])
 def test_gated_products_have_the_bits_of_a_gate_between_products(rows: int, depth: int, columns: int) -> None:
-    if not operators().has_int8_products:
-        pytest.skip("this processor has no AVX512-VNNI; test_processors_without_vnni_have_no_products runs instead")
     random = np.random.default_rng(0)
     feed: dict[str, Array] = {
         "left": random.integers(0, 256, (rows, depth)).astype(np.uint8),
@@ -132,13 +142,11 @@ def test_gated_products_have_the_bits_of_a_gate_between_products(rows: int, dept
 
 
 def test_processors_without_vnni_have_no_products() -> None:
-    options = session_options(threads=1)
-    register(options)
     if operators().has_int8_products:
         assert "avx512_vnni" in Path("/proc/cpuinfo").read_text()
         return
     with pytest.raises(Exception, match="Int8Product: this processor lacks the instructions"):
-        runtime().InferenceSession(product_probe(), options, providers=["CPUExecutionProvider"])
+        session_on(product_probe(), threads=1)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -195,9 +203,7 @@ class Altered:
     """A session that alters one of its results."""
 
     def __init__(self, model: bytes, name: str) -> None:
-        options = session_options(threads=1)
-        register(options)
-        self.session = runtime().InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.session = session_on(model, threads=1)
         self.name = name
 
     def run(self, names: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
@@ -262,10 +268,6 @@ def test_the_check_of_products_notices_one_wrong_number(name: str, fault: str, m
     assert check_products(Altered(product_probe(), name)) == fault
 
 
+@pytest.mark.usefixtures("has_products")
 def test_the_check_of_products_passes_the_librarys() -> None:
-    if not operators().has_int8_products:
-        pytest.skip("this processor has no AVX512-VNNI; test_processors_without_vnni_have_no_products runs instead")
-    options = session_options(threads=2)
-    register(options)
-    session = runtime().InferenceSession(product_probe(), options, providers=["CPUExecutionProvider"])
-    assert not check_products(session)
+    assert not check_products(session_on(product_probe(), threads=2))
