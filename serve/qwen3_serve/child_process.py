@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
+import sys
 import threading
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 
-def end_with_parent() -> Any:  # noqa: ANN401
-    """Return a `preexec_fn` with which Linux ends the child when this process is killed; None outside the main thread.
+def ending_with_parent(command: Sequence[str]) -> list[str]:
+    """Return the command line that runs `command` so that Linux ends it when this process is killed.
 
-    Linux ties the child to the thread that started it and not to the process, so only the main thread may ask for it.
+    Linux ties a child to the thread that started it and not to the process, so that outside the main thread it is
+    `command` itself. `Popen(preexec_fn=...)` would do without a program in between, but it forks, and a child that is
+    forked while another thread uses gRPC may crash before it runs anything.
     """
     if threading.current_thread() is not threading.main_thread():
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
-    return lambda: prctl(set_parent_death_signal, signal.SIGTERM)
+        return list(command)
+    program = Path(__file__).with_name("end_with_parent.py")
+    return [sys.executable, "-I", "-S", str(program), str(os.getpid()), *command]
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from types import TracebackType
 
-from .child_process import end_with_parent
+from .child_process import ending_with_parent
 from .errors import ServeError
 from .gateway_options import GatewayOptions
 from .triton.ports import choose_ports, in_url, reachable
@@ -53,14 +53,15 @@ class Gateway:
         # Checked, so that another server on the port is not mistaken for the gateway.
         self._port = choose_ports(self._options.host, {"gateway": self._options.port})["gateway"]
         self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "qwen3_serve.gateway"),
-                *self._options.arguments,
-                *(f"--triton={self._triton}", f"--port={self._port}"),
-            ],
+            ending_with_parent(
+                [
+                    *(sys.executable, "-m", "qwen3_serve.gateway"),
+                    *self._options.arguments,
+                    *(f"--triton={self._triton}", f"--port={self._port}"),
+                ]
+            ),
             # A Ctrl-C in the terminal then reaches this process only, which stops the gateway in order.
             start_new_session=True,
-            preexec_fn=end_with_parent(),
         )
         try:
             self._wait_until_listening(self._process)

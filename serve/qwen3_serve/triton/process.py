@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..child_process import end_with_parent, kill_group
+from ..child_process import ending_with_parent, kill_group
 from .http_probe import TIMEOUT_S
 from .log import Log, is_alarm
 
@@ -39,7 +39,7 @@ class TritonProcess:
         self._echo_log = echo_log
         self._is_ready = False
         self.popen: subprocess.Popen[str] = subprocess.Popen(
-            command,
+            ending_with_parent(command),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -48,7 +48,6 @@ class TritonProcess:
             errors="replace",
             # A Ctrl-C in the terminal then reaches this process only, which stops Triton in order.
             start_new_session=True,
-            preexec_fn=end_with_parent(),
         )
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)
         self._log_reader.start()
