@@ -1,15 +1,31 @@
 """The transport over gRPC, with one channel for all requests.
 
-This is the only module of the package that imports tritonclient. It knows nothing about retries.
+It uses the messages and the stub that tritonclient generates from Triton's protocol: its `InferenceServerClient`, which
+is a layer over them, takes a tenth of a millisecond more for a request. This is the only module of the package that
+imports tritonclient. It knows nothing about retries.
 """
 
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+import grpc
 import numpy as np
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from numpy.typing import NDArray
-from tritonclient.grpc import InferenceServerException, InferInput, InferRequestedOutput
-from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.grpc.service_pb2 import (
+    ModelConfigRequest,
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelReadyRequest,
+    RepositoryIndexRequest,
+    RepositoryModelLoadRequest,
+    ServerMetadataRequest,
+    ServerReadyRequest,
+)
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+from tritonclient.utils import triton_to_np_dtype
 
 from ..address import Address
 from ..contract import INPUT_NAME, INPUT_TYPE
@@ -45,18 +61,14 @@ class GrpcTransport:
 
     def __init__(self, options: ClientOptions, address: Address) -> None:
         self._address = address
-        self._headers = options.request_headers()
-        tls = (options.tls or Tls()) if self._address.is_secure else None
-        if tls is not None:
-            tls.context()  # gRPC itself would report an unusable file as an unavailable server
-        self._client = InferenceServerClient(
-            self._address.host_and_port,
-            ssl=tls is not None,
-            root_certificates=None if tls is None else tls.ca,
-            private_key=None if tls is None else tls.key,
-            certificate_chain=None if tls is None else tls.certificate,
-            channel_args=[*_CHANNEL_OPTIONS, *_name_options(address)],
-        )
+        self._metadata = tuple(options.request_headers().items())
+        channel_options = [*_CHANNEL_OPTIONS, *_name_options(address)]
+        if address.is_secure:
+            credentials = _credentials(options.tls or Tls())
+            self._channel = grpc.aio.secure_channel(address.host_and_port, credentials, options=channel_options)
+        else:
+            self._channel = grpc.aio.insecure_channel(address.host_and_port, options=channel_options)
+        self._stub = GRPCInferenceServiceStub(self._channel)
 
     async def infer(
         self,
@@ -68,29 +80,18 @@ class GrpcTransport:
         timeout_s: float,
     ) -> Outputs:
         """See `Transport.infer`."""
-        tensor = InferInput(INPUT_NAME, list(input_ids.shape), INPUT_TYPE)
-        tensor.set_data_from_numpy(input_ids)
-        wanted = [InferRequestedOutput(name) for name in outputs]
-        try:
-            result = await self._client.infer(
-                model,
-                [tensor],
-                outputs=wanted,
-                priority=PRIORITY_LEVELS[priority],
-                headers=self._headers,
-                client_timeout=timeout_s,
-            )
-        except InferenceServerException as error:
-            self._fail(error, timeout_s=timeout_s)
-        tensors: Outputs = {}
+        request = ModelInferRequest(model_name=model, raw_input_contents=[input_ids.tobytes()])
+        request.inputs.add(name=INPUT_NAME, datatype=INPUT_TYPE, shape=input_ids.shape)
         for name in outputs:
-            try:
-                output = result.as_numpy(name)
-            except ValueError as error:  # the number of bytes does not match the shape
-                raise misfit(f"{name}: {error}", model=model, address=self._address) from error
-            if output is None:
-                raise misfit(f"it has no {name}", model=model, address=self._address)
-            tensors[name] = output
+            request.outputs.add(name=name)
+        request.parameters["priority"].uint64_param = PRIORITY_LEVELS[priority]
+        response = await self._answer(self._stub.ModelInfer, request, timeout_s=timeout_s)
+        try:
+            tensors = _tensors(response)
+        except (TypeError, ValueError) as error:  # the number of bytes does not match the shape
+            raise misfit(str(error), model=model, address=self._address) from error
+        if missing := [name for name in outputs if name not in tensors]:
+            raise misfit(f"it has no {missing[0]}", model=model, address=self._address)
         return tensors
 
     async def models(self, *, timeout_s: float) -> list[str]:
@@ -99,65 +100,75 @@ class GrpcTransport:
 
     async def model_config(self, model: str, *, timeout_s: float) -> dict[str, Any]:
         """See `Transport.model_config`."""
-        try:
-            answer = await self._client.get_model_config(
-                model, headers=self._headers, as_json=True, client_timeout=timeout_s
-            )
-        except InferenceServerException as error:
-            self._fail(error, timeout_s=timeout_s)
-        config: dict[str, Any] = answer.get("config", {})
-        return config
+        request = ModelConfigRequest(name=model)
+        answer = await self._answer(self._stub.ModelConfig, request, timeout_s=timeout_s)
+        return _as_json(answer.config)
 
     async def is_ready(self, model: str, *, timeout_s: float) -> bool:
         """See `Transport.is_ready`."""
-        try:
-            return bool(await self._client.is_model_ready(model, headers=self._headers, client_timeout=timeout_s))
-        except InferenceServerException as error:
-            self._fail(error, timeout_s=timeout_s)
+        request = ModelReadyRequest(name=model)
+        return bool((await self._answer(self._stub.ModelReady, request, timeout_s=timeout_s)).ready)
 
     async def server_version(self, *, timeout_s: float) -> str:
         """See `Transport.server_version`."""
-        try:
-            about = await self._client.get_server_metadata(
-                headers=self._headers, as_json=True, client_timeout=timeout_s
-            )
-        except InferenceServerException as error:
-            self._fail(error, timeout_s=timeout_s)
-        return str(about.get("version", "?"))
+        about = await self._answer(self._stub.ServerMetadata, ServerMetadataRequest(), timeout_s=timeout_s)
+        return about.version or "?"
 
     async def is_server_ready(self, *, timeout_s: float) -> bool:
         """See `Transport.is_server_ready`."""
-        try:
-            return bool(await self._client.is_server_ready(headers=self._headers, client_timeout=timeout_s))
-        except InferenceServerException as error:
-            self._fail(error, timeout_s=timeout_s)
+        return bool((await self._answer(self._stub.ServerReady, ServerReadyRequest(), timeout_s=timeout_s)).ready)
 
     async def index(self, *, timeout_s: float) -> list[dict[str, Any]]:
         """See `Transport.index`."""
-        try:
-            index = await self._client.get_model_repository_index(
-                headers=self._headers, as_json=True, client_timeout=timeout_s
-            )
-        except InferenceServerException as error:
-            self._fail(error, timeout_s=timeout_s)
-        models: list[dict[str, Any]] = index.get("models", [])
-        return models
+        answer = await self._answer(self._stub.RepositoryIndex, RepositoryIndexRequest(), timeout_s=timeout_s)
+        return [_as_json(model) for model in answer.models]
 
     async def load(self, model: str, *, timeout_s: float) -> None:
         """See `Transport.load`."""
-        try:
-            await self._client.load_model(model, headers=self._headers, client_timeout=timeout_s)
-        except InferenceServerException as error:
-            self._fail(error, timeout_s=timeout_s)
+        request = RepositoryModelLoadRequest(model_name=model)
+        await self._answer(self._stub.RepositoryModelLoad, request, timeout_s=timeout_s)
 
     async def close(self) -> None:
         """See `Transport.close`."""
-        await self._client.close()
+        await self._channel.close()
 
-    def _fail(self, error: InferenceServerException, *, timeout_s: float) -> NoReturn:
-        # tritonclient writes the code as "StatusCode.UNAVAILABLE".
-        code = str(error.status()).removeprefix("StatusCode.")
-        raise error_for(code, str(error.message() or ""), address=self._address, timeout_s=timeout_s) from error
+    async def _answer(self, method: Callable[..., Any], request: Message, *, timeout_s: float) -> Any:  # noqa: ANN401
+        """Return the answer to a request: the message that belongs to the method."""
+        try:
+            return await method(request, timeout=timeout_s, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            code, said = error.code().name, error.details() or ""
+            raise error_for(code, said, address=self._address, timeout_s=timeout_s) from error
+
+
+def _tensors(response: ModelInferResponse) -> Outputs:
+    """Return the tensors of an answer by their names.
+
+    Raises:
+        TypeError: a tensor has a type that numpy has not.
+        ValueError: a tensor has not as many bytes as its shape says.
+    """
+    tensors: Outputs = {}
+    for output, content in zip(response.outputs, response.raw_output_contents, strict=True):
+        numbers = np.frombuffer(content, triton_to_np_dtype(output.datatype))
+        try:
+            tensors[output.name] = numbers.reshape(output.shape)
+        except ValueError as error:
+            raise ValueError(f"{output.name}: {error}") from error
+    return tensors
+
+
+def _as_json(message: Message) -> dict[str, Any]:
+    """Return a message as JSON, with the field names of Triton's protocol."""
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    tls.context()  # gRPC itself would report an unusable file as an unavailable server
+    ca, key, certificate = (
+        None if path is None else Path(path).read_bytes() for path in (tls.ca, tls.key, tls.certificate)
+    )
+    return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=certificate)
 
 
 def _name_options(address: Address) -> list[tuple[str, str]]:
