@@ -4,16 +4,18 @@ This module knows nothing about models, tokenizers or transports.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextvars import copy_context
 from itertools import islice
 from types import TracebackType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .async_client import AsyncClient
+from .at_once import NeedsLoopError, has_loop, run_at_once
 from .base_client import BaseClient
 from .call_options import Encoding, Judging
 from .contract import ModelInfo, RerankerInfo
@@ -157,7 +159,8 @@ class Client(BaseClient):
         how = Encoding(
             kind="query", instruction=instruction, dimensions=dimensions, truncate=truncate, priority=priority
         )
-        return self._run(self.async_client._encode, as_texts(texts), how, is_one=isinstance(texts, str))
+        checked = as_texts(texts)
+        return self._run_each(checked, self.async_client._encode, checked, how, is_one=isinstance(texts, str))
 
     def encode_document(
         self,
@@ -183,7 +186,8 @@ class Client(BaseClient):
             Qwen3ClientError: the first failure, in the order of the texts; the other requests are cancelled.
         """
         how = Encoding(kind="document", dimensions=dimensions, truncate=truncate, priority=priority)
-        return self._run(self.async_client._encode, as_texts(texts), how, is_one=isinstance(texts, str))
+        checked = as_texts(texts)
+        return self._run_each(checked, self.async_client._encode, checked, how, is_one=isinstance(texts, str))
 
     def encode_stream(
         self,
@@ -281,10 +285,12 @@ class Client(BaseClient):
             Qwen3ClientError: the first failure, in the order of the documents; the other requests are cancelled.
         """
         how = Judging(instruction=instruction, truncate=truncate, priority=priority)
-        return self._run(
+        checked = as_documents(documents)
+        return self._run_each(
+            checked,
             self.async_client._rank,
             query,
-            as_documents(documents),
+            checked,
             how,
             top_k=top_k,
             return_documents=return_documents,
@@ -314,7 +320,8 @@ class Client(BaseClient):
             Qwen3ClientError: the first failure, in the order of the pairs; the other requests are cancelled.
         """
         how = Judging(instruction=instruction, truncate=truncate, priority=priority)
-        return self._run(self.async_client._score, as_pairs(pairs), how)
+        checked = as_pairs(pairs)
+        return self._run_each(checked, self.async_client._score, checked, how)
 
     def tokenize(
         self,
@@ -417,7 +424,8 @@ class Client(BaseClient):
             Qwen3ClientError: the first failure, in the order of the texts; the other requests are cancelled.
         """
         how = Encoding(kind="document", dimensions=dimensions, priority=priority)
-        return self._run(self.async_client._encode_tokens, as_token_ids(input_ids, noun="text"), how, fingerprint)
+        rows = as_token_ids(input_ids, noun="text")
+        return self._run_each(rows, self.async_client._encode_tokens, rows, how, fingerprint)
 
     def tokenize_pairs(
         self,
@@ -503,9 +511,26 @@ class Client(BaseClient):
             Qwen3ClientError: the first failure, in the order of the pairs; the other requests are cancelled.
         """
         rows = as_token_ids(input_ids, noun="pair")
-        return self._run(self.async_client._score_tokens, rows, Judging(priority=priority), fingerprint)
+        return self._run_each(rows, self.async_client._score_tokens, rows, Judging(priority=priority), fingerprint)
 
-    def _run(self, work: Callable[_P, Awaitable[_T]], *args: _P.args, **options: _P.kwargs) -> _T:
+    def _run_each(
+        self, texts: Sequence[Any], work: Callable[_P, Coroutine[Any, Any, _T]], *args: _P.args, **options: _P.kwargs
+    ) -> _T:
+        """Do the work of a call with texts: that of a single one in this thread, if nothing stands in the way."""
+        session = self.async_client._session
+
+        def run() -> _T:
+            try:
+                return run_at_once(work(*args, **options))
+            except NeedsLoopError:
+                return self._run(work, *args, **options)
+
+        if len(texts) != 1 or has_loop() or not session.can_run_at_once:
+            return self._run(work, *args, **options)
+        session.claim()
+        return copy_context().run(run)  # in which the session notes when it sent a request
+
+    def _run(self, work: Callable[_P, Coroutine[Any, Any, _T]], *args: _P.args, **options: _P.kwargs) -> _T:
         """Do the work of a call on the session's loop, and wait for its result in this thread.
 
         Texts are checked before, in this thread too: on that of `io_thread`, all clients would wait meanwhile.

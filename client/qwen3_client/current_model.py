@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from typing import Any, Generic
 
+from .at_once import need_loop
 from .contract import InfoT
 from .cuts import CutCounter
 from .errors import ContractMismatchError, ModelChangedError, Qwen3ClientError, UnknownModelError
@@ -92,9 +94,11 @@ class CurrentModel(Generic[InfoT]):
 
         Raises:
             ContractMismatchError: as `info`.
+            NeedsLoopError: its config has to be read, and there is no loop to wait on.
             Qwen3ClientError: the server could not be asked, and never was before.
         """
-        if self._served is not None and asyncio.get_running_loop().time() - self._read_at > max_age_s:
+        if self._served is not None and time.monotonic() - self._read_at > max_age_s:
+            need_loop()
             reading = asyncio.ensure_future(self._reading.get())
             await asyncio.wait({reading}, timeout=_LOOK_S)
             if not reading.done():
@@ -205,7 +209,7 @@ class CurrentModel(Generic[InfoT]):
             self._served = None  # every further call asks again
             raise
         finally:
-            self._read_at = asyncio.get_running_loop().time()
+            self._read_at = time.monotonic()
         self.name = served.info.name
         self._replace(served)
         self._reading = self._new_reading()

@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from .at_once import need_loop
+
 _T = TypeVar("_T")
 
 
@@ -32,13 +34,18 @@ class Once(Generic[_T]):
         """Return the result.
 
         All callers that wait for the same task get the same failure. The next caller after a failure starts a new task.
+
+        Raises:
+            NeedsLoopError: there is no result yet, and no loop to wait on.
         """
         task = self._task
+        if task is not None and task.done():
+            return task.result()
+        need_loop()
         if task is None:
             task = self._task = self._create_task(self._work())
             task.add_done_callback(self._forget_failure)
-        # A caller may be cancelled while others still wait for the same task.
-        return task.result() if task.done() else await asyncio.shield(task)
+        return await asyncio.shield(task)  # a caller may be cancelled while others still wait for the same task
 
     def _forget_failure(self, task: "asyncio.Task[_T]") -> None:
         # Asking for the exception also keeps asyncio from logging it if nobody waits.

@@ -15,6 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .at_once import has_loop
 from .contract import InfoT
 from .cuts import CutCounter
 from .errors import (
@@ -160,13 +161,13 @@ class ServedModel(Generic[InfoT]):
         return await self._run(encode, prompts)
 
     async def _run(self, work: Callable[[Abandonment], _T], prompts: Sequence[Prompt]) -> _T:
-        """Do work on prompts: here if it is short, and otherwise on another thread."""
+        """Do work on prompts: here if it is short or no loop would be blocked, and otherwise on another thread."""
         abandonment = Abandonment()
         characters = sum(len(prompt.text) + len(prompt.frame.query or "") for prompt in prompts)
         characters += _CHARACTERS_PER_TEXT * len(prompts)
         if prompts:  # the frames of one call differ in their queries only
             characters += sum(len(part.text) for part in (*prompts[0].frame.before, *prompts[0].frame.after))
-        if characters < _MANY_CHARACTERS:
+        if characters < _MANY_CHARACTERS or not has_loop():
             return work(abandonment)
         return await run_in_thread(lambda: work(abandonment), abandonment=abandonment)
 
@@ -222,8 +223,8 @@ class ServedModel(Generic[InfoT]):
     async def _infer(self, rows: Sequence[NDArray[np.int64]], *, priority: Priority) -> Outcome[Outputs]:
         """Send token ids to the model, int64 `[n]` for each text. After a failure, cancel the other requests."""
         requests = by_length([row.size for row in rows], most=self.terms.most_texts)
-        if len(requests) == 1:  # which needs no task
-            return Outcome.until_failure(await self._ask(rows, priority))
+        if len(requests) <= 1:  # which needs no task
+            return Outcome.until_failure(await self._ask(rows, priority) if rows else [])
         tasks = [asyncio.create_task(self._ask([rows[i] for i in request], priority)) for request in requests]
         answer_of = {i: (task, k) for request, task in zip(requests, tasks, strict=True) for k, i in enumerate(request)}
         answers: list[Outputs | Qwen3ClientError] = []

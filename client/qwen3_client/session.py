@@ -8,10 +8,12 @@ import asyncio
 import logging
 import os
 import random
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import io_thread
+from .at_once import NeedsLoopError, has_loop, need_loop
 from .errors import (
     ConnectionLostError,
     InvalidInputError,
     Qwen3ClientError,
     ServerOverloadedError,
+    ServerTimeoutError,
     ServerUnavailableError,
 )
 from .options import ClientOptions, Priority
@@ -39,6 +43,9 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 
 _grpc_process: int | None = None  # id of the process that used gRPC first
+
+# When a request was sent at once that failed, by the monotonic clock: for the call that is made on the loop instead.
+_first_sent_at: ContextVar[float | None] = ContextVar("first_sent_at", default=None)
 
 
 def connect(options: ClientOptions) -> Transport:
@@ -103,6 +110,7 @@ class Session:
         self._transport = transport
         self._given_in = None if transport is None else os.getpid()  # the process that made it
         self._is_kept = False  # whether the loop has registered the transport as one to close
+        self._at_once: Callable[..., Outputs] | None = None  # the transport's way without a loop, if it has one
         self._tasks: set[asyncio.Task[Any]] = set()
         self._process: int | None = None  # id of the process that opened the transport
         self._is_closed = False
@@ -198,11 +206,14 @@ class Session:
             The wanted tensors, float32 `[b, k]` each, by name.
 
         Raises:
+            NeedsLoopError: there is no loop to wait on, and a request that runs at once cannot be sent, or failed.
             Qwen3ClientError: the error of the last try.
         """
-        clock = asyncio.get_running_loop().time
+        if not has_loop():
+            return self._infer_at_once(model, input_ids, outputs=outputs, priority=priority)
+        clock = time.monotonic
         permit = await self._window.enter(priority)
-        deadline = clock() + self.options.timeout_s
+        deadline = (_first_sent_at.get() or clock()) + self.options.timeout_s
         refused_since: float | None = None
         tries = 0
 
@@ -235,6 +246,36 @@ class Session:
             await asyncio.sleep(pause)
             permit = await self._window.enter(priority, first=True)
 
+    @property
+    def can_run_at_once(self) -> bool:
+        """Whether a request could be sent now without an event loop: the transport has a way, and the window room."""
+        return self._at_once is not None and not self._window.is_full
+
+    def _infer_at_once(
+        self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], priority: Priority
+    ) -> Outputs:
+        """Send one request as `infer` does, and wait for the answer in this thread. A failure is left to `infer`."""
+        send = self._at_once
+        if send is None or not self._window.enter_at_once():
+            raise NeedsLoopError
+        began = time.monotonic()
+        try:
+            answer = send(model, input_ids, outputs=outputs, priority=priority, timeout_s=self.options.timeout_s)
+        except ServerTimeoutError:
+            raise
+        except Qwen3ClientError as error:
+            _first_sent_at.set(began)  # the time-out counts from here, also where the request is sent again
+            raise NeedsLoopError from error
+        finally:
+            if not self._window.leave_at_once():
+                self.loop.submit(self._leave())
+        self._window.grow()
+        self._is_away = False
+        return answer
+
+    async def _leave(self) -> None:
+        self._window.leave()
+
     async def models(self) -> list[str]:
         """See `Transport.models`."""
         return await self._sent(lambda timeout_s: self.transport.models(timeout_s=timeout_s))
@@ -254,6 +295,7 @@ class Session:
         if self._transport is None:
             self._transport = connect(self.options)
         if not self._is_kept:
+            self._at_once = getattr(self._transport, "infer_at_once", None)
             self.loop.keep(self._transport)
             self._is_kept = True
             # A session that is collected as garbage without having been closed has its transport closed.
@@ -309,8 +351,12 @@ class Session:
         Args:
             send: sends the request, given its time-out in seconds.
             timeout_s: seconds for both tries together; None for `timeout_s` of the options.
+
+        Raises:
+            NeedsLoopError: there is no loop to wait on.
         """
-        clock = asyncio.get_running_loop().time
+        need_loop()
+        clock = time.monotonic
         deadline = clock() + (self.options.timeout_s if timeout_s is None else timeout_s)
         try:
             return await send(max(deadline - clock(), 0.001))

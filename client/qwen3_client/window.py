@@ -7,6 +7,7 @@ bulk one. This module knows nothing about what a request contains.
 """
 
 import asyncio
+import threading
 from collections import deque
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class Permit:
 
 
 class Window:
-    """The permits for requests, for use in one event loop.
+    """The permits for requests, for use in one event loop, and by work that runs at once in other threads.
 
     Args:
         most: number of permits while the server refuses nothing.
@@ -40,6 +41,7 @@ class Window:
         self._shrinks = 0
         self._waiting: dict[Priority, deque[asyncio.Future[None]]] = {priority: deque() for priority in PRIORITY_LEVELS}
         self._in_a_row = 0
+        self._lock = threading.Lock()
 
     @property
     def limit(self) -> int:
@@ -63,37 +65,60 @@ class Window:
             asyncio.TimeoutError: there was no permit in time.
         """
         waiting = self._waiting[priority]
-        if not self.is_full:
-            self._taken += 1
-        else:
+        with self._lock:
+            if not self.is_full:
+                self._taken += 1
+                return Permit(self._shrinks)
             loop = asyncio.get_running_loop()
             turn = loop.create_future()
-            timer = None if timeout_s is None else loop.call_later(timeout_s, _expire, turn)
             if first:
                 waiting.appendleft(turn)
             else:
                 waiting.append(turn)
-            try:
-                await turn
-            except (asyncio.CancelledError, asyncio.TimeoutError):
-                if turn.done() and not turn.cancelled() and turn.exception() is None:
-                    self.leave()  # the permit came too late
-                elif turn in waiting:  # otherwise `leave` took it out, and gave the permit to the next
-                    waiting.remove(turn)
-                raise
-            finally:
-                if timer is not None:
-                    timer.cancel()
+        timer = None if timeout_s is None else loop.call_later(timeout_s, _expire, turn)
+        try:
+            await turn
+        except (asyncio.CancelledError, asyncio.TimeoutError):
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.leave()  # the permit came too late
+            else:
+                with self._lock:
+                    if turn in waiting:  # otherwise `leave` took it out, and gave the permit to the next
+                        waiting.remove(turn)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
         return Permit(self._shrinks)
+
+    def enter_at_once(self) -> bool:
+        """Take a permit if there is one, from any thread, and return whether there was."""
+        with self._lock:
+            if self.is_full:
+                return False
+            self._taken += 1
+            return True
 
     def leave(self) -> None:
         """Give back a permit."""
-        self._taken -= 1
-        while any(self._waiting.values()) and self._taken < self.limit:
-            turn = self._next()
-            if not turn.done():  # the request may have been cancelled
-                self._taken += 1
-                turn.set_result(None)
+        with self._lock:
+            self._taken -= 1
+            while any(self._waiting.values()) and self._taken < self.limit:
+                turn = self._next()
+                if not turn.done():  # the request may have been cancelled
+                    self._taken += 1
+                    turn.set_result(None)
+
+    def leave_at_once(self) -> bool:
+        """Give back a permit, from any thread, unless a request waits for it; return whether that was so.
+
+        Where it was not, `leave` is to be called on the loop, because only there may the request that waits go on.
+        """
+        with self._lock:
+            if any(self._waiting.values()):
+                return False
+            self._taken -= 1
+            return True
 
     def _next(self) -> "asyncio.Future[None]":
         """Remove the next of the waiting requests, and return it."""
@@ -105,8 +130,9 @@ class Window:
         return bulk.popleft()
 
     def grow(self) -> None:
-        """Let the window grow, because a request succeeded."""
-        self._limit = min(self._limit + 1 / self._limit, self._most)
+        """Let the window grow, because a request succeeded. From any thread."""
+        with self._lock:
+            self._limit = min(self._limit + 1 / self._limit, self._most)
 
     def shrink(self, permit: Permit) -> None:
         """Halve the window, because a request was refused.
@@ -117,9 +143,10 @@ class Window:
         Args:
             permit: the permit of the request.
         """
-        if permit.shrinks == self._shrinks:
-            self._limit = max(self._limit / 2, 1.0)
-            self._shrinks += 1
+        with self._lock:
+            if permit.shrinks == self._shrinks:
+                self._limit = max(self._limit / 2, 1.0)
+                self._shrinks += 1
 
 
 def _expire(turn: "asyncio.Future[None]") -> None:

@@ -43,7 +43,7 @@ class RequestCheck:
             message = "input_ids is empty; send at least the final <|endoftext|>"
         elif tokens > self.max_tokens:
             message = f"input_ids has {tokens} tokens, more than the model's {self.max_tokens}; truncate the text"
-        elif ids.min() < 0 or ids.max() >= self.vocabulary:
+        elif ids.view(np.uint64).max() >= self.vocabulary:  # where a negative number is a large one
             message = f"input_ids must be from 0 to {self.vocabulary - 1}; are they from the model's own tokenizer?"
         else:
             return None

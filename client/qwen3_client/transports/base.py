@@ -2,8 +2,9 @@
 
     Client(transport=FakeTransport())
 
-A transport of your own may answer from anywhere. It must raise the errors of `qwen3_client.errors`. This module knows
-nothing about protocols.
+A transport of your own may answer from anywhere. It must raise the errors of `qwen3_client.errors`. If it also has a
+method `infer_at_once`, which takes and returns what `infer` does, but is no coroutine and waits for the answer in its
+thread, which may be any, then calls of `Client` with one text use that. This module knows nothing about protocols.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -5,6 +5,7 @@ is a layer over them, takes a tenth of a millisecond more for a request. This is
 imports tritonclient. It knows nothing about retries.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tritonclient.utils import triton_to_np_dtype
 
 from ..address import Address
 from ..contract import INPUT_NAME, INPUT_TYPE
+from ..errors import Qwen3ClientError
 from ..options import PRIORITY_LEVELS, ClientOptions, Priority, Tls
 from .base import Outputs, ready_models
 from .failures import error_for, misfit
@@ -62,13 +64,20 @@ class GrpcTransport:
     def __init__(self, options: ClientOptions, address: Address) -> None:
         self._address = address
         self._metadata = tuple(options.request_headers().items())
-        channel_options = [*_CHANNEL_OPTIONS, *_name_options(address)]
-        if address.is_secure:
-            credentials = _credentials(options.tls or Tls())
-            self._channel = grpc.aio.secure_channel(address.host_and_port, credentials, options=channel_options)
-        else:
-            self._channel = grpc.aio.insecure_channel(address.host_and_port, options=channel_options)
+        self._credentials = _credentials(options.tls or Tls()) if address.is_secure else None
+        self._channel = self._open(grpc.aio)
         self._stub = GRPCInferenceServiceStub(self._channel)
+        # For requests that wait in their thread: a channel of their own, opened by the first.
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._blocking_channel: grpc.Channel | None = None
+        self._infer: Callable[..., ModelInferResponse] | None = None
+
+    def _open(self, kind: Any) -> Any:  # noqa: ANN401 - grpc or grpc.aio
+        target, options = self._address.host_and_port, [*_CHANNEL_OPTIONS, *_name_options(self._address)]
+        if self._credentials is None:
+            return kind.insecure_channel(target, options=options)
+        return kind.secure_channel(target, self._credentials, options=options)
 
     async def infer(
         self,
@@ -80,19 +89,40 @@ class GrpcTransport:
         timeout_s: float,
     ) -> Outputs:
         """See `Transport.infer`."""
-        request = ModelInferRequest(model_name=model, raw_input_contents=[input_ids.tobytes()])
-        request.inputs.add(name=INPUT_NAME, datatype=INPUT_TYPE, shape=input_ids.shape)
-        for name in outputs:
-            request.outputs.add(name=name)
-        request.parameters["priority"].uint64_param = PRIORITY_LEVELS[priority]
+        request = _infer_request(model, input_ids, outputs=outputs, priority=priority)
         response = await self._answer(self._stub.ModelInfer, request, timeout_s=timeout_s)
+        return self._tensors(response, model=model, outputs=outputs)
+
+    def infer_at_once(
+        self,
+        model: str,
+        input_ids: NDArray[np.int64],
+        *,
+        outputs: Sequence[str],
+        priority: Priority,
+        timeout_s: float,
+    ) -> Outputs:
+        """Do what `infer` does, and wait for the answer in this thread, which may be any.
+
+        A coroutine's answer wakes up three threads in turn: gRPC's, the loop's and the caller's. This wakes up one.
+        """
+        request = _infer_request(model, input_ids, outputs=outputs, priority=priority)
         try:
-            tensors = _tensors(response)
-        except (TypeError, ValueError) as error:  # the number of bytes does not match the shape
-            raise misfit(str(error), model=model, address=self._address) from error
-        if missing := [name for name in outputs if name not in tensors]:
-            raise misfit(f"it has no {missing[0]}", model=model, address=self._address)
-        return tensors
+            response = self._blocking_infer()(request, timeout=timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise self._error(error, timeout_s=timeout_s) from error
+        except ValueError as error:  # the channel has been closed
+            raise error_for("CANCELLED", str(error), address=self._address, timeout_s=timeout_s) from error
+        return self._tensors(response, model=model, outputs=outputs)
+
+    def _blocking_infer(self) -> Callable[..., ModelInferResponse]:
+        with self._lock:
+            if self._is_closed:
+                raise ValueError("the connection is closed")
+            if self._infer is None:
+                self._blocking_channel = self._open(grpc)
+                self._infer = GRPCInferenceServiceStub(self._blocking_channel).ModelInfer
+            return self._infer
 
     async def models(self, *, timeout_s: float) -> list[str]:
         """See `Transport.models`."""
@@ -130,15 +160,42 @@ class GrpcTransport:
 
     async def close(self) -> None:
         """See `Transport.close`."""
+        with self._lock:
+            self._is_closed = True
+            if self._blocking_channel is not None:
+                self._blocking_channel.close()
         await self._channel.close()
 
     async def _answer(self, method: Callable[..., Any], request: Message, *, timeout_s: float) -> Any:  # noqa: ANN401
         """Return the answer to a request: the message that belongs to the method."""
         try:
             return await method(request, timeout=timeout_s, metadata=self._metadata)
-        except grpc.aio.AioRpcError as error:
-            code, said = error.code().name, error.details() or ""
-            raise error_for(code, said, address=self._address, timeout_s=timeout_s) from error
+        except grpc.RpcError as error:
+            raise self._error(error, timeout_s=timeout_s) from error
+
+    def _error(self, error: grpc.RpcError, *, timeout_s: float) -> Qwen3ClientError:
+        code, said = error.code().name, error.details() or ""
+        return error_for(code, said, address=self._address, timeout_s=timeout_s)
+
+    def _tensors(self, response: ModelInferResponse, *, model: str, outputs: Sequence[str]) -> Outputs:
+        try:
+            tensors = _tensors(response)
+        except (TypeError, ValueError) as error:  # the number of bytes does not match the shape
+            raise misfit(str(error), model=model, address=self._address) from error
+        if missing := [name for name in outputs if name not in tensors]:
+            raise misfit(f"it has no {missing[0]}", model=model, address=self._address)
+        return tensors
+
+
+def _infer_request(
+    model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], priority: Priority
+) -> ModelInferRequest:
+    request = ModelInferRequest(model_name=model, raw_input_contents=[input_ids.tobytes()])
+    request.inputs.add(name=INPUT_NAME, datatype=INPUT_TYPE, shape=input_ids.shape)
+    for name in outputs:
+        request.outputs.add(name=name)
+    request.parameters["priority"].uint64_param = PRIORITY_LEVELS[priority]
+    return request
 
 
 def _tensors(response: ModelInferResponse) -> Outputs:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 from qwen3_export.cuda import open_cuda_session
 from qwen3_export.triton_requests import RequestCheck, error_response, merge_responses
@@ -82,7 +82,7 @@ class TritonPythonModel:
             outputs = self._engine.run([text for ids in requests for text in ids])
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the requests must be answered
             return [error_response(f"the model failed: {error}", pb_utils.TritonError.INTERNAL)] * len(requests)
-        ends = np.cumsum([ids.shape[0] for ids in requests])
+        ends = list(accumulate(ids.shape[0] for ids in requests))
         return [
             pb_utils.InferenceResponse(
                 [

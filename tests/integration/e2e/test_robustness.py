@@ -140,8 +140,10 @@ def test_a_forked_child_is_told_to_make_a_client_of_its_own(triton: Triton) -> N
 def test_a_forked_child_of_a_process_that_used_grpc_is_told_what_works(triton: Triton) -> None:
     code = (
         "import os, sys; from qwen3_client import Client, Qwen3ClientError\n"
-        "used = Client(sys.argv[1]); expected = used.encode_document('a').tolist()\n"
+        "used = Client(sys.argv[1]); used.encode_document(['a', 'b']); expected = used.encode_document('a').tolist()\n"
         "if not os.fork():\n"
+        "    try: used.encode_document('a')\n"
+        "    except Qwen3ClientError as error: print(error, flush=True)\n"
         "    try: Client(sys.argv[1]).encode_document('a')\n"
         "    except Qwen3ClientError as error: print(error, flush=True)\n"
         "    print(Client(sys.argv[2]).encode_document('a').tolist() == expected, flush=True)\n"
@@ -151,8 +153,9 @@ def test_a_forked_child_of_a_process_that_used_grpc_is_told_what_works(triton: T
     )
     command = [sys.executable, "-c", code, triton.grpc_url, triton.http_url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    said, *rest = done.stdout.splitlines()
-    assert "gRPC was used before this process was forked" in said
+    of_used, of_new, *rest = done.stdout.splitlines()
+    assert "make a new client in the child" in of_used
+    assert "gRPC was used before this process was forked" in of_new
     assert rest == ["True", "0 True"]
 
 
@@ -181,6 +184,28 @@ def test_a_handler_at_exit_may_still_use_and_close_a_client(triton: Triton, prot
     command = [sys.executable, "-c", code, url_of(triton, protocol)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_call_that_waits_in_its_thread_can_be_interrupted_and_closed(repository: Path) -> None:
+    code = (
+        "import os, signal, sys, threading; from qwen3_client import Client, Qwen3ClientError\n"
+        "client = Client(sys.argv[1]); client.encode_document(['a', 'b'])\n"
+        "client.encode_document('a')\n"
+        "os.kill(int(sys.argv[2]), signal.SIGSTOP)\n"
+        "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "try: client.encode_document('a')\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+        "threading.Timer(0.5, client.close).start()\n"
+        "try: client.encode_document('a')\n"
+        "except Qwen3ClientError as error: print(error)\n"
+    )
+    with Triton(repository, threads=1) as triton:
+        try:
+            command = [sys.executable, "-c", code, triton.grpc_url, str(triton.pid)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        finally:
+            os.kill(triton.pid, signal.SIGCONT)
+    assert done.stdout == "interrupted\nthis client is closed; make a new one\n"
 
 
 def test_no_proxy_is_taken_from_the_environment(triton: Triton, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
