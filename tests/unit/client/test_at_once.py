@@ -141,12 +141,13 @@ def test_a_time_out_is_not_tried_again() -> None:
 def test_wrong_texts_and_options_are_refused_as_on_the_loop() -> None:
     transport = Both()
     with known(transport) as client:
-        for call in (
+        calls: list[Callable[[], object]] = [
             lambda: client.encode_document("a" * 40_000, truncate=False),
             lambda: client.encode_document("a", dimensions=100_000),
             lambda: client.encode_tokens([[999]]),
             lambda: client.encode_tokens([[1]], fingerprint="0123456789abcdef"),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(Qwen3ClientError):
                 call()
     assert transport.at_once == []
