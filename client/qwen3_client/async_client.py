@@ -5,7 +5,8 @@ answers (`served_model`, `session`, `transports`), and the vector is cut (`vecto
 (`ranking`).
 
 The work is done on the thread of `io_thread`, so one client serves any number of event loops, and neither tokenizing
-nor a slow server blocks any of them; or on a loop that the program chose. This module knows nothing about retries or
+nor a slow server blocks any of them; or on a loop that the program chose. What `Client` does with one text may also run
+without a loop, see `at_once`. This module knows nothing about retries or
 protocols.
 """
 
@@ -350,7 +351,7 @@ class AsyncClient(BaseClient):
         with self._session.call():
             return await work(*args, **options)
 
-    # What follows runs on the session's loop.
+    # What follows runs on the session's loop; with one text, it may also run at once.
 
     async def _are_ready(self) -> bool:
         models = (self._embedding_model, self._reranker)

@@ -1,10 +1,10 @@
 """Work that runs at once in the caller's thread, without an event loop.
 
-Handing a call to a session's loop and its result back wakes up a thread three times, which takes a quarter of a
-millisecond. But where the model is known and the window has room, a call with one text waits for nothing but one
+Handing a call to a session's loop, and the answer from gRPC's thread to the loop and on to the caller, takes a quarter
+of a millisecond. But where the model is known and the window has room, a call with one text waits for nothing but one
 answer, and a transport may have a way of waiting for that which needs no loop. So the coroutines of a call can run
 without one. Where one of them would have to wait for anything else, it raises an error, and the call is made on the
-loop instead, from its beginning.
+loop instead, from its beginning; a request that has failed by then counts as its first try.
 """
 
 import asyncio

@@ -6,6 +6,7 @@ This module knows nothing about models, tokenizers or transports.
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
 from itertools import islice
 from types import TracebackType
@@ -520,15 +521,14 @@ class Client(BaseClient):
         session = self.async_client._session
 
         def run() -> _T:
-            try:
+            with suppress(NeedsLoopError):
                 return run_at_once(work(*args, **options))
-            except NeedsLoopError:
-                return self._run(work, *args, **options)
+            return self._run(work, *args, **options)
 
         if len(texts) != 1 or has_loop() or not session.can_run_at_once:
             return self._run(work, *args, **options)
         session.claim()
-        return copy_context().run(run)  # in which the session notes when it sent a request
+        return copy_context().run(run)  # in which the session notes what failed
 
     def _run(self, work: Callable[_P, Coroutine[Any, Any, _T]], *args: _P.args, **options: _P.kwargs) -> _T:
         """Do the work of a call on the session's loop, and wait for its result in this thread.

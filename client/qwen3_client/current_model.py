@@ -180,6 +180,7 @@ class CurrentModel(Generic[InfoT]):
             ContractMismatchError: its fingerprint is not the one that is expected.
             Qwen3ClientError: the server could not be asked.
         """
+        need_loop()
         if self._served is served:
             self._reading = self._new_reading()  # one that began before may know nothing of the change
             await self._reading.get()

@@ -1,4 +1,4 @@
-"""The one thread of a process on which all clients do their input and output.
+"""The one thread of a process on which all clients do their input and output, but for calls that run `at_once`.
 
 A connection belongs to one event loop. A program may have no loop, or several of them (a notebook, a test suite), and
 gRPC's asyncio support fails if several loops use it. So this module has one loop of its own, in a thread of its own:

@@ -1,6 +1,6 @@
 """A result that is computed once and shared by all coroutines that ask for it, unless computing it fails.
 
-For use in one event loop. This module knows nothing about what is computed.
+For use in one event loop; once there is a result, without a loop too. This module knows nothing about what is computed.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Once(Generic[_T]):
             NeedsLoopError: there is no result yet, and no loop to wait on.
         """
         task = self._task
-        if task is not None and task.done():
+        if task is not None and task.done() and not task.cancelled():
             return task.result()
         need_loop()
         if task is None:

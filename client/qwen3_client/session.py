@@ -1,7 +1,7 @@
 """The connection to one server: its transport, the limit on requests on their way, and the one retry policy.
 
 This module knows nothing about texts or models. Its coroutines run on the session's loop: that of `io_thread`, unless
-`Session.work_on_running_loop` chose another.
+`Session.work_on_running_loop` chose another; `infer` also runs at once, see `at_once`.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,11 @@ from .errors import (
     InvalidInputError,
     Qwen3ClientError,
     ServerOverloadedError,
-    ServerTimeoutError,
     ServerUnavailableError,
 )
 from .options import ClientOptions, Priority
 from .running_loop import Loop, RunningLoop
-from .transports.base import Outputs, Transport
+from .transports.base import BlockingTransport, Outputs, Transport
 from .window import Window
 
 _T = TypeVar("_T")
@@ -44,8 +44,22 @@ _LONGEST_PAUSE_S = 2.0
 
 _grpc_process: int | None = None  # id of the process that used gRPC first
 
-# When a request was sent at once that failed, by the monotonic clock: for the call that is made on the loop instead.
-_first_sent_at: ContextVar[float | None] = ContextVar("first_sent_at", default=None)
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A request that was sent at once, and failed.
+
+    Attributes:
+        sent_at: when it was sent, by the monotonic clock.
+        error: what came of it.
+    """
+
+    sent_at: float
+    error: Qwen3ClientError
+
+
+# Set for the call that is then made on the loop, whose first try this was.
+_failed_at_once: ContextVar[_Failure | None] = ContextVar("failed_at_once", default=None)
 
 
 def connect(options: ClientOptions) -> Transport:
@@ -212,8 +226,12 @@ class Session:
         if not has_loop():
             return self._infer_at_once(model, input_ids, outputs=outputs, priority=priority)
         clock = time.monotonic
-        permit = await self._window.enter(priority)
-        deadline = (_first_sent_at.get() or clock()) + self.options.timeout_s
+        failure = _failed_at_once.get()
+        _failed_at_once.set(None)  # what else this call sends is sent for the first time
+        if failure is not None and not isinstance(failure.error, ServerOverloadedError | ServerUnavailableError):
+            raise failure.error
+        permit = await self._window.enter(priority, first=failure is not None)
+        deadline = (clock() if failure is None else failure.sent_at) + self.options.timeout_s
         refused_since: float | None = None
         tries = 0
 
@@ -223,6 +241,9 @@ class Session:
         while True:
             tries += 1
             try:
+                refused, failure = failure, None
+                if refused is not None and not isinstance(refused.error, ConnectionLostError):
+                    raise refused.error
                 answer = await self._sent(send, timeout_s=deadline - clock())
             except (ServerOverloadedError, ServerUnavailableError) as error:
                 if isinstance(error, ServerOverloadedError):
@@ -255,26 +276,23 @@ class Session:
         self, model: str, input_ids: NDArray[np.int64], *, outputs: Sequence[str], priority: Priority
     ) -> Outputs:
         """Send one request as `infer` does, and wait for the answer in this thread. A failure is left to `infer`."""
-        send = self._at_once
-        if send is None or not self._window.enter_at_once():
-            raise NeedsLoopError
-        began = time.monotonic()
+        send, request, sent_at = self._at_once, object(), time.monotonic()
         try:
+            if send is None or not self._window.enter_at_once(request):
+                raise NeedsLoopError
             answer = send(model, input_ids, outputs=outputs, priority=priority, timeout_s=self.options.timeout_s)
-        except ServerTimeoutError:
-            raise
         except Qwen3ClientError as error:
-            _first_sent_at.set(began)  # the time-out counts from here, also where the request is sent again
+            _failed_at_once.set(_Failure(sent_at, error))
             raise NeedsLoopError from error
         finally:
-            if not self._window.leave_at_once():
-                self.loop.submit(self._leave())
+            if self._window.leave_at_once(request):
+                self.loop.submit(self._hand_out())
         self._window.grow()
         self._is_away = False
         return answer
 
-    async def _leave(self) -> None:
-        self._window.leave()
+    async def _hand_out(self) -> None:
+        self._window.hand_out()
 
     async def models(self) -> list[str]:
         """See `Transport.models`."""
@@ -295,7 +313,8 @@ class Session:
         if self._transport is None:
             self._transport = connect(self.options)
         if not self._is_kept:
-            self._at_once = getattr(self._transport, "infer_at_once", None)
+            if issubclass(type(self._transport), BlockingTransport):  # a mock or a proxy may make up any method
+                self._at_once = cast("BlockingTransport", self._transport).infer_at_once
             self.loop.keep(self._transport)
             self._is_kept = True
             # A session that is collected as garbage without having been closed has its transport closed.

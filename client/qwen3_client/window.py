@@ -7,7 +7,6 @@ bulk one. This module knows nothing about what a request contains.
 """
 
 import asyncio
-import threading
 from collections import deque
 from dataclasses import dataclass
 
@@ -28,7 +27,10 @@ class Permit:
 
 
 class Window:
-    """The permits for requests, for use in one event loop, and by work that runs at once in other threads.
+    """The permits for requests: of one event loop, and of other threads, whose work runs at once.
+
+    There is no lock, because a signal handler may interrupt any of these methods and wait for another thread. Whoever
+    takes a permit counts itself before it looks whether there was one, so that nobody gets one too many.
 
     Args:
         most: number of permits while the server refuses nothing.
@@ -37,11 +39,11 @@ class Window:
     def __init__(self, most: int) -> None:
         self._most = most
         self._limit = float(most)
-        self._taken = 0
+        self._taken = 0  # by requests of the loop
+        self._taken_at_once: list[object] = []  # the requests of other threads that have a permit, or look for one
         self._shrinks = 0
         self._waiting: dict[Priority, deque[asyncio.Future[None]]] = {priority: deque() for priority in PRIORITY_LEVELS}
         self._in_a_row = 0
-        self._lock = threading.Lock()
 
     @property
     def limit(self) -> int:
@@ -51,7 +53,15 @@ class Window:
     @property
     def is_full(self) -> bool:
         """Whether a request would wait for a permit."""
-        return self._taken >= self.limit or any(self._waiting.values())
+        return not self._has_room or self._is_waited_for
+
+    @property
+    def _has_room(self) -> bool:
+        return self._taken + len(self._taken_at_once) < self.limit
+
+    @property
+    def _is_waited_for(self) -> bool:
+        return any(self._waiting.values())
 
     async def enter(self, priority: Priority, *, first: bool = False, timeout_s: float | None = None) -> Permit:
         """Wait for a permit, and return it.
@@ -65,60 +75,65 @@ class Window:
             asyncio.TimeoutError: there was no permit in time.
         """
         waiting = self._waiting[priority]
-        with self._lock:
-            if not self.is_full:
-                self._taken += 1
-                return Permit(self._shrinks)
-            loop = asyncio.get_running_loop()
-            turn = loop.create_future()
-            if first:
-                waiting.appendleft(turn)
-            else:
-                waiting.append(turn)
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        if first:
+            waiting.appendleft(turn)
+        else:
+            waiting.append(turn)
+        self.hand_out()
+        if turn.done():
+            return Permit(self._shrinks)
         timer = None if timeout_s is None else loop.call_later(timeout_s, _expire, turn)
         try:
             await turn
         except (asyncio.CancelledError, asyncio.TimeoutError):
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.leave()  # the permit came too late
-            else:
-                with self._lock:
-                    if turn in waiting:  # otherwise `leave` took it out, and gave the permit to the next
-                        waiting.remove(turn)
+            elif turn in waiting:  # otherwise `hand_out` took it out, and gave the permit to the next
+                waiting.remove(turn)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
         return Permit(self._shrinks)
 
-    def enter_at_once(self) -> bool:
-        """Take a permit if there is one, from any thread, and return whether there was."""
-        with self._lock:
-            if self.is_full:
-                return False
-            self._taken += 1
-            return True
+    def enter_at_once(self, request: object) -> bool:
+        """Take a permit if there is one, in any thread; return whether there was. In both cases, `leave_at_once`.
+
+        Args:
+            request: any object, to give the permit back with.
+        """
+        self._taken_at_once.append(request)
+        return self._taken + len(self._taken_at_once) <= self.limit and not self._is_waited_for
 
     def leave(self) -> None:
         """Give back a permit."""
-        with self._lock:
-            self._taken -= 1
-            while any(self._waiting.values()) and self._taken < self.limit:
-                turn = self._next()
-                if not turn.done():  # the request may have been cancelled
-                    self._taken += 1
-                    turn.set_result(None)
+        self._taken -= 1
+        self.hand_out()
 
-    def leave_at_once(self) -> bool:
-        """Give back a permit, from any thread, unless a request waits for it; return whether that was so.
+    def leave_at_once(self, request: object) -> bool:
+        """Give back the permit of `enter_at_once`, in any thread, if that was called.
 
-        Where it was not, `leave` is to be called on the loop, because only there may the request that waits go on.
+        Returns:
+            Whether requests wait for one, so that `hand_out` is to be called on their loop.
         """
-        with self._lock:
-            if any(self._waiting.values()):
-                return False
-            self._taken -= 1
-            return True
+        if request in self._taken_at_once:
+            self._taken_at_once.remove(request)
+        return self._is_waited_for
+
+    def hand_out(self) -> None:
+        """Give the permits that there are to the requests that wait."""
+        while self._is_waited_for:
+            self._taken += 1
+            if self._taken + len(self._taken_at_once) > self.limit:
+                self._taken -= 1
+                return
+            turn = self._next()
+            if turn.done():  # the request was cancelled
+                self._taken -= 1
+            else:
+                turn.set_result(None)
 
     def _next(self) -> "asyncio.Future[None]":
         """Remove the next of the waiting requests, and return it."""
@@ -130,9 +145,8 @@ class Window:
         return bulk.popleft()
 
     def grow(self) -> None:
-        """Let the window grow, because a request succeeded. From any thread."""
-        with self._lock:
-            self._limit = min(self._limit + 1 / self._limit, self._most)
+        """Let the window grow, because a request succeeded. In any thread: a change that is lost does no harm."""
+        self._limit = min(self._limit + 1 / self._limit, self._most)
 
     def shrink(self, permit: Permit) -> None:
         """Halve the window, because a request was refused.
@@ -143,10 +157,9 @@ class Window:
         Args:
             permit: the permit of the request.
         """
-        with self._lock:
-            if permit.shrinks == self._shrinks:
-                self._limit = max(self._limit / 2, 1.0)
-                self._shrinks += 1
+        if permit.shrinks == self._shrinks:
+            self._limit = max(self._limit / 2, 1.0)
+            self._shrinks += 1
 
 
 def _expire(turn: "asyncio.Future[None]") -> None:

@@ -2,13 +2,12 @@
 
     Client(transport=FakeTransport())
 
-A transport of your own may answer from anywhere. It must raise the errors of `qwen3_client.errors`. If it also has a
-method `infer_at_once`, which takes and returns what `infer` does, but is no coroutine and waits for the answer in its
-thread, which may be any, then calls of `Client` with one text use that. This module knows nothing about protocols.
+A transport of your own may answer from anywhere. It must raise the errors of `qwen3_client.errors`. This module knows
+nothing about protocols.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +84,23 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Close all connections. Requests that are on their way fail at once."""
+        ...
+
+
+@runtime_checkable
+class BlockingTransport(Transport, Protocol):
+    """A `Transport` that can also be waited for without an event loop, as calls of `Client` with one text do."""
+
+    def infer_at_once(
+        self,
+        model: str,
+        input_ids: NDArray[np.int64],
+        *,
+        outputs: Sequence[str],
+        priority: Priority,
+        timeout_s: float,
+    ) -> Outputs:
+        """Do what `infer` does, and wait for the answer in this thread, which may be any. `close` ends the wait."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The transport over gRPC, with one channel for all requests.
+"""The transport over gRPC, with one channel for all requests of a loop, and one for those that wait in their thread.
 
 It uses the messages and the stub that tritonclient generates from Triton's protocol: its `InferenceServerClient`, which
 is a layer over them, takes a tenth of a millisecond more for a request. This is the only module of the package that
@@ -116,13 +116,19 @@ class GrpcTransport:
         return self._tensors(response, model=model, outputs=outputs)
 
     def _blocking_infer(self) -> Callable[..., ModelInferResponse]:
-        with self._lock:
-            if self._is_closed:
-                raise ValueError("the connection is closed")
-            if self._infer is None:
-                self._blocking_channel = self._open(grpc)
-                self._infer = GRPCInferenceServiceStub(self._blocking_channel).ModelInfer
-            return self._infer
+        if self._infer is None:
+            channel = self._open(grpc)
+            with self._lock:  # briefly: a signal handler of this thread may wait for `close`
+                if self._is_closed or self._blocking_channel is not None:
+                    spare: grpc.Channel | None = channel
+                else:
+                    self._blocking_channel, spare = channel, None
+                    self._infer = GRPCInferenceServiceStub(channel).ModelInfer
+            if spare is not None:
+                spare.close()
+        if self._infer is None:
+            raise ValueError("the connection is closed")
+        return self._infer
 
     async def models(self, *, timeout_s: float) -> list[str]:
         """See `Transport.models`."""
@@ -161,9 +167,9 @@ class GrpcTransport:
     async def close(self) -> None:
         """See `Transport.close`."""
         with self._lock:
-            self._is_closed = True
-            if self._blocking_channel is not None:
-                self._blocking_channel.close()
+            self._is_closed, channel = True, self._blocking_channel
+        if channel is not None:
+            channel.close()
         await self._channel.close()
 
     async def _answer(self, method: Callable[..., Any], request: Message, *, timeout_s: float) -> Any:  # noqa: ANN401
@@ -180,7 +186,7 @@ class GrpcTransport:
     def _tensors(self, response: ModelInferResponse, *, model: str, outputs: Sequence[str]) -> Outputs:
         try:
             tensors = _tensors(response)
-        except (TypeError, ValueError) as error:  # the number of bytes does not match the shape
+        except ValueError as error:
             raise misfit(str(error), model=model, address=self._address) from error
         if missing := [name for name in outputs if name not in tensors]:
             raise misfit(f"it has no {missing[0]}", model=model, address=self._address)
@@ -202,14 +208,14 @@ def _tensors(response: ModelInferResponse) -> Outputs:
     """Return the tensors of an answer by their names.
 
     Raises:
-        TypeError: a tensor has a type that numpy has not.
-        ValueError: a tensor has not as many bytes as its shape says.
+        ValueError: a tensor is not there, or has not as many bytes as its shape says.
     """
+    if len(response.outputs) != len(response.raw_output_contents):
+        raise ValueError(f"it has {len(response.raw_output_contents)} of {len(response.outputs)} tensors")
     tensors: Outputs = {}
     for output, content in zip(response.outputs, response.raw_output_contents, strict=True):
-        numbers = np.frombuffer(content, triton_to_np_dtype(output.datatype))
         try:
-            tensors[output.name] = numbers.reshape(output.shape)
+            tensors[output.name] = np.frombuffer(content, triton_to_np_dtype(output.datatype)).reshape(output.shape)
         except ValueError as error:
             raise ValueError(f"{output.name}: {error}") from error
     return tensors

@@ -28,6 +28,7 @@ from qwen3_client import (
     Tls,
 )
 from qwen3_client.cli.main import main
+from qwen3_client.transports.grpc import GrpcTransport
 from qwen3_export import export
 from qwen3_serve import Triton
 from qwen3_serve.triton.hosts import Host, hosts
@@ -44,6 +45,12 @@ def protocol(request: pytest.FixtureRequest) -> str:
 
 def url_of(triton: Triton, protocol: str) -> str:
     return f"grpc://{triton.grpc_url}" if protocol == "grpc" else triton.http_url
+
+
+def waits_in_its_thread(client: Client) -> bool:
+    """Return whether the client has sent a request from a caller's thread, on the connection for that."""
+    transport = client.async_client._session.transport
+    return isinstance(transport, GrpcTransport) and transport._blocking_channel is not None
 
 
 # --- the two clients ------------------------------------------------------------------------------------------
@@ -391,6 +398,8 @@ def test_mutual_tls(encrypted: Triton, triton: Triton, certificates: Path) -> No
     ours = Tls(ca=certificates / "ca.pem", certificate=certificates / "client.pem", key=certificates / "client.key")
     with Client(f"grpcs://{encrypted.grpc_url}", tls=ours) as secure, Client(triton.grpc_url) as plain:
         np.testing.assert_array_equal(secure.encode_document(["a", "b"]), plain.encode_document(["a", "b"]))
+        np.testing.assert_array_equal(secure.encode_document("a"), plain.encode_document("a"))
+        assert waits_in_its_thread(secure)
     for tls in (
         Tls(ca=certificates / "ca.pem"),  # the server wants to know who we are
         Tls(ca=certificates / "other.pem", certificate=ours.certificate, key=ours.key),  # who is the server?
@@ -445,7 +454,9 @@ def test_a_key_in_a_header_opens_guarded_endpoints(repository: Path) -> None:
         with Client(
             triton.grpc_url, model="qwen3_embedding", headers={"triton-grpc-protocol-x-key": "sesame"}
         ) as client:
+            assert client.encode_document(["a", "b"]).shape == (2, 64)
             assert client.encode_document("a").shape == (64,)
+            assert waits_in_its_thread(client)
         with (
             Client(triton.grpc_url, model="qwen3_embedding") as client,
             pytest.raises(RefusedError, match="token="),

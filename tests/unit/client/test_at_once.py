@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from qwen3_client import (
     Client,
+    ContractMismatchError,
+    InferenceError,
     InvalidInputError,
     Qwen3ClientError,
     ServerOverloadedError,
     ServerTimeoutError,
     ServerUnavailableError,
 )
-from qwen3_client.at_once import run_at_once
+from qwen3_client.at_once import NeedsLoopError, run_at_once
+from qwen3_client.errors import ConnectionLostError
 from qwen3_client.transports import FakeTransport, Outputs
 
 
@@ -108,34 +111,78 @@ def test_in_a_running_loop_the_call_goes_to_the_clients_own() -> None:
     assert (transport.at_once, len(transport.on_loop)) == ([], 1)
 
 
-@pytest.mark.parametrize("error", [ServerUnavailableError, ServerOverloadedError, InvalidInputError])
-def test_a_failure_is_left_to_the_loop_whose_time_out_counts_from_the_first_try(error: type[Qwen3ClientError]) -> None:
+@pytest.mark.parametrize("error", [ServerUnavailableError, ServerOverloadedError])
+def test_a_failure_at_once_is_the_first_try(error: type[Qwen3ClientError]) -> None:
     transport = Both()
 
     def fail() -> None:
-        threading.Event().wait(0.05)
+        threading.Event().wait(0.1)
         raise error("not now")
 
     with known(transport, timeout_s=10) as client:
         transport.fail = fail
         assert client.encode_document("a").shape == (64,)
-        assert len(transport.at_once) == 1
-        assert transport.on_loop[0] <= 9.96
+        assert (len(transport.at_once), len(transport.on_loop)) == (1, 1)
+        assert transport.on_loop[0] <= 9.9, "the time-out counts from the first try"
+        assert (client.async_client._session._window.limit < 64) is (error is ServerOverloadedError)
         assert client.encode_document(["a", "b"]).shape == (2, 64)
-        assert transport.on_loop[1] > 9.96, "a further call has the whole time"
+        assert transport.on_loop[1] > 9.9, "a further call has the whole time"
 
 
-def test_a_time_out_is_not_tried_again() -> None:
+@pytest.mark.parametrize("error", [ServerUnavailableError, ServerOverloadedError])
+def test_without_retries_there_is_one_try(error: type[Qwen3ClientError]) -> None:
     transport = Both()
 
     def fail() -> None:
-        raise ServerTimeoutError("too late")
+        raise error("not now")
+
+    with known(transport, retry_s=0) as client:
+        transport.fail = fail
+        with pytest.raises(error, match="not now"):
+            client.encode_document("a")
+        assert (len(transport.at_once), len(transport.on_loop)) == (1, 0)
+
+
+def test_a_connection_that_was_lost_is_sent_again_without_retries_too() -> None:
+    transport = Both()
+
+    def fail() -> None:
+        raise ConnectionLostError("idle for too long")
+
+    with known(transport, retry_s=0) as client:
+        transport.fail = fail
+        assert client.encode_document("a").shape == (64,)
+        assert (len(transport.at_once), len(transport.on_loop)) == (1, 1)
+
+
+@pytest.mark.parametrize("error", [ServerTimeoutError, InferenceError, InvalidInputError, ContractMismatchError])
+def test_other_failures_are_not_tried_again(error: type[Qwen3ClientError]) -> None:
+    transport = Both()
+
+    def fail() -> None:
+        raise error("no")
 
     with known(transport) as client:
         transport.fail = fail
-        with pytest.raises(ServerTimeoutError, match="too late"):
+        with pytest.raises(error, match="no") as raised:
             client.encode_document("a")
-        assert transport.on_loop == []
+        assert (len(transport.at_once), len(transport.on_loop)) == (1, 0)
+    chain: BaseException | None = raised.value
+    while chain is not None:
+        assert not isinstance(chain, NeedsLoopError)
+        chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
+
+
+def test_what_a_proxy_or_a_mock_makes_up_is_not_used() -> None:
+    class Proxy:
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+            return getattr(transport, name)
+
+    transport = Both()
+    with Client(transport=Proxy()) as client:  # type: ignore[arg-type]
+        client.encode_document(["a", "b"])
+        client.encode_document("a")
+    assert (transport.at_once, len(transport.on_loop)) == ([], 2)
 
 
 def test_wrong_texts_and_options_are_refused_as_on_the_loop() -> None:
@@ -178,7 +225,8 @@ def test_threads_together_send_no_more_than_the_window_allows() -> None:
         assert transport.most == 3
         assert transport.at_once
         assert transport.on_loop
-        assert not client.async_client._session._window._taken
+        window = client.async_client._session._window
+        assert (window._taken, window._taken_at_once) == (0, [])
 
 
 def test_closing_is_noticed() -> None:

@@ -112,3 +112,23 @@ def test_pauses_double_up_to_a_limit_and_differ(tries: int, longest: float) -> N
     pauses = {pause_s(tries) for _ in range(50)}
     assert len(pauses) > 1
     assert all(longest / 2 <= pause <= longest for pause in pauses)
+
+
+def test_a_permit_that_was_taken_at_once_goes_to_who_waits_for_it() -> None:
+    async def run() -> None:
+        window, request, late = Window(1), object(), object()
+        assert window.enter_at_once(request)
+        assert window.is_full
+        waiting = asyncio.ensure_future(window.enter("bulk"))
+        await asyncio.sleep(0)
+        assert not window.enter_at_once(late), "another one waits"
+        assert window.leave_at_once(late)
+        assert window.leave_at_once(request), "which has to be told to the loop"
+        window.hand_out()
+        await asyncio.wait_for(waiting, 30)
+        assert window.is_full
+        window.leave()
+        assert not window.leave_at_once(object()), "which has none"
+        assert not window.is_full
+
+    asyncio.run(run())

@@ -44,3 +44,14 @@ def test_no_handler_of_a_fork_runs_in_a_child() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "0\n"
+
+
+def test_a_child_has_the_default_signals() -> None:
+    found = [
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        for command in (
+            ending_with_parent(["grep", "SigIgn", "/proc/self/status"]),
+            ["grep", "SigIgn", "/proc/self/status"],
+        )
+    ]
+    assert found[0] == found[1]
