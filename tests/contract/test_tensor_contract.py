@@ -117,7 +117,7 @@ def test_both_hosts_get_the_same_facts(exported: Path) -> None:
     assert embedded.backend == "python"
     assert production.output == embedded.output
     assert production.input == embedded.input
-    assert production.max_batch_size == embedded.max_batch_size
+    assert production.max_batch_size <= embedded.max_batch_size, "whose host divides batches by tokens"
     own_settings = {"intra_op_thread_count", "enable_mem_pattern"}
     own_settings |= {"max_batch_tokens", "max_slots_per_token", "prefix_cache_tokens"}
     assert set(production.parameters) - own_settings == set(embedded.parameters) - own_settings

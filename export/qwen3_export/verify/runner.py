@@ -17,7 +17,7 @@ from .cases import Ids
 
 Rows = npt.NDArray[np.float32]
 
-_MOST_TEXTS = 32  # texts in a batch: max_batch_size of the configuration as exported
+_MOST_TEXTS = 32  # texts in a batch, which every configuration allows as it is exported
 _MOST_POSITIONS = 16_384  # texts times the longest text, which bounds the memory of attention on a CPU
 
 

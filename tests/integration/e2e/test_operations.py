@@ -94,7 +94,7 @@ def busy_with_bulk(triton: Triton) -> Iterator[Callable[[], int]]:
 def test_levels_let_a_query_go_before_bulk_in_triton(repository: Path, protocol: str) -> None:
     change(repository / CONFIG, ONE_LEVEL, "")
     uncomment(repository / CONFIG, TWO_LEVELS)
-    change(repository / CONFIG, "max_batch_size: 32", "max_batch_size: 1")
+    change(repository / CONFIG, "max_batch_size: 64", "max_batch_size: 1")
     with Triton(repository, threads=1) as triton, Client(getattr(triton, protocol)) as client:
         alone = client.encode_tokens([[97, 256]])
         with busy_with_bulk(triton) as texts_done:
@@ -109,7 +109,7 @@ def test_levels_let_a_query_go_before_bulk_in_triton(repository: Path, protocol:
 
 @pytest.mark.parametrize("protocol", ["grpc_url", "http_url"])
 def test_a_server_without_levels_takes_priorities_as_equal(repository: Path, protocol: str) -> None:
-    change(repository / CONFIG, "max_batch_size: 32", "max_batch_size: 1")
+    change(repository / CONFIG, "max_batch_size: 64", "max_batch_size: 1")
     with Triton(repository, threads=1) as triton, Client(getattr(triton, protocol)) as client:
         client.encode_tokens([[97, 256]])
         with busy_with_bulk(triton) as texts_done:
@@ -120,7 +120,7 @@ def test_a_server_without_levels_takes_priorities_as_equal(repository: Path, pro
 def test_a_full_queue_and_a_long_wait_are_overload(repository: Path) -> None:
     change(repository / CONFIG, ONE_LEVEL, "")
     uncomment(repository / CONFIG, TWO_LEVELS)
-    change(repository / CONFIG, "max_batch_size: 32", "max_batch_size: 1")
+    change(repository / CONFIG, "max_batch_size: 64", "max_batch_size: 1")
     texts = ["a" * 500] * 24
     original = (repository / CONFIG).read_text()
     for before, after, said in (

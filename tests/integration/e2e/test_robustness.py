@@ -234,7 +234,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     text = config.read_text()
     for old, new in (
         ("dynamic_batching { }", "dynamic_batching { default_queue_policy { max_queue_size: 4 } }"),
-        ("max_batch_size: 32", "max_batch_size: 2"),
+        ("max_batch_size: 64", "max_batch_size: 2"),
     ):
         assert old in text
         text = text.replace(old, new)

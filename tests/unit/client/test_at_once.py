@@ -179,7 +179,7 @@ def test_what_a_proxy_or_a_mock_makes_up_is_not_used() -> None:
             return getattr(transport, name)
 
     transport = Both()
-    with Client(transport=Proxy()) as client:  # type: ignore[arg-type]
+    with Client(transport=Proxy()) as client:
         client.encode_document(["a", "b"])
         client.encode_document("a")
     assert (transport.at_once, len(transport.on_loop)) == ([], 2)

@@ -1,6 +1,7 @@
 """One more version in a model directory: what it takes along, and what it refuses."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def model(tmp_path: Path) -> Path:
     """Version 1, with a configuration that its operator tuned."""
     directory = export("tiny", repository=tmp_path).directory
     for config in (directory / "config.pbtxt", directory / "configs" / "embedded.pbtxt"):
-        config.write_text(config.read_text().replace("max_batch_size: 32", TUNED))
+        config.write_text(re.sub(r"max_batch_size: \d+", TUNED, config.read_text()))
     return directory
 
 
