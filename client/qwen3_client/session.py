@@ -241,7 +241,7 @@ class Session:
         while True:
             tries += 1
             try:
-                refused, failure = failure, None
+                refused, failure = failure, None  # the first try may have been made at once
                 if refused is not None and not isinstance(refused.error, ConnectionLostError):
                     raise refused.error
                 answer = await self._sent(send, timeout_s=deadline - clock())
