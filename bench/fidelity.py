@@ -306,7 +306,8 @@ channels. The first row is what `--precision int8` exports.
 because the outliers after the norms make the products before down_proj inaccurate too. With equalised channels, another
 precision for down_proj raises the cosine by less than 0.001 and costs a quarter to a third of the speed (compare it
 with the second row: only the first has this project's own operators, which at least double the speed); float32
-also takes a third more space. For more fidelity than that of int8, use int8-weight, which quantizes every product by blocks.
+also takes a third more space. For more fidelity than that of int8, use int8-weight, which quantizes every product by
+blocks.
 
 Equalisation uses weights and no data. Outliers that occur only for certain tokens, and that no weight shows, are not in
 this test. `qwen3-triton verify` measures the fidelity of the checkpoint that you serve.
