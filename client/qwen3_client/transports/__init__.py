@@ -1,6 +1,10 @@
-"""Transports, which carry a client's requests: `Transport` is the interface, and `FakeTransport` needs no server."""
+"""Transports, which carry a client's requests.
 
-from .base import Outputs, Transport
+`Transport` is the interface, `BlockingTransport` that of one that can do without an event loop; `FakeTransport` needs no
+server.
+"""
+
+from .base import BlockingTransport, Outputs, Transport
 from .fake import FakeRequest, FakeTransport
 
-__all__ = ["FakeRequest", "FakeTransport", "Outputs", "Transport"]
+__all__ = ["BlockingTransport", "FakeRequest", "FakeTransport", "Outputs", "Transport"]

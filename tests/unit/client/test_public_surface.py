@@ -56,7 +56,7 @@ def test_the_public_surface_is_pinned() -> None:
         "similarity",
         "text_tokenizer",
     ]
-    assert transports.__all__ == ["FakeRequest", "FakeTransport", "Outputs", "Transport"]
+    assert transports.__all__ == ["BlockingTransport", "FakeRequest", "FakeTransport", "Outputs", "Transport"]
     for client in (qwen3_client.Client, qwen3_client.AsyncClient):
         assert [name for name in dir(client) if name not in _ONLY_ONE and not name.startswith("_")] == [
             "close",
