@@ -1,7 +1,7 @@
 """Transports, which carry a client's requests.
 
-`Transport` is the interface, `BlockingTransport` that of one that can do without an event loop; `FakeTransport` needs no
-server.
+`Transport` is the interface, and `BlockingTransport` that of one which can do without an event loop. `FakeTransport`
+needs no server.
 """
 
 from .base import BlockingTransport, Outputs, Transport
