@@ -6,8 +6,7 @@ answers (`served_model`, `session`, `transports`), and the vector is cut (`vecto
 
 The work is done on the thread of `io_thread`, so one client serves any number of event loops, and neither tokenizing
 nor a slow server blocks any of them; or on a loop that the program chose. What `Client` does with one text may also run
-without a loop, see `at_once`. This module knows nothing about retries or
-protocols.
+without a loop, see `at_once`. This module knows nothing about retries or protocols.
 """
 
 import asyncio

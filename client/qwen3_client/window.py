@@ -53,11 +53,7 @@ class Window:
     @property
     def is_full(self) -> bool:
         """Whether a request would wait for a permit."""
-        return not self._has_room or self._is_waited_for
-
-    @property
-    def _has_room(self) -> bool:
-        return self._taken + len(self._taken_at_once) < self.limit
+        return self._taken + len(self._taken_at_once) >= self.limit or self._is_waited_for
 
     @property
     def _is_waited_for(self) -> bool:

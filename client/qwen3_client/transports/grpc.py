@@ -119,13 +119,12 @@ class GrpcTransport:
         if self._infer is None:
             channel = self._open(grpc)
             with self._lock:  # briefly: a signal handler of this thread may wait for `close`
-                if self._is_closed or self._blocking_channel is not None:
-                    spare: grpc.Channel | None = channel
-                else:
-                    self._blocking_channel, spare = channel, None
+                is_spare = self._is_closed or self._blocking_channel is not None
+                if not is_spare:
+                    self._blocking_channel = channel
                     self._infer = GRPCInferenceServiceStub(channel).ModelInfer
-            if spare is not None:
-                spare.close()
+            if is_spare:
+                channel.close()
         if self._infer is None:
             raise ValueError("the connection is closed")
         return self._infer
@@ -185,7 +184,7 @@ class GrpcTransport:
 
     def _tensors(self, response: ModelInferResponse, *, model: str, outputs: Sequence[str]) -> Outputs:
         try:
-            tensors = _tensors(response)
+            tensors = _decoded(response)
         except ValueError as error:
             raise misfit(str(error), model=model, address=self._address) from error
         if missing := [name for name in outputs if name not in tensors]:
@@ -204,7 +203,7 @@ def _infer_request(
     return request
 
 
-def _tensors(response: ModelInferResponse) -> Outputs:
+def _decoded(response: ModelInferResponse) -> Outputs:
     """Return the tensors of an answer by their names.
 
     Raises:

@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -47,15 +48,12 @@ class Both(FakeTransport):
             threading.Event().wait(0.001)
         return run_at_once(super().infer(*args, **options))
 
-    def counted(self) -> "Both":
-        return self
-
-    def __enter__(self) -> None:
+    @contextmanager
+    def counted(self) -> Iterator[None]:
         with self.lock:
             self.under_way += 1
             self.most = max(self.most, self.under_way)
-
-    def __exit__(self, *_: object) -> None:
+        yield
         with self.lock:
             self.under_way -= 1
 
