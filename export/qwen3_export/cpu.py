@@ -11,6 +11,8 @@ here alone.
 from __future__ import annotations
 
 import base64
+import ctypes
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -30,13 +32,17 @@ RAGGED = "ragged.onnx"  # beside model.onnx: the graph with ragged attention
 RAGGED_VNNI = "ragged_vnni.onnx"  # the same with the library's int8 products, for AVX-512 with VNNI, or AMX
 RAGGED_PRODUCTS = "ragged_products"  # its metadata: `float32`, or `bfloat16` where the processor has such products
 
+_AMX = "AMX"
+# By which a process asks Linux for the tiles of AMX. Source: Linux, Documentation/arch/x86/xstate.rst.
+_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
+
 # The instruction sets for which ONNX Runtime has special kernels, by their names in /proc/cpuinfo.
 _INSTRUCTION_SETS = {
     "avx2": "AVX2",
     "avx_vnni": "AVX-VNNI",
     "avx512f": "AVX-512",
     "avx512_vnni": "AVX-512 VNNI",
-    "amx_int8": "AMX",
+    "amx_int8": _AMX,
     "asimd": "NEON",
     "asimddp": "NEON dot product",
     "i8mm": "NEON int8",
@@ -111,7 +117,7 @@ def describe_attention(session: ort.InferenceSession, model: Path) -> str:
     if products is None:
         return f"ONNX Runtime's, because {_portable_because(model) or 'that was asked for'}"
     if products == "bfloat16" and operators().has_bf16:
-        return f"ragged, {'AMX' if 'AMX' in instruction_sets() else 'AVX-512'} with bfloat16"
+        return f"ragged, {_AMX if _AMX in instruction_sets() else 'AVX-512'} with bfloat16"
     return f"ragged, {'AVX-512' if 'AVX-512' in instruction_sets() else 'AVX2'}"
 
 
@@ -139,6 +145,8 @@ def int8_sums_saturate() -> bool:
 def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
     """Return the processor's instruction sets that matter for speed and rounding, such as `("AVX2", "AVX-512")`.
 
+    AMX is one of them only where Linux lets this process use it: a container's rules for system calls may forbid that.
+
     Args:
         cpuinfo: Linux's description of the processor. On other systems it does not exist, and the result is empty.
     """
@@ -147,4 +155,13 @@ def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
     except OSError:
         return ()
     present = set() if flags is None else set(flags[1].split())
-    return tuple(name for flag, name in _INSTRUCTION_SETS.items() if flag in present)
+    names = tuple(name for flag, name in _INSTRUCTION_SETS.items() if flag in present)
+    return names if _AMX not in names or may_use_tiles() else tuple(name for name in names if name != _AMX)
+
+
+def may_use_tiles() -> bool:
+    """Ask Linux to let this process use the tiles of AMX, as kernels do, and return whether it does."""
+    return (
+        platform.machine() == "x86_64"
+        and ctypes.CDLL(None).syscall(_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA) == 0
+    )

@@ -21,22 +21,28 @@ class Processor:
 
     Attributes:
         name: For reports.
-        emulator: The command that runs a program; none natively.
+        launcher: The command that runs a program on it; none natively.
         saturates: Whether usual int8 sums must be found to saturate; None if either is right.
         emulates_amx: Whether the instructions of AMX are emulated, one by one.
     """
 
     name: str
-    emulator: tuple[str, ...] = ()
+    launcher: tuple[str, ...] = ()
     saturates: bool | None = None
     emulates_amx: bool = False
 
     def __str__(self) -> str:
-        how = f"emulated by {' '.join(self.emulator)}" if self.emulator else ", ".join(instruction_sets())
+        if self == WITHOUT_AMX:
+            how = ", ".join(name for name in instruction_sets() if name != "AMX")
+        elif self.launcher:
+            how = f"emulated by {' '.join(self.launcher)}"
+        else:
+            how = ", ".join(instruction_sets())
         return f"{self.name}: {how}"
 
 
 NATIVE = Processor("native")
+WITHOUT_AMX = Processor("without AMX", (sys.executable, str(Path(__file__).with_name("without_amx.py"))))
 AVX2 = Processor("AVX2", ("qemu-x86_64", "-cpu", "Haswell"), saturates=True)
 
 

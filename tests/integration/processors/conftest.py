@@ -9,5 +9,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash[COVERED]:
+    covered = config.stash[COVERED]
+    for line in dict.fromkeys(covered):
         terminalreporter.write_line(f"covered: {line}")

@@ -1,11 +1,11 @@
 """Run batches of token ids on an exported model, as hosts do; a program, so that it can run under an emulator.
 
 Standard input is one line of JSON: the model directory, whether the graph that any ONNX Runtime runs is asked for, and
-runs. A run is a list of batches, and a batch is a list of
-texts. Each batch goes through the graph as one packed batch, or all go through the embedded host's engine, which cuts
-batches itself and remembers prefixes. Results go to an .npz file: an array ``[texts, width]`` for each batch, in order,
-whether int8 sums saturate in this processor's usual kernels, and how many instructions of AMX were emulated
-(tests/support/amx.c) after the operators' check of themselves.
+runs. A run is a list of batches, and a batch is a list of texts. Each batch goes through the graph as one packed batch,
+or all go through the embedded host's engine, which cuts batches itself and remembers prefixes. Results go to an .npz
+file: an array ``[texts, width]`` for each batch, in order, whether int8 sums saturate in this processor's usual
+kernels, whether it has AMX, and how many instructions of AMX were emulated (tests/support/amx.c) after the operators'
+check of themselves.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from qwen3_export.cpu import int8_sums_saturate, open_session
+from qwen3_export.cpu import instruction_sets, int8_sums_saturate, open_session
 from qwen3_export.operators import operators
 from qwen3_serve.host.packed_engine import PackedEngine, Settings
 
@@ -64,4 +64,5 @@ if __name__ == "__main__":
         as_arrays = [[np.array(ids, np.int64) for ids in texts] for texts in batches]
         rows += run(Path(job["model"]), as_arrays, portable=job["portable"])
     saturates, emulated = np.array(int8_sums_saturate()), np.array(emulated_instructions() - before)
-    np.savez(job["result"], *rows, saturates=saturates, emulated=emulated)
+    has_amx = np.array("AMX" in instruction_sets())
+    np.savez(job["result"], *rows, saturates=saturates, has_amx=has_amx, emulated=emulated)

@@ -1,4 +1,4 @@
-"""What must hold on every processor, here and under emulation of one with less: `make test-processors` runs both.
+"""What must hold on every processor: here, here without AMX, and under emulation of one with less or more.
 
 A program of its own runs the exported graphs (run_batches.py), so that an emulator can run it; what it must agree with,
 transformers on the same weights, is computed natively.
@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from qwen3_export import export
+from qwen3_export.cpu import instruction_sets
 from qwen3_export.precision import FOR_CUDA, PRECISIONS, Precision
 from support.checkpoints import Shape, make_checkpoint, make_checkpoint_with_outliers
 from support.oracle import Ids, Vectors, random_texts, reference_embeddings
-from support.processors import AVX2, COVERED, NATIVE, Processor, amx
+from support.processors import AVX2, COVERED, NATIVE, WITHOUT_AMX, Processor, amx
 
 RUN_BATCHES = Path(__file__).with_name("run_batches.py")
 ON_CPU: list[Precision] = [precision for precision in PRECISIONS if precision not in FOR_CUDA]
@@ -45,6 +46,7 @@ class Outcome:
         batches: Texts by their number, and what they gave in one packed batch.
         host: The same texts twice through the embedded host's engine, in batches, with its cache of prefixes.
         saturates: Whether the processor's usual int8 sums saturate.
+        has_amx: Whether the runs had AMX, of the processor itself.
         emulated: How many instructions of AMX the runs had, where AMX is emulated.
     """
 
@@ -54,6 +56,7 @@ class Outcome:
     batches: Sequence[tuple[list[int], Vectors]]
     host: Sequence[tuple[list[int], Vectors]]
     saturates: bool
+    has_amx: bool
     emulated: int
 
 
@@ -62,10 +65,12 @@ EMULATED = [pytest.mark.emulator, pytest.mark.timeout(1200)]
 
 @pytest.fixture(
     scope="module",
-    params=["native", pytest.param("AVX2", marks=EMULATED), pytest.param("AMX", marks=EMULATED)],
+    params=["native", "without AMX", pytest.param("AVX2", marks=EMULATED), pytest.param("AMX", marks=EMULATED)],
 )
 def processor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Processor:
-    known = {"native": NATIVE, "AVX2": AVX2}
+    if request.param == "without AMX" and "AMX" not in instruction_sets():
+        pytest.skip("this processor has no AMX, so that the native tests are without it")
+    known = {"native": NATIVE, "without AMX": WITHOUT_AMX, "AVX2": AVX2}
     asked = known.get(request.param) or amx(tmp_path_factory.mktemp("amx"))
     request.config.stash[COVERED].append(str(asked))
     return asked
@@ -109,7 +114,7 @@ def outcome(
         ],
     }
     done = subprocess.run(
-        [*processor.emulator, sys.executable, str(RUN_BATCHES)],
+        [*processor.launcher, sys.executable, str(RUN_BATCHES)],
         input=json.dumps(job),
         capture_output=True,
         text=True,
@@ -119,7 +124,7 @@ def outcome(
     assert done.returncode == 0, done.stderr
     with np.load(result) as rows:
         ran: list[Any] = [rows[name] for name in rows.files if name.startswith("arr_")]
-        saturates, emulated = bool(rows["saturates"]), int(rows["emulated"])
+        saturates, has_amx, emulated = bool(rows["saturates"]), bool(rows["has_amx"]), int(rows["emulated"])
     alone, ran = ran[: len(texts)], ran[len(texts) :]
     return Outcome(
         head_dim=shape.head_dim,
@@ -128,6 +133,7 @@ def outcome(
         batches=list(zip(packed, ran[: len(packed)], strict=True)),
         host=list(zip(hosted, ran[len(packed) :], strict=True)),
         saturates=saturates,
+        has_amx=has_amx,
         emulated=emulated,
     )
 
@@ -157,6 +163,7 @@ def texts_with(texts: Sequence[Ids], rows: int) -> list[int]:
 
 def test_the_processor_is_the_one_that_was_asked_for(processor: Processor, outcome: Outcome) -> None:
     assert processor.saturates in (None, outcome.saturates)
+    assert outcome.has_amx == (processor == NATIVE and "AMX" in instruction_sets())
 
 
 def test_amx_multiplies_where_sizes_fit(

@@ -1,5 +1,7 @@
 """How graphs run on this machine's processor, whichever it is."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from qwen3_export import cpu
+from support.processors import WITHOUT_AMX
 
 
 def test_the_probe_multiplies_what_would_saturate() -> None:
@@ -40,10 +43,26 @@ def test_slower_exact_kernels_only_where_they_are_needed(monkeypatch: pytest.Mon
         ("processor : 0", ()),
     ],
 )
-def test_instruction_sets_of_known_processors(tmp_path: Path, line: str, names: tuple[str, ...]) -> None:
+def test_instruction_sets_of_known_processors(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, names: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(cpu, "may_use_tiles", lambda: True)
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor : 0\n{line}\nprocessor : 1\n{line}\n")
     assert cpu.instruction_sets(cpuinfo) == names
+
+
+def test_amx_that_the_system_refuses_is_none(tmp_path: Path) -> None:
+    """A system that lacks AMX refuses it as well, so this is true on every processor."""
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags : avx2 avx512f amx_int8\n")
+    script = (
+        f"from pathlib import Path; from qwen3_export import cpu; print(cpu.instruction_sets(Path({str(cpuinfo)!r})))"
+    )
+    done = subprocess.run(
+        [*WITHOUT_AMX.launcher, sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "('AVX2', 'AVX-512')\n"
 
 
 def test_where_nothing_is_known_nothing_is_said(tmp_path: Path) -> None:

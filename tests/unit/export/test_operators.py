@@ -92,7 +92,7 @@ def test_the_library_is_right_with_amx(tmp_path: Path) -> None:
         "print(found, ctypes.CDLL(None).emulated_amx_instructions() > 1000)"
     )
     done = subprocess.run(
-        [*amx(tmp_path).emulator, sys.executable, "-c", script],
+        [*amx(tmp_path).launcher, sys.executable, "-c", script],
         capture_output=True,
         text=True,
         timeout=300,
