@@ -4,6 +4,7 @@
     make bench-quick                               # ours and the closest peers, one round; prints tables
     python -m bench.peers run --only qwen3-triton-int8,openvino-int8 --workloads short,mixed --rounds 1 --minutes 0
                                                    # a part; prints tables, and publishes nothing
+    python -m bench.peers arrivals                 # texts at random times, for a run that was interrupted before them
     python -m bench.peers publish                  # publish build/bench/results.json, as after an interrupted run
     python -m bench.peers report                   # the page and its plots again, from docs/benchmarks/*.json
 
@@ -35,7 +36,7 @@ from tokenizers import Tokenizer
 from bench.peers.checkpoint import make_checkpoint, make_exports
 from bench.peers.contenders import CONTENDERS, ENVIRONMENTS, QUICK, Folders
 from bench.peers.plots import plot
-from bench.peers.published import kind_of, load_all, publish
+from bench.peers.published import kind_of, load_all, publish, with_earlier_remarks
 from bench.peers.report import page, write_document
 from bench.peers.results import CORE_SPEED_RANGE, FOREIGN_LIMIT, Results
 from bench.peers.rounds import Bench, Plan
@@ -55,9 +56,10 @@ def main(arguments: Sequence[str]) -> int:
         _report()
         return 0
     work: Path = options.work
-    whole = options.command == "publish" or (options.command == "run" and not options.only and not options.workloads)
+    completes = options.command in ("arrivals", "publish")
+    whole = completes or (options.command == "run" and not options.only and not options.workloads)
     file = work / ("results.json" if whole else "partial.json")
-    if options.command == "publish":
+    if completes:
         try:
             results = Results.load(file)
         except FileNotFoundError:
@@ -76,6 +78,7 @@ def main(arguments: Sequence[str]) -> int:
             core_speed_range=math.inf if quick else CORE_SPEED_RANGE,
         )
         print(f"{results.kind}; load average {results.load_average:.2f}", flush=True)
+    if options.command != "publish":
         try:
             _run(options, results, file)
         except KeyboardInterrupt:
@@ -83,6 +86,8 @@ def main(arguments: Sequence[str]) -> int:
             print(f"\ninterrupted; {file} holds what was measured", file=sys.stderr)
             return 130
     published = publish(results)
+    if completes:
+        published = with_earlier_remarks(published, _FIGURES)
     if not whole:
         print(page([published]))
     elif not published.ratios:
@@ -115,14 +120,17 @@ def _run(options: argparse.Namespace, results: Results, file: Path) -> None:
     plan = Plan(
         [contender for contender in CONTENDERS if contender.name in only],
         [workload for workload in WORKLOADS if workload.name in workloads],
-        rounds=1 if quick else options.rounds,
-        limit_s=0 if quick else 60 * options.minutes,
+        rounds=options.rounds,
+        limit_s=60 * options.minutes,
         threads=options.threads,
-        arrivals_s=0 if quick else options.arrivals_s,
+        arrivals_s=options.arrivals_s,
     )
     writer = Writer(Tokenizer.from_file(str(folders.checkpoint / "tokenizer.json")))
     bench = Bench(plan, folders=folders, environments=ENVIRONMENTS, writer=writer, results=results, file=file)
-    bench.run(CONTENDERS)
+    if options.command == "arrivals":
+        bench.run_arrivals()
+    else:
+        bench.run(CONTENDERS)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.set_defaults(rounds=1, minutes=0, only="", workloads="", arrivals_s=0)  # for commands without these options
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="measure; the whole is published")
     run.add_argument("--rounds", type=int, default=3, help="the smallest number of rounds (%(default)s)")
@@ -141,17 +150,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--only", default="", help="contenders, separated by commas (default: all)")
     run.add_argument("--workloads", default="", help="workloads, separated by commas (default: all)")
-    run.add_argument(
-        "--arrivals-s", type=float, default=20, help="seconds of the test at each rate of arrivals; 0 to leave it out"
-    )
     quick = commands.add_parser("quick", help="measure ours and the closest peers once, and print the tables")
+    arrivals = commands.add_parser("arrivals", help="add the test with random arrivals to the last results")
     publish_last = commands.add_parser(
         "publish", help="publish the last results, whether or not the run was interrupted"
     )
     commands.add_parser("report", help="make the page and its plots again from the published figures")
-    for command in (run, quick):
+    for command in (run, arrivals):
+        command.add_argument(
+            "--arrivals-s", type=float, default=20, help="seconds at each rate of random arrivals; 0 to leave it out"
+        )
+    for command in (run, quick, arrivals):
         command.add_argument("--threads", type=int, default=cores, help="threads of every contender")
-    for command in (run, quick, publish_last):
+    for command in (run, quick, arrivals, publish_last):
         command.add_argument("--work", type=Path, default=_ROOT / "build" / "bench", help="folder for all files")
     return parser
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,12 @@ class Published:
 def load_all(folder: Path) -> list[Published]:
     """Read the files of all kinds, in the order of their names."""
     return [Published.load(path) for path in sorted(folder.glob("*.json"))]
+
+
+def with_earlier_remarks(published: Published, folder: Path) -> Published:
+    """Return figures with the remarks that a person has added to the file of their kind, if that is of the same day."""
+    same = [found for found in load_all(folder) if (found.kind, found.machine) == (published.kind, published.machine)]
+    return replace(published, remarks=[remark for found in same for remark in found.remarks])
 
 
 def kind_of(instruction_sets: Sequence[str]) -> str:

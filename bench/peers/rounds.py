@@ -120,7 +120,24 @@ class Bench:
                 for contender in running:
                     self._measure_apart(contender, number)
         if self._plan.arrivals_s:
-            self._arrivals(running)
+            self.run_arrivals()
+
+    def run_arrivals(self) -> None:
+        """Test contenders with texts that arrive at random times, at rising shares of each one's measured capacity."""
+        self._results.arrivals.clear()
+        contenders = [contender for contender in self._plan.contenders if contender.name not in self._results.not_run]
+        best = self._results.best("mixed", [c.name for c in contenders if c.name.startswith("openvino")])
+        for contender in contenders:
+            if contender.name not in (*_QUEUE, best):
+                continue
+            try:
+                with self._worker(contender) as worker:
+                    worker.do("load", options=self._options(contender))
+                    for workload in self._plan.workloads:
+                        if workload.name in ("short", "mixed"):
+                            self._arrive(contender, worker, workload)
+            except (EnvironmentFailedError, WorkerFailedError) as error:
+                self._not_run(f"{contender.name}/arrivals", error)
 
     def _another_round(self, ends: float) -> bool:
         """Whether to begin a round: the smallest number is not reached, or figures are unsteady and there is time."""
@@ -349,21 +366,6 @@ class Bench:
                 f"pass {number + 1}: {contender.label}: {self._in_words(workload, sample, show_width=False)}",
                 flush=True,
             )
-
-    def _arrivals(self, contenders: Sequence[Contender]) -> None:
-        """Test contenders with texts that arrive at random times, at rising shares of each one's capacity."""
-        best = self._results.best("mixed", [c.name for c in contenders if c.name.startswith("openvino")])
-        for contender in contenders:
-            if contender.name not in (*_QUEUE, best):
-                continue
-            try:
-                with self._worker(contender) as worker:
-                    worker.do("load", options=self._options(contender))
-                    for workload in self._plan.workloads:
-                        if workload.name in ("short", "mixed"):
-                            self._arrive(contender, worker, workload)
-            except (EnvironmentFailedError, WorkerFailedError) as error:
-                self._not_run(f"{contender.name}/arrivals", error)
 
     def _arrive(self, contender: Contender, worker: Worker, workload: Workload) -> None:
         rate = self._results.figure(contender.name, workload.name)

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from bench.peers.contenders import CONTENDERS, ENVIRONMENTS, QUICK, Folders
 from bench.peers.plots import plot
 from bench.peers.process import Worker, WorkerFailedError
-from bench.peers.published import Published, kind_of, load_all, publish
+from bench.peers.published import Published, kind_of, load_all, publish, with_earlier_remarks
 from bench.peers.report import page, write_document
 from bench.peers.results import Arrivals, Results, Sample, Spread, arrival_times, percentile_ms, smallest_cosine
 from bench.peers.workers.padding import by_length, last_token, padded
@@ -218,6 +218,16 @@ def test_a_run_replaces_the_figures_of_its_own_kind_only(results: Results, tmp_p
     assert avx2.not_run == {}
     assert avx2.figures["mixed"]["qwen3-triton-int8"] == Spread(522.0, 464.0, 580.0, 2)
     assert Published.load(amx.save(tmp_path)) == amx
+
+
+def test_remarks_stay_with_the_run_that_they_are_about(results: Results, tmp_path: Path) -> None:
+    published = publish(results)
+    assert with_earlier_remarks(published, tmp_path).remarks == []
+    replace(published, kind="other", remarks=["Of another processor."]).save(tmp_path)
+    replace(published, remarks=["One core only."]).save(tmp_path)
+    assert with_earlier_remarks(published, tmp_path).remarks == ["One core only."]
+    later = replace(published, machine={**published.machine, "date": "2030-01-01"})
+    assert with_earlier_remarks(later, tmp_path).remarks == []
 
 
 def test_the_page_says_what_was_measured_and_what_was_not(results: Results) -> None:
