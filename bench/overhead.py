@@ -1,6 +1,7 @@
 """What Triton, gRPC and the clients add to the time in which the model computes.
 
     python -m bench.overhead --directory build/bench/exports/int8
+    python -m bench.overhead --directory build/bench/exports/int8 --steady
     python -m bench.overhead --query
 
 The first command embeds texts through Triton, with 1, 8 and 32 clients at once, and takes the time in which the model
@@ -8,7 +9,11 @@ computed from Triton's own statistics. What is left is what Triton, gRPC and the
 same call, so that other work on the machine, which makes both longer, hardly changes their ratio. The model directory
 is one that `python -m bench.peers run` has made, or any other.
 
-The second command measures one query at a time, with the tiny model: through gRPC, and in process, in turns. The model
+With `--steady`, clients ask without pause, each for its next texts when it has its answers; in turns with them, the
+engine runs 48 texts at a time in process. So this shows all that a server costs, such as batches that are not full.
+Nothing else may run meanwhile.
+
+The last command measures one query at a time, with the tiny model: through gRPC, and in process, in turns. The model
 itself takes the same in both, so the difference of the medians is what Triton's process, its Python backend and the
 client add.
 """
@@ -22,6 +27,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +45,9 @@ from bench.peers.workloads import WORKLOADS
 _MODEL = "qwen3_embedding"
 _WORKLOADS = ("short", "mixed")
 _CLIENTS = (1, 8, 32)
+_STEADY = ((1, 48), (8, 6), (32, 1), (32, 2))  # clients, and texts of each call
+_TEXTS_IN_PROCESS = 48
+_STEADY_S = 6.0
 _QUERY_TOKENS = 16
 _QUERIES = 1000
 _SETTLED_S = 0.1  # Triton counts a batch a moment after it has answered it
@@ -50,6 +61,9 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--directory", type=Path, help="the model directory to serve")
     what.add_argument("--query", action="store_true", help="measure single queries with the tiny model")
+    parser.add_argument(
+        "--steady", action="store_true", help="let clients ask without pause, and compare with no server"
+    )
     parser.add_argument("--rounds", type=int, default=10, help="how often each is measured (%(default)s)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the model (%(default)s)")
     args = parser.parse_args()
@@ -61,7 +75,10 @@ def main() -> None:
             return
         (Path(folder) / _MODEL).symlink_to(args.directory.resolve())
         with Triton(folder, threads=args.threads) as triton:
-            loads(triton, rounds=args.rounds)
+            if args.steady:
+                steady(triton, args.directory, rounds=args.rounds, threads=args.threads)
+            else:
+                loads(triton, rounds=args.rounds)
 
 
 def loads(triton: Triton, *, rounds: int) -> None:
@@ -118,6 +135,66 @@ def _print_load(workload: str, width: int, samples: Sequence[tuple[float, float,
         f"| {1e3 * statistics.median(added):.0f} | {statistics.median(shares):.1f}% ({low:.1f}% to {high:.1f}%) |",
         flush=True,
     )
+
+
+def steady(triton: Triton, directory: Path, *, rounds: int, threads: int) -> None:
+    """Print tokens per second of clients that ask without pause, and of the engine in process."""
+    engine = open_engine(directory, threads=threads)
+    print("| texts | clients | texts of a call | in process, tokens/s | through Triton, tokens/s | less |")
+    print("|---|---|---|---|---|---|")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(triton.grpc_url)) for _ in range(max(_CLIENTS))]
+        vocabulary = clients[0].info().vocabulary
+        for client in clients:
+            client.encode_tokens([[0]])
+
+        def embed_in_process(texts: list[Ids]) -> None:
+            engine.run([np.array(ids) for ids in texts])
+
+        for workload in (each for each in WORKLOADS if each.name in _WORKLOADS):
+            texts = _Texts(workload.lengths, vocabulary)
+            for width, size in _STEADY:
+                served = partial(_rate, [client.encode_tokens for client in clients[:width]], size, texts)
+                own = partial(_rate, [embed_in_process], _TEXTS_IN_PROCESS, texts)
+                rates = [(own(), served()) if number % 2 else (served(), own())[::-1] for number in range(rounds)]
+                less = [100 * (1 - through / alone) for alone, through in rates]
+                low, middle, high = statistics.quantiles(less, n=4)
+                alone, through = (statistics.median(column) for column in zip(*rates, strict=True))
+                print(
+                    f"| {workload.name} | {width} | {size} | {alone:.0f} | {through:.0f} "
+                    f"| {middle:.1f}% ({low:.1f}% to {high:.1f}%) |",
+                    flush=True,
+                )
+
+
+class _Texts:
+    """Random texts, none of which comes twice; for several threads."""
+
+    def __init__(self, lengths: Sequence[int], vocabulary: int) -> None:
+        self._lengths, self._vocabulary = lengths, vocabulary
+        self._seeds = count()
+
+    def draw(self, size: int) -> list[Ids]:
+        random = np.random.default_rng(next(self._seeds))
+        return [random.integers(0, self._vocabulary, length).tolist() for length in random.choice(self._lengths, size)]
+
+
+def _rate(embedders: Sequence[Callable[[list[Ids]], object]], size: int, texts: _Texts) -> float:
+    """Embed `size` texts at a time with each of the embedders, all at once, for a while; returns tokens per second."""
+    began = time.perf_counter()
+
+    def work(embed: Callable[[list[Ids]], object]) -> float:
+        tokens, last = 0, began
+        while True:
+            drawn = texts.draw(size)
+            embed(drawn)
+            now = time.perf_counter()
+            if now > began + _STEADY_S:  # others may have stopped during this call
+                return tokens / (last - began)
+            tokens, last = tokens + sum(map(len, drawn)), now
+
+    with ThreadPoolExecutor(len(embedders)) as pool:
+        return sum(pool.map(work, embedders))
 
 
 def queries(triton: Triton, directory: Path) -> None:

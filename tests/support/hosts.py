@@ -73,3 +73,34 @@ class TritonPythonModel:
         names = [named(self.fingerprint, shape[0]) for shape in shapes]
         return [pb_utils.InferenceResponse([*answer]) for answer in zip(zeros, names, strict=True)]
 """
+
+
+# The embedded host, which stops after each packed batch while the model directory has a file `hold`, until it has a
+# file `step`; if that says so, the model fails. The file `ran` has the number of texts of each batch so far.
+STEPWISE = """
+import time
+from pathlib import Path
+
+from qwen3_serve.host import triton_model
+
+class TritonPythonModel(triton_model.TritonPythonModel):
+    def initialize(self, args):
+        super().initialize(args)
+        folder = Path(args["model_repository"])
+        hold, step, ran = (folder / name for name in ("hold", "step", "ran"))
+        fill = self._engine.fill
+
+        def stepwise(results, texts):
+            with ran.open("a") as file:
+                print(len(texts), file=file)
+            for done in fill(results, texts):
+                yield done
+                while hold.exists() and not step.exists():
+                    time.sleep(0.01)
+                fails = step.exists() and step.read_text() == "fail"
+                step.unlink(missing_ok=True)
+                if fails:
+                    raise RuntimeError("out of memory")
+
+        self._engine.fill = stepwise
+"""

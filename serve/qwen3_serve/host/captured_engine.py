@@ -8,10 +8,10 @@ ONNX Runtime captured of that length. Other batches run as they are. Knows nothi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from qwen3_export.onnx_runtime import runtime
 from .batch_indices import ON_PROCESSOR, IndexLayout
 from .binding import bind_arrays, explained_failure
 from .cuda_engine import MAX_TEXTS
+from .engine import Engine, Results
 from .output_arrays import OutputArrays
 from .packed_batches import packed_batches
 from .prefix_cache import Ids
@@ -78,7 +79,7 @@ class _Captured:
     kept: tuple[object, ...]
 
 
-class CapturedEngine:
+class CapturedEngine(Engine):
     """A session on a graph with host indices.
 
     Args:
@@ -104,22 +105,19 @@ class CapturedEngine:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the arrays that `run` returns."""
+        """See `Engine`."""
         return (*self._vectors.names, _FINGERPRINT) if self._fingerprint else self._vectors.names
 
-    def run(self, texts: Sequence[Ids]) -> list[npt.NDArray[Any]]:
-        """Run texts.
+    def empty(self, texts: int) -> Results:
+        """See `Engine`; the fingerprints, which are no output of the graph, are there already."""
+        vectors = self._vectors.empty(texts)
+        if not self._fingerprint:
+            return vectors
+        return [*vectors, np.full((texts, 1), int(self._fingerprint), np.int64)]
 
-        Args:
-            texts: The token ids of each text, INT64 `[n_i]`, all of which the model takes.
-
-        Returns:
-            For each output `[len(texts), size]`, in the order of the texts: FP32, and INT64 for the fingerprint.
-
-        Raises:
-            RuntimeError: ONNX Runtime failed, for example for lack of memory.
-        """
-        (vectors,) = self._vectors.empty(len(texts))
+    def fill(self, results: Results, texts: Sequence[Ids]) -> Iterator[Sequence[int]]:
+        """See `Engine`."""
+        vectors = results[0]
         batches = packed_batches(
             [ids.size for ids in texts],
             max_tokens=self._max_batch_tokens,
@@ -130,9 +128,7 @@ class CapturedEngine:
             members = [texts[index] for index in batch]
             is_short = len(members) == 1 and members[0].size <= LENGTHS[-1]
             vectors[batch] = self._replay(members[0]) if is_short else self._compute(members)
-        if not self._fingerprint:
-            return [vectors]
-        return [vectors, np.full((len(texts), 1), int(self._fingerprint), np.int64)]
+            yield batch
 
     def check(self) -> None:
         """Compare replayed vectors with those of the same texts computed without CUDA graphs.

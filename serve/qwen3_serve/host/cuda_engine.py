@@ -7,7 +7,7 @@ computed once, if the graph can do so. This module knows nothing about Triton, d
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .binding import bind_arrays, explained_failure
+from .engine import Engine, Results
 from .gpu_prefixes import GpuPrefixes
 from .numbers import number
 from .output_arrays import OutputArrays
@@ -62,7 +63,7 @@ class CudaSettings:
         )
 
 
-class CudaEngine:
+class CudaEngine(Engine):
     """A session on an exported graph.
 
     Args:
@@ -85,8 +86,12 @@ class CudaEngine:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the arrays that `run` returns."""
+        """See `Engine`."""
         return self._outputs.names
+
+    def empty(self, texts: int) -> Results:
+        """See `Engine`."""
+        return self._outputs.empty(texts)
 
     def warm_up(self, *, max_tokens: int) -> None:
         """Run the largest batch without prefixes, if there is a prefix cache: Triton's equal texts would share theirs.
@@ -103,25 +108,15 @@ class CudaEngine:
         count = min(self._max_batch_tokens // size, MAX_TEXTS)
         self._run([np.zeros(size, np.int64)] * count, [Prefix(0, 0)] * count)
 
-    def run(self, texts: Sequence[Ids]) -> list[npt.NDArray[Any]]:
-        """Run texts.
-
-        Args:
-            texts: The token ids of each text, INT64 `[n_i]`, all of which the model takes.
-
-        Returns:
-            For each output `[len(texts), size]`, in the order of the texts: FP32, and INT64 for the fingerprint.
-
-        Raises:
-            RuntimeError: ONNX Runtime failed, for example for lack of memory.
-        """
-        results = self._outputs.empty(len(texts))
+    def fill(self, results: Results, texts: Sequence[Ids]) -> Iterator[Sequence[int]]:
+        """See `Engine`."""
         leaders = self._prefixes.choose_leaders(texts, max_texts=MAX_TEXTS, max_tokens=self._max_batch_tokens)
         if leaders:
             batch = [texts[index] for index in leaders]
             outputs = self._run(batch, self._prefixes.of(batch), keep=list(leaders.values()))
             for result, rows in zip(results, outputs, strict=True):
                 result[list(leaders)] = rows
+            yield list(leaders)
         others = [index for index in range(len(texts)) if index not in leaders]
         prefixes = self._prefixes.of([texts[index] for index in others])
         batches = packed_batches(
@@ -136,7 +131,7 @@ class CudaEngine:
             outputs = self._run([texts[index] for index in indices], [prefixes[member] for member in members])
             for result, rows in zip(results, outputs, strict=True):
                 result[indices] = rows
-        return results
+            yield indices
 
     def _run(
         self, texts: Sequence[Ids], prefixes: Sequence[Prefix], *, keep: Sequence[int] = ()

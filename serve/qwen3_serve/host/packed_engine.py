@@ -8,16 +8,16 @@ knows nothing about Triton, and nothing about text, tokenizers or pooling.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from qwen3_export.cpu import describe_attention, is_ragged, open_session
 
+from .engine import Engine, Results
 from .numbers import number
 from .output_arrays import OutputArrays
 from .packed_batches import packed_batches
@@ -58,7 +58,7 @@ class Settings:
         )
 
 
-class PackedEngine:
+class PackedEngine(Engine):
     """A session on an exported graph.
 
     Args:
@@ -91,36 +91,34 @@ class PackedEngine:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the arrays that `run` returns."""
+        """See `Engine`."""
         return self._outputs.names
 
-    def run(self, texts: Sequence[Ids]) -> list[npt.NDArray[Any]]:
-        """Run texts.
+    def empty(self, texts: int) -> Results:
+        """See `Engine`."""
+        return self._outputs.empty(texts)
 
-        Args:
-            texts: The token ids of each text, INT64 `[n_i]`, all of which the model takes.
-
-        Returns:
-            For each output `[len(texts), size]`, in the order of the texts: FP32, and INT64 for the fingerprint.
-        """
-        results = self._outputs.empty(len(texts))
+    def fill(self, results: Results, texts: Sequence[Ids]) -> Iterator[Sequence[int]]:
+        """See `Engine`."""
         leaders = self._cache.choose_leaders(texts)
         # Stored only after all leaders have run: new rows replace old ones, which another leader may need.
-        for ids, rows in self._run(texts, list(leaders), keep=leaders, into=results):
+        for ids, rows in (yield from self._fill(results, texts, list(leaders), keep=leaders)):
             self._cache.store(ids, rows)
-        self._run(texts, [index for index in range(len(texts)) if index not in leaders], keep={}, into=results)
-        return results
+        yield from self._fill(results, texts, [index for index in range(len(texts)) if index not in leaders], keep={})
 
-    def _run(
-        self, texts: Sequence[Ids], indices: Sequence[int], *, keep: Mapping[int, int], into: Sequence[npt.NDArray[Any]]
-    ) -> list[tuple[Ids, Rows]]:
+    def _fill(
+        self, results: Results, texts: Sequence[Ids], indices: Sequence[int], *, keep: Mapping[int, int]
+    ) -> Generator[Sequence[int], None, list[tuple[Ids, Rows]]]:
         """Run some of the texts in packed batches.
 
         Args:
+            results: The arrays for the outputs of all texts.
             texts: All texts.
             indices: The indices of the texts to run.
             keep: By the index of a text, the number of its first tokens whose rows are kept; none if it is missing.
-            into: The arrays for the outputs.
+
+        Yields:
+            The indices of each packed batch's texts.
 
         Returns:
             The token ids whose rows are kept, and these rows, for each text in `keep`.
@@ -151,12 +149,13 @@ class PackedEngine:
                 *outputs, new_rows = self._session.run([*self._outputs.names, _KEPT], feed)
             else:
                 outputs = self._session.run([*self._outputs.names], feed)
-            for result, output in zip(into, outputs, strict=True):
+            for result, output in zip(results, outputs, strict=True):
                 result[batch] = output
             for index, start in zip(new, _starts(rows.size for rows in new.values()), strict=True):
                 before = self._cache.rows_of(prefixes[index])
                 after = new_rows[start : start + new[index].size]
                 kept.append((texts[index][: keep[index]], np.concatenate([before, after])))
+            yield batch
         return kept
 
     def _prefix_inputs(self, prefixes: Sequence[Prefix]) -> dict[str, npt.NDArray[np.generic]]:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 from qwen3_export.cuda import open_cuda_session
-from qwen3_export.triton_requests import RequestCheck, error_response, merge_responses
+from qwen3_export.triton_requests import RequestCheck, error_response
 from qwen3_export.triton_tensors import as_array, as_tensor
 
+from .batch_progress import BatchProgress
 from .captured_engine import GRAPH, CapturedEngine, wants_cuda_graphs
 from .cuda_engine import CudaEngine, CudaSettings
+from .engine import Engine
 from .packed_engine import PackedEngine, Settings
 from .prefix_cache import Ids
 
@@ -36,7 +37,7 @@ class TritonPythonModel:
         parameters = {key: value["string_value"] for key, value in configured.items()}
         self._check = RequestCheck.from_parameters(parameters)
         model = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        self._engine: PackedEngine | CudaEngine | CapturedEngine
+        self._engine: Engine
         if parameters["device"] == "cuda":
             settings = CudaSettings.from_parameters(parameters)
             # A Triton with GPUs says which of them an instance of KIND_GPU is for; the embedded one has none.
@@ -49,46 +50,68 @@ class TritonPythonModel:
                 cuda_graphs=captures,
             )
             if captures:
-                self._engine = CapturedEngine(session, max_batch_tokens=settings.max_batch_tokens, gpu=gpu)
-                self._engine.check()
+                captured = CapturedEngine(session, max_batch_tokens=settings.max_batch_tokens, gpu=gpu)
+                captured.check()
+                self._engine = captured
             else:
-                self._engine = CudaEngine(
+                cuda = CudaEngine(
                     session,
                     max_batch_tokens=settings.max_batch_tokens,
                     gpu=gpu,
                     prefix_cache_tokens=settings.prefix_cache_tokens,
                 )
-                self._engine.warm_up(max_tokens=int(parameters["max_tokens"]))
+                cuda.warm_up(max_tokens=int(parameters["max_tokens"]))
+                self._engine = cuda
         else:
             threads = int(os.environ.get("QWEN3_TRITON_THREADS", "0"))  # `qwen3-triton serve --threads`
-            self._engine = PackedEngine(model, Settings.from_parameters(parameters), threads=threads)
+            packed = PackedEngine(model, Settings.from_parameters(parameters), threads=threads)
             # `qwen3_serve.triton.log` finds it by its form, for the message that says that the server is ready.
-            pb_utils.Logger.log_info(f"attention of {args['model_name']}: {self._engine.attention}")
+            pb_utils.Logger.log_info(f"attention of {args['model_name']}: {packed.attention}")
+            self._engine = packed
 
-    def execute(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Run one batch. A request holds one text `[1, n]`, or several of equal length `[b, n]`."""
+    def execute(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse | None]:
+        """Run one batch. A request holds one text `[1, n]`, or several of equal length `[b, n]`.
+
+        A request is answered once its texts have run: its caller can use the answer, or send the next text, while the
+        rest of the batch runs. Those of the last packed batch are answered together, which is cheaper.
+
+        Returns:
+            For each request its response, or None if it is answered already.
+        """
         inputs: list[Ids] = [as_array(pb_utils.get_input_tensor_by_name(request, "input_ids")) for request in requests]
-        refusals = [self._check.refusal(ids) for ids in inputs]
-        accepted = [ids for ids, refusal in zip(inputs, refusals, strict=True) if refusal is None]
-        return merge_responses(refusals, self._run(accepted))
+        responses = [self._check.refusal(ids) for ids in inputs]
+        accepted = [index for index, refusal in enumerate(responses) if refusal is None]
+        unanswered = set(accepted)
+        try:
+            for index, response, is_last in self._run({index: inputs[index] for index in accepted}):
+                unanswered.remove(index)
+                if is_last:
+                    responses[index] = response
+                else:
+                    sender = requests[index].get_response_sender()
+                    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the requests must be answered
+            for index in unanswered:
+                responses[index] = error_response(f"the model failed: {error}", pb_utils.TritonError.INTERNAL)
+        return responses
 
     def finalize(self) -> None:
         """Release the session."""
         del self._engine
 
-    def _run(self, requests: list[Ids]) -> list[pb_utils.InferenceResponse]:
-        """Answer requests `[b_i, n_i]`, in their order."""
-        try:
-            outputs = self._engine.run([text for ids in requests for text in ids])
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the requests must be answered
-            return [error_response(f"the model failed: {error}", pb_utils.TritonError.INTERNAL)] * len(requests)
-        ends = list(accumulate(ids.shape[0] for ids in requests))
-        return [
-            pb_utils.InferenceResponse(
-                [
-                    as_tensor(name, output[end - ids.shape[0] : end])
-                    for name, output in zip(self._engine.outputs, outputs, strict=True)
+    def _run(self, requests: Mapping[int, Ids]) -> Iterator[tuple[int, pb_utils.InferenceResponse, bool]]:
+        """Run requests `[b_i, n_i]`.
+
+        Yields:
+            The index of each request, its response, and whether it is one of the last packed batch.
+        """
+        indices = list(requests)
+        texts = [text for ids in requests.values() for text in ids]
+        progress = BatchProgress([ids.shape[0] for ids in requests.values()])
+        results = self._engine.empty(len(texts))
+        for done in self._engine.fill(results, texts):
+            for request, rows in progress.finish(done):
+                tensors = [
+                    as_tensor(name, every[rows]) for name, every in zip(self._engine.outputs, results, strict=True)
                 ]
-            )
-            for ids, end in zip(requests, ends, strict=True)
-        ]
+                yield indices[request], pb_utils.InferenceResponse(tensors), progress.is_complete

@@ -85,6 +85,22 @@ def test_texts_of_any_lengths_share_a_batch_unless_attention_pads_them(
     assert counter.runs == runs
 
 
+@pytest.mark.parametrize("prefix_cache_tokens", [0, 512])
+def test_shorter_texts_are_done_first_and_their_rows_are_complete_then(
+    directory: Path, *, prefix_cache_tokens: int
+) -> None:
+    batch = random_texts([120, 3, 100, 50, 60, 5])
+    alone = [PackedSession(directory).embed([ids]) for ids in batch]
+    model = engine(directory, prefix_cache_tokens=prefix_cache_tokens)
+    results = model.empty(len(batch))
+    done: list[list[int]] = []
+    for indices in model.fill(results, batch):
+        done.append(list(indices))
+        for index in indices:
+            np.testing.assert_array_equal(results[0][[index]], alone[index])
+    assert done == [[1, 5, 3, 4], [2], [0]]
+
+
 def test_an_instruction_is_computed_once(directory: Path) -> None:
     instruction, *queries = random_texts([20, *[8] * 32])
     batch = [np.append(instruction, query) for query in queries]
