@@ -189,7 +189,7 @@ def _rate(embedders: Sequence[Callable[[list[Ids]], object]], size: int, texts: 
             drawn = texts.draw(size)
             embed(drawn)
             now = time.perf_counter()
-            if now > began + _STEADY_S:  # others may have stopped during this call
+            if tokens and now > began + _STEADY_S:  # others may have stopped during this call
                 return tokens / (last - began)
             tokens, last = tokens + sum(map(len, drawn)), now
 

@@ -125,6 +125,8 @@ class Bench:
     def run_arrivals(self) -> None:
         """Test contenders with texts that arrive at random times, at rising shares of each one's measured capacity."""
         self._results.arrivals.clear()
+        for contender in self._plan.contenders:
+            self._results.not_run.pop(f"{contender.name}/arrivals", None)
         contenders = [contender for contender in self._plan.contenders if contender.name not in self._results.not_run]
         best = self._results.best("mixed", [c.name for c in contenders if c.name.startswith("openvino")])
         for contender in contenders:

@@ -1,6 +1,7 @@
 """Requests as any Triton client could send them, past qwen3_client and its checks."""
 
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
@@ -77,3 +78,15 @@ def texts_done(triton: Triton, *, settled: bool = True) -> int:
         return texts_of(wire.settled_batches() if settled else wire.batches())
     finally:
         wire.close()
+
+
+def metrics(triton: Triton) -> dict[str, float]:
+    """The metrics of a server with one model, by name."""
+    with urllib.request.urlopen(triton.metrics_url, timeout=30) as answer:  # noqa: S310
+        lines = answer.read().decode().splitlines()
+    return {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
+
+
+def pending_requests(triton: Triton) -> int:
+    """How many requests wait in Triton's queue."""
+    return int(metrics(triton)["nv_inference_pending_request_count"])

@@ -80,16 +80,16 @@ class TritonPythonModel:
         """
         inputs: list[Ids] = [as_array(pb_utils.get_input_tensor_by_name(request, "input_ids")) for request in requests]
         responses = [self._check.refusal(ids) for ids in inputs]
-        accepted = [index for index, refusal in enumerate(responses) if refusal is None]
-        unanswered = set(accepted)
+        unanswered = [index for index, refusal in enumerate(responses) if refusal is None]
+        # No error may leave this method once a response was sent: Triton 2.51 can crash then.
         try:
-            for index, response, is_last in self._run({index: inputs[index] for index in accepted}):
-                unanswered.remove(index)
+            for index, response, is_last in self._run({index: inputs[index] for index in unanswered}):
                 if is_last:
                     responses[index] = response
                 else:
                     sender = requests[index].get_response_sender()
                     sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                unanswered.remove(index)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the requests must be answered
             for index in unanswered:
                 responses[index] = error_response(f"the model failed: {error}", pb_utils.TritonError.INTERNAL)

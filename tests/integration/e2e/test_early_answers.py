@@ -1,6 +1,5 @@
 """A request is answered once its own texts have run, while others of its batch still run."""
 
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,7 +13,7 @@ from qwen3_serve import Triton
 from support.gateway import wait_until
 from support.hosts import STEPWISE, replace_host
 from support.oracle import random_texts
-from support.wire import Wire
+from support.wire import Wire, pending_requests
 from tritonclient.utils import InferenceServerException
 
 Ids = npt.NDArray[np.int64]
@@ -41,22 +40,17 @@ class Stepwise:
 
     def run_first(self, requests: Sequence[Ids]) -> Answers:
         """Send requests, and stop after the first packed batch of the one batch into which Triton puts them."""
-        for _attempt in range(10):
-            before = len(self._ran())
-            (self._model / "hold").touch()
-            busy = self.wire.send(np.array([[1, 2]]))
-            self._wait_for(before + 1)
-            answers = [self.wire.send(ids) for ids in requests]
-            time.sleep(0.2)  # for Triton to receive them; if that takes longer, they are tried again
-            self.step()
-            busy.result(60)
-            self._wait_for(before + 2)
-            if self._ran()[-1] == sum(ids.shape[0] for ids in requests):
-                return answers
-            self.go_on()
-            for answer in answers:
-                answer.result(60)
-        pytest.fail("Triton never put the requests into one batch")
+        before = len(self._ran())
+        (self._model / "hold").touch()
+        busy = self.wire.send(np.array([[1, 2]]))
+        self._wait_for(before + 1)
+        answers = [self.wire.send(ids) for ids in requests]
+        wait_until(lambda: pending_requests(self.triton) == len(requests), what="the requests do not wait")
+        self.step()
+        busy.result(60)
+        self._wait_for(before + 2)
+        assert self._ran()[-1] == sum(ids.shape[0] for ids in requests), "they are not one batch"
+        return answers
 
     def _wait_for(self, batches: int) -> None:
         wait_until(lambda: len(self._ran()) >= batches, what=f"{batches} batches do not run")
@@ -78,18 +72,20 @@ def stepwise(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stepwise]:
 
 
 def test_short_texts_do_not_wait_for_long_ones(stepwise: Stepwise) -> None:
-    long, middle, short, pair = random_texts([600, 510, 3, 5])
-    requests = [long[None], middle[None], short[None], np.stack([pair, pair[::-1]])]
-    first, second, third, fourth = stepwise.run_first(requests)
-    rows = [third.result(60), fourth.result(60)]
-    assert not second.done()
-    stepwise.step()
-    rows = [second.result(60), *rows]
-    assert not first.done()
+    long, middle, short, *others = random_texts([600, 510, 3, 5, 5, 300, 300])
+    requests = [long[None], middle[None], short[None], np.stack(others[:2]), np.stack(others[2:])]
+    answers = stepwise.run_first(requests)
+    rows: dict[int, npt.NDArray[np.float32]] = {}
+    # One of the texts of 300 tokens is in the first packed batch, and the other one in the second.
+    for finished in ([2, 3], [4], [1]):
+        rows |= {number: answers[number].result(60) for number in finished}
+        assert [number for number, answer in enumerate(answers) if answer.done()] == sorted(rows)
+        stepwise.step()
     stepwise.go_on()
-    rows = [first.result(60), *rows]
-    for ids, own in zip(requests, rows, strict=True):
-        np.testing.assert_array_equal(own, np.concatenate([stepwise.wire.embed([row[None]])[0] for row in ids]))
+    rows[0] = answers[0].result(60)
+    for number, ids in enumerate(requests):
+        alone = [stepwise.wire.embed([row[None]])[0] for row in ids]
+        np.testing.assert_array_equal(rows[number], np.concatenate(alone))
 
 
 def test_what_fails_later_does_not_harm_what_was_answered(stepwise: Stepwise) -> None:
@@ -115,8 +111,8 @@ def test_over_http_as_well(stepwise: Stepwise) -> None:
 
 def test_statistics_count_every_text_once(stepwise: Stepwise) -> None:
     stepwise.go_on()
-    before = stepwise.wire.client.get_inference_statistics(stepwise.wire.model).model_stats[0]
     stepwise.wire.settled_batches()
+    before = stepwise.wire.client.get_inference_statistics(stepwise.wire.model).model_stats[0]
     stepwise.wire.embed([ids[None] for ids in random_texts([600, 3, 500, 5], seed=3)])
     stepwise.wire.settled_batches()
     after = stepwise.wire.client.get_inference_statistics(stepwise.wire.model).model_stats[0]

@@ -18,7 +18,7 @@ from qwen3_export import export
 from qwen3_serve import ServeError, Triton
 from support.checkpoints import Shape, make_checkpoint
 from support.settings import change, uncomment
-from support.wire import Wire, texts_of
+from support.wire import Wire, metrics, pending_requests, texts_of
 
 CONFIG = Path("qwen3_embedding") / "configs" / "embedded.pbtxt"
 ONE_LEVEL, TWO_LEVELS = "dynamic_batching { }", "# dynamic_batching {"
@@ -34,13 +34,6 @@ def repository(tmp_path: Path) -> Path:
     """A repository with the tiny embedding model, whose configuration a test may change."""
     export("tiny", repository=tmp_path)
     return tmp_path
-
-
-def metrics(triton: Triton) -> dict[str, float]:
-    """The metrics of a server with one model, by name."""
-    with urllib.request.urlopen(triton.metrics_url, timeout=30) as answer:  # noqa: S310
-        lines = answer.read().decode().splitlines()
-    return {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
 
 
 # -- warm-up ---------------------------------------------------------------------------------------------------
@@ -62,11 +55,6 @@ def test_a_warm_up_that_fails_is_no_readiness(repository: Path) -> None:
 
 
 # -- queue and priorities --------------------------------------------------------------------------------------
-
-
-def pending_requests(triton: Triton) -> int:
-    """How many requests wait in Triton's queue."""
-    return int(metrics(triton)["nv_inference_pending_request_count"])
 
 
 @contextmanager

@@ -70,9 +70,11 @@ def test_every_text_gets_the_bits_that_it_gets_alone(
     alone = PackedSession(directory, portable=portable)
     model = engine(directory, prefix_cache_tokens=prefix_cache_tokens, portable=portable)
     for batch in batches:
-        rows, *_ = model.run(batch)
+        results = model.empty(len(batch))
+        done = [index for indices in model.fill(results, batch) for index in indices]
+        assert sorted(done) == list(range(len(batch)))
         expected = np.concatenate([alone.embed([ids]) for ids in batch])
-        np.testing.assert_array_equal(rows, expected)
+        np.testing.assert_array_equal(results[0], expected)
 
 
 @pytest.mark.parametrize(("portable", "runs"), [(False, 1), (True, 3)])
