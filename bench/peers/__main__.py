@@ -109,14 +109,14 @@ def _report() -> None:
 
 
 def _run(options: argparse.Namespace, results: Results, file: Path) -> None:
+    quick = options.command == "quick"
+    only = QUICK if quick else _named(options.only, [c.name for c in CONTENDERS])
+    workloads = _QUICK_WORKLOADS if quick else _named(options.workloads, [w.name for w in WORKLOADS])
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     folders = Folders(work)
     make_checkpoint(folders.checkpoint)
     make_exports(folders.checkpoint, work / "exports")
-    quick = options.command == "quick"
-    only = QUICK if quick else _named(options.only, [c.name for c in CONTENDERS])
-    workloads = _QUICK_WORKLOADS if quick else _named(options.workloads, [w.name for w in WORKLOADS])
     plan = Plan(
         [contender for contender in CONTENDERS if contender.name in only],
         [workload for workload in WORKLOADS if workload.name in workloads],
