@@ -55,5 +55,7 @@ def test_the_largest_batch_runs_before_pairs_that_share_prefixes(
     assert first == ([([512, 512], False, False)] if tokens else [])
     session.runs.clear()
     prefix, *documents = random_texts([100, *[5] * 20])
-    model._engine.run([np.concatenate([prefix, document]) for document in documents])
+    pairs = [np.concatenate([prefix, document]) for document in documents]
+    done = [index for indices in model._engine.fill(model._engine.empty(len(pairs)), pairs) for index in indices]
+    assert sorted(done) == list(range(len(pairs))), "each pair in exactly one batch, so that its request is answered"
     assert any("keep" in run for run in session.runs) == bool(tokens)
