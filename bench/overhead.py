@@ -25,9 +25,9 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -85,13 +85,10 @@ def loads(triton: Triton, *, rounds: int) -> None:
     """Print what is added for each workload and number of clients."""
     random = np.random.default_rng(0)
     raw = tritonclient.grpc.InferenceServerClient(triton.grpc_url)
-    clients = [Client(triton.grpc_url) for _ in range(max(_CLIENTS))]
-    for client in clients:
-        client.info()
-    vocabulary = clients[0].info().vocabulary
     print("| texts | clients | time of a call, ms | batches | added, ms | added, share of the call |")
     print("|---|---|---|---|---|---|")
-    with ThreadPoolExecutor(len(clients)) as pool:
+    with _connected(triton, max(_CLIENTS)) as clients, ThreadPoolExecutor(len(clients)) as pool:
+        vocabulary = clients[0].info().vocabulary
         for workload in (each for each in WORKLOADS if each.name in _WORKLOADS):
             found: dict[int, list[tuple[float, float, int]]] = {width: [] for width in _CLIENTS}
             for number in range(rounds):
@@ -100,9 +97,17 @@ def loads(triton: Triton, *, rounds: int) -> None:
                     found[width].append(_load(raw, pool, clients[:width], texts))
             for width, samples in found.items():
                 _print_load(workload.name, width, samples)
-    for client in clients:
-        client.close()
     raw.close()
+
+
+@contextmanager
+def _connected(triton: Triton, count: int) -> Iterator[Sequence[Client]]:
+    """Yield clients that have all their connections."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(triton.grpc_url)) for _ in range(count)]
+        for client in clients:
+            client.encode_tokens([[0]])
+        yield clients
 
 
 def _load(
@@ -142,15 +147,12 @@ def steady(triton: Triton, directory: Path, *, rounds: int, threads: int) -> Non
     engine = open_engine(directory, threads=threads)
     print("| texts | clients | texts of a call | in process, tokens/s | through Triton, tokens/s | less |")
     print("|---|---|---|---|---|---|")
-    with ExitStack() as stack:
-        clients = [stack.enter_context(Client(triton.grpc_url)) for _ in range(max(_CLIENTS))]
+
+    def embed_in_process(texts: list[Ids]) -> None:
+        engine.run([np.array(ids) for ids in texts])
+
+    with _connected(triton, max(width for width, _ in _STEADY)) as clients:
         vocabulary = clients[0].info().vocabulary
-        for client in clients:
-            client.encode_tokens([[0]])
-
-        def embed_in_process(texts: list[Ids]) -> None:
-            engine.run([np.array(ids) for ids in texts])
-
         for workload in (each for each in WORKLOADS if each.name in _WORKLOADS):
             texts = _Texts(workload.lengths, vocabulary)
             for width, size in _STEADY:

@@ -110,7 +110,7 @@ class Bench:
         """Run everything, from creating environments to the test with random arrivals."""
         self._prepare()
         self._take_reference(contenders_for_reference)
-        running = [contender for contender in self._plan.contenders if contender.name not in self._results.not_run]
+        running = self._running()
         ends = time.monotonic() + self._plan.limit_s
         while self._another_round(ends):
             number = self._results.rounds
@@ -127,9 +127,9 @@ class Bench:
         self._results.arrivals.clear()
         for contender in self._plan.contenders:
             self._results.not_run.pop(f"{contender.name}/arrivals", None)
-        contenders = [contender for contender in self._plan.contenders if contender.name not in self._results.not_run]
-        best = self._results.best("mixed", [c.name for c in contenders if c.name.startswith("openvino")])
-        for contender in contenders:
+        running = self._running()
+        best = self._results.best("mixed", [c.name for c in running if c.name.startswith("openvino")])
+        for contender in running:
             if contender.name not in (*_QUEUE, best):
                 continue
             try:
@@ -140,6 +140,10 @@ class Bench:
                             self._arrive(contender, worker, workload)
             except (EnvironmentFailedError, WorkerFailedError) as error:
                 self._not_run(f"{contender.name}/arrivals", error)
+
+    def _running(self) -> Sequence[Contender]:
+        """Return the contenders that have not failed as a whole."""
+        return [contender for contender in self._plan.contenders if contender.name not in self._results.not_run]
 
     def _another_round(self, ends: float) -> bool:
         """Whether to begin a round: the smallest number is not reached, or figures are unsteady and there is time."""

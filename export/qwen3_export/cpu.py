@@ -155,8 +155,9 @@ def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
     except OSError:
         return ()
     present = set() if flags is None else set(flags[1].split())
-    names = tuple(name for flag, name in _INSTRUCTION_SETS.items() if flag in present)
-    return names if _AMX not in names or may_use_tiles() else tuple(name for name in names if name != _AMX)
+    return tuple(
+        name for flag, name in _INSTRUCTION_SETS.items() if flag in present and (name != _AMX or may_use_tiles())
+    )
 
 
 def may_use_tiles() -> bool:

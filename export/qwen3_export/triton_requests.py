@@ -5,7 +5,7 @@ A bad request gets an error of its own and never reaches the model, so it cannot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,11 +53,3 @@ class RequestCheck:
 def error_response(message: str, code: int) -> pb_utils.InferenceResponse:
     """Return a response that is an error; `code` is one of `pb_utils.TritonError`'s."""
     return pb_utils.InferenceResponse([], error=pb_utils.TritonError(message, code))
-
-
-def merge_responses(
-    refusals: Sequence[pb_utils.InferenceResponse | None], answers: Iterable[pb_utils.InferenceResponse]
-) -> list[pb_utils.InferenceResponse]:
-    """Return one response per request, in order: its refusal, or the next of the answers if it has none."""
-    remaining = iter(answers)
-    return [next(remaining) if refusal is None else refusal for refusal in refusals]

@@ -2,4 +2,3 @@
 
 from qwen3_export.triton_requests import RequestCheck as RequestCheck
 from qwen3_export.triton_requests import error_response as error_response
-from qwen3_export.triton_requests import merge_responses as merge_responses

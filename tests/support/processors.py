@@ -23,26 +23,25 @@ class Processor:
         name: For reports.
         launcher: The command that runs a program on it; none natively.
         saturates: Whether usual int8 sums must be found to saturate; None if either is right.
+        lacks: An instruction set of this processor that the launcher takes away, and emulates nothing; else "".
         emulates_amx: Whether the instructions of AMX are emulated, one by one.
     """
 
     name: str
     launcher: tuple[str, ...] = ()
     saturates: bool | None = None
+    lacks: str = ""
     emulates_amx: bool = False
 
     def __str__(self) -> str:
-        if self == WITHOUT_AMX:
-            how = ", ".join(name for name in instruction_sets() if name != "AMX")
-        elif self.launcher:
-            how = f"emulated by {' '.join(self.launcher)}"
-        else:
-            how = ", ".join(instruction_sets())
+        is_native = not self.launcher or bool(self.lacks)
+        names = [name for name in instruction_sets() if name != self.lacks]
+        how = ", ".join(names) if is_native else f"emulated by {' '.join(self.launcher)}"
         return f"{self.name}: {how}"
 
 
 NATIVE = Processor("native")
-WITHOUT_AMX = Processor("without AMX", (sys.executable, str(Path(__file__).with_name("without_amx.py"))))
+WITHOUT_AMX = Processor("without AMX", (sys.executable, str(Path(__file__).with_name("without_amx.py"))), lacks="AMX")
 AVX2 = Processor("AVX2", ("qemu-x86_64", "-cpu", "Haswell"), saturates=True)
 
 

@@ -17,12 +17,11 @@ class BatchProgress:
         self._request_of = [request for request, size in enumerate(sizes) for _ in range(size)]
         self._rows = [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
         self._to_run = list(sizes)
-        self._left = len(self._request_of)
 
     @property
     def is_complete(self) -> bool:
         """Whether all texts have run."""
-        return self._left == 0
+        return not any(self._to_run)
 
     def finish(self, texts: Sequence[int]) -> list[tuple[int, slice]]:
         """Note that texts have run.
@@ -39,5 +38,4 @@ class BatchProgress:
             self._to_run[request] -= 1
             if self._to_run[request] == 0:
                 finished.append((request, self._rows[request]))
-        self._left -= len(texts)
         return finished

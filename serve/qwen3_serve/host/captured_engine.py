@@ -95,7 +95,7 @@ class CapturedEngine(Engine):
         self._session = session
         self._max_batch_tokens = max_batch_tokens
         self._memory = (device, gpu)
-        self._vectors = OutputArrays(session.get_outputs())
+        self._outputs = OutputArrays(session.get_outputs())
         facts = session.get_modelmeta().custom_metadata_map
         rows, heads, size = map(int, facts["cache_block"].split())
         (bounds,) = (given.shape[0] for given in session.get_inputs() if given.name == "metadata")
@@ -106,11 +106,11 @@ class CapturedEngine(Engine):
     @property
     def outputs(self) -> tuple[str, ...]:
         """See `Engine`."""
-        return (*self._vectors.names, _FINGERPRINT) if self._fingerprint else self._vectors.names
+        return (*super().outputs, _FINGERPRINT) if self._fingerprint else super().outputs
 
     def empty(self, texts: int) -> Results:
         """See `Engine`; the fingerprints, which are no output of the graph, are there already."""
-        vectors = self._vectors.empty(texts)
+        vectors = super().empty(texts)
         if not self._fingerprint:
             return vectors
         return [*vectors, np.full((texts, 1), int(self._fingerprint), np.int64)]
@@ -159,9 +159,9 @@ class CapturedEngine(Engine):
             else:
                 values[name] = runtime().OrtValue.ortvalue_from_numpy(array, *self._memory)
                 binding.bind_ortvalue_input(name, values[name])
-        (empty,) = self._vectors.empty(1)
+        (empty,) = self._outputs.empty(1)
         vector = runtime().OrtValue.ortvalue_from_numpy(empty, *self._memory)
-        binding.bind_ortvalue_output(self._vectors.names[0], vector)
+        binding.bind_ortvalue_output(self._outputs.names[0], vector)
         options = _options(str(length))
         for _ in range(_RUNS_TO_CAPTURE):
             self._run_bound(binding, options)
@@ -181,10 +181,10 @@ class CapturedEngine(Engine):
 
     def _compute(self, texts: Sequence[Ids]) -> npt.NDArray[np.float32]:
         """Return the vectors of one packed batch, `[len(texts), dimensions]`."""
-        (vectors,) = self._vectors.empty(len(texts))
+        (vectors,) = self._outputs.empty(len(texts))
         inputs = {"ids": np.concatenate(texts), **self._layout.of([ids.size for ids in texts])}
         binding = self._session.io_binding()
-        bind_arrays(binding, inputs=inputs, outputs={self._vectors.names[0]: vectors})
+        bind_arrays(binding, inputs=inputs, outputs={self._outputs.names[0]: vectors})
         self._run_bound(binding, _options(_NOT_CAPTURED))
         return vectors
 

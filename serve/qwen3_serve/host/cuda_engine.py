@@ -84,15 +84,6 @@ class CudaEngine(Engine):
         self._shares_prefixes = len(self._outputs.names) < len(outputs) and prefix_cache_tokens > 0
         self._prefixes = GpuPrefixes(tokens=prefix_cache_tokens if self._shares_prefixes else 0)
 
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """See `Engine`."""
-        return self._outputs.names
-
-    def empty(self, texts: int) -> Results:
-        """See `Engine`."""
-        return self._outputs.empty(texts)
-
     def warm_up(self, *, max_tokens: int) -> None:
         """Run the largest batch without prefixes, if there is a prefix cache: Triton's equal texts would share theirs.
 

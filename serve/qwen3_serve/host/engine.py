@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from .output_arrays import OutputArrays
 from .prefix_cache import Ids
 
 Results = Sequence[npt.NDArray[Any]]  # one array `[texts, size]` for each output
@@ -16,14 +17,16 @@ Results = Sequence[npt.NDArray[Any]]  # one array `[texts, size]` for each outpu
 class Engine(ABC):
     """A session on an exported graph, and the way in which texts are divided into packed batches for it."""
 
+    _outputs: OutputArrays  # of the session; set when an engine is made
+
     @property
-    @abstractmethod
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs, in the order of the results."""
+        return self._outputs.names
 
-    @abstractmethod
     def empty(self, texts: int) -> Results:
         """Return arrays for the results of so many texts: FP32, and INT64 for the fingerprint."""
+        return self._outputs.empty(texts)
 
     @abstractmethod
     def fill(self, results: Results, texts: Sequence[Ids]) -> Iterator[Sequence[int]]:

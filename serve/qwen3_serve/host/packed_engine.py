@@ -89,15 +89,6 @@ class PackedEngine(Engine):
             self._settings = replace(settings, prefix_cache_tokens=0)
         self._cache = PrefixCache(tokens=self._settings.prefix_cache_tokens, size=kept[0].shape[1] if kept else 0)
 
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """See `Engine`."""
-        return self._outputs.names
-
-    def empty(self, texts: int) -> Results:
-        """See `Engine`."""
-        return self._outputs.empty(texts)
-
     def fill(self, results: Results, texts: Sequence[Ids]) -> Iterator[Sequence[int]]:
         """See `Engine`."""
         leaders = self._cache.choose_leaders(texts)

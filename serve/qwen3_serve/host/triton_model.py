@@ -110,8 +110,9 @@ class TritonPythonModel:
         progress = BatchProgress([ids.shape[0] for ids in requests.values()])
         results = self._engine.empty(len(texts))
         for done in self._engine.fill(results, texts):
-            for request, rows in progress.finish(done):
+            finished, is_last = progress.finish(done), progress.is_complete
+            for request, rows in finished:
                 tensors = [
                     as_tensor(name, every[rows]) for name, every in zip(self._engine.outputs, results, strict=True)
                 ]
-                yield indices[request], pb_utils.InferenceResponse(tensors), progress.is_complete
+                yield indices[request], pb_utils.InferenceResponse(tensors), is_last

@@ -68,10 +68,10 @@ EMULATED = [pytest.mark.emulator, pytest.mark.timeout(1200)]
     params=["native", "without AMX", pytest.param("AVX2", marks=EMULATED), pytest.param("AMX", marks=EMULATED)],
 )
 def processor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Processor:
-    if request.param == "without AMX" and "AMX" not in instruction_sets():
-        pytest.skip("this processor has no AMX, so that the native tests are without it")
-    known = {"native": NATIVE, "without AMX": WITHOUT_AMX, "AVX2": AVX2}
+    known = {processor.name: processor for processor in (NATIVE, WITHOUT_AMX, AVX2)}
     asked = known.get(request.param) or amx(tmp_path_factory.mktemp("amx"))
+    if asked.lacks and asked.lacks not in instruction_sets():
+        pytest.skip(f"this processor has no {asked.lacks}, so that the native tests are without it")
     request.config.stash[COVERED].append(str(asked))
     return asked
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
-from triton_requests import RequestCheck, error_response, merge_responses
+from triton_requests import RequestCheck, error_response
 from triton_tensors import as_array, as_tensor
 
 Ids = npt.NDArray[np.int64]
@@ -52,7 +52,8 @@ class TritonPythonModel:
         inputs: list[Ids] = [as_array(pb_utils.get_input_tensor_by_name(request, "input_ids")) for request in requests]
         refusals = [self._check.refusal(ids) for ids in inputs]
         accepted = [ids for ids, refusal in zip(inputs, refusals, strict=True) if refusal is None]
-        return merge_responses(refusals, await self._run(accepted))
+        answers = iter(await self._run(accepted))
+        return [next(answers) if refusal is None else refusal for refusal in refusals]
 
     async def _run(self, requests: list[Ids]) -> list[pb_utils.InferenceResponse]:
         """Run admitted requests `[b_i, n_i]` and return their responses in the same order."""
